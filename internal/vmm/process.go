@@ -1,0 +1,183 @@
+package vmm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process names a VMM process so that a reused pid or a rebooted host is never mistaken for it.
+type Process struct {
+	PID int `json:"pid"`
+	// StartTicks is field 22 of /proc/PID/stat (proc(5)): clock ticks after boot at which the process started.
+	StartTicks uint64 `json:"start_ticks"`
+	// BootID is /proc/sys/kernel/random/boot_id when it was started.
+	BootID string `json:"boot_id"`
+}
+
+// Alive reports whether the very process that p names exists and is not a zombie.
+func (p Process) Alive() bool {
+	if p.PID <= 0 || p.BootID != bootID() {
+		return false
+	}
+	ticks, state, err := readStat(p.PID)
+	return err == nil && ticks == p.StartTicks && state != 'Z' && state != 'X'
+}
+
+// Kill sends SIGKILL to p, if it is alive, and waits until it is gone. The signal goes through a pidfd, so that it never
+// reaches another process that got the same pid meanwhile.
+func (p Process) Kill(ctx context.Context) error {
+	if !p.Alive() {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("opening process %d: %w", p.PID, err)
+	}
+	defer unix.Close(fd)
+	if !p.Alive() { // the pidfd may name a successor
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("killing process %d: %w", p.PID, err)
+	}
+	return p.Wait(ctx)
+}
+
+// Wait returns when p is gone, or with ctx's error.
+func (p Process) Wait(ctx context.Context) error {
+	for pause := time.Millisecond; p.Alive(); {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+			pause = min(2*pause, 50*time.Millisecond)
+		}
+	}
+	return nil
+}
+
+var bootID = sync.OnceValue(func() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(id))
+})
+
+// readStat returns the start time and state letter of pid. The command name, field 2, may hold spaces and parentheses:
+// fields are counted from the last ')'.
+func readStat(pid int) (ticks uint64, state byte, err error) {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, 0, err
+	}
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) < 20 {
+		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
+	}
+	ticks, err = strconv.ParseUint(string(fields[19]), 10, 64)
+	return ticks, fields[0][0], err
+}
+
+// Identify names the live process pid.
+func Identify(pid int) (Process, error) {
+	ticks, _, err := readStat(pid)
+	if err != nil {
+		return Process{}, fmt.Errorf("identifying process %d: %w", pid, err)
+	}
+	return Process{PID: pid, StartTicks: ticks, BootID: bootID()}, nil
+}
+
+// Child is a VMM that this noid has just started. It outlives noid: its own session, no terminal, no inherited
+// descriptors.
+type Child struct {
+	Process
+	exited chan struct{}
+	err    error // set before exited is closed
+}
+
+// Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logPath (relative to dir, created
+// anew) as its stderr.
+func Spawn(dir string, argv []string, logFile string) (*Child, error) {
+	in, err := os.OpenFile(filepath.Join(dir, SerialInFile), os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the console's input: %w", err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(filepath.Join(dir, SerialLogFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the console's log: %w", err)
+	}
+	defer out.Close()
+	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the VMM's log: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, in, out, log
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	child := &Child{exited: make(chan struct{})}
+	child.Process, err = Identify(cmd.Process.Pid) // it cannot have been reaped yet, so the pid is its own
+	if err != nil {
+		cmd.Process.Kill()
+		cmd.Wait()
+		return nil, err
+	}
+	go func() {
+		child.err = cmd.Wait()
+		close(child.exited)
+	}()
+	return child, nil
+}
+
+// Exited is closed when the process has ended.
+func (c *Child) Exited() <-chan struct{} { return c.exited }
+
+// ExitError describes how the process ended; call it after Exited is closed.
+func (c *Child) ExitError() error {
+	if c.err != nil {
+		return c.err
+	}
+	return errors.New("exit status 0")
+}
+
+// Abort kills the process and reaps it.
+func (c *Child) Abort() {
+	unix.Kill(c.PID, unix.SIGKILL)
+	<-c.exited
+}
+
+// Tail returns the end of a log, at most max bytes, for an error message. What it returns is not sanitised.
+func Tail(path string, max int64) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	buf := make([]byte, min(max, info.Size()))
+	n, _ := f.ReadAt(buf, info.Size()-int64(len(buf)))
+	return buf[:n]
+}

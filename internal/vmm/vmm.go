@@ -1,0 +1,95 @@
+// Package vmm says what a VMM driver is. A driver turns a Machine and a directory into a running process and drives that
+// process through the socket in the directory; it keeps no state of its own, so any noid process can drive any VM.
+//
+// Packages qemu and firecracker implement Driver and Snapshotter; package vmmtest is the suite that both must pass.
+package vmm
+
+import "context"
+
+// Names of the files that a driver finds or makes in a VM's directory. The VMM runs with that directory as its working
+// directory and knows only these relative names, since a snapshot records paths verbatim.
+const (
+	RootfsFile    = "rootfs.ext4"  // the VM's own disk, made before Start and Load
+	SerialInFile  = "serial.in"    // FIFO; the VMM's stdin is an O_RDWR descriptor of it, so it never sees end of file
+	SerialLogFile = "serial.log"   // what the guest wrote to its console; the VMM's stdout, O_APPEND
+	MemorySnap    = "memory.snap"  // guest memory as a snapshot keeps it, MemMiB long
+	StateSnap     = "vmstate.snap" // CPU and device state in the VMM's own format
+)
+
+// Machine is the hardware and boot configuration of a VM. It is recorded in vm.json and in each checkpoint: the same
+// Machine over the same files is the same VM.
+type Machine struct {
+	Driver        string `json:"driver"`
+	DriverVersion string `json:"driver_version,omitempty"` // filled in by Start and Load, such as "7.2.22" or "1.16.1"
+	CPUs          int    `json:"cpus"`
+	MemMiB        int    `json:"mem_mib"`
+	KernelPath    string `json:"kernel"`           // absolute, in a format that the driver boots
+	InitrdPath    string `json:"initrd,omitempty"` // absolute; empty for none
+	BootArgs      string `json:"boot_args,omitempty"` // appended to the driver's own kernel command line
+	// Hardware pins what the driver chose at Start (QEMU's versioned machine type, accelerator, CPU model), so that Load
+	// builds the same. Start fills it in; Load obeys it.
+	Hardware map[string]string `json:"hardware,omitempty"`
+}
+
+// State is what a VMM says of its guest.
+type State string
+
+// The states that a live VMM can report.
+const (
+	Running State = "running"
+	Paused  State = "paused"
+)
+
+// Command is something to tell a live VMM.
+type Command int
+
+// The commands. Pause and Resume may be repeated: pausing a paused VM is no error. Shutdown asks the guest to power off
+// (ACPI power button or Ctrl+Alt+Del) and does not wait for it to obey.
+const (
+	Pause Command = iota
+	Resume
+	Shutdown
+)
+
+// Ending is how a guest ended, told from what its VMM left behind.
+type Ending int
+
+// The endings. EndedUnknown covers a killed VMM and a crash of the VMM itself.
+const (
+	EndedUnknown Ending = iota
+	EndedPoweroff
+	EndedReboot
+	EndedPanic
+)
+
+// Driver drives one kind of VMM. dir is always the VM's directory as an absolute path. No method keeps anything open
+// after it returns. Every method honours ctx.
+type Driver interface {
+	// Name is the word that --driver takes.
+	Name() string
+	// Version asks the VMM's binary for its version. The error wraps errs.ErrHost when there is no usable binary.
+	Version(ctx context.Context) (string, error)
+	// Start boots m in dir and returns once the guest's first instruction may run. dir holds rootfs.ext4, an existing
+	// serial.in and nothing else of ours that matters: a stale socket is removed. On error no process is left.
+	// It fills in m.DriverVersion and m.Hardware.
+	Start(ctx context.Context, dir string, m *Machine) (Process, error)
+	// Tell carries out c on the live VMM in dir.
+	Tell(ctx context.Context, dir string, c Command) error
+	// State asks the live VMM in dir whether its guest runs. It answers within a second or fails.
+	State(ctx context.Context, dir string) (State, error)
+	// Ended says how the guest of the VMM that ran in dir ended. It reads files only, bounded. While the process is
+	// alive it may still answer EndedPoweroff: Firecracker does not exit when its guest halts.
+	Ended(dir string) Ending
+}
+
+// Snapshotter is a Driver that can save and load a guest's memory and devices.
+type Snapshotter interface {
+	// WriteBack does, while the guest runs, whatever makes the coming Snapshot short: fsync of disk and memory files.
+	WriteBack(ctx context.Context, dir string) error
+	// Snapshot writes the paused guest of dir to dst/memory.snap and dst/vmstate.snap, neither of which exists. It leaves
+	// the VM paused and able to resume whether it fails or not. The caller fsyncs dst.
+	Snapshot(ctx context.Context, dir, dst string) error
+	// Load starts a VMM in dir from dir/memory.snap and dir/vmstate.snap (read-only, perhaps shared with a checkpoint
+	// by hard link: never written) and dir/rootfs.ext4, and leaves the guest paused. On error no process is left.
+	Load(ctx context.Context, dir string, m *Machine) (Process, error)
+}
