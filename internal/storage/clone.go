@@ -1,0 +1,206 @@
+// Package storage does what noid needs of a file system: copies that share blocks where the file system can, files and
+// directories that appear whole or not at all, and removal that never leaves the tree it was given.
+//
+// It knows nothing of VMs. Paths are the caller's; a file is never followed through a symbolic link at its last element,
+// since the VMM that a hostile guest may have taken over can write in its VM's directory.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+)
+
+// Method says how Clone made its copy.
+type Method string
+
+// The methods. A reflink shares the source's blocks until one of the two is written; a copy does not.
+const (
+	Reflink Method = "reflink"
+	Copy    Method = "copy"
+)
+
+// chunk is how many bytes are copied between two looks at the context: some 10 ms of a slow disk.
+const chunk = 8 << 20
+
+// Clone makes dst, which must not exist, a copy of the regular file src, with mode 0600 and src's length. Blocks are
+// shared where the file system can do that, otherwise the data is copied and holes stay holes. Nothing is synced. When
+// it fails, or ctx ends, dst is gone. A full disk is errs.ErrHost; dst there already is errs.ErrExists.
+//
+// The length is taken once, at the start: a file that grows meanwhile is cut there, one that shrinks is an error.
+func Clone(ctx context.Context, dst, src string) (method Method, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("copying %s: %w", src, err)
+	}
+	in, err := openRegular(src)
+	if err != nil {
+		return "", fmt.Errorf("copying: %w", err)
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return "", fmt.Errorf("copying: %w", err)
+	}
+	// O_EXCL refuses a symbolic link too, even one that points nowhere.
+	out, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", explain(fmt.Errorf("copying %s: %w", src, err), dst)
+	}
+	defer func() {
+		// Close can be the first to tell of a full disk (NFS, quotas).
+		if closeErr := out.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			os.Remove(dst)
+			err = explain(fmt.Errorf("copying %s to %s: %w", src, dst, err), dst)
+		}
+	}()
+	err = retry(func() error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) })
+	switch {
+	case err == nil:
+		// FICLONE clones to the end of the source as it is now, which may lie past the length looked at above.
+		return Reflink, out.Truncate(info.Size())
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EIO):
+		return "", err
+	}
+	// All else (EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, EPERM of a filter …) only says that this is no place for reflinks.
+	return Copy, copySparse(ctx, out, in, info.Size())
+}
+
+// openRegular opens a regular file for reading. O_NONBLOCK keeps a FIFO put in its place from blocking the open.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s is a symbolic link", path)
+	} else if errors.Is(err, os.ErrNotExist) {
+		return nil, errs.Mark(err, errs.ErrNotFound)
+	} else if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// copySparse copies the first size bytes of in to the empty file out, data only.
+func copySparse(ctx context.Context, out, in *os.File, size int64) error {
+	if err := out.Truncate(size); err != nil {
+		return err
+	}
+	c := copier{out: out, in: in, inKernel: true}
+	for off := int64(0); off < size; {
+		start, end := dataAt(in, off, size)
+		for start < end {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			n, err := c.copy(start, min(chunk, end-start))
+			if err != nil {
+				return err
+			}
+			start += n
+		}
+		off = end
+	}
+	return nil
+}
+
+// dataAt returns the next run of data at or after off. A file system that cannot tell is all data.
+func dataAt(f *os.File, off, size int64) (start, end int64) {
+	start, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) || start >= size {
+		return size, size // nothing but a hole is left
+	} else if err != nil {
+		return off, size
+	}
+	end, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
+	if err != nil || end > size || end <= start { // end <= start: punched between the two calls
+		end = size
+	}
+	return start, end
+}
+
+// copier copies ranges inside the kernel for as long as the kernel does it.
+type copier struct {
+	out, in  *os.File
+	inKernel bool
+	buf      []byte
+}
+
+// copy copies up to n bytes at off and returns how many, never 0 without an error.
+func (c *copier) copy(off, n int64) (int64, error) {
+	if c.inKernel {
+		from, to := off, off
+		var done int
+		err := retry(func() (err error) {
+			done, err = unix.CopyFileRange(int(c.in.Fd()), &from, int(c.out.Fd()), &to, int(n), 0)
+			return err
+		})
+		switch {
+		case err == nil && done > 0:
+			return int64(done), nil
+		case err == nil, // 0 bytes where data was promised: some file systems answer that for "cannot"
+			errors.Is(err, unix.EXDEV), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL),
+			errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPERM):
+			c.inKernel = false
+		default:
+			return 0, err
+		}
+	}
+	if c.buf == nil {
+		c.buf = make([]byte, 1<<20)
+	}
+	done, err := c.in.ReadAt(c.buf[:min(n, int64(len(c.buf)))], off)
+	if done == 0 {
+		if err == io.EOF {
+			err = fmt.Errorf("%s became shorter while it was copied", c.in.Name())
+		}
+		return 0, err
+	}
+	if _, err := c.out.WriteAt(c.buf[:done], off); err != nil {
+		return 0, err
+	}
+	return int64(done), nil
+}
+
+// retry calls f until it is not interrupted by a signal: Go's own preemption signals interrupt slow ioctls.
+func retry(f func() error) error {
+	for {
+		if err := f(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// explain gives err, met while writing path, its kind, and the cure when the disk is full.
+func explain(err error, path string) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		dir := filepath.Dir(path)
+		err = fmt.Errorf("%w (in %s)", err, dir)
+		if free, freeErr := Free(dir); freeErr == nil {
+			err = fmt.Errorf("%w, %d MiB free", err, free>>20)
+		}
+		return errs.WithHint(errs.Mark(err, errs.ErrHost),
+			"make room there, with `noid forget` or `noid destroy`, or put NOID_HOME on a larger file system")
+	case errors.Is(err, os.ErrExist):
+		return errs.Mark(err, errs.ErrExists)
+	case errors.Is(err, unix.EROFS):
+		return errs.Mark(err, errs.ErrHost)
+	}
+	return err
+}

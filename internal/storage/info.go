@@ -1,0 +1,118 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Free returns how many bytes an ordinary user can still write in dir's file system.
+func Free(dir string) (int64, error) {
+	st, err := statfs(dir)
+	if err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// fsNames names the file systems that noid's storage is likely to meet. The numbers are those of statfs(2).
+var fsNames = map[uint32]string{
+	unix.EXT4_SUPER_MAGIC:      "ext4", // ext2 and ext3 share it
+	unix.BTRFS_SUPER_MAGIC:     "btrfs",
+	unix.XFS_SUPER_MAGIC:       "xfs",
+	unix.TMPFS_MAGIC:           "tmpfs",
+	unix.OVERLAYFS_SUPER_MAGIC: "overlay",
+	unix.F2FS_SUPER_MAGIC:      "f2fs",
+	unix.NFS_SUPER_MAGIC:       "nfs",
+	unix.FUSE_SUPER_MAGIC:      "fuse",
+	unix.V9FS_MAGIC:            "9p",
+	unix.ECRYPTFS_SUPER_MAGIC:  "ecryptfs",
+	unix.RAMFS_MAGIC:           "ramfs",
+	0x2fc12fc1:                 "zfs",      // OpenZFS, include/sys/fs/zfs.h
+	0xca451a4e:                 "bcachefs", // fs/bcachefs/bcachefs_format.h
+}
+
+// FSType names the file system that dir is on, or gives its number (such as "0x1234") when it has no name here.
+// It is "unknown" when dir cannot be looked at.
+func FSType(dir string) string {
+	st, err := statfs(dir)
+	if err != nil {
+		return "unknown"
+	}
+	if name, ok := fsNames[uint32(st.Type)]; ok {
+		return name
+	}
+	return fmt.Sprintf("%#x", uint32(st.Type))
+}
+
+func statfs(dir string) (unix.Statfs_t, error) {
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Statfs(dir, &st) }); err != nil {
+		return st, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return st, nil
+}
+
+// Reflinks tries whether files in dir can share blocks. The kind of file system does not tell: XFS can be made without,
+// overlayfs has what is below it.
+func Reflinks(dir string) (bool, error) {
+	src, err := os.CreateTemp(dir, tempPrefix)
+	if err != nil {
+		return false, fmt.Errorf("trying reflinks: %w", explain(err, filepath.Join(dir, tempPrefix)))
+	}
+	defer os.Remove(src.Name())
+	defer src.Close()
+	dst, err := os.CreateTemp(dir, tempPrefix)
+	if err != nil {
+		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
+	}
+	defer os.Remove(dst.Name())
+	defer dst.Close()
+	// One whole block of data: an empty file, or one that btrfs keeps inside its metadata, proves nothing.
+	if _, err := src.Write(make([]byte, 64<<10)); err != nil {
+		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
+	}
+	err = retry(func() error { return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) })
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EIO) {
+		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
+	}
+	return err == nil, nil
+}
+
+// Usage returns the length of path and the bytes of disk it takes, in both cases the sum over the regular files when
+// path is a directory. Links are not followed; a file with several names in the tree counts once. Blocks shared by
+// reflink count for each file that has them: there is no cheap way to tell.
+func Usage(path string) (logical, allocated int64, err error) {
+	type inode struct{ dev, ino uint64 }
+	seen := map[inode]bool{}
+	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.Type().IsRegular() {
+			return nil
+		}
+		var info fs.FileInfo
+		if err == nil {
+			info, err = d.Info()
+		}
+		if errors.Is(err, fs.ErrNotExist) && p != path {
+			return nil // removed while we looked
+		} else if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		if id := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 {
+			if seen[id] {
+				return nil
+			}
+			seen[id] = true
+		}
+		logical += info.Size()
+		allocated += st.Blocks * 512 // stat(2): always units of 512 bytes
+		return nil
+	})
+	return logical, allocated, err
+}

@@ -1,0 +1,161 @@
+package storage
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+)
+
+// tempPrefix begins the name of every temporary file made here, so that whatever sweeps a directory knows them.
+const tempPrefix = ".tmp-"
+
+// SyncFile makes the contents of the regular file path survive a power cut.
+func SyncFile(path string) error {
+	f, err := openRegular(path)
+	if err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	defer f.Close()
+	// An fsync can be what first tells that the disk is full, where blocks are allocated late.
+	return explain(f.Sync(), path)
+}
+
+// SyncDir makes the names in dir survive a power cut.
+func SyncDir(dir string) error {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	defer f.Close()
+	// Some file systems (FUSE, 9p) have no fsync for directories: there is nothing to wait for.
+	if err := f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
+		return explain(err, filepath.Join(dir, "."))
+	}
+	return nil
+}
+
+// WriteFile replaces path by data: after a crash path has all of the old or all of the new. A symbolic link at path is
+// replaced, not followed. perm is applied as it is, whatever the umask.
+func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, tempPrefix)
+	if err != nil {
+		return explain(fmt.Errorf("writing %s: %w", path, err), path)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			err = explain(fmt.Errorf("writing %s: %w", path, err), path)
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if err = f.Chmod(perm); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(dir)
+}
+
+// Publish gives the finished directory tmpDir its final name. All of it (the regular files, one level deep, and the
+// names) is on disk before the name exists, and the name is before Publish returns. An existing finalDir, even an
+// empty one, is errs.ErrExists and untouched; tmpDir is then untouched too. Both must be in one file system.
+func Publish(tmpDir, finalDir string) error {
+	entries, err := os.ReadDir(tmpDir)
+	if err != nil {
+		return fmt.Errorf("publishing %s: %w", finalDir, err)
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		if err := SyncFile(filepath.Join(tmpDir, e.Name())); err != nil {
+			return fmt.Errorf("publishing %s: %w", finalDir, err)
+		}
+	}
+	if err := SyncDir(tmpDir); err != nil {
+		return fmt.Errorf("publishing %s: %w", finalDir, err)
+	}
+	if err := renameNew(tmpDir, finalDir); err != nil {
+		return fmt.Errorf("publishing: %w", explain(err, finalDir))
+	}
+	return SyncDir(filepath.Dir(finalDir))
+}
+
+// renameNew renames a to b, which must not exist.
+func renameNew(a, b string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// A file system without the flag (NFS, some FUSE). The gap between look and rename matters little: noid holds
+		// the lock of the VM, and rename(2) itself refuses to replace a directory that is not empty.
+		if _, statErr := os.Lstat(b); statErr == nil {
+			err = unix.EEXIST
+		} else {
+			err = unix.Rename(a, b)
+		}
+	}
+	if errors.Is(err, unix.ENOTEMPTY) {
+		err = unix.EEXIST
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: a, New: b, Err: err}
+	}
+	return nil
+}
+
+// Exchange swaps what a and b name, in one step where the file system can do that, and makes it last. Where it cannot,
+// there is a moment in which a is missing and its old contents stand beside b under a temporary name; a failure in
+// that moment puts it back.
+func Exchange(a, b string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		err = exchangeSlowly(a, b)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = errs.Mark(err, errs.ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("exchanging %s and %s: %w", a, b, err)
+	}
+	if err := SyncDir(filepath.Dir(a)); err != nil {
+		return err
+	}
+	if filepath.Dir(a) == filepath.Dir(b) {
+		return nil
+	}
+	return SyncDir(filepath.Dir(b))
+}
+
+func exchangeSlowly(a, b string) error {
+	if _, err := os.Lstat(b); err != nil {
+		return err
+	}
+	aside := filepath.Join(filepath.Dir(b), tempPrefix+rand.Text())
+	if err := os.Rename(a, aside); err != nil {
+		return err
+	}
+	if err := os.Rename(b, a); err != nil {
+		return errors.Join(err, os.Rename(aside, a))
+	}
+	if err := os.Rename(aside, b); err != nil {
+		return errors.Join(err, os.Rename(a, b), os.Rename(aside, a))
+	}
+	return nil
+}
