@@ -1,0 +1,190 @@
+// Package image looks into the kernels and root filesystem images that users name: what a file is, whether a VM can boot
+// it, and how to turn a compressed kernel into the ELF that Firecracker wants. The files are untrusted input: every length
+// that a header states is checked against the file and against a bound.
+package image
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+)
+
+// magics are the signatures that Describe knows, tried in order.
+var magics = []struct {
+	offset int
+	magic  string
+	what   string
+}{
+	{0, "\x1f\x8b", "gzip data"},
+	{0, "\x28\xb5\x2f\xfd", "zstd data"},
+	{0, "\xfd7zXZ\x00", "xz data"},
+	{0, "BZh", "bzip2 data"},
+	{0, "\x04\x22\x4d\x18", "lz4 data"},
+	{0, "\x02\x21\x4c\x18", "lz4 data"},
+	{0, "QFI\xfb", "a qcow2 disk image"},
+	{0, "KDMV", "a VMDK disk image"},
+	{0, "hsqs", "a squashfs file system image"},
+	{0, "XFSB", "an xfs file system image"},
+	{0, "PK\x03\x04", "a zip archive"},
+	{0, "070701", "a cpio archive"},
+	{0, "!<arch>\ndebian", "a Debian package"},
+	{257, "ustar", "a tar archive"},
+	{0x8001, "CD001", "an ISO 9660 image"},
+	{0x10040, "_BHRfS_M", "a btrfs file system image"},
+	{510, "\x55\xaa", "a disk image with a boot sector"},
+}
+
+// headLen covers the furthest signature, that of btrfs.
+const headLen = 0x10048
+
+// Describe says what the file at path is, as a noun phrase: "an ext4 file system image", "a directory". It never fails:
+// what it cannot read it says so.
+func Describe(path string) string {
+	f, err := openRegular(path)
+	if nr, ok := errors.AsType[notRegularError](err); ok {
+		return nr.what
+	} else if err != nil {
+		return "unreadable"
+	}
+	defer f.Close()
+	return describe(f)
+}
+
+func describe(r io.ReaderAt) string {
+	head, err := readHead(r)
+	switch {
+	case err != nil:
+		return "unreadable"
+	case len(head) == 0:
+		return "empty"
+	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
+		return describeELF(r)
+	case isBzImage(head):
+		return "a Linux kernel (bzImage)"
+	case isARM64Image(head):
+		return "a Linux kernel (arm64 Image)"
+	}
+	if sb, err := readExt4(r); err == nil {
+		return sb.describe()
+	}
+	for _, m := range magics {
+		if m.offset <= len(head) && bytes.HasPrefix(head[m.offset:], []byte(m.magic)) {
+			return m.what
+		}
+	}
+	switch {
+	case isText(head):
+		return "a text file"
+	case len(bytes.Trim(head, "\x00")) == 0:
+		return "all zeros at its start"
+	}
+	return "data of an unknown kind"
+}
+
+func describeELF(r io.ReaderAt) string {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return "a damaged ELF file"
+	}
+	arch := archOf(f.Machine)
+	if arch == "" {
+		arch = f.Machine.String()
+	}
+	kind := "program"
+	switch {
+	case f.Type == elf.ET_REL:
+		kind = "object file or kernel module"
+	case looksLikeKernel(r, f):
+		kind = "Linux kernel"
+	}
+	return fmt.Sprintf("an ELF %s for %s", kind, arch)
+}
+
+// isText accepts valid UTF-8 without control characters; a character cut off at the end is forgiven.
+func isText(head []byte) bool {
+	for len(head) > 0 {
+		r, size := utf8.DecodeRune(head)
+		if r == utf8.RuneError && size == 1 {
+			return len(head) < utf8.UTFMax && !utf8.FullRune(head)
+		}
+		if r < ' ' && r != '\n' && r != '\r' && r != '\t' && r != '\f' && r != '\x1b' {
+			return false
+		}
+		head = head[size:]
+	}
+	return true
+}
+
+// readHead returns the first headLen bytes, fewer if the file ends before.
+func readHead(r io.ReaderAt) ([]byte, error) {
+	head := make([]byte, headLen)
+	n, err := r.ReadAt(head, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return head[:n], err
+}
+
+// notRegularError is a path that names no regular file; what is a noun phrase.
+type notRegularError struct{ what string }
+
+func (e notRegularError) Error() string { return "it is " + e.what }
+
+// openRegular opens path for reading if it is a regular file. O_NONBLOCK keeps a FIFO from blocking the open for ever.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	if what := nonRegular(info.Mode()); what != "" {
+		f.Close()
+		return nil, notRegularError{what}
+	}
+	return f, nil
+}
+
+func nonRegular(mode fs.FileMode) string {
+	switch {
+	case mode.IsRegular():
+		return ""
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "not a regular file"
+}
+
+// openInput opens what the user named as a kernel or rootfs. A missing file is reported as "kernel not found: PATH".
+func openInput(role, path string) (*os.File, error) {
+	f, err := openRegular(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		return nil, fmt.Errorf("%s %w: %s", role, errs.ErrNotFound, path)
+	case err != nil:
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pe.Err // it would repeat the path
+		}
+		return nil, fmt.Errorf("reading %s %q: %w", role, path, err)
+	}
+	return f, nil
+}
+
+var le = binary.LittleEndian
