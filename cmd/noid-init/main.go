@@ -1,0 +1,151 @@
+//go:build linux
+
+// Command noid-init is /init of noid's initramfs: it loads the modules beside it, mounts /dev/vda and hands over to the
+// root filesystem's own init, which it leaves untouched. It is process 1, so when something fails it says so on the console
+// and resets the machine: the VMM ends, and the line is in the console's log.
+//
+// It imports neither fmt nor os nor net: the binary is in every noid, and in every guest's memory while it boots.
+package main
+
+import (
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	modulesDir = "/modules" // NNN-NAME.ko, loaded in the order of their names
+	newRoot    = "/newroot"
+	rootDevice = "/dev/vda"
+	// rootWait is how long the disk may take to appear. It is there at once on KVM; an emulated machine under load is slow.
+	rootWait = 10 * time.Second
+	// lastWords is how long a message stands before the reset, so that a console in between has passed it on.
+	lastWords = time.Second
+)
+
+func main() {
+	if unix.Getpid() != 1 { // on a host, what follows would reboot it
+		say("this is the first process of a VM, not a command")
+		unix.Exit(2)
+	}
+	if err := boot(); err != nil {
+		say(err.Error())
+	}
+	unix.Sync()
+	time.Sleep(lastWords)
+	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	for { // the kernel panics if process 1 ends, which would bury the message
+		time.Sleep(time.Hour)
+	}
+}
+
+// failure is an error made without fmt.
+type failure struct {
+	doing string
+	err   error
+}
+
+func (f failure) Error() string { return f.doing + ": " + f.err.Error() }
+
+// boot only returns on failure.
+func boot() error {
+	for _, m := range []struct{ fs, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
+		if err := unix.Mount(m.fs, m.dir, m.fs, 0, ""); err != nil && err != unix.EBUSY {
+			return failure{"mounting " + m.dir, err}
+		}
+	}
+	openConsole()
+	cmdline, args := readFile("/proc/cmdline"), arguments()
+	loadModules()
+	if err := mountRoot(hasWord(cmdline, "ro")); err != nil {
+		return err
+	}
+	if err := switchRoot(); err != nil {
+		return err
+	}
+	return execInit(cmdline, args)
+}
+
+// openConsole makes /dev/console stdin, stdout and stderr, whatever the kernel has opened before.
+func openConsole() {
+	fd, err := unix.Open("/dev/console", unix.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return
+	}
+	for std := 0; std <= 2; std++ {
+		if fd != std {
+			unix.Dup3(fd, std, 0)
+		}
+	}
+	if fd > 2 {
+		unix.Close(fd)
+	}
+}
+
+// say writes one line to the console.
+func say(text string) {
+	unix.Write(2, []byte("noid-init: "+text+"\r\n"))
+}
+
+// mountRoot waits for the disk and mounts it on newRoot.
+func mountRoot(readOnly bool) error {
+	flags, start := uintptr(0), time.Now()
+	if readOnly {
+		flags = unix.MS_RDONLY
+	}
+	for {
+		err := unix.Mount(rootDevice, newRoot, "ext4", flags, "")
+		switch {
+		case err == nil:
+			return nil
+		case err != unix.ENOENT && err != unix.ENXIO:
+			return failure{"mounting " + rootDevice + " as ext4", err}
+		case time.Since(start) > rootWait:
+			return failure{"waiting for " + rootDevice, err}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// switchRoot makes newRoot the root and takes /dev, /proc and /sys along where the new root has a place for them. What the
+// initramfs held is freed by loadModules and here.
+func switchRoot() error {
+	for _, dir := range []string{"/dev", "/proc", "/sys"} {
+		if err := unix.Mount(dir, newRoot+dir, "", unix.MS_MOVE, ""); err != nil {
+			unix.Unmount(dir, unix.MNT_DETACH)
+		}
+	}
+	unix.Unlink("/init")
+	unix.Rmdir(modulesDir)
+	if err := unix.Chdir(newRoot); err != nil {
+		return failure{"entering the new root", err}
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return failure{"moving the new root to /", err}
+	}
+	if err := unix.Chroot("."); err != nil {
+		return failure{"changing to the new root", err}
+	}
+	return unix.Chdir("/")
+}
+
+// execInit runs the root filesystem's init: the one that the command line names, or the first that works of those that the
+// kernel itself tries. It gets the arguments that the kernel gave this one.
+func execInit(cmdline string, args []string) error {
+	if path := valueOf(cmdline, "init"); path != "" {
+		return failure{"running " + path + ", the init= of the command line", run(path, args)}
+	}
+	var report error = failure{"running an init", unix.ENOENT}
+	for _, path := range []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"} {
+		if err := run(path, args); err != unix.ENOENT {
+			report = failure{"running " + path, err}
+			say(report.Error())
+		}
+	}
+	return failure{"no init in the root filesystem works (tried /sbin/init, /etc/init, /bin/init, /bin/sh)", report}
+}
+
+func run(path string, args []string) error {
+	return syscall.Exec(path, append([]string{path}, args...), syscall.Environ())
+}

@@ -1,0 +1,130 @@
+package guest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"noid/internal/image"
+)
+
+const (
+	// format is part of an initramfs's key: to be raised when BuildInitramfs or Wanted changes what comes out.
+	format = 1
+	// tmpPrefix marks a file that is being written. One that is an hour old was left by a noid that was killed.
+	tmpPrefix = ".initrd-"
+	staleTmp  = time.Hour
+)
+
+// Initramfs returns the path of an initramfs for the kernel at kernelPath, in cacheDir. It is built if the kernel, its
+// modules' directory or noid-init changed since the last time; otherwise it costs little more than a look at the kernel's
+// file. A kernel without modules gets noid-init alone. Several noids may build the same at once.
+func Initramfs(cacheDir, kernelPath string) (string, error) {
+	kernelPath, err := filepath.Abs(kernelPath)
+	if err != nil {
+		return "", err
+	}
+	kernel, err := image.InspectKernel(kernelPath)
+	if err != nil {
+		return "", err
+	}
+	modulesDir := FindModules(kernelPath, kernel.Version)
+	key, err := cacheKey(kernelPath, modulesDir, kernel.Arch)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(cacheDir, "initrd-"+key+".cpio")
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		return path, nil
+	}
+	if err := build(path, kernel.Arch, modulesDir); err != nil {
+		return "", fmt.Errorf("building the initramfs for kernel %q: %w", kernelPath, err)
+	}
+	return path, nil
+}
+
+// cacheKey identifies what goes into the initramfs without reading the modules.
+func cacheKey(kernelPath, modulesDir, arch string) (string, error) {
+	info, err := os.Stat(kernelPath)
+	if err != nil {
+		return "", err
+	}
+	init, err := initHash(arch)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%d\n%x\n%q %d %d\n%q", format, init, kernelPath, info.Size(), info.ModTime().UnixNano(), modulesDir)
+	if modulesDir != "" {
+		info, err := os.Stat(modulesDir)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, " %d", info.ModTime().UnixNano())
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:8]), nil
+}
+
+func build(path, arch, modulesDir string) error {
+	init, err := InitBinary(arch)
+	if err != nil {
+		return err
+	}
+	var modules []Module
+	if modulesDir != "" {
+		if modules, err = ResolveModules(modulesDir, Wanted); err != nil {
+			return err
+		}
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	removeStale(dir)
+	tmp, err := os.CreateTemp(dir, tmpPrefix+"*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(writeAndSync(tmp, init, modules), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return err
+	}
+	return syncDir(dir)
+}
+
+func writeAndSync(f *os.File, init []byte, modules []Module) error {
+	if err := BuildInitramfs(f, init, modules); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// removeStale deletes what killed noids left half written. It is a courtesy: failing is no failure.
+func removeStale(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), tmpPrefix) && time.Since(info.ModTime()) > staleTmp {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package guest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/therootcompany/xz"
+)
+
+// Wanted are the modules that noid's devices and root filesystem need, in the order to load them. The order matters where
+// a module does not declare what it needs: virtio_ring before virtio, and a crc32c that ext4 asks the crypto API for by its
+// algorithm's name.
+var Wanted = []string{
+	"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_mmio", "virtio_blk",
+	"crc32c_generic", "crc32c-intel", "crc32c-cryptoapi", "ext4",
+	"vmw_vsock_virtio_transport", "virtio_console", "virtio_rng", "virtio_net", "af_packet",
+	"button", "evdev", // the ACPI power button, for guests that listen to it
+	"i8042", "atkbd", // Ctrl+Alt+Del, which is how Firecracker asks a guest to shut down
+}
+
+const (
+	// maxModule bounds an unpacked module, in bytes: the largest in Debian's kernel has 8 MiB.
+	maxModule = 64 << 20
+	// maxModules bounds what goes into an initramfs; a name is three digits there.
+	maxModules = 200
+	// maxXZDict bounds the memory of xz's decoder, in bytes; modules are packed with the default of 8 MiB or less.
+	maxXZDict = 64 << 20
+)
+
+// FindModules returns the directory of the modules of the kernel at kernelPath, whose uname -r is version, or "". It looks
+// where an unpacked package or noid setup puts them, beside the kernel, and then at the host's own.
+func FindModules(kernelPath, version string) string {
+	// The version comes from a file that may be hostile: it must not lead elsewhere.
+	if version == "" || version != filepath.Base(version) || version == "." || version == ".." {
+		return ""
+	}
+	dir := filepath.Dir(kernelPath)
+	for _, root := range []string{filepath.Join(dir, "../lib/modules"), filepath.Join(dir, "modules"), "/lib/modules"} {
+		candidate := filepath.Join(root, version)
+		if info, err := os.Stat(candidate); err == nil && info.IsDir() {
+			return candidate
+		}
+	}
+	return ""
+}
+
+// ResolveModules returns the wanted modules that are in dir, each after those that it depends on. What is missing counts as
+// built into the kernel. Dependencies are read from the modules themselves: a package that was unpacked and not
+// installed has no modules.dep.
+func ResolveModules(dir string, wanted []string) ([]Module, error) {
+	paths, err := indexModules(dir)
+	if err != nil {
+		return nil, fmt.Errorf("listing the modules in %q: %w", dir, err)
+	}
+	r := resolver{paths: paths, seen: map[string]bool{}}
+	for _, name := range wanted {
+		if err := r.add(name); err != nil {
+			return nil, err
+		}
+	}
+	return r.modules, nil
+}
+
+// normal makes names equal that the kernel holds equal.
+func normal(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// suffixes are how distributions pack modules.
+var suffixes = []string{"", ".gz", ".xz", ".zst"}
+
+// indexModules maps each module's normalised name to its file.
+func indexModules(dir string) (map[string]string, error) {
+	root, err := filepath.EvalSymlinks(dir) // WalkDir does not enter a link
+	if err != nil {
+		return nil, err
+	}
+	paths := map[string]string{}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name, suffix, ok := strings.Cut(d.Name(), ".ko"); ok && d.Type().IsRegular() && slices.Contains(suffixes, suffix) {
+			if _, dup := paths[normal(name)]; !dup {
+				paths[normal(name)] = path
+			}
+		}
+		return nil
+	})
+	return paths, err
+}
+
+type resolver struct {
+	paths   map[string]string
+	seen    map[string]bool
+	modules []Module
+}
+
+func (r *resolver) add(name string) error {
+	name = normal(name)
+	path, ok := r.paths[name]
+	if !ok || r.seen[name] {
+		return nil
+	}
+	r.seen[name] = true // before its dependencies: a cycle ends here
+	data, err := readModule(path)
+	if err != nil {
+		return fmt.Errorf("reading module %q: %w", path, err)
+	}
+	needs, err := dependencies(data)
+	if err != nil {
+		return fmt.Errorf("reading module %q: %w", path, err)
+	}
+	for _, need := range needs {
+		if err := r.add(need); err != nil {
+			return err
+		}
+	}
+	if len(r.modules) == maxModules {
+		return fmt.Errorf("the kernel's modules depend on more than %d others", maxModules)
+	}
+	r.modules = append(r.modules, Module{Name: name, Data: data})
+	return nil
+}
+
+// readModule reads and unpacks a module by its file's extension.
+func readModule(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var r io.Reader = f
+	switch filepath.Ext(path) {
+	case ".gz":
+		r, err = gzip.NewReader(f)
+	case ".xz":
+		r, err = xz.NewReader(f, maxXZDict)
+	case ".zst":
+		var z *zstd.Decoder
+		if z, err = zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxModule)); err == nil {
+			defer z.Close()
+			r = z
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxModule+1))
+	if err == nil && len(data) > maxModule {
+		err = fmt.Errorf("larger than %d MiB", maxModule>>20)
+	}
+	return data, err
+}
+
+// dependencies reads a module's .modinfo: NUL-separated key=value. Besides depends it honours softdep's "pre:", which may
+// name algorithms that no module is called by: those are not found, and skipped.
+func dependencies(data []byte) ([]string, error) {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	section := f.Section(".modinfo")
+	if section == nil {
+		return nil, errors.New("not a kernel module: it has no .modinfo")
+	}
+	info, err := section.Data()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, field := range strings.Split(string(info), "\x00") {
+		switch key, value, _ := strings.Cut(field, "="); key {
+		case "depends":
+			names = append(names, strings.FieldsFunc(value, func(r rune) bool { return r == ',' })...)
+		case "softdep":
+			pre := false
+			for _, word := range strings.Fields(value) {
+				if strings.HasSuffix(word, ":") {
+					pre = word == "pre:"
+				} else if pre {
+					names = append(names, word)
+				}
+			}
+		}
+	}
+	return names, nil
+}
