@@ -1,0 +1,199 @@
+package setup
+
+import (
+	"context"
+	"debug/elf"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"noid/internal/image"
+)
+
+const (
+	// rootfsName is the image that Rootfs makes in ImagesDir.
+	rootfsName = "busybox.ext4"
+	// rootfsSize is the image's size as mke2fs takes it. The file is sparse: it takes a few MiB.
+	rootfsSize = "256M"
+)
+
+// Rootfs returns the path of a small root filesystem in ImagesDir, which it makes if there is none: busybox, a root shell
+// on the console, nothing else. It needs e2fsprogs, and the host's static busybox or Debian's package tools to fetch one;
+// without them the error wraps errs.ErrHost.
+func Rootfs(ctx context.Context, o Options) (string, error) {
+	path := filepath.Join(o.ImagesDir, rootfsName)
+	if image.CheckExt4(path) == nil {
+		return path, nil
+	}
+	work, done, err := workDir(o.ImagesDir)
+	if err != nil {
+		return "", fmt.Errorf("making a root filesystem: %w", err)
+	}
+	defer done()
+	if err := makeRootfs(ctx, o, work, path); err != nil {
+		return "", fmt.Errorf("making a root filesystem: %w", err)
+	}
+	return path, nil
+}
+
+func makeRootfs(ctx context.Context, o Options, work, path string) error {
+	busybox, err := findBusybox(ctx, o, work)
+	if err != nil {
+		return err
+	}
+	o.say("making the root filesystem %s", path)
+	tree := filepath.Join(work, "root")
+	if err := fillTree(ctx, tree, busybox); err != nil {
+		return err
+	}
+	img := filepath.Join(work, rootfsName)
+	if err := makeExt4(ctx, tree, img); err != nil {
+		return err
+	}
+	return publish(img, path)
+}
+
+// findBusybox returns the path of a static busybox: the host's or a downloaded one.
+func findBusybox(ctx context.Context, o Options, work string) (string, error) {
+	for _, path := range []string{"/bin/busybox", "/usr/bin/busybox"} {
+		if isStatic(path) {
+			return path, nil
+		}
+	}
+	a, err := newApt(work)
+	if err != nil {
+		return "", err
+	}
+	tree, err := a.fetch(ctx, o, func() ([]string, error) { return []string{"busybox-static"}, nil })
+	if err != nil {
+		return "", err
+	}
+	for _, path := range []string{"bin/busybox", "usr/bin/busybox"} {
+		if path = filepath.Join(tree, path); isStatic(path) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("package busybox-static holds no static busybox")
+}
+
+// isStatic reports whether path is a program that needs no dynamic linker.
+func isStatic(path string) bool {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return false
+		}
+	}
+	return f.Type == elf.ET_EXEC || f.Type == elf.ET_DYN
+}
+
+// fillTree makes the root filesystem's files below tree.
+func fillTree(ctx context.Context, tree, busybox string) error {
+	for _, d := range rootfsDirs {
+		if err := makeDir(filepath.Join(tree, d.path), d.mode); err != nil {
+			return err
+		}
+	}
+	for _, f := range rootfsFiles {
+		path := filepath.Join(tree, f.path)
+		if err := makeDir(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := writeFile(path, []byte(f.text), f.mode); err != nil {
+			return err
+		}
+	}
+	program, err := os.ReadFile(busybox)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(tree, "bin/busybox"), program, 0o755); err != nil {
+		return err
+	}
+	applets, err := run(ctx, tree, busybox, "--list-full")
+	if err != nil {
+		return err
+	}
+	return linkApplets(tree, applets)
+}
+
+// linkApplets makes a link to busybox for each applet of its list: "sbin/init". A file that is there stays.
+func linkApplets(tree, applets string) error {
+	for _, applet := range strings.Fields(applets) {
+		if !filepath.IsLocal(applet) || !strings.Contains(applet, "/") {
+			continue // such as linuxrc, which belongs into no root directory today
+		}
+		path := filepath.Join(tree, applet)
+		if err := makeDir(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink("/bin/busybox", path); err != nil && !os.IsExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDir makes a directory; a mode given by this process's umask would end up in the image.
+func makeDir(path string, mode fs.FileMode) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
+}
+
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
+}
+
+// makeExt4 makes img from tree, owned by root throughout whoever runs this.
+func makeExt4(ctx context.Context, tree, img string) error {
+	tools := map[string]string{}
+	for _, name := range []string{"mke2fs", "debugfs", "e2fsck"} {
+		path, err := findTool(name, "e2fsprogs")
+		if err != nil {
+			return err
+		}
+		tools[name] = path
+	}
+	dir := filepath.Dir(img)
+	if _, err := run(ctx, dir, tools["mke2fs"], "-q", "-F", "-t", "ext4", "-L", "noid", "-m", "0", "-E", "root_owner=0:0", "-d", tree, img, rootfsSize); err != nil {
+		return err
+	}
+	commands, err := chownCommands(tree)
+	if err != nil {
+		return err
+	}
+	if _, err := runInput(ctx, dir, commands, tools["debugfs"], "-w", "-f", "-", img); err != nil {
+		return err
+	}
+	_, err = run(ctx, dir, tools["e2fsck"], "-f", "-n", img)
+	return err
+}
+
+// chownCommands returns a script for debugfs that gives all of tree to root: mke2fs -d copies the owners that it finds, and
+// only root can make files of root's.
+func chownCommands(tree string) (string, error) {
+	var script strings.Builder
+	err := filepath.WalkDir(tree, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		inside, err := filepath.Rel(tree, path)
+		fmt.Fprintf(&script, "sif \"/%[1]s\" uid 0\nsif \"/%[1]s\" gid 0\n", inside)
+		return err
+	})
+	return script.String() + "sif /lost+found uid 0\nsif /lost+found gid 0\n", err
+}
