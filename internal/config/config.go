@@ -1,0 +1,139 @@
+// Package config owns config.toml: the user's defaults. It reads the file strictly, so that a typing mistake is told and
+// not ignored, and changes it gently: comments, and keys of a newer noid, stay.
+//
+// What a flag and the environment say comes first; that order is the caller's business.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+)
+
+// Config is config.toml with its values checked. A zero field is a key that is not set.
+type Config struct {
+	Kernel      string // absolute path
+	Rootfs      string // absolute path
+	CPUs        int
+	MemMiB      int
+	Driver      string // "firecracker" or "qemu"
+	BootArgs    string // appended to the driver's kernel command line
+	Firecracker string // the VMM's binary, absolute path
+	QEMU        string // the VMM's binary, absolute path
+}
+
+// maxFile bounds what is read: a config.toml is some lines long.
+const maxFile = 1 << 20
+
+// Load reads the file at path. No file is an empty Config. A file that is not TOML, or has a value that its key does not
+// take, is errs.ErrUsage and the message names file and line. Keys that this noid does not know are ignored: they may be
+// a newer one's. Whether the files that are named exist is not looked at.
+func Load(path string) (Config, error) {
+	data, values, err := read(path)
+	if err != nil {
+		return Config{}, err
+	}
+	var c Config
+	for _, k := range keys {
+		raw, ok := values[k.name]
+		if !ok {
+			continue
+		}
+		text, err := asText(raw)
+		if err == nil {
+			text, err = k.clean(text)
+		}
+		if err == nil && k.isPath && !filepath.IsAbs(text) {
+			err = fmt.Errorf("%q is not an absolute path", text)
+		}
+		if err != nil {
+			return Config{}, fileError(path, lineOf(data, k.name), fmt.Errorf("%s: %w", k.name, err),
+				fmt.Sprintf("`noid config set %s VALUE`, or `noid config unset %s`", k.name, k.name))
+		}
+		k.store(&c, text)
+	}
+	return c, nil
+}
+
+// read returns the file as it is and as TOML. No file is an empty one.
+func read(path string) ([]byte, map[string]any, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	values, err := parse(data)
+	if err != nil {
+		line := 0
+		if decodeErr, ok := errors.AsType[*toml.DecodeError](err); ok {
+			line, _ = decodeErr.Position()
+		}
+		return nil, nil, fileError(path, line, errors.New(strings.TrimPrefix(err.Error(), "toml: ")), "correct the file, or remove it")
+	}
+	return data, values, nil
+}
+
+func parse(data []byte) (map[string]any, error) {
+	values := map[string]any{}
+	err := toml.Unmarshal(data, &values)
+	return values, err
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // not O_NOFOLLOW: people link to their dotfiles
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s is longer than %d bytes", path, maxFile)
+	}
+	return data, err
+}
+
+func fileError(path string, line int, err error, hint string) error {
+	where := path
+	if line > 0 {
+		where = fmt.Sprintf("%s:%d", path, line)
+	}
+	return errs.WithHint(errs.Mark(fmt.Errorf("%s: %w", where, err), errs.ErrUsage), hint)
+}
+
+// lineOf returns the line, from 1, that sets key at the top level, or 0.
+func lineOf(data []byte, key string) int {
+	set := regexp.MustCompile(`^\s*(["']?)` + regexp.QuoteMeta(key) + `(["']?)\s*=`)
+	for i, line := range strings.Split(string(data), "\n") {
+		if set.MatchString(line) {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// asText gives a value in the form in which `config set` takes it.
+func asText(value any) (string, error) {
+	switch v := value.(type) {
+	case string:
+		return v, nil
+	case int64:
+		return fmt.Sprint(v), nil
+	}
+	return "", fmt.Errorf("a %T is neither text nor a whole number", value)
+}

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"noid/internal/errs"
+)
+
+// The limits of a VM's hardware.
+const (
+	MinCPUs   = 1
+	MaxCPUs   = 32      // Firecracker's MAX_SUPPORTED_VCPUS; QEMU could do more
+	MinMemMiB = 64      // below, a distribution's kernel and initramfs do not fit
+	MaxMemMiB = 1 << 20 // 1 TiB: more is a slip of the keyboard
+)
+
+// maxBootArgs leaves room for the driver's own arguments: x86 Linux takes 2048 bytes in all (COMMAND_LINE_SIZE).
+const maxBootArgs = 1024
+
+// key is one setting. clean checks a value as text and gives it its final form, without looking at the file system.
+type key struct {
+	name   string
+	clean  func(string) (string, error)
+	store  func(*Config, string)
+	isInt  bool // an integer in the file
+	isPath bool // made absolute, and must exist, when set
+	isExec bool // and must be an executable
+}
+
+// keys is all settings, sorted by name.
+var keys = []key{
+	{name: "boot_args", clean: cleanBootArgs, store: func(c *Config, v string) { c.BootArgs = v }},
+	{name: "cpus", isInt: true, clean: cleanInt(ParseCPUs), store: func(c *Config, v string) { c.CPUs, _ = strconv.Atoi(v) }},
+	{name: "driver", clean: cleanDriver, store: func(c *Config, v string) { c.Driver = v }},
+	{name: "firecracker", isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.Firecracker = v }},
+	{name: "kernel", isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Kernel = v }},
+	{name: "mem", isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
+	{name: "qemu", isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
+	{name: "rootfs", isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Rootfs = v }},
+}
+
+// Keys returns the names of all settings, sorted.
+func Keys() []string {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.name
+	}
+	return names
+}
+
+func lookup(name string) (key, error) {
+	for _, k := range keys {
+		if k.name == name {
+			return k, nil
+		}
+	}
+	err := errs.Mark(fmt.Errorf("unknown key %q", name), errs.ErrUsage)
+	if near := Nearest(name, Keys()); near != "" {
+		return key{}, errs.WithHint(err, fmt.Sprintf("did you mean %q?", near))
+	}
+	return key{}, errs.WithHint(err, "the keys are "+strings.Join(Keys(), ", "))
+}
+
+// ParseCPUs reads a number of virtual CPUs, 1 to 32, or returns errs.ErrUsage.
+func ParseCPUs(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < MinCPUs || n > MaxCPUs {
+		return 0, usage("%q is not a number of cpus from %d to %d", s, MinCPUs, MaxCPUs)
+	}
+	return n, nil
+}
+
+var memSize = regexp.MustCompile(`^([0-9]{1,9})(?i:(m|g|t)(?:i?b)?)?$`)
+
+// ParseMiB reads a size of memory: MiB as a bare number ("512"), or with a unit ("512M", "2G", "2GiB"; always powers of
+// 1024). What is no size, or is less than 64 MiB or more than 1 TiB, is errs.ErrUsage.
+func ParseMiB(s string) (int, error) {
+	m := memSize.FindStringSubmatch(s)
+	if m == nil {
+		return 0, errs.WithHint(usage("%q is not a size", s), "write MiB as 512, or 512M, or 2G")
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return 0, usage("%q is not a size", s)
+	}
+	switch strings.ToLower(m[2]) {
+	case "g":
+		n <<= 10
+	case "t":
+		n <<= 20
+	}
+	if n < MinMemMiB || n > MaxMemMiB {
+		return 0, errs.WithHint(usage("%s is not between %d MiB and %d MiB", s, MinMemMiB, MaxMemMiB), "a bare number counts MiB; write 2G for 2 GiB")
+	}
+	return n, nil
+}
+
+func cleanInt(parse func(string) (int, error)) func(string) (string, error) {
+	return func(s string) (string, error) {
+		n, err := parse(s)
+		return strconv.Itoa(n), err
+	}
+}
+
+func cleanDriver(s string) (string, error) {
+	drivers := []string{"firecracker", "qemu"}
+	for _, d := range drivers {
+		if s == d {
+			return s, nil
+		}
+	}
+	err := usage("%q is not a driver", s)
+	if near := Nearest(s, drivers); near != "" {
+		return "", errs.WithHint(err, fmt.Sprintf("did you mean %q?", near))
+	}
+	return "", errs.WithHint(err, "the drivers are firecracker and qemu")
+}
+
+func cleanBootArgs(s string) (string, error) {
+	if len(s) > maxBootArgs {
+		return "", usage("%d bytes of boot arguments are more than %d", len(s), maxBootArgs)
+	}
+	if hasControl(s) {
+		return "", usage("boot arguments are one line of text without control characters")
+	}
+	return s, nil
+}
+
+func cleanPath(s string) (string, error) {
+	if s == "" || hasControl(s) {
+		return "", usage("%q is not a path", s)
+	}
+	return s, nil
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// checkFile makes the path of k absolute and looks whether it can be what k wants.
+func checkFile(k key, path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", errs.WithHint(errs.Mark(fmt.Errorf("%s not found: %s", k.name, path), errs.ErrNotFound), "give the path of a file that exists")
+	}
+	if !info.Mode().IsRegular() {
+		return "", usage("%s is not a regular file: %s", k.name, path)
+	}
+	if k.isExec && info.Mode().Perm()&0o111 == 0 {
+		return "", errs.WithHint(usage("%s is not executable: %s", k.name, path), "chmod +x "+path)
+	}
+	return path, nil
+}
+
+func usage(format string, args ...any) error {
+	return errs.Mark(fmt.Errorf(format, args...), errs.ErrUsage)
+}

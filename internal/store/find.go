@@ -1,0 +1,54 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"noid/internal/errs"
+)
+
+// minPrefix is the fewest hex digits that are taken as the beginning of an id.
+const minPrefix = 3
+
+// FindCheckpoint returns the checkpoint of vm that ref names: a full id, the beginning of one id alone (3 digits or
+// more), or a label that one checkpoint alone has. Several are errs.ErrUsage with the candidates in the message, none
+// is errs.ErrNotFound, a damaged one a *BrokenError.
+func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, error) {
+	if err := CheckName(vm); err != nil {
+		return Checkpoint{}, err
+	}
+	if checkID(ref) {
+		c, err := h.LoadCheckpoint(vm, ref)
+		if !errors.Is(err, errs.ErrNotFound) {
+			return c, err
+		}
+	}
+	list, err := h.ListCheckpoints(ctx, vm)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	isPrefix := len(ref) >= minPrefix && isHex(ref)
+	var found []CheckpointEntry
+	for _, c := range list {
+		if isPrefix && strings.HasPrefix(c.ID, ref) || ref != "" && c.Label == ref {
+			found = append(found, c)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Checkpoint{}, noCheckpoint(vm, ref)
+	case 1:
+		return found[0].Checkpoint, found[0].Err
+	}
+	candidates := make([]string, len(found))
+	for i, c := range found {
+		candidates[i] = c.ID
+		if c.Label != "" {
+			candidates[i] += fmt.Sprintf(" (%q)", c.Label)
+		}
+	}
+	return Checkpoint{}, errs.WithHint(errs.Mark(fmt.Errorf("%q is more than one checkpoint of vm %q: %s",
+		ref, vm, strings.Join(candidates, ", ")), errs.ErrUsage), "give more digits of the id")
+}

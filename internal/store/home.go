@@ -1,0 +1,208 @@
+// Package store owns what noid keeps on disk: where each thing lies, under which name, who may change it now, and what is
+// written down about it.
+//
+// The manifests (vm.json, checkpoint.json) are the truth. The SQLite database beside them is an index over them, there to
+// list quickly; it corrects itself whenever it disagrees, and may be deleted at any time.
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/storage"
+)
+
+// Names in the home directory.
+const (
+	versionFile    = "version"     // format of the whole home: one decimal number and a newline
+	configFile     = "config.toml" // the user's defaults; a file that people edit, so not in the database
+	configLockFile = ".config.lock"
+	indexFile      = "noid.db"     // SQLite makes noid.db-wal and noid.db-shm beside it
+	storageDir     = "storage"     // what can be large, so that it alone can be a mount point or a link to one
+	vmsDir         = "vms"         // in storage: one directory a VM
+	checkpointsDir = "checkpoints" // in storage: one directory a VM, in it one a checkpoint; outlives the VM
+	kernelsDir     = "kernels"     // kernels and initramfs images, unpacked or built
+	imagesDir      = "images"      // root filesystems, downloaded or built
+	locksDir       = "locks"       // one file a VM name, also for names that are no VM yet or any more
+
+	vmManifest         = "vm.json"
+	checkpointManifest = "checkpoint.json"
+)
+
+// homeFormat is the version of the layout that this package reads and writes.
+const homeFormat = 1
+
+// Home is an open noid home directory. Its methods may be called from several goroutines, and by several processes on
+// the same directory.
+type Home struct {
+	dir string
+
+	mu sync.Mutex // guards db
+	db *sql.DB    // opened when first needed: most verbs never list
+}
+
+// DefaultDir is the home that is used when none is given: $NOID_HOME as an absolute path, else ~/.noid.
+func DefaultDir() (string, error) {
+	if dir := os.Getenv("NOID_HOME"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errs.WithHint(errs.Mark(fmt.Errorf("finding the home directory: %w", err), errs.ErrHost),
+			"set NOID_HOME to the directory that noid shall use")
+	}
+	return filepath.Join(home, ".noid"), nil
+}
+
+// Open opens the home in dir and makes it when it is not there. Its mode becomes 0700. A home that a newer noid made, a
+// directory that holds something else, and one that cannot be written are refused with errs.ErrHost; the exception is
+// a complete home on a read-only file system, which can still be looked at.
+func Open(dir string) (*Home, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the noid home: %w", err)
+	}
+	h := &Home{dir: dir}
+	if err := h.open(); err != nil {
+		return nil, errs.Mark(fmt.Errorf("opening the noid home %s: %w", dir, err), errs.ErrHost)
+	}
+	return h, nil
+}
+
+func (h *Home) open() error {
+	if err := os.MkdirAll(h.dir, 0o700); errors.Is(err, unix.ENOTDIR) {
+		return errs.WithHint(errors.New("it is not a directory"), "set NOID_HOME to a directory")
+	} else if err != nil {
+		return errs.WithHint(err, "set NOID_HOME to a directory that you can write")
+	}
+	isNew, err := h.checkVersion()
+	if err != nil {
+		return err
+	}
+	if isNew {
+		if err := h.checkUnused(); err != nil {
+			return err
+		}
+	}
+	if err := h.protect(); err != nil {
+		return err
+	}
+	for _, sub := range []string{h.VMsDir(), filepath.Join(h.dir, storageDir, checkpointsDir), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
+		if err := os.MkdirAll(sub, 0o700); err != nil {
+			return errs.WithHint(err, "set NOID_HOME to a directory that you can write")
+		}
+	}
+	if isNew { // last: a home with a version file is complete
+		return storage.WriteFile(filepath.Join(h.dir, versionFile), fmt.Appendf(nil, "%d\n", homeFormat), 0o600)
+	}
+	return nil
+}
+
+// checkVersion reads the version file. No such file means a new home, or one whose making was interrupted.
+func (h *Home) checkVersion() (isNew bool, err error) {
+	data, _, err := readBounded(filepath.Join(h.dir, versionFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	} else if err != nil {
+		return false, errs.WithHint(err, "set NOID_HOME to a directory of your own")
+	}
+	version, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	switch {
+	case err != nil || version < 1:
+		return false, errs.WithHint(fmt.Errorf("its file %q is damaged", versionFile),
+			fmt.Sprintf("write %d into %s if this noid made the directory", homeFormat, filepath.Join(h.dir, versionFile)))
+	case version > homeFormat:
+		return false, errs.WithHint(fmt.Errorf("a newer noid made it: its format is %d, this noid knows %d", version, homeFormat),
+			"upgrade noid, or set NOID_HOME to another directory")
+	}
+	return false, nil
+}
+
+// checkUnused refuses a directory that holds other people's files: making /tmp or ~ private would break them.
+func (h *Home) checkUnused() error {
+	info, err := os.Stat(h.dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode()&os.ModeSticky != 0 {
+		return errs.WithHint(errors.New("it is shared between users"), "set NOID_HOME to a directory of your own")
+	}
+	entries, err := os.ReadDir(h.dir)
+	if err != nil {
+		return err
+	}
+	ours := []string{configFile, configLockFile, storageDir, kernelsDir, imagesDir, locksDir, "lost+found"}
+	for _, e := range entries {
+		name := e.Name()
+		// Another noid may be making this very home, hence the temporary files; versionFile may have come meanwhile.
+		if !slices.Contains(ours, name) && name != versionFile && !strings.HasPrefix(name, indexFile) && !strings.HasPrefix(name, ".tmp-") {
+			return errs.WithHint(fmt.Errorf("it holds other files, such as %q", name), "set NOID_HOME to a new or empty directory")
+		}
+	}
+	return nil
+}
+
+// protect makes the home ours alone: disks and memory of guests lie in it.
+func (h *Home) protect() error {
+	info, err := os.Stat(h.dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		err := os.Chmod(h.dir, 0o700)
+		if err != nil && !errors.Is(err, unix.EROFS) {
+			return errs.WithHint(fmt.Errorf("making it private (mode 0700): %w", err), "set NOID_HOME to a directory of your own")
+		}
+	}
+	if err := unix.Access(h.dir, unix.W_OK|unix.X_OK); err != nil && !errors.Is(err, unix.EROFS) {
+		return errs.WithHint(fmt.Errorf("it cannot be written: %w", err), "set NOID_HOME to a directory that you can write")
+	}
+	return nil
+}
+
+// Close releases the index. The Home may be used on; it opens the index again when needed.
+func (h *Home) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closeIndex()
+}
+
+// Dir is the home directory itself, an absolute path.
+func (h *Home) Dir() string { return h.dir }
+
+// ConfigPath is where config.toml is, or would be.
+func (h *Home) ConfigPath() string { return filepath.Join(h.dir, configFile) }
+
+// VMsDir holds one directory a VM, and staging directories whose names begin with a dot.
+func (h *Home) VMsDir() string { return filepath.Join(h.dir, storageDir, vmsDir) }
+
+// VMDir is the directory of the VM called name, which CheckName must have accepted.
+func (h *Home) VMDir(name string) string { return filepath.Join(h.VMsDir(), name) }
+
+// CheckpointsDir holds the checkpoints of vm. It exists only once there was one.
+func (h *Home) CheckpointsDir(vm string) string {
+	return filepath.Join(h.dir, storageDir, checkpointsDir, vm)
+}
+
+// CheckpointDir is the directory of checkpoint id of vm.
+func (h *Home) CheckpointDir(vm, id string) string { return filepath.Join(h.CheckpointsDir(vm), id) }
+
+// KernelsDir holds kernels and initramfs images that noid unpacked, downloaded or built.
+func (h *Home) KernelsDir() string { return filepath.Join(h.dir, kernelsDir) }
+
+// ImagesDir holds root filesystems that noid downloaded or built.
+func (h *Home) ImagesDir() string { return filepath.Join(h.dir, imagesDir) }
+
+// LocksDir holds the lock files, see Lock.
+func (h *Home) LocksDir() string { return filepath.Join(h.dir, locksDir) }

@@ -1,0 +1,112 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"noid/internal/errs"
+)
+
+// Staging directories stand beside what they become or were: a rename moves them, and a killed command's leftovers are
+// known by their names (see Sweep). No VM's name begins with a dot.
+const (
+	newPrefix = ".new-" // being made, or exchanged out of its place and to be removed
+	oldPrefix = ".old-" // taken out of its place, to be removed
+	tmpPrefix = ".tmp-" // as storage names its temporary files
+)
+
+const nameRule = "a name has 1 to 63 letters, digits, '_', '.' and '-', and begins with a letter or digit"
+
+// CheckName accepts a VM's name or returns errs.ErrUsage. An accepted name is safe as an element of a path.
+func CheckName(name string) error {
+	ok := len(name) >= 1 && len(name) <= 63
+	for i := 0; ok && i < len(name); i++ {
+		c := name[i]
+		alnum := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		ok = alnum || i > 0 && (c == '_' || c == '.' || c == '-')
+	}
+	if ok {
+		return nil
+	}
+	shown := name
+	if len(shown) > 80 {
+		shown = shown[:80] + "…"
+	}
+	return errs.WithHint(errs.Mark(fmt.Errorf("not a name for a vm: %q", shown), errs.ErrUsage), nameRule)
+}
+
+const idLen = 8 // hex digits in a checkpoint's id
+
+// NewID returns a random checkpoint id, 8 lower-case hex digits, for which taken is false.
+func NewID(taken func(string) bool) string {
+	for {
+		var b [idLen / 2]byte
+		rand.Read(b[:]) // never fails: it ends the program instead (crypto/rand)
+		if id := hex.EncodeToString(b[:]); taken == nil || !taken(id) {
+			return id
+		}
+	}
+}
+
+// isHex reports whether s is all lower-case hex digits.
+func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
+
+// checkID accepts a full checkpoint id.
+func checkID(id string) bool { return len(id) == idLen && isHex(id) }
+
+// ParseRef splits "vm@ref" at its first @. Without an @, ref is empty. It checks the VM's name but not whether either
+// exists. What it refuses is errs.ErrUsage.
+func ParseRef(s string) (vm, ref string, err error) {
+	vm, ref, found := strings.Cut(s, "@")
+	if err := CheckName(vm); err != nil {
+		return "", "", err
+	}
+	if found && ref == "" {
+		return "", "", errs.WithHint(errs.Mark(fmt.Errorf("no checkpoint after the @ in %q", s), errs.ErrUsage),
+			"write NAME@ID; `noid checkpoints "+vm+"` lists the ids")
+	}
+	return vm, ref, nil
+}
+
+// StagingDir returns a new name for the directory in which the VM name is made, before it is published as VMDir(name).
+// Nothing is created. Hold the lock of name while it exists: whatever is left without is swept.
+func (h *Home) StagingDir(name string) string {
+	return filepath.Join(h.VMsDir(), newPrefix+name+"-"+NewID(nil))
+}
+
+// OldDir returns a new name to which VMDir(name) is renamed before it is removed, so that a VM is never half there.
+func (h *Home) OldDir(name string) string {
+	return filepath.Join(h.VMsDir(), oldPrefix+name+"-"+NewID(nil))
+}
+
+// StagingCheckpointDir returns a new name for the directory in which a checkpoint of vm is made. Its parent,
+// CheckpointsDir(vm), may have to be made first. Hold the lock of vm while it exists.
+func (h *Home) StagingCheckpointDir(vm string) string {
+	return filepath.Join(h.CheckpointsDir(vm), newPrefix+NewID(nil))
+}
+
+// OldCheckpointDir returns a new name to which a checkpoint of vm is renamed before it is removed.
+func (h *Home) OldCheckpointDir(vm string) string {
+	return filepath.Join(h.CheckpointsDir(vm), oldPrefix+NewID(nil))
+}
+
+// isStaging reports whether base is the name of a staging directory.
+func isStaging(base string) bool {
+	return strings.HasPrefix(base, newPrefix) || strings.HasPrefix(base, oldPrefix) || strings.HasPrefix(base, tmpPrefix)
+}
+
+// stagedVM returns the VM to which a staging directory in VMsDir belongs: ".new-NAME-RANDOM" gives NAME.
+func stagedVM(base string) (string, bool) {
+	if !isStaging(base) {
+		return "", false
+	}
+	rest := base[len(newPrefix):] // the prefixes are equally long
+	i := strings.LastIndexByte(rest, '-')
+	if i < 0 || CheckName(rest[:i]) != nil {
+		return "", false
+	}
+	return rest[:i], true
+}

@@ -1,0 +1,245 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+// manifestFormat is the version of vm.json and checkpoint.json.
+const manifestFormat = 1
+
+// maxManifest bounds what is read of a manifest. A VMM that its guest took over can write in its VM's directory.
+const maxManifest = 1 << 20
+
+// VM is what noid records of a VM, as vm.json. Whether it runs is not in it: the process and the VMM are asked.
+type VM struct {
+	Format        int         `json:"format"` // set by SaveVM
+	Name          string      `json:"name"`
+	CreatedAt     time.Time   `json:"created_at"` // UTC
+	Machine       vmm.Machine `json:"machine"`
+	Process       vmm.Process `json:"process"`                  // the latest VMM; it may be gone
+	StopRequested bool        `json:"stop_requested,omitempty"` // noid stopped it: it is not dead but stopped
+	SourceKernel  string      `json:"source_kernel,omitempty"`  // the path that the user gave
+	SourceRootfs  string      `json:"source_rootfs,omitempty"`  // the path that the user gave
+	RestoredFrom  string      `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
+	LastError     string      `json:"last_error,omitempty"`     // not sanitised: it may quote the guest
+}
+
+// Checkpoint is what noid records of a checkpoint, as checkpoint.json. The sizes are bytes of disk that the files took
+// when it was published, blocks shared by reflink included.
+type Checkpoint struct {
+	Format       int         `json:"format"` // set by SaveCheckpoint
+	ID           string      `json:"id"`     // 8 lower-case hex digits
+	VM           string      `json:"vm"`
+	Label        string      `json:"label,omitempty"`
+	CreatedAt    time.Time   `json:"created_at"`       // UTC
+	Parent       string      `json:"parent,omitempty"` // "vm@id" of the checkpoint that the VM had come from or had last made
+	Machine      vmm.Machine `json:"machine"`
+	Memory       bool        `json:"memory"` // false: the disk alone, to be booted
+	NoidVersion  string      `json:"noid_version,omitempty"`
+	DowntimeMs   float64     `json:"downtime_ms"` // how long the guest stood still
+	DiskBytes    int64       `json:"disk_bytes"`
+	MemoryBytes  int64       `json:"memory_bytes"`
+	StateBytes   int64       `json:"state_bytes"`
+	DiskLength   int64       `json:"disk_length"`   // bytes, holes included: a file of another length is not the one recorded
+	MemoryLength int64       `json:"memory_length"` // likewise
+	StateLength  int64       `json:"state_length"`  // likewise
+	SourceKernel string      `json:"source_kernel,omitempty"`
+	SourceRootfs string      `json:"source_rootfs,omitempty"`
+}
+
+// BrokenError is a VM or checkpoint whose directory is there but whose manifest cannot be used.
+type BrokenError struct {
+	Path string // the manifest
+	Err  error
+}
+
+func (e *BrokenError) Error() string { return fmt.Sprintf("damaged %s: %v", e.Path, e.Err) }
+func (e *BrokenError) Unwrap() error { return e.Err }
+
+// SaveVM writes vm.json in dir, atomically and durably. dir is VMDir or a staging directory; hold the VM's lock.
+func (h *Home) SaveVM(dir string, v VM) error {
+	v.Format, v.CreatedAt = manifestFormat, v.CreatedAt.UTC()
+	return save(filepath.Join(dir, vmManifest), v, 0o600)
+}
+
+// SaveCheckpoint writes checkpoint.json in dir, read-only, atomically and durably.
+func (h *Home) SaveCheckpoint(dir string, c Checkpoint) error {
+	c.Format, c.CreatedAt = manifestFormat, c.CreatedAt.UTC()
+	return save(filepath.Join(dir, checkpointManifest), c, 0o400)
+}
+
+func save(path string, record any, perm fs.FileMode) error {
+	data, err := json.MarshalIndent(record, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if len(data) >= maxManifest { // it could not be read back
+		return fmt.Errorf("writing %s: %d bytes are more than the %d allowed", path, len(data), maxManifest)
+	}
+	return storage.WriteFile(path, append(data, '\n'), perm)
+}
+
+// LoadVM reads the record of the VM name. None is errs.ErrNotFound, a damaged one a *BrokenError.
+func (h *Home) LoadVM(name string) (VM, error) {
+	if err := CheckName(name); err != nil {
+		return VM{}, err
+	}
+	v, _, _, err := readVM(h.VMDir(name), name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return VM{}, noVM(name)
+	}
+	return v, err
+}
+
+// LoadCheckpoint reads the record of checkpoint id of vm; id is a full id. See FindCheckpoint for what users write.
+func (h *Home) LoadCheckpoint(vm, id string) (Checkpoint, error) {
+	if err := CheckName(vm); err != nil {
+		return Checkpoint{}, err
+	}
+	if !checkID(id) {
+		return Checkpoint{}, noCheckpoint(vm, id)
+	}
+	c, _, _, err := readCheckpoint(h.CheckpointDir(vm, id), vm, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Checkpoint{}, noCheckpoint(vm, id)
+	}
+	return c, err
+}
+
+func noVM(name string) error {
+	return errs.WithHint(errs.Mark(fmt.Errorf("no vm %q", name), errs.ErrNotFound), "`noid list` shows what there is")
+}
+
+func noCheckpoint(vm, ref string) error {
+	return errs.WithHint(errs.Mark(fmt.Errorf("no checkpoint %q of vm %q", ref, vm), errs.ErrNotFound),
+		"`noid checkpoints "+vm+"` lists them")
+}
+
+// readVM reads dir/vm.json and returns also its bytes and stamp. The error is a *BrokenError or, when dir itself is not
+// there, fs.ErrNotExist.
+func readVM(dir, name string) (v VM, data []byte, st stamp, err error) {
+	data, st, err = readManifest(dir, vmManifest)
+	if err == nil {
+		v, err = parseVM(data, name)
+	}
+	return v, data, st, broken(err, dir, vmManifest)
+}
+
+// readCheckpoint is readVM for a checkpoint.
+func readCheckpoint(dir, vm, id string) (c Checkpoint, data []byte, st stamp, err error) {
+	data, st, err = readManifest(dir, checkpointManifest)
+	if err == nil {
+		c, err = parseCheckpoint(data, vm, id)
+	}
+	return c, data, st, broken(err, dir, checkpointManifest)
+}
+
+// broken wraps err, met with the manifest in dir. A directory that is not there at all is no damage.
+func broken(err error, dir, manifest string) error {
+	if err == nil {
+		return nil
+	}
+	if _, statErr := os.Lstat(dir); errors.Is(statErr, fs.ErrNotExist) {
+		return statErr
+	}
+	// The path is in BrokenError already; fs.ErrNotExist must not show through, since the VM does exist.
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("it is missing")
+	} else if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return &BrokenError{filepath.Join(dir, manifest), err}
+}
+
+func parseVM(data []byte, name string) (VM, error) {
+	var v VM
+	if err := json.Unmarshal(data, &v); err != nil {
+		return VM{}, err
+	}
+	if err := checkFormat(v.Format); err != nil {
+		return VM{}, err
+	}
+	if v.Name != name {
+		return VM{}, fmt.Errorf("it belongs to a vm called %q", v.Name)
+	}
+	return v, nil
+}
+
+func parseCheckpoint(data []byte, vm, id string) (Checkpoint, error) {
+	var c Checkpoint
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Checkpoint{}, err
+	}
+	if err := checkFormat(c.Format); err != nil {
+		return Checkpoint{}, err
+	}
+	if c.VM != vm || c.ID != id {
+		return Checkpoint{}, fmt.Errorf("it belongs to checkpoint %q of vm %q", c.ID, c.VM)
+	}
+	return c, nil
+}
+
+func checkFormat(format int) error {
+	switch {
+	case format > manifestFormat:
+		return errs.WithHint(fmt.Errorf("a newer noid wrote it: its format is %d, this noid knows %d", format, manifestFormat), "upgrade noid")
+	case format < 1:
+		return errors.New("it has no format number")
+	}
+	return nil
+}
+
+// stamp tells one version of a file from another without reading it: every save makes a new inode.
+type stamp struct {
+	ino           uint64
+	size, mtimeNs int64
+}
+
+func stampOf(info fs.FileInfo) stamp {
+	return stamp{info.Sys().(*syscall.Stat_t).Ino, info.Size(), info.ModTime().UnixNano()}
+}
+
+func readManifest(dir, base string) ([]byte, stamp, error) {
+	data, info, err := readBounded(filepath.Join(dir, base))
+	if err != nil {
+		return nil, stamp{}, err
+	}
+	return data, stampOf(info), nil
+}
+
+// readBounded reads a small regular file. It follows no link and does not wait for the writer of a FIFO.
+func readBounded(path string) ([]byte, fs.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, nil, errors.New("it is a symbolic link")
+	} else if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, errors.New("it is not a regular file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	if err == nil && len(data) > maxManifest {
+		err = fmt.Errorf("it is longer than %d bytes", maxManifest)
+	}
+	return data, info, err
+}

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+// strayAge is the age at which a staging directory whose name tells no VM is nobody's any more.
+const strayAge = time.Hour
+
+// Sweep removes what killed commands left behind: staging directories of VMs and checkpoints that nobody holds the lock
+// of, and the VMMs that run in them, which no command can reach. It waits for nobody. It goes on after an error and
+// returns all of them.
+func (h *Home) Sweep(ctx context.Context) error {
+	names, err := subdirs(h.VMsDir())
+	if err != nil {
+		return fmt.Errorf("sweeping: %w", err)
+	}
+	var problems []error
+	for _, base := range names {
+		if !isStaging(base) {
+			continue
+		}
+		dir := filepath.Join(h.VMsDir(), base)
+		if vm, ok := stagedVM(base); ok {
+			problems = append(problems, h.sweepVM(ctx, vm, dir))
+		} else if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > strayAge {
+			problems = append(problems, storage.RemoveAll(dir))
+		}
+	}
+	owners, err := subdirs(filepath.Join(h.dir, storageDir, checkpointsDir))
+	if err != nil {
+		problems = append(problems, fmt.Errorf("sweeping: %w", err))
+	}
+	for _, vm := range owners {
+		if CheckName(vm) == nil {
+			problems = append(problems, h.sweepCheckpoints(ctx, vm))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// tryLock takes the lock of the VM name if that can be had at once.
+func (h *Home) tryLock(ctx context.Context, name string) (l *Lock, ok bool, err error) {
+	l, err = h.lockWithin(ctx, name, "sweep", 0)
+	if errors.Is(err, errs.ErrBusy) {
+		return nil, false, nil
+	}
+	return l, err == nil, err
+}
+
+func (h *Home) sweepVM(ctx context.Context, vm, dir string) error {
+	lock, ok, err := h.tryLock(ctx, vm)
+	if !ok {
+		return err
+	}
+	defer lock.Unlock()
+	if err := h.killIn(ctx, vm, dir); err != nil {
+		return fmt.Errorf("sweeping %s: %w", dir, err) // removing the files under a live VMM would only hide it
+	}
+	return storage.RemoveAll(dir)
+}
+
+func (h *Home) sweepCheckpoints(ctx context.Context, vm string) error {
+	dir := h.CheckpointsDir(vm)
+	names, err := subdirs(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("sweeping: %w", err)
+	}
+	var leftovers []string
+	for _, base := range names {
+		if isStaging(base) {
+			leftovers = append(leftovers, base)
+		}
+	}
+	if len(leftovers) == 0 && len(names) > 0 {
+		return nil
+	}
+	lock, ok, err := h.tryLock(ctx, vm)
+	if !ok {
+		return err
+	}
+	defer lock.Unlock()
+	var problems []error
+	for _, base := range leftovers {
+		problems = append(problems, storage.RemoveAll(filepath.Join(dir, base)))
+	}
+	os.Remove(dir) // it fails, rightly, when there are checkpoints
+	return errors.Join(problems...)
+}
+
+// killIn kills the VMM that runs in the leftover directory dir of vm: the one recorded there, unless it is the published
+// VM's, and any that was started and not yet recorded.
+func (h *Home) killIn(ctx context.Context, vm, dir string) error {
+	victims := stdinReaders(filepath.Join(dir, vmm.SerialInFile))
+	left, _, _, err := readVM(dir, vm)
+	if err == nil && left.Process.PID > 0 {
+		// A restore stages a copy of the record, and was perhaps killed before it put a process of its own there.
+		published, err := h.LoadVM(vm)
+		if !(err == nil && published.Process == left.Process) {
+			victims = append(victims, left.Process)
+		}
+	}
+	var problems []error
+	for _, p := range victims {
+		problems = append(problems, p.Kill(ctx))
+	}
+	return errors.Join(problems...)
+}
+
+// stdinReaders returns the processes whose standard input is the FIFO path, as a VMM's is from its first instruction on.
+func stdinReaders(path string) []vmm.Process {
+	fifo, err := os.Lstat(path)
+	// Nothing but a FIFO: a hostile VMM could have put a link to another process's input there.
+	if err != nil || fifo.Mode().Type() != fs.ModeNamedPipe {
+		return nil
+	}
+	pids, err := subdirs("/proc")
+	if err != nil {
+		return nil
+	}
+	var found []vmm.Process
+	for _, name := range pids {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		process, err := vmm.Identify(pid)
+		if err != nil {
+			continue
+		}
+		if info, err := os.Stat(filepath.Join("/proc", name, "fd", "0")); err == nil && os.SameFile(info, fifo) {
+			found = append(found, process)
+		}
+	}
+	return found
+}
