@@ -1,0 +1,56 @@
+package qemu
+
+import (
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"noid/internal/vmm"
+)
+
+// BaseArgs returns the driver's own kernel command line, to which Machine.BootArgs is appended. reboot=t and panic=-1 make
+// reboot and panic a reset at once, which -no-reboot turns into QEMU's end; printk.time=1 is how Ended knows a kernel's
+// message; loglevel=1 still lets a panic through.
+func BaseArgs() string {
+	console := "ttyS0"
+	if runtime.GOARCH == "arm64" {
+		console = "ttyAMA0"
+	}
+	return "console=" + console + " reboot=t panic=-1 quiet loglevel=1 printk.time=1 mitigations=off audit=0" +
+		" random.trust_cpu=on root=/dev/vda rw"
+}
+
+// argv builds QEMU's command line after the binary's name. It is pure: the same machine gives the same devices at the same
+// addresses, which a load depends on. All paths but the kernel's and the initrd's are relative to the VM's directory.
+func argv(m *vmm.Machine, incoming bool) []string {
+	hw := m.Hardware
+	mem := strconv.Itoa(m.MemMiB) + "M"
+	args := []string{
+		"-machine", hw[hwMachine] + ",memory-backend=mem",
+		"-accel", hw[hwAccel],
+		"-cpu", hw[hwCPU],
+		"-smp", strconv.Itoa(m.CPUs),
+		"-m", mem,
+		"-object", fmt.Sprintf("memory-backend-file,id=mem,size=%s,mem-path=%s,share=on", mem, MemoryFile),
+		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+		// exec: and the like would end QEMU with SIGSYS; fd: migration, all that noid uses, works under it.
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-chardev", "stdio,id=serial0,signal=off", "-serial", "chardev:serial0",
+		"-chardev", "socket,id=qmp,path=" + SocketFile + ",server=on,wait=off", "-mon", "chardev=qmp,mode=control",
+		"-chardev", "pipe,id=events,path=" + eventsPath, "-mon", "chardev=events,mode=control",
+		"-blockdev", "driver=file,node-name=f0,filename=" + vmm.RootfsFile,
+		"-blockdev", "driver=raw,node-name=d0,file=f0",
+		"-device", "virtio-blk-pci,drive=d0",
+		"-device", "virtio-rng-pci",
+		"-kernel", m.KernelPath,
+	}
+	if m.InitrdPath != "" {
+		args = append(args, "-initrd", m.InitrdPath)
+	}
+	args = append(args, "-append", strings.TrimSpace(BaseArgs()+" "+m.BootArgs))
+	if incoming {
+		args = append(args, "-incoming", "defer", "-S")
+	}
+	return args
+}

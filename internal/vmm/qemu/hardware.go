@@ -1,0 +1,90 @@
+package qemu
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"noid/internal/errs"
+)
+
+// Keys of Machine.Hardware.
+const (
+	hwMachine = "machine" // versioned machine type and its options, as -machine takes them
+	hwAccel   = "accel"   // kvm or tcg
+	hwCPU     = "cpu"     // as -cpu takes it
+	hwLayout  = "layout"  // which devices argv adds, and in which order: their addresses are part of a snapshot
+)
+
+// layout is raised when argv adds, removes or reorders devices.
+const layout = "1"
+
+// q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on, as
+// without it the kernel calibrates its timers slowly.
+const q35Options = ",sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=off"
+
+// chooseHardware picks the hardware of a VM that boots now.
+func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) {
+	help, err := d.ask(ctx, "-machine", "help")
+	if err != nil {
+		return nil, err
+	}
+	alias, options := "q35", q35Options
+	if runtime.GOARCH == "arm64" {
+		alias, options = "virt", ""
+	}
+	machine, ok := versionedMachine(help, alias)
+	if !ok {
+		return nil, fmt.Errorf("%w run a VM: this qemu has no machine type %q", errs.ErrHost, alias)
+	}
+	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: "max", hwLayout: layout}
+	if d.kvm {
+		hw[hwAccel], hw[hwCPU] = "kvm", "host"
+	}
+	return hw, nil
+}
+
+// checkHardware says whether this driver can build the recorded hardware again. A machine type that the binary does not
+// know is left for QEMU to refuse: asking first would cost every load a process.
+func (d *Driver) checkHardware(hw map[string]string) error {
+	for _, key := range []string{hwMachine, hwAccel, hwCPU, hwLayout} {
+		if hw[key] == "" {
+			return fmt.Errorf("%w load this state: it does not record its hardware (%s)", errs.ErrHost, key)
+		}
+	}
+	if hw[hwLayout] != layout {
+		return fmt.Errorf("%w load this state: it has device layout %q, this noid builds %q", errs.ErrHost, hw[hwLayout], layout)
+	}
+	switch hw[hwAccel] {
+	case "tcg":
+		return nil
+	case "kvm":
+		if d.kvm {
+			return nil
+		}
+		return errs.WithHint(fmt.Errorf("%w load this state: it was saved under KVM (accel=kvm, cpu %s), and KVM is not usable here",
+			errs.ErrHost, hw[hwCPU]), "load it on a host with a usable /dev/kvm")
+	}
+	return fmt.Errorf("%w load this state: unknown accelerator %q", errs.ErrHost, hw[hwAccel])
+}
+
+var aliasOf = regexp.MustCompile(`\(alias of (\S+)\)`)
+
+// versionedMachine finds in the output of `-machine help` what alias stands for, such as pc-q35-7.2 for q35. The alias is
+// the newest version that the binary knows.
+func versionedMachine(help, alias string) (string, bool) {
+	lines := bufio.NewScanner(strings.NewReader(help))
+	for lines.Scan() {
+		name, rest, _ := strings.Cut(lines.Text(), " ")
+		if name != alias {
+			continue
+		}
+		if match := aliasOf.FindStringSubmatch(rest); match != nil {
+			return match[1], true
+		}
+	}
+	return "", false
+}

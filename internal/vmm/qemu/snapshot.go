@@ -1,0 +1,164 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+const (
+	// migrateTimeout bounds writing or reading the device state: 0.1 s, and the flush of the guest's disk before it.
+	migrateTimeout = 2 * time.Minute
+	// pollEvery is how often a migration is looked at.
+	pollEvery = 5 * time.Millisecond
+	// fdName is what QEMU calls the descriptor of the state file.
+	fdName = "state"
+)
+
+// WriteBack implements vmm.Snapshotter. An fsync cannot be interrupted: ctx is looked at between the two files.
+func (d *Driver) WriteBack(ctx context.Context, dir string) error {
+	for _, name := range []string{vmm.RootfsFile, MemoryFile} {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("writing back: %w", err)
+		}
+		f, err := openIn(dir, name, unix.O_RDONLY)
+		if err != nil {
+			return fmt.Errorf("writing back: %w", err)
+		}
+		err = f.Sync()
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("writing back %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Snapshot implements vmm.Snapshotter.
+func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
+	ctx, cancel := bounded(ctx, migrateTimeout)
+	defer cancel()
+	c, err := dial(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	status, err := c.status()
+	if err != nil {
+		return err
+	}
+	switch status {
+	case "paused", "prelaunch":
+		if err := c.save(dir); err != nil {
+			c.close() // QMP serves one client at a time
+			cancelMigration(dir)
+			return err
+		}
+	case "postmigrate": // lastStateFile is still true
+	default:
+		return fmt.Errorf("%w: the guest must be paused for a snapshot, qemu's status is %q", errs.ErrState, printable([]byte(status), 40))
+	}
+	for _, file := range []struct{ from, to string }{{lastStateFile, vmm.StateSnap}, {MemoryFile, vmm.MemorySnap}} {
+		to := filepath.Join(dst, file.to)
+		if _, err := storage.Clone(ctx, to, filepath.Join(dir, file.from)); err != nil {
+			return fmt.Errorf("saving %s: %w", file.from, err)
+		}
+		defer func() {
+			if err != nil {
+				os.Remove(to)
+			}
+		}()
+	}
+	return nil
+}
+
+// save has QEMU write its device state to dir's lastStateFile. The guest's memory is left out: it is a shared file.
+func (c *client) save(dir string) error {
+	path := filepath.Join(dir, lastStateFile)
+	if err := remove(path); err != nil {
+		return fmt.Errorf("removing the state before: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("making the state file: %w", err)
+	}
+	defer f.Close()
+	if err := c.prepare(f); err != nil {
+		return err
+	}
+	if err := c.do("migrate", map[string]any{"uri": "fd:" + fdName}, nil); err != nil {
+		return err
+	}
+	for {
+		status, err := c.migration()
+		switch {
+		case err != nil:
+			return fmt.Errorf("saving device state: %w", err)
+		case status == "completed":
+			return nil
+		case status == "cancelled":
+			return errors.New("saving device state: cancelled")
+		}
+		if err := sleep(c.ctx, pollEvery); err != nil {
+			return fmt.Errorf("saving device state: %w", err)
+		}
+	}
+}
+
+// prepare sets what save and load have in common: memory stays out of the stream, f is the stream.
+func (c *client) prepare(f *os.File) error {
+	capabilities := []map[string]any{{"capability": "x-ignore-shared", "state": true}}
+	if err := c.do("migrate-set-capabilities", map[string]any{"capabilities": capabilities}, nil); err != nil {
+		return err
+	}
+	return c.doWithFD("getfd", map[string]any{"fdname": fdName}, nil, int(f.Fd()))
+}
+
+// migration returns the status of the migration under way (MigrationStatus in qapi/migration.json); a failed one is an
+// error.
+func (c *client) migration() (string, error) {
+	var answer struct {
+		Status string `json:"status"`
+		Desc   string `json:"error-desc"`
+	}
+	if err := c.do("query-migrate", nil, &answer); err != nil {
+		return "", err
+	}
+	if answer.Status == "failed" {
+		return "", fmt.Errorf("the migration failed: %s", printable([]byte(answer.Desc), 500))
+	}
+	return answer.Status, nil
+}
+
+// cancelMigration ends a migration that may be under way and waits until it has let go of the guest. The caller's context
+// may have ended: it has its own.
+func cancelMigration(dir string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	c, err := dial(ctx, dir)
+	if err != nil {
+		return
+	}
+	defer c.close()
+	if c.do("migrate_cancel", nil, nil) != nil {
+		return
+	}
+	for {
+		status, err := c.migration()
+		if err != nil || status == "" || status == "none" || status == "cancelled" || status == "completed" {
+			return
+		}
+		if sleep(ctx, pollEvery) != nil {
+			return
+		}
+	}
+}

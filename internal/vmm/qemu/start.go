@@ -1,0 +1,172 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/vmm"
+)
+
+// startTimeout bounds the wait for QEMU's first answer, which comes after 50–300 ms: it maps memory and builds its devices
+// before it listens, and the host may be busy.
+const startTimeout = 30 * time.Second
+
+// Start implements vmm.Driver.
+func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
+	ctx, cancel := bounded(ctx, startTimeout)
+	defer cancel()
+	hw, err := d.chooseHardware(ctx)
+	if err != nil {
+		return vmm.Process{}, err
+	}
+	m.Hardware = hw
+	if err := makeMemory(dir, m.MemMiB); err != nil {
+		return vmm.Process{}, err
+	}
+	child, c, err := d.launch(ctx, dir, m, false)
+	if err != nil {
+		return vmm.Process{}, err
+	}
+	c.close()
+	return child.Process, nil
+}
+
+// errNoAnswer is why bounded's contexts end.
+var errNoAnswer = fmt.Errorf("%w waiting for the API socket", errs.ErrTimeout)
+
+// bounded is ctx with a limit of its own: a QEMU that hangs must not hang noid.
+func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, errNoAnswer)
+}
+
+// makeMemory makes dir/memory anew, all holes.
+func makeMemory(dir string, mib int) error {
+	path := filepath.Join(dir, MemoryFile)
+	if err := remove(path); err != nil {
+		return fmt.Errorf("removing old memory: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("making the guest's memory: %w", err)
+	}
+	err = f.Truncate(int64(mib) << 20)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("making the guest's memory: %w", err)
+	}
+	return nil
+}
+
+// launch starts QEMU in dir, where memory stands ready, and returns when it answers. It fills in m.DriverVersion. On error
+// no process is left.
+func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incoming bool) (*vmm.Child, *client, error) {
+	binary, err := d.find()
+	if err != nil {
+		return nil, nil, err
+	}
+	// A leftover of a run before: the socket would be connected to, the state would be taken for this guest's.
+	for _, name := range []string{SocketFile, eventsInFile, eventsOutFile, lastStateFile} {
+		if err := remove(filepath.Join(dir, name)); err != nil {
+			return nil, nil, fmt.Errorf("removing a leftover: %w", err)
+		}
+	}
+	events, err := makeEvents(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the events' files: %w", err)
+	}
+	defer events.Close()
+	if err := ctx.Err(); err != nil {
+		return nil, nil, fmt.Errorf("starting qemu: %w", err)
+	}
+	child, err := vmm.Spawn(dir, append([]string{binary}, argv(m, incoming)...), LogFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting qemu: %w", err)
+	}
+	c, err := await(ctx, dir, child)
+	if err != nil {
+		child.Abort()
+		return nil, nil, explain(err, dir, m)
+	}
+	m.DriverVersion = c.version
+	return child, c, nil
+}
+
+// makeEvents makes the files of the second monitor, and puts into the FIFO the one command that it ever gets: without it
+// no events are sent. The FIFO must be held open until QEMU has opened it, or the command is lost.
+func makeEvents(dir string) (*os.File, error) {
+	out, err := os.OpenFile(filepath.Join(dir, eventsOutFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	out.Close()
+	path := filepath.Join(dir, eventsInFile)
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		return nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
+	}
+	in, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := in.WriteString(`{"execute":"qmp_capabilities"}` + "\n"); err != nil {
+		in.Close()
+		return nil, err
+	}
+	return in, nil
+}
+
+// await connects to a QEMU that is starting.
+func await(ctx context.Context, dir string, child *vmm.Child) (*client, error) {
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		c, err := dial(ctx, dir)
+		if err == nil {
+			return c, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("starting qemu: %w", context.Cause(ctx))
+		case <-child.Exited():
+			return nil, fmt.Errorf("qemu ended at once: %w", child.ExitError())
+		case <-time.After(pause):
+		}
+	}
+}
+
+// explain adds the end of QEMU's log to err, and the cure where there is one.
+func explain(err error, dir string, m *vmm.Machine) error {
+	log := tail(dir, LogFile, 2000)
+	if len(log) == 0 || errors.Is(err, context.Canceled) {
+		return err
+	}
+	text := string(log)
+	err = fmt.Errorf("%w: qemu says: %s", err, printable(log, 2000))
+	switch {
+	case strings.Contains(text, "unsupported machine type"):
+		machine, _, _ := strings.Cut(m.Hardware[hwMachine], ",")
+		return errs.WithHint(fmt.Errorf("%w build machine type %s: %w", errs.ErrHost, machine, err),
+			"use a QEMU that knows "+machine+" (saved with QEMU "+m.DriverVersion+")")
+	case strings.Contains(text, "PVH ELF Note"):
+		return errs.WithHint(err, "give a bzImage, or a vmlinux built with CONFIG_PVH")
+	case strings.Contains(text, "Could not access KVM"), strings.Contains(text, "failed to initialize kvm"):
+		return errs.WithHint(fmt.Errorf("%w use KVM: %w", errs.ErrHost, err), "check that /dev/kvm is there and yours to open")
+	}
+	return err
+}
+
+// remove removes a file that need not be there.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/vmm"
+)
+
+// tellTimeout bounds a command where the caller's ctx does not: stop waits for the disk's requests in flight.
+const tellTimeout = 30 * time.Second
+
+// stateTimeout is what the interface promises.
+const stateTimeout = time.Second
+
+// Tell implements vmm.Driver.
+func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
+	name, ok := map[vmm.Command]string{vmm.Pause: "stop", vmm.Resume: "cont", vmm.Shutdown: "system_powerdown"}[cmd]
+	if !ok {
+		return fmt.Errorf("%w: command %d", errs.ErrUsage, cmd)
+	}
+	ctx, cancel := bounded(ctx, tellTimeout)
+	defer cancel()
+	c, err := dial(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	return c.do(name, nil, nil)
+}
+
+// State implements vmm.Driver.
+func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
+	ctx, cancel := bounded(ctx, stateTimeout)
+	defer cancel()
+	c, err := dial(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	defer c.close()
+	status, err := c.status()
+	if err != nil {
+		return "", err
+	}
+	switch status {
+	case "running":
+		return vmm.Running, nil
+	// postmigrate: a snapshot was taken since the pause. finish-migrate: one is being taken. suspended is the guest's
+	// own sleep, which cont does not end; nothing runs either.
+	case "paused", "postmigrate", "prelaunch", "finish-migrate", "suspended", "inmigrate", "save-vm", "restore-vm":
+		return vmm.Paused, nil
+	}
+	return "", fmt.Errorf("%w: qemu's status is %q", errs.ErrState, printable([]byte(status), 40))
+}
+
+// status asks for QEMU's run state (RunState in qapi/run-state.json).
+func (c *client) status() (string, error) {
+	var answer struct {
+		Status string `json:"status"`
+	}
+	err := c.do("query-status", nil, &answer)
+	return answer.Status, err
+}
