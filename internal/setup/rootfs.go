@@ -169,7 +169,8 @@ func makeExt4(ctx context.Context, tree, img string) error {
 		tools[name] = path
 	}
 	dir := filepath.Dir(img)
-	if _, err := run(ctx, dir, tools["mke2fs"], "-q", "-F", "-t", "ext4", "-L", "noid", "-m", "0", "-E", "root_owner=0:0", "-d", tree, img, rootfsSize); err != nil {
+	if _, err := run(ctx, dir, tools["mke2fs"], "-q", "-F", "-t", "ext4", "-b", "4096",
+		"-L", "noid", "-m", "0", "-E", "root_owner=0:0", "-d", tree, img, rootfsSize); err != nil {
 		return err
 	}
 	commands, err := chownCommands(tree)

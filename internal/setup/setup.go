@@ -148,11 +148,14 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
-// bounded is a buffer that keeps the first maxOutput bytes and swallows the rest.
-type bounded struct{ bytes.Buffer }
+// bounded keeps the first maxOutput bytes and swallows the rest. The buffer is not embedded: its ReadFrom would get round
+// the bound.
+type bounded struct{ kept bytes.Buffer }
 
 // Write implements io.Writer.
 func (b *bounded) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), maxOutput-b.Len())])
+	b.kept.Write(p[:min(len(p), maxOutput-b.kept.Len())])
 	return len(p), nil
 }
+
+func (b *bounded) String() string { return b.kept.String() }
