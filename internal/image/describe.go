@@ -104,7 +104,7 @@ func describeELF(r io.ReaderAt) string {
 	switch {
 	case f.Type == elf.ET_REL:
 		kind = "object file or kernel module"
-	case looksLikeKernel(r, f):
+	case looksLikeKernel(f):
 		kind = "Linux kernel"
 	}
 	return fmt.Sprintf("an ELF %s for %s", kind, arch)

@@ -65,7 +65,7 @@ func inspect(r io.ReaderAt) (k Kernel, ok bool, err error) {
 		return Kernel{Format: ARM64Image, Arch: "arm64", Version: scanVersion(r)}, true, nil
 	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
 		f, err := elf.NewFile(r)
-		if err != nil || archOf(f.Machine) == "" || !looksLikeKernel(r, f) {
+		if err != nil || archOf(f.Machine) == "" || !looksLikeKernel(f) {
 			return Kernel{}, false, nil
 		}
 		return Kernel{Format: ELF, Arch: archOf(f.Machine), Version: scanVersion(r)}, true, nil
@@ -124,18 +124,19 @@ func archOf(m elf.Machine) string {
 }
 
 // looksLikeKernel tells a kernel from a program: it wants no interpreter and either lives in the kernel's half of the
-// address space, has a PVH note (owner "Xen"), or carries Linux's banner.
-func looksLikeKernel(r io.ReaderAt, f *elf.File) bool {
+// address space, has a PVH note (owner "Xen"), or begins between 1 MiB, below which no VMM loads one, and 4 MiB, where
+// linkers put static programs. Linux's banner proves nothing: programs quote it.
+func looksLikeKernel(f *elf.File) bool {
 	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
 		return false
 	}
-	loads, high, pvh := 0, false, false
+	high, pvh, lowest := false, false, uint64(1<<64-1)
 	for _, p := range f.Progs {
 		switch p.Type {
 		case elf.PT_INTERP:
 			return false
 		case elf.PT_LOAD:
-			loads++
+			lowest = min(lowest, p.Vaddr)
 			high = high || p.Vaddr>>63 == 1
 		case elf.PT_NOTE:
 			note := make([]byte, min(p.Filesz, 4096))
@@ -143,7 +144,7 @@ func looksLikeKernel(r io.ReaderAt, f *elf.File) bool {
 			pvh = pvh || bytes.Contains(note[:n], []byte("Xen\x00"))
 		}
 	}
-	return loads > 0 && (high || pvh || scanVersion(r) != "")
+	return lowest != 1<<64-1 && (high || pvh || lowest >= 1<<20 && lowest < 4<<20)
 }
 
 var (
