@@ -79,14 +79,14 @@ func testSnapshotFails(t *testing.T, vm *machine) {
 func testClone(t *testing.T, vm *machine) {
 	d := vm.h.Driver
 	vm.con.run(t, "echo before >/root/f; sync; sleep 12345 & true")
-	vm.con.wantRun(t, "pgrep -f 'sleep 1234[5]' | wc -l", "1")
+	vm.con.wantRun(t, "ps | grep -c 'sleep 1234[5]'", "1")
 	if err := d.WriteBack(limit(t, stepLimit), vm.dir); err != nil {
 		t.Fatalf("WriteBack: %v", err)
 	}
 	vm.tell(t, vmm.Pause)
 	checkpoint := vm.checkpoint(t)
 	vm.tell(t, vmm.Resume)
-	vm.con.run(t, "echo after >/root/f; echo source >/root/only; sync; pkill -f 'sleep 1234[5]'")
+	vm.con.run(t, "echo after >/root/f; echo source >/root/only; sync; kill %1")
 	want := digest(t, filepath.Join(checkpoint, vmm.MemorySnap))
 
 	clone := vm.placed(t, checkpoint)
@@ -98,7 +98,7 @@ func testClone(t *testing.T, vm *machine) {
 	check := func(name string, vm *machine) {
 		t.Helper()
 		t.Log(name)
-		vm.con.wantRun(t, "cat /root/f; ls /root/only 2>/dev/null; pgrep -f 'sleep 1234[5]' | wc -l", "before\n1")
+		vm.con.wantRun(t, "cat /root/f; ls /root/only 2>/dev/null; ps | grep -c 'sleep 1234[5]'", "before\n1")
 	}
 	check("the clone", clone)
 	clone.con.run(t, "echo clone >/root/mine; sync")
