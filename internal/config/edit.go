@@ -172,6 +172,10 @@ func editLine(data []byte, key, line string) []byte {
 			at = min(at, i)
 		}
 	}
+	// A comment right above a key is about that key: do not come between them.
+	for replace == 0 && at < len(lines) && at > 0 && strings.HasPrefix(strings.TrimSpace(lines[at-1]), "#") {
+		at--
+	}
 	var middle []string
 	if line != "" {
 		middle = []string{line}
