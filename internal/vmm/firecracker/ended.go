@@ -1,0 +1,69 @@
+package firecracker
+
+import (
+	"bytes"
+	"regexp"
+	"strconv"
+
+	"noid/internal/vmm"
+)
+
+const (
+	// logTail is how much of the log is looked at: a clean exit's line is the last, or near it.
+	logTail = 4 << 10
+	// serialTail holds what a kernel prints from a panic on: registers, a call trace and modules, 2–8 KB.
+	serialTail = 32 << 10
+)
+
+// cleanExit is what Firecracker logs last when its guest resets the machine, at level Info. A killed one logs nothing.
+var cleanExit = regexp.MustCompile(`(?m) Firecracker exiting successfully\. exit_code=0\s*$`)
+
+// halted is a kernel's last line: x86 guests of Firecracker have no ACPI power button, so "Power down" ends in a halt too.
+var halted = regexp.MustCompile(`\[ *\d+\.\d{6}\] reboot: (?:System halted|Power down)\r?\n?$`)
+
+// Ended implements vmm.Driver. A guest that powers off halts its CPUs for ever, and Firecracker stays.
+func (d *Driver) Ended(dir string) vmm.Ending {
+	console := serialSinceStart(dir)
+	switch {
+	case cleanExit.Match(tail(dir, LogFile, logTail)):
+		if panicked(console) {
+			return vmm.EndedPanic
+		}
+		return vmm.EndedReboot
+	case halted.Match(console):
+		return vmm.EndedPoweroff
+	}
+	return vmm.EndedUnknown
+}
+
+// serialSinceStart is the end of what the guest wrote since Start or Load.
+func serialSinceStart(dir string) []byte {
+	data, size := tailSize(dir, vmm.SerialLogFile, serialTail)
+	start, err := strconv.ParseInt(string(tail(dir, serialStartFile, 20)), 10, 64)
+	if err != nil || start > size { // the log was cut since
+		return data
+	}
+	return data[max(0, int64(len(data))-(size-start)):]
+}
+
+var (
+	kernelLine = regexp.MustCompile(`^\[ *\d+\.\d{6}\]`)
+	// A panic's line may follow a prompt or other output that did not end its line.
+	panicLine = regexp.MustCompile(`\[ *\d+\.\d{6}\] Kernel panic - not syncing`)
+)
+
+// panicked reports whether a console's output ends with a kernel panic: its line, and none but the kernel's after it. So
+// text that a guest merely showed, an old log say, does not count once anything else follows.
+func panicked(console []byte) bool {
+	lines := bytes.Split(console, []byte("\n"))
+	for i := len(lines) - 1; i >= 0; i-- {
+		line := bytes.TrimRight(lines[i], "\r")
+		if panicLine.Match(line) {
+			return true
+		}
+		if len(line) > 0 && !kernelLine.Match(line) {
+			return false
+		}
+	}
+	return false
+}

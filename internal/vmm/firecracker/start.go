@@ -1,0 +1,193 @@
+package firecracker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/vmm"
+)
+
+// startTimeout bounds a start or a load as a whole. Firecracker listens after 5–10 ms and reads a kernel in about 100; the
+// rest is for a busy host and a slow disk.
+const startTimeout = time.Minute
+
+// Start implements vmm.Driver.
+func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
+	ctx, cancel := bounded(ctx, startTimeout)
+	defer cancel()
+	child, err := d.launch(ctx, dir, func(ctx context.Context, c *client, v version) error {
+		for _, r := range append(beforeAll(v), bootRequests(m)...) {
+			if err := c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
+				return explainBoot(err, m)
+			}
+		}
+		m.DriverVersion, m.Hardware = v.text, nil // what a guest sees of the host's CPU is in the snapshot's own state
+		return nil
+	})
+	if err != nil {
+		return vmm.Process{}, err
+	}
+	return child.Process, nil
+}
+
+// explainBoot names the files that Firecracker's message leaves out.
+func explainBoot(err error, m *vmm.Machine) error {
+	refused, ok := errors.AsType[*apiError](err)
+	if !ok {
+		return err
+	}
+	text := strings.ToLower(refused.fault)
+	switch {
+	case strings.Contains(text, "kernel"), strings.Contains(text, "elf"):
+		return errs.WithHint(fmt.Errorf("booting kernel %q: %w", m.KernelPath, err), "give an uncompressed ELF vmlinux")
+	case strings.Contains(text, "initrd"):
+		return fmt.Errorf("booting with initrd %q: %w", m.InitrdPath, err)
+	case strings.Contains(text, "kvm object"), strings.Contains(text, "/dev/kvm"):
+		return errs.WithHint(fmt.Errorf("%w use KVM: %w", errs.ErrHost, err), "check that /dev/kvm is there and yours to open")
+	}
+	return err
+}
+
+// launch starts Firecracker in dir and has setUp talk to it once it answers. On error no process is left.
+func (d *Driver) launch(ctx context.Context, dir string, setUp func(context.Context, *client, version) error) (*vmm.Child, error) {
+	binary, err := d.find()
+	if err != nil {
+		return nil, err
+	}
+	// Firecracker refuses to start, or to load, where a socket of a run before is in the way.
+	for _, name := range []string{SocketFile, VsockFile} {
+		if err := remove(filepath.Join(dir, name)); err != nil {
+			return nil, fmt.Errorf("removing a leftover: %w", err)
+		}
+	}
+	if err := markSerialStart(dir); err != nil {
+		return nil, fmt.Errorf("noting where the console's log begins: %w", err)
+	}
+	c, err := newClient(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("starting firecracker: %w", context.Cause(ctx))
+	}
+	child, err := vmm.Spawn(dir, argv(binary), LogFile)
+	if err != nil {
+		return nil, cannotStart(err)
+	}
+	if err = await(ctx, c, child); err == nil {
+		err = talk(ctx, c, child, setUp)
+	}
+	if err != nil {
+		child.Abort()
+		return nil, withLog(err, dir)
+	}
+	return child, nil
+}
+
+// argv names no VM (--id takes letters, digits and "-" only, and Firecracker aborts on others). Without --log-path the log
+// would go to stdout, into the guest's console. Level Info is the least that tells a clean exit; it costs two lines a call.
+func argv(binary string) []string {
+	return []string{binary, "--api-sock", SocketFile, "--log-path", LogFile, "--level", "Info"}
+}
+
+// errEnded is a Firecracker that exits before its time; its log says why.
+var errEnded = errors.New("firecracker ended early")
+
+// await returns when something accepts connections on the API socket.
+func await(ctx context.Context, c *client, child *vmm.Child) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		conn, err := c.dial(ctx)
+		if err == nil {
+			conn.Close()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("starting firecracker: %w", context.Cause(ctx))
+		case <-child.Exited():
+			return fmt.Errorf("%w: %w", errEnded, child.ExitError())
+		case <-time.After(pause):
+		}
+	}
+}
+
+// talk asks for the version and runs setUp, which ends at once when the process does.
+func talk(ctx context.Context, c *client, child *vmm.Child, setUp func(context.Context, *client, version) error) error {
+	var answer struct {
+		Version string `json:"firecracker_version"`
+	}
+	err := c.call(ctx, callTimeout, http.MethodGet, "/version", nil, &answer)
+	if err == nil {
+		v, ok := parseVersion(answer.Version)
+		if !ok {
+			return fmt.Errorf("firecracker calls its version %q", printable([]byte(answer.Version), 100))
+		}
+		if err := v.check(); err != nil {
+			return err
+		}
+		err = setUp(ctx, c, v)
+	}
+	if _, refused := errors.AsType[*apiError](err); err == nil || refused {
+		return err
+	}
+	// The connection broke. If that is because the process ended, say so.
+	select {
+	case <-child.Exited():
+		return fmt.Errorf("%w: %w (%w)", errEnded, child.ExitError(), err)
+	case <-ctx.Done():
+	case <-time.After(100 * time.Millisecond):
+	}
+	return err
+}
+
+// withLog adds the end of Firecracker's log where it says more than err does.
+func withLog(err error, dir string) error {
+	if !errors.Is(err, errEnded) && !errors.Is(err, errs.ErrTimeout) {
+		return err
+	}
+	if log := tail(dir, LogFile, 2000); len(log) > 0 {
+		return fmt.Errorf("%w: firecracker's log: %s", err, printable(log, 2000))
+	}
+	return err
+}
+
+// markSerialStart writes serialStartFile.
+func markSerialStart(dir string) error {
+	var size int64
+	if info, err := os.Lstat(filepath.Join(dir, vmm.SerialLogFile)); err == nil && info.Mode().IsRegular() {
+		size = info.Size()
+	}
+	path := filepath.Join(dir, serialStartFile)
+	if err := remove(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strconv.FormatInt(size, 10))
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// remove removes a file that need not be there.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
