@@ -1,0 +1,18 @@
+// Package kvm finds out whether /dev/kvm is worth using. It may open and still run guests by slow software emulation, so
+// the file's existence proves nothing: Probe runs a few guest instructions and times them.
+package kvm
+
+import "time"
+
+// MinRate is the guest speed, in instructions a second, from which KVM counts as real. Hardware runs more than 1e9, KVM
+// inside an emulated machine some 1e8, software emulation behind /dev/kvm about 1e6.
+const MinRate = 1e7
+
+// Result is what Probe saw.
+type Result struct {
+	Rate float64       // guest instructions a second
+	Took time.Duration // what the whole probe cost
+}
+
+// Real reports whether guests run at a speed that only virtualization reaches.
+func (r Result) Real() bool { return r.Rate >= MinRate }

@@ -1,0 +1,203 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"noid/internal/console"
+	"noid/internal/errs"
+	"noid/internal/storage"
+	"noid/internal/store"
+	"noid/internal/vmm"
+)
+
+// Checkpoint keeps memory, CPU and disk of a running or paused VM. A running VM runs on afterwards, whatever failed.
+func (m *Manager) Checkpoint(ctx context.Context, name, label string) (store.Checkpoint, error) {
+	v, d, lock, err := m.open(ctx, name, "checkpoint")
+	if err != nil {
+		return store.Checkpoint{}, err
+	}
+	defer lock.Unlock()
+	st := state(ctx, d, m.Home.VMDir(name), v)
+	if st != vmm.Running && st != vmm.Paused {
+		return store.Checkpoint{}, notRunning(name, st, "checkpoint")
+	}
+	return m.checkpoint(ctx, d, v, st, label)
+}
+
+// checkpoint does the work for Checkpoint and for the backup before a restore; the lock is held. Of a VM that does not run
+// it keeps the disk alone.
+func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.State, label string) (c store.Checkpoint, err error) {
+	dir, parent := m.Home.VMDir(v.Name), m.Home.CheckpointsDir(v.Name)
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return c, err
+	}
+	staging := m.Home.StagingCheckpointDir(v.Name)
+	if err := os.Mkdir(staging, 0o700); err != nil {
+		return c, err
+	}
+	defer func() {
+		if err != nil {
+			storage.RemoveAll(staging)
+			os.Remove(parent) // only when this was the first
+			err = fmt.Errorf("checkpoint of vm %q: %w", v.Name, err)
+		}
+	}()
+	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: v.RestoredFrom, Machine: v.Machine,
+		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs}
+	c.ID = store.NewID(func(id string) bool { _, err := os.Lstat(m.Home.CheckpointDir(v.Name, id)); return err == nil })
+	if err := m.room(ctx, staging, dir, c); err != nil {
+		return c, err
+	}
+	downtime, err := m.capture(ctx, d, dir, staging, st)
+	if err != nil {
+		return c, err
+	}
+	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
+	return c, m.keep(staging, &c)
+}
+
+// room refuses a checkpoint that would run out of space while the guest stands still.
+func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpoint) error {
+	need := int64(0)
+	if c.Memory {
+		need = int64(c.Machine.MemMiB) << 20
+	}
+	if reflinks, err := storage.Reflinks(staging); err == nil && !reflinks {
+		_, disk, err := storage.Usage(filepath.Join(dir, vmm.RootfsFile))
+		if err != nil {
+			return err
+		}
+		need += disk
+	}
+	free, err := storage.Free(staging)
+	if err != nil || free >= need {
+		return err
+	}
+	return errs.WithHint(errs.Mark(fmt.Errorf("no space: up to %d MiB needed, %d MiB free", need>>20, free>>20), errs.ErrHost), "make room, or 'noid forget' checkpoints that you no longer need")
+}
+
+// capture fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood still.
+func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st vmm.State) (downtime time.Duration, err error) {
+	if st == vmm.Running || st == vmm.Paused {
+		unlock, err := console.LockInput(ctx, dir) // a line on its way to the guest would be cut in two
+		if err != nil {
+			return 0, err
+		}
+		defer unlock()
+		if err := d.WriteBack(ctx, dir); err != nil {
+			return 0, err
+		}
+	}
+	if st == vmm.Running {
+		began := time.Now()
+		defer func() {
+			end, cancel := settle(ctx)
+			defer cancel()
+			if e := d.Tell(end, dir, vmm.Resume); e != nil {
+				err = errors.Join(err, fmt.Errorf("resuming: %w", e))
+			}
+			downtime = time.Since(began)
+		}()
+		if err := d.Tell(ctx, dir, vmm.Pause); err != nil {
+			return 0, err
+		}
+	}
+	if st == vmm.Running || st == vmm.Paused {
+		if err := d.Snapshot(ctx, dir, staging); err != nil {
+			return 0, err
+		}
+	}
+	for _, file := range []string{vmm.RootfsFile, vmm.SerialLogFile} {
+		if _, err := storage.Clone(ctx, filepath.Join(staging, file), filepath.Join(dir, file)); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// keep records the sizes, makes the files read-only and publishes the checkpoint.
+func (m *Manager) keep(staging string, c *store.Checkpoint) error {
+	sizes := []struct {
+		file            string
+		length, onDisk  *int64
+		withMemoryAlone bool
+	}{
+		{vmm.RootfsFile, &c.DiskLength, &c.DiskBytes, false},
+		{vmm.MemorySnap, &c.MemoryLength, &c.MemoryBytes, true},
+		{vmm.StateSnap, &c.StateLength, &c.StateBytes, true},
+	}
+	for _, s := range sizes {
+		if s.withMemoryAlone && !c.Memory {
+			continue
+		}
+		path := filepath.Join(staging, s.file)
+		if err := storage.SyncFile(path); err != nil { // allocation is known once it is written
+			return err
+		}
+		var err error
+		if *s.length, *s.onDisk, err = storage.Usage(path); err != nil {
+			return err
+		}
+		if err := os.Chmod(path, 0o400); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(filepath.Join(staging, vmm.SerialLogFile), 0o400); err != nil {
+		return err
+	}
+	if err := m.Home.SaveCheckpoint(staging, *c); err != nil {
+		return err
+	}
+	return storage.Publish(staging, m.Home.CheckpointDir(c.VM, c.ID))
+}
+
+// Checkpoints lists the checkpoints of a VM, which may be gone.
+func (m *Manager) Checkpoints(ctx context.Context, name string) ([]store.CheckpointEntry, error) {
+	if err := store.CheckName(name); err != nil {
+		return nil, err
+	}
+	return m.Home.ListCheckpoints(ctx, name)
+}
+
+// Forget deletes checkpoints. All refs are looked up before the first is deleted.
+func (m *Manager) Forget(ctx context.Context, name string, refs []string) error {
+	if err := store.CheckName(name); err != nil {
+		return err
+	}
+	lock, err := m.Home.Lock(ctx, name, "forget")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	var ids []string
+	for _, ref := range refs {
+		c, err := m.Home.FindCheckpoint(ctx, name, ref)
+		if _, broken := errors.AsType[*store.BrokenError](err); broken && c.ID == "" {
+			c.ID = ref
+		} else if err != nil {
+			return err
+		}
+		ids = append(ids, c.ID)
+	}
+	for _, id := range ids {
+		if err := m.remove(name, id); err != nil && !missing(err) {
+			return err
+		}
+	}
+	os.Remove(m.Home.CheckpointsDir(name)) // when it was the last
+	return nil
+}
+
+// remove takes a checkpoint out of the listing by one rename and then deletes it. VMMs that map its memory keep the inode.
+func (m *Manager) remove(name, id string) error {
+	old := m.Home.OldCheckpointDir(name)
+	if err := os.Rename(m.Home.CheckpointDir(name, id), old); err != nil {
+		return err
+	}
+	return errors.Join(storage.SyncDir(m.Home.CheckpointsDir(name)), storage.RemoveAll(old))
+}

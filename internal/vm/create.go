@@ -1,0 +1,167 @@
+package vm
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/guest"
+	"noid/internal/image"
+	"noid/internal/storage"
+	"noid/internal/store"
+	"noid/internal/vmm"
+)
+
+// CreateOptions say what Create makes. Kernel and Rootfs are paths as the user gave them.
+type CreateOptions struct {
+	Name, Driver, Kernel, Rootfs, BootArgs string
+	CPUs, MemMiB                           int
+}
+
+// Create makes a VM and starts it; its guest boots in the background.
+func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
+	if err := store.CheckName(o.Name); err != nil {
+		return err
+	}
+	d, err := m.Driver(o.Driver)
+	if err != nil {
+		return err
+	}
+	if err := image.CheckExt4(o.Rootfs); err != nil {
+		return err
+	}
+	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs}
+	if machine.KernelPath, err = m.bootable(o.Kernel, o.Driver); err != nil {
+		return err
+	}
+	if machine.InitrdPath, err = guest.Initramfs(m.Home.KernelsDir(), o.Kernel); err != nil {
+		return fmt.Errorf("making the initramfs: %w", err)
+	}
+	lock, err := m.Home.Lock(ctx, o.Name, "create")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	dir := m.Home.VMDir(o.Name)
+	if _, err := os.Lstat(dir); err == nil {
+		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q already exists", o.Name), errs.ErrExists), "choose another name, or 'noid destroy "+o.Name+"' first")
+	}
+	v := store.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs}
+	staging := m.Home.StagingDir(o.Name)
+	err = m.stage(ctx, staging, o.Rootfs)
+	if err == nil {
+		err = m.Home.SaveVM(staging, v)
+	}
+	if err == nil {
+		err = publish(staging, dir)
+	}
+	if err != nil {
+		storage.RemoveAll(staging)
+		return fmt.Errorf("creating vm %q: %w", o.Name, err)
+	}
+	if err := m.boot(ctx, d, &v); err != nil {
+		storage.RemoveAll(dir)
+		return fmt.Errorf("starting vm %q: %w", o.Name, err)
+	}
+	return nil
+}
+
+// stage makes a VM's directory with its own disk and an idle console.
+func (m *Manager) stage(ctx context.Context, staging, rootfs string) error {
+	if err := os.Mkdir(staging, 0o700); err != nil {
+		return err
+	}
+	if _, err := storage.Clone(ctx, filepath.Join(staging, vmm.RootfsFile), rootfs); err != nil {
+		return err
+	}
+	return unix.Mkfifo(filepath.Join(staging, vmm.SerialInFile), 0o600)
+}
+
+// publish renames a finished staging directory. The name is free: its lock is held and it was looked at.
+func publish(staging, dir string) error {
+	if err := os.Rename(staging, dir); err != nil {
+		return err
+	}
+	return storage.SyncDir(filepath.Dir(dir))
+}
+
+// boot starts v in its directory and records the process.
+func (m *Manager) boot(ctx context.Context, d Driver, v *store.VM) error {
+	dir := m.Home.VMDir(v.Name)
+	p, err := d.Start(ctx, dir, &v.Machine)
+	if err != nil {
+		return err
+	}
+	v.Process, v.StopRequested, v.LastError = p, false, ""
+	if err := m.Home.SaveVM(dir, *v); err != nil {
+		end, cancel := settle(ctx)
+		defer cancel()
+		return errors.Join(err, p.Kill(end))
+	}
+	m.guard(dir, p)
+	return nil
+}
+
+// guard starts the process that keeps the console's log bounded. Without it the VM runs all the same.
+func (m *Manager) guard(dir string, p vmm.Process) {
+	if len(m.Guard) == 0 {
+		return
+	}
+	cmd := exec.Command(m.Guard[0], append(m.Guard[1:len(m.Guard):len(m.Guard)], strconv.Itoa(p.PID), strconv.FormatUint(p.StartTicks, 10), p.BootID)...)
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
+	if cmd.Start() == nil {
+		cmd.Process.Release()
+	}
+}
+
+// bootable returns the path of a kernel that the driver can boot: for Firecracker, which takes ELF alone, the payload of
+// a bzImage is extracted once into the home.
+func (m *Manager) bootable(kernel, driver string) (string, error) {
+	k, err := image.InspectKernel(kernel)
+	if err != nil {
+		return "", err
+	}
+	path, err := filepath.Abs(kernel)
+	if err != nil || driver != "firecracker" || k.Format != image.BzImage {
+		return path, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", path, info.Size(), info.ModTime().UnixNano()))
+	out := filepath.Join(m.Home.KernelsDir(), fmt.Sprintf("vmlinux-%x", key[:8]))
+	if _, err := os.Stat(out); err == nil {
+		return out, nil
+	}
+	if err := os.MkdirAll(m.Home.KernelsDir(), 0o700); err != nil {
+		return "", err
+	}
+	tmp, err := os.CreateTemp(m.Home.KernelsDir(), ".vmlinux-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	if err := image.ExtractVmlinux(tmp, path); err != nil {
+		return "", err
+	}
+	if err := errors.Join(tmp.Sync(), os.Rename(tmp.Name(), out), storage.SyncDir(m.Home.KernelsDir())); err != nil {
+		return "", err
+	}
+	return out, nil
+}
+
+// missing reports whether err says that a file is not there.
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,142 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/storage"
+	"noid/internal/store"
+	"noid/internal/vmm"
+)
+
+// stopWait is how long Stop waits for a guest to shut down before it kills it.
+const stopWait = 10 * time.Second
+
+// Start boots a stopped or dead VM from its disk.
+func (m *Manager) Start(ctx context.Context, name string) error {
+	v, d, lock, err := m.open(ctx, name, "start")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if st := state(ctx, d, m.Home.VMDir(name), v); st == vmm.Running || st == vmm.Paused {
+		return errs.Mark(fmt.Errorf("vm %q is %s already", name, st), errs.ErrState)
+	}
+	if err := v.Process.Kill(ctx); err != nil { // a halted Firecracker
+		return err
+	}
+	if err := m.boot(ctx, d, &v); err != nil {
+		return fmt.Errorf("starting vm %q: %w", name, err)
+	}
+	return nil
+}
+
+// Stop asks the guest to power off, and kills the VMM when it has not done so in stopWait, or at once with force.
+func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
+	v, d, lock, err := m.open(ctx, name, "stop")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	dir := m.Home.VMDir(name)
+	st := state(ctx, d, dir, v)
+	if st != vmm.Running && st != vmm.Paused {
+		if st == Stopped {
+			return v.Process.Kill(ctx)
+		}
+		return notRunning(name, st, "stop")
+	}
+	v.StopRequested = true
+	if err := m.Home.SaveVM(dir, v); err != nil {
+		return err
+	}
+	if !force {
+		if st == vmm.Paused {
+			if err := d.Tell(ctx, dir, vmm.Resume); err != nil {
+				return err
+			}
+		}
+		if d.Tell(ctx, dir, vmm.Shutdown) == nil {
+			deadline := time.Now().Add(stopWait)
+			for v.Process.Alive() && d.Ended(dir) == vmm.EndedUnknown && time.Now().Before(deadline) && ctx.Err() == nil {
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+	}
+	end, cancel := settle(ctx)
+	defer cancel()
+	return errors.Join(v.Process.Kill(end), ctx.Err())
+}
+
+// Tell pauses or resumes a VM.
+func (m *Manager) Tell(ctx context.Context, name string, c vmm.Command) error {
+	verb := map[vmm.Command]string{vmm.Pause: "pause", vmm.Resume: "resume"}[c]
+	v, d, lock, err := m.open(ctx, name, verb)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	dir := m.Home.VMDir(name)
+	if st := state(ctx, d, dir, v); st != vmm.Running && st != vmm.Paused {
+		return notRunning(name, st, verb)
+	}
+	return d.Tell(ctx, dir, c)
+}
+
+// Destroy kills the VM and removes it, and its checkpoints when asked. It returns how many checkpoints stay.
+func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (kept int, err error) {
+	if err := store.CheckName(name); err != nil {
+		return 0, err
+	}
+	lock, err := m.Home.Lock(ctx, name, "destroy")
+	if err != nil {
+		return 0, err
+	}
+	defer lock.Unlock()
+	dir := m.Home.VMDir(name)
+	v, err := m.Home.LoadVM(name)
+	if _, broken := errors.AsType[*store.BrokenError](err); err != nil && !broken {
+		if !checkpoints || !errors.Is(err, errs.ErrNotFound) {
+			return 0, err
+		}
+		if list, _ := m.Home.ListCheckpoints(ctx, name); len(list) == 0 {
+			return 0, err
+		}
+	} else {
+		if err := v.Process.Kill(ctx); err != nil {
+			return 0, err
+		}
+		if p, ok := stray(dir); ok {
+			if err := p.Kill(ctx); err != nil {
+				return 0, err
+			}
+		}
+		old := m.Home.OldDir(name)
+		if err := publish(dir, old); err != nil {
+			return 0, err
+		}
+		if err := storage.RemoveAll(old); err != nil {
+			return 0, err
+		}
+	}
+	list, err := m.Home.ListCheckpoints(ctx, name)
+	if errors.Is(err, errs.ErrNotFound) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	if !checkpoints {
+		return len(list), nil
+	}
+	for _, c := range list {
+		if err := m.remove(name, c.ID); err != nil {
+			return 0, err
+		}
+	}
+	os.Remove(m.Home.CheckpointsDir(name))
+	return 0, nil
+}

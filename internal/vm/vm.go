@@ -1,0 +1,198 @@
+// Package vm is what noid means by its verbs: create, start, stop, checkpoint, restore, forget and destroy, said once for
+// every driver. Each verb takes the VM's lock, prepares the new thing aside, publishes it by a rename and only then removes
+// the old one, so that it may be killed at any point.
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/store"
+	"noid/internal/vmm"
+)
+
+// The states of a VM beside vmm.Running and vmm.Paused. They are derived at each look, never stored.
+const (
+	Stopped vmm.State = "stopped" // the guest powered off, or noid stopped it
+	Dead    vmm.State = "dead"    // the VMM is gone though nobody stopped it
+	Broken  vmm.State = "broken"  // the record is damaged
+)
+
+// Driver is what this package needs of a driver.
+type Driver interface {
+	vmm.Driver
+	vmm.Snapshotter
+}
+
+// Manager carries out verbs on the VMs of one home.
+type Manager struct {
+	Home *store.Home
+	// Driver returns the driver called name, configured.
+	Driver func(name string) (Driver, error)
+	// Guard is the command that bounds a running VM's console log, to which pid and start time are appended. It runs in the
+	// VM's directory. Empty for none.
+	Guard []string
+	// Warn takes what went wrong without failing a verb. Nil drops it.
+	Warn func(string)
+	// Version is noid's own, for manifests.
+	Version string
+}
+
+// open locks the VM, loads its record and finds its VMM again if a killed noid had no time to record it.
+func (m *Manager) open(ctx context.Context, name, verb string) (store.VM, Driver, *store.Lock, error) {
+	if err := store.CheckName(name); err != nil {
+		return store.VM{}, nil, nil, err
+	}
+	lock, err := m.Home.Lock(ctx, name, verb)
+	if err != nil {
+		return store.VM{}, nil, nil, err
+	}
+	v, err := m.Home.LoadVM(name)
+	if err != nil {
+		lock.Unlock()
+		return store.VM{}, nil, nil, err
+	}
+	d, err := m.Driver(v.Machine.Driver)
+	if err != nil {
+		lock.Unlock()
+		return store.VM{}, nil, nil, err
+	}
+	if !v.Process.Alive() {
+		if p, ok := stray(m.Home.VMDir(name)); ok {
+			v.Process, v.StopRequested = p, false
+			if err := m.Home.SaveVM(m.Home.VMDir(name), v); err != nil {
+				lock.Unlock()
+				return store.VM{}, nil, nil, err
+			}
+		}
+	}
+	return v, d, lock, nil
+}
+
+// stray finds a VMM that runs in dir without being recorded: noid was killed between starting it and writing that down. It
+// is known by its working directory and by the console FIFO on its stdin.
+func stray(dir string) (vmm.Process, bool) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return vmm.Process{}, false
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil || cwd != dir {
+			continue
+		}
+		if in, err := os.Readlink(filepath.Join("/proc", e.Name(), "fd/0")); err != nil || in != filepath.Join(dir, vmm.SerialInFile) {
+			continue
+		}
+		if p, err := vmm.Identify(pid); err == nil && p.Alive() {
+			return p, true
+		}
+	}
+	return vmm.Process{}, false
+}
+
+// state derives the state of v, asking its VMM when it lives.
+func state(ctx context.Context, d Driver, dir string, v store.VM) vmm.State {
+	if v.Process.Alive() {
+		if d.Ended(dir) == vmm.EndedPoweroff { // Firecracker outlives its halted guest
+			return Stopped
+		}
+		st, err := d.State(ctx, dir)
+		if err == nil {
+			return st
+		}
+		if v.Process.Alive() {
+			return vmm.Running // it is there, but busy with another noid
+		}
+	}
+	if v.StopRequested {
+		return Stopped
+	}
+	switch d.Ended(dir) {
+	case vmm.EndedPoweroff, vmm.EndedReboot:
+		return Stopped
+	}
+	return Dead
+}
+
+// Info is a VM and its state.
+type Info struct {
+	store.VM
+	State vmm.State
+	Err   error // why it is Broken
+}
+
+// List returns all VMs with their states.
+func (m *Manager) List(ctx context.Context) ([]Info, error) {
+	entries, err := m.Home.ListVMs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]Info, len(entries))
+	var wg sync.WaitGroup
+	for i, e := range entries {
+		infos[i] = Info{VM: e.VM, Err: e.Err}
+		if e.Err != nil {
+			infos[i].State = Broken
+			continue
+		}
+		d, err := m.Driver(e.Machine.Driver)
+		if err != nil {
+			infos[i].State, infos[i].Err = Broken, err
+			continue
+		}
+		wg.Go(func() { infos[i].State = state(ctx, d, m.Home.VMDir(e.Name), e.VM) })
+	}
+	wg.Wait()
+	return infos, nil
+}
+
+// Get returns one VM with its state. It takes no lock.
+func (m *Manager) Get(ctx context.Context, name string) (Info, error) {
+	if err := store.CheckName(name); err != nil {
+		return Info{}, err
+	}
+	v, err := m.Home.LoadVM(name)
+	if broken, ok := errors.AsType[*store.BrokenError](err); ok {
+		return Info{VM: store.VM{Name: name}, State: Broken, Err: broken}, nil
+	} else if err != nil {
+		return Info{}, err
+	}
+	d, err := m.Driver(v.Machine.Driver)
+	if err != nil {
+		return Info{}, err
+	}
+	return Info{VM: v, State: state(ctx, d, m.Home.VMDir(name), v)}, nil
+}
+
+// Alive returns a function that says whether the VMM of v still runs.
+func (i Info) Alive() func() bool { return i.Process.Alive }
+
+func notRunning(name string, st vmm.State, verb string) error {
+	err := errs.Mark(fmt.Errorf("%s of vm %q, which is not running: it is %s", verb, name, st), errs.ErrState)
+	if st == Dead {
+		return errs.WithHint(err, "'noid logs --vmm "+name+"' shows why it died, 'noid start "+name+"' boots it from its disk")
+	}
+	return errs.WithHint(err, "boot it with 'noid start "+name+"'")
+}
+
+// settle is a context for what must be done even when ctx has ended: letting a VM run again, killing a half-started one.
+func settle(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+}
+
+func (m *Manager) warn(text string) {
+	if m.Warn != nil {
+		m.Warn(text)
+	}
+}
