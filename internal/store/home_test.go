@@ -211,10 +211,13 @@ var damages = map[string]func(path string) error{
 	"no format":  func(path string) error { return os.WriteFile(path, []byte("{}"), 0o600) },
 	"newer":      func(path string) error { return os.WriteFile(path, []byte(`{"format": 2, "name": "dev"}`), 0o600) },
 	"other name": func(path string) error { return os.WriteFile(path, []byte(`{"format": 1, "name": "prod"}`), 0o600) },
-	"huge":       func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
-	"link":       func(path string) error { return os.Symlink("/dev/zero", path) },
-	"FIFO":       func(path string) error { return unix.Mkfifo(path, 0o600) },
-	"directory":  func(path string) error { return os.Mkdir(path, 0o700) },
+	"endless":    func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
+	"too long": func(path string) error {
+		return os.WriteFile(path, []byte(`{"format": 1, "name": "dev"}`+strings.Repeat(" ", maxManifest)), 0o600)
+	},
+	"link":      func(path string) error { return os.Symlink("/dev/zero", path) },
+	"FIFO":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+	"directory": func(path string) error { return os.Mkdir(path, 0o700) },
 }
 
 func TestDamagedRecords(t *testing.T) {

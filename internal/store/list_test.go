@@ -357,11 +357,7 @@ func BenchmarkListVMs100(b *testing.B) {
 			list(b)
 		}
 	})
-	b.Run("manifests only", func(b *testing.B) {
-		h.Close()
-		if err := errors.Join(os.RemoveAll(h.indexPath()), os.Mkdir(h.indexPath(), 0o700), os.Chmod(h.LocksDir(), 0o500)); err != nil {
-			b.Fatal(err)
-		}
+	b.Run("manifests only", func(b *testing.B) { // what the index has to beat
 		for b.Loop() {
 			for i := range 100 {
 				if _, err := h.LoadVM(fmt.Sprintf("vm%03d", i)); err != nil {
