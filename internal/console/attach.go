@@ -1,0 +1,267 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"noid/internal/errs"
+)
+
+// DetachKey is Ctrl+Q, which ends Attach and leaves the VM running.
+const DetachKey = 0x11
+
+// quietAfter is how long the console must be silent, once piped input has been written, before Attach ends.
+const quietAfter = 2 * time.Second
+
+// AttachOptions are Attach's settings. In, Out and Err are required.
+type AttachOptions struct {
+	In  io.Reader // put into raw mode when it is a terminal
+	Out io.Writer // gets the console's bytes as the guest wrote them
+	Err io.Writer // gets noid's own messages
+	// Alive says whether the VMM is still there; nil asks whether a process reads serial.in.
+	Alive func() bool
+	// LockDir is where input.lock is; "" means the VM's directory.
+	LockDir string
+}
+
+// Attach connects In and Out to the serial console of the VM in dir. With a terminal it goes on until DetachKey is typed
+// or the VM is gone; a terminal's mode is restored whatever ends it. Piped input is typed as fast as the guest takes it,
+// and Attach then ends when the console has been silent for 2 s. It returns nil after detaching, at the end of piped input
+// and when the VM went away, which it says on Err; errs.ErrState when the VM was not running to begin with; and ctx's
+// error, or one that names the signal and wraps context.Canceled, when it was interrupted.
+func Attach(ctx context.Context, dir string, o AttachOptions) error {
+	if o.Alive == nil {
+		o.Alive = func() bool { return hasReader(dir) }
+	}
+	if o.LockDir == "" {
+		o.LockDir = dir
+	}
+	in, err := openInput(dir)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	log, err := openTail(logPath(dir))
+	if err != nil {
+		return fmt.Errorf("opening the console's log: %w", err)
+	}
+	defer log.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer onSignal(cancel)()
+
+	a := &attachment{o: o, in: in, log: log, keys: make(chan []byte, 64), detach: make(chan struct{})}
+	eol := "\n"
+	if f, ok := o.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		old, err := term.MakeRaw(int(f.Fd()))
+		if err != nil {
+			return fmt.Errorf("preparing the terminal: %w", err)
+		}
+		defer term.Restore(int(f.Fd()), old) // also while a panic unwinds
+		a.terminal, eol = true, "\r\n"
+	}
+	prompt, err := log.lastLine(4096)
+	if err != nil {
+		return fmt.Errorf("reading the console's log: %w", err)
+	}
+	if _, err := o.Out.Write(prompt); err != nil {
+		return err
+	}
+	if a.terminal && len(prompt) == 0 {
+		a.keys <- []byte("\n") // the shell answers with its prompt
+	}
+	go a.readKeys(ctx)
+	typed := make(chan error, 1)
+	idle := make(chan struct{})
+	go func() { typed <- a.typeKeys(ctx); close(idle) }()
+	defer func() { cancel(nil); <-idle }() // before the FIFO is closed under it
+
+	switch err := a.follow(ctx, typed); {
+	case errors.Is(err, errDetached):
+		fmt.Fprintf(o.Err, "%sdetached, VM keeps running%s", eol, eol)
+	case errors.Is(err, errGone):
+		fmt.Fprintf(o.Err, "%sthe VM is gone%s", eol, eol)
+	default:
+		return err
+	}
+	return nil
+}
+
+var (
+	errDetached = errors.New("detached")
+	errGone     = errors.New("the VM is gone")
+)
+
+// onSignal cancels with the signal's name as the cause, so that Attach's deferred clean-up runs. A terminal in raw mode
+// sends no SIGINT for Ctrl+C; one that comes was sent by somebody.
+func onSignal(cancel context.CancelCauseFunc) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(errs.Mark(fmt.Errorf("interrupted by %v", s), context.Canceled))
+		case <-done:
+		}
+	}()
+	return func() { signal.Stop(signals); close(done) }
+}
+
+type attachment struct {
+	o        AttachOptions
+	in       *input
+	log      *tail
+	terminal bool
+	keys     chan []byte   // what was typed; closed at the end of input
+	detach   chan struct{} // closed when DetachKey was read
+}
+
+// readKeys reads In into keys until it ends, DetachKey comes or ctx ends. It reads a file only when there is something
+// to read, so that it takes no key meant for whoever has the terminal next.
+func (a *attachment) readKeys(ctx context.Context) {
+	defer close(a.keys)
+	file, isFile := a.o.In.(*os.File)
+	buf := make([]byte, 1024)
+	for ctx.Err() == nil {
+		if isFile {
+			fds := []unix.PollFd{{Fd: int32(file.Fd()), Events: unix.POLLIN}}
+			if n, _ := unix.Poll(fds, 100); n <= 0 {
+				continue
+			}
+		}
+		n, err := a.o.In.Read(buf)
+		data := buf[:n]
+		i := bytes.IndexByte(data, DetachKey)
+		if i >= 0 {
+			data = data[:i]
+		}
+		if len(data) > 0 && !a.push(ctx, bytes.Clone(data)) {
+			return
+		}
+		if i >= 0 {
+			close(a.detach)
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// push hands data on. A pipe waits for its turn; at a terminal of a guest that does not read, further keys are dropped
+// with a bell, or DetachKey would never be seen.
+func (a *attachment) push(ctx context.Context, data []byte) bool {
+	if a.terminal {
+		select {
+		case a.keys <- data:
+		default:
+			a.o.Err.Write([]byte("\a"))
+		}
+		return true
+	}
+	select {
+	case a.keys <- data:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// typeKeys types what comes from keys until they end. Piped input waits for the VMM to take each piece, which is all the
+// flow control there is: the guest's kernel drops what a busy reader lets pile up beyond some 64 KB.
+func (a *attachment) typeKeys(ctx context.Context) error {
+	for {
+		var data []byte
+		select {
+		case next, more := <-a.keys:
+			if !more {
+				return nil
+			}
+			data = next
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		unlock, err := LockInput(ctx, a.o.LockDir)
+		if err != nil {
+			return err
+		}
+		err = a.in.send(ctx, data, time.Time{})
+		unlock()
+		if err != nil {
+			return err
+		}
+		for !a.terminal && a.in.pending() > 0 {
+			if !a.o.Alive() {
+				return errGone
+			}
+			if err := sleep(ctx, pollMin); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// follow copies the log to Out until something ends the attachment.
+func (a *attachment) follow(ctx context.Context, typed <-chan error) error {
+	buf := make([]byte, 32<<10)
+	pause, dead, lastNew := pollMin, false, time.Now()
+	var ended, detached bool
+	detach := a.detach
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-detach:
+			if a.terminal {
+				return errDetached
+			}
+			detach, detached = nil, true // type first what came before it
+		case err := <-typed:
+			if errors.Is(err, errs.ErrState) || errors.Is(err, errGone) {
+				dead = true
+			} else if err != nil {
+				return err
+			}
+			ended, typed, lastNew = true, nil, time.Now()
+		default:
+		}
+		if ended && !dead && (detached || a.terminal) { // a terminal's input ends when it is hung up
+			return errDetached
+		}
+		n, err := a.log.read(buf)
+		if err != nil {
+			return fmt.Errorf("reading the console's log: %w", err)
+		}
+		if n > 0 {
+			if _, err := a.o.Out.Write(buf[:n]); err != nil {
+				return err
+			}
+			pause, lastNew = pollMin, time.Now()
+			continue
+		}
+		switch {
+		case dead:
+			return errGone
+		case pause == pollMax && !a.o.Alive():
+			dead = true // once more for what it left
+			continue
+		case ended && !a.terminal && time.Since(lastNew) > quietAfter:
+			return nil
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return context.Cause(ctx)
+		}
+		pause = min(2*pause, pollMax)
+	}
+}

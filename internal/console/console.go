@@ -1,0 +1,54 @@
+// Package console is everything about a guest's serial console on the host's side: running commands in the shell that
+// sits on it, attaching a terminal, showing the log safely and keeping the log's size in bounds.
+//
+// It knows a VM only by its directory, with two files: serial.in, the FIFO that the VMM reads as the guest's serial
+// input, and serial.log, to which the VMM appends whatever the guest prints. The log's beginning may have been punched
+// out (see Guard), and a log may be truncated; its reader copes with both. All that comes from the guest is hostile:
+// every buffer is bounded, every wait has an end, and text for people goes through Sanitize.
+package console
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/vmm"
+)
+
+const (
+	execLockFile  = "exec.lock"  // held by the one Exec that uses the console; its content says whether one was cut off
+	inputLockFile = "input.lock" // held while a line is in flight to the guest
+
+	pollMin = time.Millisecond      // first pause of a reader that found nothing new
+	pollMax = 20 * time.Millisecond // longest pause
+)
+
+// errNotRunning is the state error for a FIFO that nobody reads.
+func errNotRunning() error {
+	return errs.Mark(errors.New("the VM is not running: nothing reads its console"), errs.ErrState)
+}
+
+// openRegular opens an existing file of a VM's directory for flags, refusing symbolic links and whatever is not a
+// regular file. O_NONBLOCK keeps a FIFO put in its place from blocking the open.
+func openRegular(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func logPath(dir string) string { return filepath.Join(dir, vmm.SerialLogFile) }

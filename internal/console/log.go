@@ -1,0 +1,98 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CopyLog writes the log at path to w as the guest wrote it (put a Sanitizer before a terminal), without the part that
+// Guard removed. With follow it goes on until alive (nil: forever) says that the VM is gone and the rest has been
+// copied, or until ctx ends, whose error it then returns.
+func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive func() bool) error {
+	t, err := openTail(path)
+	if err != nil {
+		return fmt.Errorf("opening the console's log: %w", err)
+	}
+	defer t.Close()
+	buf := make([]byte, 32<<10)
+	pause, dead := pollMin, false
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := t.read(buf)
+		if err != nil {
+			return fmt.Errorf("reading the console's log: %w", err)
+		}
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+			pause = pollMin
+			continue
+		}
+		if !follow || dead {
+			return nil
+		}
+		if alive != nil && !alive() {
+			dead = true // once more: it may have written between the read and its death
+			continue
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(2*pause, pollMax)
+	}
+}
+
+const (
+	guardLimit = 16 << 20 // bytes on disk above which the log is shortened
+	guardKeep  = 8 << 20  // bytes of its end that stay
+)
+
+// Guard keeps a VM's console log from filling the disk: once a second while alive says so (nil: until ctx ends) it looks
+// whether the log takes more than 16 MiB of disk and then punches out all but the last 8 MiB, so that offsets stay
+// valid. On a file system without holes it truncates the log to 0; its writer appends, so it goes on from there. A log
+// that is missing or not a regular file is left alone. It returns nil when the VM is gone, else ctx's error.
+func Guard(ctx context.Context, logPath string, alive func() bool) error {
+	for alive == nil || alive() {
+		if err := guardOnce(logPath, guardLimit, guardKeep); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("shortening the console's log: %w", err)
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func guardOnce(path string, limit, keep int64) error {
+	f, err := openRegular(path, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Blocks*512 <= limit { // st_blocks counts 512-byte units whatever the block size, stat(2)
+		return nil
+	}
+	block := max(int64(st.Blksize), 4096)
+	end := (st.Size - keep) / block * block
+	if end <= 0 {
+		return nil
+	}
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, end)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = f.Truncate(0)
+	}
+	return err
+}

@@ -1,0 +1,109 @@
+package console
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Sanitize makes what a guest wrote fit for a terminal: newline, tab and printable UTF-8 pass, carriage returns before a
+// newline go, and every other control byte, escape, bidirectional or invisible character and invalid UTF-8 is spelled
+// out, such as \x1b or \u202e.
+func Sanitize(data []byte) string {
+	var b bytes.Buffer
+	s := NewSanitizer(&b)
+	s.Write(data) // a bytes.Buffer does not fail
+	s.Flush()
+	return b.String()
+}
+
+// OneLine is Sanitize for a table's cell or an error message: white space of any length becomes one space, and what is
+// longer than max characters ends in "…".
+func OneLine(s string, max int) string {
+	if limit := 64 * (max + 1); len(s) > limit { // more cannot be shown; do not work on it
+		s = s[:limit]
+	}
+	out := []rune(strings.Join(strings.Fields(Sanitize([]byte(s))), " "))
+	if len(out) > max {
+		out = append(out[:max-min(max, 1)], '…')[:max]
+	}
+	return string(out)
+}
+
+// Sanitizer is Sanitize as a stream.
+type Sanitizer struct {
+	w       io.Writer
+	partial []byte // the beginning of a UTF-8 sequence, at most 3 bytes
+	crs     int    // carriage returns seen whose fate the next byte decides
+}
+
+// NewSanitizer returns a writer that passes on to w what Sanitize makes of its input. Flush ends the stream.
+func NewSanitizer(w io.Writer) *Sanitizer { return &Sanitizer{w: w} }
+
+// Write implements io.Writer; it reports the bytes taken, not those passed on.
+func (s *Sanitizer) Write(data []byte) (int, error) {
+	n := len(data)
+	for len(data) > 0 { // in pieces, since one byte may become four
+		piece := data[:min(len(data), 8192)]
+		data = data[len(piece):]
+		if _, err := s.w.Write(s.clean(append(s.partial, piece...), false)); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// Flush writes what was held back for want of the next byte.
+func (s *Sanitizer) Flush() error {
+	_, err := s.w.Write(s.clean(s.partial, true))
+	return err
+}
+
+func (s *Sanitizer) clean(in []byte, last bool) []byte {
+	out := make([]byte, 0, len(in)+16)
+	s.partial = nil
+	for len(in) > 0 {
+		if !last && !utf8.FullRune(in) {
+			s.partial = bytes.Clone(in)
+			return out
+		}
+		r, size := utf8.DecodeRune(in)
+		if r == '\r' {
+			s.crs = min(s.crs+1, 16) // more than a few say no more
+			in = in[1:]
+			continue
+		}
+		if r != '\n' {
+			out = s.spellCRs(out)
+		}
+		s.crs = 0
+		switch {
+		case r == utf8.RuneError && size == 1:
+			out = fmt.Appendf(out, `\x%02x`, in[0])
+		case r == '\n' || r == '\t' || unicode.IsGraphic(r):
+			out = append(out, in[:size]...)
+		case r < 0x80:
+			out = fmt.Appendf(out, `\x%02x`, r)
+		case r > 0xffff:
+			out = fmt.Appendf(out, `\U%08x`, r)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+		in = in[size:]
+	}
+	if last {
+		out = s.spellCRs(out)
+		s.crs = 0
+	}
+	return out
+}
+
+func (s *Sanitizer) spellCRs(out []byte) []byte {
+	for range s.crs {
+		out = append(out, `\x0d`...)
+	}
+	return out
+}
