@@ -1,0 +1,194 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestSanitize(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain\ttext\n":            "plain\ttext\n",
+		"a\r\nb\r\r\nc":            "a\nb\nc",
+		"over\rwrite":              `over\x0dwrite`,
+		"\r":                       `\x0d`,
+		"\x1b[31mred\x1b]0;t\a":    `\x1b[31mred\x1b]0;t\x07`,
+		"ünï ☃ 😀 \u00a0":           "ünï ☃ 😀 \u00a0",
+		"\u009b31m":                `\u009b31m`,
+		"\x9b31m \xff\xc3":         `\x9b31m \xff\xc3`,
+		"abc\u202edef\u2066\ufeff": `abc\u202edef\u2066\ufeff`,
+		"\u2028 \U000e0041":        `\u2028 \U000e0041`,
+		"nul\x00del\x7f":           `nul\x00del\x7f`,
+		"\xed\xa0\x80":             `\xed\xa0\x80`,
+	} {
+		if got := Sanitize([]byte(in)); got != want {
+			t.Errorf("Sanitize(%q) = %q, want %q", in, got, want)
+		}
+		var b bytes.Buffer
+		s := NewSanitizer(&b)
+		for i := range len(in) {
+			s.Write([]byte{in[i]})
+		}
+		if s.Flush(); b.String() != want {
+			t.Errorf("%q byte by byte gave %q, want %q", in, b.String(), want)
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		max  int
+		want string
+	}{
+		{" a\n\tb \r\n", 10, "a b"},
+		{"0123456789", 10, "0123456789"},
+		{"0123456789x", 10, "012345678…"},
+		{"☃☃☃☃", 3, "☃☃…"},
+		{"abc", 1, "…"},
+		{"abc", 0, ""},
+		{"\x1bc", 20, `\x1bc`},
+		{strings.Repeat("x", 1<<20), 4, "xxx…"},
+	} {
+		if got := OneLine(c.in, c.max); got != c.want {
+			t.Errorf("OneLine(%.20q, %d) = %q, want %q", c.in, c.max, got, c.want)
+		}
+	}
+}
+
+// punched makes a log of size bytes whose first hole bytes are gone, or skips.
+func punched(t *testing.T, size, hole int64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "serial.log")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), int(size)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if hole > 0 {
+		err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, hole)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skip("NOT RUN: this file system has no holes")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCopyLogSkipsHoles(t *testing.T) {
+	path := punched(t, 3*65536+5, 2*65536)
+	f, _ := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	f.WriteString("\x00own NUL") // the guest's own is data
+	f.Close()
+	var out bytes.Buffer
+	if err := CopyLog(t.Context(), &out, path, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Repeat("x", 65536+5) + "\x00own NUL"; out.String() != want {
+		t.Errorf("got %d bytes ending in %q", out.Len(), out.Bytes()[max(0, out.Len()-20):])
+	}
+}
+
+func TestCopyLogFollows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "serial.log")
+	write := func(flags int, text string) {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|flags, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		f.WriteString(text)
+	}
+	write(0, "first\n")
+	steps := []func(){
+		func() { write(os.O_APPEND, "second\n") },
+		func() { write(os.O_TRUNC, "new\n") },
+		func() { write(os.O_APPEND, "last words\n") },
+	}
+	var out bytes.Buffer
+	// alive is asked when all there is has been copied: the moment for the next step.
+	alive := func() bool {
+		steps[0]()
+		steps = steps[1:]
+		return len(steps) > 0
+	}
+	if err := CopyLog(t.Context(), &out, path, true, alive); err != nil {
+		t.Fatal(err)
+	}
+	if want := "first\nsecond\nnew\nlast words\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	w := writerFunc(func(data []byte) (int, error) { cancel(); return len(data), nil })
+	if err := CopyLog(ctx, w, path, true, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: got %v", err)
+	}
+}
+
+func TestLogsOpenNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	os.WriteFile(secret, bytes.Repeat([]byte("s"), 100), 0o600)
+	link := filepath.Join(dir, "link")
+	os.Symlink(secret, link)
+	fifo := filepath.Join(dir, "fifo")
+	unix.Mkfifo(fifo, 0o600)
+	for _, path := range []string{link, fifo, dir, filepath.Join(dir, "absent")} {
+		if err := CopyLog(t.Context(), io.Discard, path, false, nil); err == nil {
+			t.Errorf("CopyLog read %s", path)
+		}
+		if err := guardOnce(path, 0, 0); err == nil {
+			t.Errorf("guardOnce took %s", path)
+		}
+	}
+	if data, _ := os.ReadFile(secret); len(data) != 100 {
+		t.Error("the link's target was changed")
+	}
+}
+
+func TestGuard(t *testing.T) {
+	onDisk := func(path string) int64 {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks * 512
+	}
+	path := punched(t, 17<<20, 65536)
+	once := true
+	alive := func() bool { defer func() { once = false }(); return once }
+	if err := Guard(t.Context(), path, alive); err != nil { // 16.9 MiB: over the limit
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Size() != 17<<20 {
+		t.Fatalf("size changed: %v, %v", info, err)
+	}
+	if d := onDisk(path); d < guardKeep || d > guardKeep+1<<20 {
+		t.Errorf("%d bytes on disk, want about %d", d, guardKeep)
+	}
+	var out bytes.Buffer
+	if err := CopyLog(t.Context(), &out, path, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Trim(out.String(), "x") != "" || out.Len() < guardKeep {
+		t.Errorf("%d bytes are left, not all of them x", out.Len())
+	}
+
+	small := punched(t, 1<<20, 0)
+	before := onDisk(small)
+	if err := guardOnce(small, guardLimit, guardKeep); err != nil || onDisk(small) != before {
+		t.Errorf("a small log was touched: %v", err)
+	}
+}
