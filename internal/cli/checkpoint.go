@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/console"
+	"noid/internal/store"
+	"noid/internal/vm"
+)
+
+// checkpointJSON is a checkpoint in --json.
+type checkpointJSON struct {
+	ID            string  `json:"id"`
+	VM            string  `json:"vm"`
+	Label         string  `json:"label"`
+	CreatedAt     string  `json:"created_at"`
+	Parent        string  `json:"parent,omitempty"`
+	Memory        bool    `json:"memory"`
+	DowntimeMs    float64 `json:"downtime_ms"`
+	DiskBytes     int64   `json:"disk_bytes"`
+	MemoryBytes   int64   `json:"memory_bytes"`
+	StateBytes    int64   `json:"state_bytes"`
+	Driver        string  `json:"driver"`
+	DriverVersion string  `json:"driver_version"`
+	NoidVersion   string  `json:"noid_version"`
+	Error         string  `json:"error,omitempty"`
+}
+
+func checkpointToJSON(c store.Checkpoint, err error) checkpointJSON {
+	j := checkpointJSON{ID: c.ID, VM: c.VM, Label: c.Label, CreatedAt: utc(c.CreatedAt), Parent: c.Parent, Memory: c.Memory, DowntimeMs: c.DowntimeMs,
+		DiskBytes: c.DiskBytes, MemoryBytes: c.MemoryBytes, StateBytes: c.StateBytes, Driver: c.Machine.Driver,
+		DriverVersion: c.Machine.DriverVersion, NoidVersion: c.NoidVersion}
+	if err != nil {
+		j.Error = console.Sanitize([]byte(err.Error()))
+	}
+	return j
+}
+
+func (a *app) checkpointCmd() *cobra.Command {
+	var label string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "checkpoint NAME", Short: "Keep memory, CPU and disk of a running or paused VM; prints the id", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := a.manager(cmd.Context(), true)
+			if err != nil {
+				return err
+			}
+			c, err := m.Checkpoint(cmd.Context(), args[0], label)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.out, checkpointToJSON(c, nil))
+			}
+			fmt.Fprintln(a.out, c.ID)
+			if !a.quiet {
+				fmt.Fprintf(a.err, "downtime %.0f ms\n", c.DowntimeMs)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&label, "label", "", "a name for people")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) checkpointsCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "checkpoints NAME", Short: "List the checkpoints of a VM, which may be destroyed", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := a.manager(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			entries, err := m.Checkpoints(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			list, rows := make([]checkpointJSON, 0, len(entries)), [][]string{}
+			for _, e := range entries {
+				list = append(list, checkpointToJSON(e.Checkpoint, e.Err))
+				label, created := e.Label, local(e.CreatedAt)
+				if e.Err != nil {
+					label, created = "(broken)", "-"
+				}
+				rows = append(rows, []string{e.ID, label, created})
+			}
+			if asJSON {
+				return printJSON(a.out, list)
+			}
+			table(a.out, []string{"id", "label", "created"}, rows)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) restoreCmd() *cobra.Command {
+	var o vm.RestoreOptions
+	var noBackup bool
+	cmd := &cobra.Command{
+		Use: "restore NAME ID", Short: "Go back to a checkpoint, or make a new VM from it with --as", Args: cobra.RangeArgs(1, 2),
+		Long: "Go back to a checkpoint, or make a new VM from it with --as. ID is an id, the beginning of one, or a label; NAME@ID will do too.\n" +
+			"In place, the old VM runs until the new one stands, and its state is kept as a checkpoint (the newest 3 of these stay).\n" + exitHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, ref, err := nameAndRef(args)
+			if err != nil {
+				return err
+			}
+			m, err := a.manager(cmd.Context(), true)
+			if err != nil {
+				return err
+			}
+			o.Backup = !noBackup
+			if err := m.Restore(cmd.Context(), name, ref, o); err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out, or(o.As, name))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&o.As, "as", "", "make a new VM of this name")
+	cmd.Flags().BoolVar(&noBackup, "no-backup", false, "do not keep the present state as a checkpoint")
+	return cmd
+}
+
+// nameAndRef takes "vm id" or "vm@id".
+func nameAndRef(args []string) (name, ref string, err error) {
+	if name, ref, err = store.ParseRef(args[0]); err != nil {
+		return "", "", err
+	}
+	if len(args) == 2 && ref == "" {
+		ref = args[1]
+		if vm, id, err := store.ParseRef(ref); err == nil && id != "" && vm == name {
+			ref = id
+		}
+	} else if len(args) == 2 || ref == "" {
+		return "", "", usageError("a VM's name and a checkpoint's id are needed", "noid checkpoints "+name+" lists them")
+	}
+	return name, ref, nil
+}
+
+func (a *app) forgetCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "forget NAME ID...", Short: "Delete checkpoints", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, ref, err := store.ParseRef(args[0])
+			if err != nil {
+				return err
+			}
+			refs := args[1:]
+			if ref != "" {
+				refs = append([]string{ref}, refs...)
+			}
+			if len(refs) == 0 {
+				return usageError("no checkpoint named", "noid checkpoints "+name+" lists them")
+			}
+			m, err := a.manager(cmd.Context(), true)
+			if err != nil {
+				return err
+			}
+			return m.Forget(cmd.Context(), name, refs)
+		},
+	}
+}

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/config"
+	"noid/internal/errs"
+)
+
+func usageError(text, hint string) error {
+	return errs.WithHint(errs.Mark(errors.New(text), errs.ErrUsage), hint)
+}
+
+func (a *app) configCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Read and change the defaults", Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
+		a.started = false
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+		}
+		return usageError("set, get, unset or list?", "see 'noid config --help'")
+	}}
+	path := func() (string, error) {
+		home, err := a.open()
+		if home == nil {
+			return "", err
+		}
+		return home.ConfigPath(), nil // a damaged file is the business of the call that follows
+	}
+	cmd.AddCommand(&cobra.Command{Use: "set KEY VALUE", Short: "Set a default", Args: cobra.ExactArgs(2), RunE: func(_ *cobra.Command, args []string) error {
+		p, err := path()
+		if err != nil {
+			return err
+		}
+		return config.Set(p, args[0], args[1], checkFile)
+	}})
+	cmd.AddCommand(&cobra.Command{Use: "get KEY", Short: "Print a default", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+		p, err := path()
+		if err != nil {
+			return err
+		}
+		value, err := config.Get(p, args[0])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(a.out, value)
+		return nil
+	}})
+	cmd.AddCommand(&cobra.Command{Use: "unset KEY", Short: "Go back to the built-in default", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+		p, err := path()
+		if err != nil {
+			return err
+		}
+		return config.Unset(p, args[0])
+	}})
+	var asJSON bool
+	list := &cobra.Command{Use: "list", Short: "Print all that is set", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		p, err := path()
+		if err != nil {
+			return err
+		}
+		entries, err := config.List(p)
+		if err != nil {
+			return err
+		}
+		rows, values := [][]string{}, map[string]string{}
+		for _, e := range entries {
+			rows, values[e.Key] = append(rows, []string{e.Key, e.Value}), e.Value
+		}
+		if asJSON {
+			return printJSON(a.out, values)
+		}
+		table(a.out, []string{"key", "value"}, rows)
+		return nil
+	}}
+	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.AddCommand(list)
+	return cmd
+}

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"noid/internal/console"
+)
+
+// maxCell bounds a cell, in characters: a path fits, a flood does not.
+const maxCell = 512
+
+// table prints rows under header with a rule after every row. Cells are made harmless first.
+func table(w io.Writer, header []string, rows [][]string) {
+	width := make([]int, len(header))
+	all := append([][]string{header}, rows...)
+	for _, row := range all {
+		for i, cell := range row {
+			row[i] = console.OneLine(cell, maxCell)
+			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	var rule strings.Builder
+	for _, n := range width {
+		rule.WriteString("+" + strings.Repeat("-", n+2))
+	}
+	rule.WriteString("+\n")
+	var b strings.Builder
+	b.WriteString(rule.String())
+	for _, row := range all {
+		for i, cell := range row {
+			fmt.Fprintf(&b, "| %s%s ", cell, strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)))
+		}
+		b.WriteString("|\n" + rule.String())
+	}
+	io.WriteString(w, b.String())
+}
+
+// local is how tables show a time.
+func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+// utc is how JSON shows a time: RFC 3339, to the second.
+func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
