@@ -1,0 +1,287 @@
+// Package e2e runs the noid binary as a user would, on real VMs. NOID_TEST_BIN is the binary, NOID_TEST_KERNEL and
+// NOID_TEST_ROOTFS what its guests boot; 'make test' sets them.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// noid is a binary over a home of its own.
+type noid struct {
+	t    *testing.T
+	bin  string
+	home string
+}
+
+func setup(t *testing.T) noid {
+	t.Helper()
+	n := noid{t: t, bin: os.Getenv("NOID_TEST_BIN"), home: filepath.Join(t.TempDir(), "home")}
+	kernel, rootfs := os.Getenv("NOID_TEST_KERNEL"), os.Getenv("NOID_TEST_ROOTFS")
+	if n.bin == "" || kernel == "" || rootfs == "" {
+		t.Skip("NOT RUN: NOID_TEST_BIN, NOID_TEST_KERNEL and NOID_TEST_ROOTFS are not all set ('make test' does)")
+	}
+	n.want(0, "config", "set", "kernel", kernel)
+	n.want(0, "config", "set", "rootfs", rootfs)
+	t.Cleanup(func() {
+		entries, _ := os.ReadDir(filepath.Join(n.home, "storage/vms"))
+		for _, e := range entries {
+			n.run("destroy", "--checkpoints", e.Name())
+		}
+	})
+	return n
+}
+
+func (n noid) cmd(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, n.bin, args...)
+	cmd.Env = append(os.Environ(), "NOID_HOME="+n.home, "NOID_DRIVER=qemu")
+	return cmd
+}
+
+func (n noid) run(args ...string) (stdout, stderr string, code int) {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	var out, errb bytes.Buffer
+	cmd := n.cmd(ctx, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errb
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		n.t.Fatalf("noid %v: %v", args, err)
+	}
+	return out.String(), errb.String(), cmd.ProcessState.ExitCode()
+}
+
+// want runs noid and insists on its exit code.
+func (n noid) want(code int, args ...string) string {
+	n.t.Helper()
+	out, errs, got := n.run(args...)
+	if got != code {
+		n.t.Fatalf("noid %q exits %d, not %d\nstdout: %s\nstderr: %s", args, got, code, out, errs)
+	}
+	return out
+}
+
+func (n noid) equal(what, want, got string) {
+	n.t.Helper()
+	if want != got {
+		n.t.Errorf("%s: wanted %q, got %q", what, want, got)
+	}
+}
+
+func (n noid) state(name string) string {
+	n.t.Helper()
+	var vm struct{ State string }
+	if err := json.Unmarshal([]byte(n.want(0, "inspect", name)), &vm); err != nil {
+		n.t.Fatal(err)
+	}
+	return vm.State
+}
+
+// waitState waits for what the guest does in its own time.
+func (n noid) waitState(name, want string) {
+	n.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for n.state(name) != want {
+		if time.Now().After(deadline) {
+			n.t.Fatalf("%s is %s and does not become %s", name, n.state(name), want)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// TestQuickStart walks a VM through its life: clones and restores must have the bytes of their moment and nobody else's.
+func TestQuickStart(t *testing.T) {
+	n := setup(t)
+	n.equal("create", "a\n", n.want(0, "create", "a"))
+	n.want(4, "create", "a")
+	n.equal("exec", "x  y", n.want(0, "exec", "a", "--", "printf", "%s", "x  y"))
+	n.want(37, "exec", "a", "--", "sh", "-c", "exit 37")
+	n.want(127, "exec", "a", "nosuchcommand")
+	n.want(124, "exec", "--timeout", "1s", "a", "sleep", "100")
+	n.equal("exec after a timeout", "fine\n", n.want(0, "exec", "a", "echo", "fine"))
+	n.want(0, "exec", "a", "--", "sh", "-c", "echo one >/root/f; sync; sleep 100000 >/dev/null 2>&1 & echo $! >/root/pid; sync")
+	id := strings.TrimSpace(n.want(0, "checkpoint", "a", "--label", "l"))
+	n.want(0, "exec", "a", "--", "sh", "-c", "echo two >/root/f; kill $(cat /root/pid); sync")
+	n.want(0, "restore", "a", "l", "--as", "b")
+	n.equal("the clone's file", "one\n", n.want(0, "exec", "b", "cat", "/root/f"))
+	n.want(0, "exec", "b", "--", "sh", "-c", "kill -0 $(cat /root/pid)")
+	n.want(0, "exec", "b", "--", "sh", "-c", "echo three >/root/f; sync")
+	n.equal("the source's file", "two\n", n.want(0, "exec", "a", "cat", "/root/f"))
+	second := strings.TrimSpace(n.want(0, "checkpoint", "b"))
+	n.want(0, "restore", "b", second[:4], "--as", "c")
+	n.equal("the clone of a clone", "three\n", n.want(0, "exec", "c", "cat", "/root/f"))
+	n.want(0, "restore", "a", id)
+	n.equal("after a restore in place", "one\n", n.want(0, "exec", "a", "cat", "/root/f"))
+	if out := n.want(0, "checkpoints", "a"); !strings.Contains(out, "before restore to "+id) {
+		t.Errorf("the state before a restore is not kept:\n%s", out)
+	}
+	n.want(0, "restore", "a", "before restore to "+id)
+	n.equal("the restore undone", "two\n", n.want(0, "exec", "a", "cat", "/root/f"))
+	n.want(0, "destroy", "a")
+	n.want(3, "inspect", "a")
+	n.want(0, "restore", "a", id)
+	n.equal("a destroyed VM restored under its name", "one\n", n.want(0, "exec", "a", "cat", "/root/f"))
+	n.want(0, "forget", "a", id)
+	n.equal("a VM whose checkpoint is forgotten", "one\n", n.want(0, "exec", "a", "cat", "/root/f"))
+	n.want(3, "restore", "a", id)
+	n.want(0, "destroy", "a", "b", "c", "--checkpoints")
+	left, _ := os.ReadDir(filepath.Join(n.home, "storage/vms"))
+	if len(left) != 0 {
+		t.Errorf("destroy leaves %v", left)
+	}
+}
+
+// TestStates follows a VM through the states that list shows.
+func TestStates(t *testing.T) {
+	n := setup(t)
+	n.want(0, "create", "a", "--wait")
+	n.equal("state", "running", n.state("a"))
+	n.want(0, "pause", "a")
+	n.equal("state", "paused", n.state("a"))
+	n.want(125, "exec", "a", "true")
+	n.want(0, "checkpoint", "a", "--label", "paused")
+	n.equal("state", "paused", n.state("a"))
+	n.want(0, "resume", "a")
+	n.equal("exec", "ok\n", n.want(0, "exec", "a", "echo", "ok"))
+	n.want(0, "exec", "a", "--", "sh", "-c", "echo kept >/root/f; sync")
+	n.want(0, "stop", "a")
+	n.equal("state", "stopped", n.state("a"))
+	n.want(5, "checkpoint", "a")
+	n.want(5, "pause", "a")
+	n.want(0, "start", "a")
+	n.want(5, "start", "a")
+	n.equal("the disk after a stop", "kept\n", n.want(0, "exec", "a", "cat", "/root/f"))
+	n.run("exec", "--timeout", "3s", "a", "poweroff", "-f")
+	n.waitState("a", "stopped")
+	n.want(0, "start", "a")
+	n.run("exec", "--timeout", "3s", "a", "--", "sh", "-c", "echo c >/proc/sysrq-trigger")
+	n.waitState("a", "dead")
+	n.want(0, "restore", "a", "paused")
+	n.equal("exec", "ok\n", n.want(0, "exec", "a", "echo", "ok"))
+}
+
+// TestKilled kills noid in the middle of each verb: list must not choke, and a second try must work.
+func TestKilled(t *testing.T) {
+	n := setup(t)
+	n.want(0, "create", "base", "--wait")
+	n.want(0, "checkpoint", "base", "--label", "l")
+	for _, after := range []time.Duration{5, 20, 60, 150, 300, 600} {
+		for _, args := range [][]string{
+			{"create", "x"}, {"checkpoint", "base"}, {"restore", "base", "l", "--as", "y"}, {"restore", "base", "l", "--no-backup"}, {"destroy", "x"},
+		} {
+			cmd := n.cmd(context.Background(), args...)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(after * time.Millisecond)
+			cmd.Process.Kill()
+			cmd.Wait()
+			n.want(0, "list")
+			n.want(0, "checkpoints", "base")
+		}
+		if s := n.state("base"); s == "paused" { // nobody resumes it but the user, for now
+			n.want(0, "resume", "base")
+		}
+		n.run("destroy", "x")
+		n.run("destroy", "y")
+		n.want(0, "create", "x")
+		n.want(0, "destroy", "x")
+	}
+	n.equal("exec", "ok\n", n.want(0, "exec", "base", "echo", "ok"))
+	n.want(0, "restore", "base", "l", "--as", "z")
+	n.equal("exec", "ok\n", n.want(0, "exec", "z", "echo", "ok"))
+}
+
+// TestRefusals is bad input: the exit code, and a hint where there is a cure.
+func TestRefusals(t *testing.T) {
+	n := setup(t)
+	junk := filepath.Join(t.TempDir(), "junk")
+	if err := os.WriteFile(junk, bytes.Repeat([]byte("junk"), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		code int
+		says string
+		args []string
+	}{
+		{2, "did you mean 'noid list'", []string{"lst"}},
+		{2, "did you mean '--label'", []string{"checkpoint", "a", "--lable", "x"}},
+		{2, "hint", []string{"create", "../x"}},
+		{2, "hint", []string{"create"}},
+		{2, "", []string{"create", "a", "--mem", "lots"}},
+		{2, "", []string{"create", "a", "--driver", "xen"}},
+		{2, "did you mean", []string{"config", "set", "kernal", "x"}},
+		{3, "kernel not found", []string{"create", "a", "--kernel", "/nosuch"}},
+		{3, "rootfs not found", []string{"create", "a", "--rootfs", "/nosuch"}},
+		{1, "is not a kernel", []string{"create", "a", "--kernel", junk}},
+		{1, "is not an ext4 image", []string{"create", "a", "--rootfs", junk}},
+		{3, `no vm "nosuch"`, []string{"destroy", "nosuch"}},
+		{3, `no vm "nosuch"`, []string{"restore", "nosuch", "deadbeef"}},
+		{125, `no vm "nosuch"`, []string{"exec", "nosuch", "true"}},
+		{7, "cannot start firecracker", []string{"create", "a", "--driver", "firecracker"}},
+	} {
+		if c.code == 7 {
+			n.want(0, "config", "set", "firecracker", "/bin/false")
+		}
+		out, errs, code := n.run(c.args...)
+		if code != c.code || !strings.Contains(errs, c.says) || out != "" {
+			t.Errorf("noid %q: exit %d, stdout %q, stderr %q; wanted exit %d and %q", c.args, code, out, errs, c.code, c.says)
+		}
+	}
+	if left, _ := os.ReadDir(filepath.Join(n.home, "storage/vms")); len(left) != 0 {
+		t.Errorf("refusals leave %v", left)
+	}
+}
+
+// BenchmarkList100 is 'noid list' with 100 VMs on record; BenchmarkGoProgram is what starting any Go program costs here.
+func BenchmarkList100(b *testing.B) {
+	bin := os.Getenv("NOID_TEST_BIN")
+	if bin == "" {
+		bin = "../bin/noid"
+	}
+	home := b.TempDir()
+	list := func() {
+		cmd := exec.Command(bin, "list")
+		cmd.Env = append(os.Environ(), "NOID_HOME="+home)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+	}
+	list()
+	for i := range 100 {
+		dir := filepath.Join(home, "storage/vms", "vm"+string(rune('a'+i/26))+string(rune('a'+i%26)))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			b.Fatal(err)
+		}
+		record := `{"format":1,"name":"` + filepath.Base(dir) + `","created_at":"2026-01-02T03:04:05Z","machine":{"driver":"qemu","cpus":1,"mem_mib":128,"kernel":"/k"},"process":{"pid":0,"start_ticks":0,"boot_id":""}}`
+		if err := os.WriteFile(filepath.Join(dir, "vm.json"), []byte(record), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	list()
+	for b.Loop() {
+		list()
+	}
+}
+
+func BenchmarkGoProgram(b *testing.B) {
+	dir := b.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nimport \"fmt\"\n\nfunc main() { fmt.Println(1) }\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "p"), filepath.Join(dir, "main.go")).CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	for b.Loop() {
+		if err := exec.Command(filepath.Join(dir, "p")).Run(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

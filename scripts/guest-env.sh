@@ -1,0 +1,11 @@
+# Sourced: gets a guest by 'noid setup' into a cached home and points the tests' environment at it.
+# NOID_TEST_KERNEL (bzImage), NOID_TEST_VMLINUX (its ELF), NOID_TEST_INITRD, NOID_TEST_ROOTFS, NOID_TEST_BIN.
+export NOID_TEST_BIN=$PWD/bin/noid
+NOID_TEST_HOME=${NOID_TEST_HOME:-$PWD/bin/test-home}
+export NOID_TEST_HOME
+NOID_HOME=$NOID_TEST_HOME NOID_DRIVER=qemu "$NOID_TEST_BIN" setup
+NOID_TEST_KERNEL=$(NOID_HOME=$NOID_TEST_HOME "$NOID_TEST_BIN" config get kernel)
+NOID_TEST_ROOTFS=$(NOID_HOME=$NOID_TEST_HOME "$NOID_TEST_BIN" config get rootfs)
+export NOID_TEST_KERNEL NOID_TEST_ROOTFS
+# The same files as 'create' would use, made by the same code.
+eval "$(go run ./internal/vmm/vmmtest/guestfiles "$NOID_TEST_HOME/kernels" "$NOID_TEST_KERNEL")"

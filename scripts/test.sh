@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# All tests: unit tests, the drivers' conformance on real guests, noid end to end, and the KVM lab. Says loudly at the end what did not
+# run here and why; fails when a test was skipped that this machine could have run.
+set -eu
+cd "$(dirname "$0")/.."
+need() { # need COMMAND PACKAGE
+  command -v "$1" >/dev/null || [ -x "/sbin/$1" ] || [ -x "/usr/sbin/$1" ] || {
+    if [ "$(id -u)" = 0 ]; then
+      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+    else
+      echo "test: '$1' is missing: sudo apt-get install $2" >&2; exit 1
+    fi
+  }
+}
+need mke2fs e2fsprogs; need mkfs.btrfs btrfs-progs; need mkfs.xfs xfsprogs; need busybox busybox-static; need cpio cpio
+need dash dash; need bash bash
+. scripts/guest-env.sh
+log=$(mktemp "${TMPDIR:-/tmp}/noid-test.XXXXXX")
+trap 'rm -f "$log"' EXIT
+code=0
+go test -v -count=1 -p 2 -timeout 20m ./... 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
+[ "${PIPESTATUS[0]}" = 0 ] || code=1
+grep -qE '^(FAIL|--- FAIL|panic:)' "$log" && code=1
+lab="did not run"
+if scripts/test-kvm.sh; then lab="passed"; else lab="FAILED"; code=1; fi
+echo
+echo "Not run on this machine directly:"
+grep -hoE 'NOT RUN: .*' "$log" | sort | uniq -c || echo "  nothing"
+echo "KVM lab: $lab"
+passed=$(grep -cE '^\s*--- PASS' "$log" || true); failed=$(grep -cE '^\s*--- FAIL' "$log" || true); skipped=$(grep -cE '^\s*--- SKIP' "$log" || true)
+# What only lacks a program that this script installs must not be skipped.
+if grep -E 'NOT RUN: ' "$log" | grep -qE 'NOID_TEST_(KERNEL|INITRD|ROOTFS|BIN)|busybox|dash|qemu'; then echo "a test was skipped that this machine can run" >&2; code=1; fi
+if [ "$(id -u)" = 0 ] && grep -E 'NOT RUN: ' "$log" | grep -qE 'not root|loop|btrfs|XFS'; then echo "a file system test was skipped as root" >&2; code=1; fi
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $code
