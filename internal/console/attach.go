@@ -62,12 +62,13 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 
 	a := &attachment{o: o, in: in, log: log, keys: make(chan []byte, 64), detach: make(chan struct{})}
 	eol := "\n"
-	if f, ok := o.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		old, err := term.MakeRaw(int(f.Fd()))
+	file, isFile := o.In.(*os.File)
+	if isFile && term.IsTerminal(int(file.Fd())) {
+		old, err := term.MakeRaw(int(file.Fd()))
 		if err != nil {
 			return fmt.Errorf("preparing the terminal: %w", err)
 		}
-		defer term.Restore(int(f.Fd()), old) // also while a panic unwinds
+		defer term.Restore(int(file.Fd()), old) // also while a panic unwinds
 		a.terminal, eol = true, "\r\n"
 	}
 	prompt, err := log.lastLine(4096)
@@ -80,11 +81,18 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	if a.terminal && len(prompt) == 0 {
 		a.keys <- []byte("\n") // the shell answers with its prompt
 	}
-	go a.readKeys(ctx)
+	read := make(chan struct{})
+	go func() { a.readKeys(ctx); close(read) }()
 	typed := make(chan error, 1)
 	idle := make(chan struct{})
 	go func() { typed <- a.typeKeys(ctx); close(idle) }()
-	defer func() { cancel(nil); <-idle }() // before the FIFO is closed under it
+	defer func() { // nobody uses the FIFO or In after this; only a Reader that is no file cannot be woken
+		cancel(nil)
+		<-idle
+		if isFile {
+			<-read
+		}
+	}()
 
 	switch err := a.follow(ctx, typed); {
 	case errors.Is(err, errDetached):
@@ -136,7 +144,7 @@ func (a *attachment) readKeys(ctx context.Context) {
 	for ctx.Err() == nil {
 		if isFile {
 			fds := []unix.PollFd{{Fd: int32(file.Fd()), Events: unix.POLLIN}}
-			if n, _ := unix.Poll(fds, 100); n <= 0 {
+			if n, _ := unix.Poll(fds, 50); n <= 0 {
 				continue
 			}
 		}

@@ -36,14 +36,14 @@ func (n nonce) syncLine() string { return fmt.Sprintf(" echo %s''%s:s.\n", n.a, 
 
 // bootLine starts the receiver in a subshell, which keeps its variables and traps apart from the user's shell. It
 // switches echo and output processing off, says that it is ready (r), and reads lines: "=TEXT" adds to the script, "?" is
-// answered by an acknowledgement (a), ".LENGTH" ends the script, which runs if it has that length, else x is said. Any
+// answered by an acknowledgement (a) and keeps the string that grows line by line short, ".LENGTH" ends the script, which runs if it has that length, else x is said. Any
 // other line (the next noid's, when this one was killed) ends the receiver. Without stty it works all the same, with an
 // echo that nobody looks at and CR LF in the output.
 func (n nonce) bootLine() string {
-	return fmt.Sprintf(` (_na=%s _nb=%s _np= _nm=c;_ns=$(stty -g 2>/dev/null);trap 'stty "$_ns" 2>/dev/null;exit 130' INT QUIT;`+
+	return fmt.Sprintf(` (_na=%s _nb=%s _np= _nq= _nm=c;_ns=$(stty -g 2>/dev/null);trap 'stty "$_ns" 2>/dev/null;exit 130' INT QUIT;`+
 		`stty -echo -opost 2>/dev/null&&_nm=r;echo "$_na$_nb:r.";while IFS= read -r _nl;do case $_nl in `+
-		`=*)_np=$_np${_nl#=};;\?)echo "$_na$_nb:a.";;*)break;;esac;done;`+
-		`case $_nl in .${#_np})eval "$(printf %%b "$_np")";;*)echo "$_na$_nb:x.";stty "$_ns" 2>/dev/null;;esac)`+"\n", n.a, n.b)
+		`=*)_np=$_np${_nl#=};;\?)_nq=$_nq$_np _np=;echo "$_na$_nb:a.";;*)break;;esac;done;`+
+		`_nq=$_nq$_np;case $_nl in .${#_nq})eval "$(printf %%b "$_nq")";;*)echo "$_na$_nb:x.";stty "$_ns" 2>/dev/null;;esac)`+"\n", n.a, n.b)
 }
 
 // script is what the receiver runs: command between the markers b (with the mode, r for raw or c for cooked) and e (with
@@ -74,7 +74,7 @@ func command(argv []string) string {
 }
 
 // encode turns text into the lines to type for the receiver, in blocks of which each but the last ends in "?". All bytes
-// but printable ASCII become \0ooo for printf's %b.
+// but printable ASCII become escapes of printf's %b.
 func encode(text string) (blocks []string) {
 	var block, line strings.Builder
 	lines, length := 0, 0
@@ -88,9 +88,14 @@ func encode(text string) (blocks []string) {
 		}
 	}
 	for i := range len(text) {
-		if c := text[i]; c >= ' ' && c <= '~' && c != '\\' {
+		switch c := text[i]; {
+		case c == '\\':
+			line.WriteString(`\\`)
+		case c == '\n':
+			line.WriteString(`\n`)
+		case c >= ' ' && c <= '~':
 			line.WriteByte(c)
-		} else {
+		default:
 			fmt.Fprintf(&line, `\0%03o`, c)
 		}
 		if line.Len() > lineMax-8 {

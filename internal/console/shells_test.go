@@ -41,9 +41,16 @@ type bridge struct {
 	cmd  *exec.Cmd
 	tty  *os.File
 	in   *os.File
+
+	process vmm.Process // of a real guest, which has none of the rest
 }
 
-func (b *bridge) alive() bool { return !b.dead.Load() }
+func (b *bridge) alive() bool {
+	if b.process.PID != 0 {
+		return b.process.Alive()
+	}
+	return !b.dead.Load()
+}
 
 func (b *bridge) kill() {
 	b.dead.Store(true)
