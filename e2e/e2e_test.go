@@ -206,6 +206,10 @@ func TestRefusals(t *testing.T) {
 	if err := os.WriteFile(junk, bytes.Repeat([]byte("junk"), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	noProgram := filepath.Join(t.TempDir(), "firecracker") // executable by its mode alone
+	if err := os.WriteFile(noProgram, []byte("\x00no program\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		code int
 		says string
@@ -228,7 +232,7 @@ func TestRefusals(t *testing.T) {
 		{7, "cannot start firecracker", []string{"create", "a", "--driver", "firecracker"}},
 	} {
 		if c.code == 7 {
-			n.want(0, "config", "set", "firecracker", "/bin/false")
+			n.want(0, "config", "set", "firecracker", noProgram)
 		}
 		out, errs, code := n.run(c.args...)
 		if code != c.code || !strings.Contains(errs, c.says) || out != "" {

@@ -8,18 +8,26 @@ CGO_ENABLED=0 go test -c -o bin/qemu.test ./internal/vmm/qemu
 CGO_ENABLED=0 go test -c -o bin/firecracker.test ./internal/vmm/firecracker
 export NOID_TEST_KVM=1 NOID_DEMO_HOME=
 failed=0
-echo "KVM lab: conformance of QEMU with KVM"
-scripts/kvm-lab.sh -t 900 sh -c "cd internal/vmm/qemu && ../../../bin/qemu.test -test.v -test.run Conformance -test.timeout 800s" >bin/lab-qemu.log 2>&1 || failed=1
-grep -E '^\s*--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' bin/lab-qemu.log || true
-[ $failed = 0 ] || tail -n 40 bin/lab-qemu.log
+
+# conformance DRIVER: the suite, a second time when it fails. The lab's emulated SVM now and then loses an interrupt and a guest hangs;
+# what is really broken fails twice. A first failure is said.
+conformance() {
+  echo "KVM lab: conformance of $1 with KVM"
+  for try in 1 2; do
+    if scripts/kvm-lab.sh -t 600 sh -c "cd internal/vmm/$1 && ../../../bin/$1.test -test.v -test.run Conformance -test.timeout 550s" >"bin/lab-$1.log" 2>&1; then
+      grep -E '^ *--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' "bin/lab-$1.log"
+      return 0
+    fi
+    echo "try $try of $1 failed:"
+    tail -n 40 "bin/lab-$1.log"
+  done
+  failed=1
+}
+conformance qemu
 drivers=qemu
 if command -v firecracker >/dev/null || [ -x /usr/local/bin/firecracker ]; then
+  conformance firecracker
   drivers="qemu firecracker"
-  echo "KVM lab: conformance of Firecracker with KVM"
-  one=0
-  scripts/kvm-lab.sh -t 900 sh -c "cd internal/vmm/firecracker && ../../../bin/firecracker.test -test.v -test.run Conformance -test.timeout 800s" >bin/lab-fc.log 2>&1 || one=1
-  grep -E '^\s*--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' bin/lab-fc.log || true
-  [ $one = 0 ] || { tail -n 40 bin/lab-fc.log; failed=1; }
 else
   echo "NOT RUN: no firecracker binary on PATH: its conformance suite and quick start with KVM"
 fi
