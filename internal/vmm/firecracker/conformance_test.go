@@ -20,9 +20,10 @@ func TestConformance(t *testing.T) {
 	}
 	t.Logf("firecracker %s", version)
 	vmmtest.Run(t, vmmtest.Harness{
-		Driver:          driver,
-		Missing:         firecracker.New("/nonexistent/firecracker"),
-		Guest:           vmmtest.GuestFromEnv(t, "NOID_TEST_VMLINUX"),
-		StaysAtPoweroff: true,
+		Driver:                driver,
+		Missing:               firecracker.New("/nonexistent/firecracker"),
+		Guest:                 vmmtest.GuestFromEnv(t, "NOID_TEST_VMLINUX"),
+		StaysAtPoweroff:       true,
+		SnapshotTouchesMemory: true,
 	})
 }

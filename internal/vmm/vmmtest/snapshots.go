@@ -21,7 +21,7 @@ func testSnapshotPaused(t *testing.T, vm *machine) {
 	second := vm.checkpoint(t)
 	vm.wantState(t, vmm.Paused)
 	a, b := digest(t, filepath.Join(first, vmm.MemorySnap)), digest(t, filepath.Join(second, vmm.MemorySnap))
-	if !bytes.Equal(a, b) {
+	if !bytes.Equal(a, b) && !vm.h.SnapshotTouchesMemory {
 		t.Error("the memory of two snapshots in one pause differs")
 	}
 	if info, err := os.Stat(filepath.Join(first, vmm.MemorySnap)); err != nil || info.Size() != memMiB<<20 {

@@ -38,6 +38,9 @@ type Harness struct {
 	StaysAtPoweroff bool
 	// ObeysShutdown is set when the guest powers off when told to.
 	ObeysShutdown bool
+	// SnapshotTouchesMemory is set when taking a snapshot itself writes to guest memory: Firecracker puts a transport reset
+	// into the vsock device's queue.
+	SnapshotTouchesMemory bool
 }
 
 // Guest is the Linux that runs in the VMs: paths of its files. The suite boots copies of the root file system.
