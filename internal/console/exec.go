@@ -286,7 +286,7 @@ func (s *session) read() (bool, error) {
 	return n > 0, nil
 }
 
-// interrupt ends a running command the hard way and reports whether the shell is free again. It takes at most 8 s and
+// interrupt ends a running command the hard way and reports whether the shell is free again. It takes at most 9 s and
 // needs no context: it is what happens when that is over.
 func (s *session) interrupt() bool {
 	ctx := context.Background()
@@ -314,12 +314,16 @@ func (s *session) interrupt() bool {
 		}
 	}
 	// What ignores both seldom ignores being stopped; then the shell prompts and can kill the whole job.
-	by := time.Now().Add(time.Second)
-	s.in.send(ctx, []byte{ctrlZ}, by)
-	sleep(ctx, 500*time.Millisecond)
-	s.in.send(ctx, []byte(" kill -9 %%; stty sane\n"), by)
 	s.o.Stdout.Write(s.p.finish())
-	return false
+	s.o.Stdout = io.Discard
+	s.in.send(ctx, []byte{ctrlZ}, time.Now().Add(time.Second))
+	sleep(ctx, 300*time.Millisecond)
+	by := time.Now().Add(3 * time.Second)
+	if s.in.send(ctx, []byte(" kill -9 %%; stty sane;"+s.n.syncLine()), by) != nil {
+		return false
+	}
+	_, err := s.wait(ctx, by, "s")
+	return err == nil
 }
 
 // unfinished reports whether the last Exec in this VM ended without knowing that the shell is free again.

@@ -48,12 +48,20 @@ func (n nonce) bootLine() string {
 
 // script is what the receiver runs: command between the markers b (with the mode, r for raw or c for cooked) and e (with
 // the exit status). Ctrl+C and Ctrl+\ reach the command, whose subshell has the default actions, and not the script, so
-// that the end is reported whatever happens. The second report, f, is for the case that a kernel message tore the first.
+// that the end is reported whatever happens. (The script ignores them: a trap with an action would make busybox ash stop
+// waiting and report the end of a command that runs on. For the same reason a program replaces its subshell, which would
+// die of a Ctrl+C that the program ignores.) The second report, f, is for the case that a kernel message tore the first.
 func script(command string) string {
-	return `trap : INT QUIT
+	return `trap '' INT QUIT
 set +exu
+unalias -a
 printf %s "$_na$_nb:b$_nm."
-( eval ` + quote(command) + ` ) </dev/null
+(
+trap - INT QUIT
+set -- ` + command + `
+case $(command -v "$1") in */*) exec "$@";; esac
+"$@"
+) </dev/null
 _nr=$?
 printf %s "$_na$_nb:e$_nr."
 stty "$_ns" 2>/dev/null || stty sane 2>/dev/null

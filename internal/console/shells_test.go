@@ -183,48 +183,71 @@ func TestExecInShells(t *testing.T) {
 					}
 				})
 			}
-			_, code := b.run(t, ExecOptions{}, "no-such-command")
-			if code != 127 {
-				t.Errorf("an unknown command gave %d, want 127", code)
+			for cmd, want := range map[string]int{"no-such-command": 127, "/no/such/command": 127, "-x": 127, "/etc/passwd": 126} {
+				if out, code := b.run(t, ExecOptions{}, cmd); code != want || out == "" {
+					t.Errorf("%s gave %q, %d; want a message and %d", cmd, out, code, want)
+				}
 			}
 		})
 	}
 }
 
+// stubborn are commands of all manners, which say their process id first.
+var stubborn = map[string]string{
+	"obedient":         "echo $$; exec sleep 600",
+	"ignores INT":      "trap '' INT; echo $$; while :; do sleep 1; done",
+	"ignores both":     "trap '' INT QUIT; echo $$; while :; do sleep 1; done",
+	"writes on and on": "echo $$; exec yes",
+}
+
 func TestExecTimeoutLeavesAUsableConsole(t *testing.T) {
 	for name, argv := range shells {
-		for what, c := range map[string]string{
-			"obedient":         "echo begun; sleep 600",
-			"ignores INT":      "trap '' INT; echo begun; while :; do sleep 1; done",
-			"ignores both":     "trap '' INT QUIT; echo begun; while :; do sleep 1; done",
-			"writes on and on": "echo begun; exec yes",
-		} {
+		for what, c := range stubborn {
 			t.Run(name+" "+what, func(t *testing.T) {
 				t.Parallel()
 				b := startShell(t, argv...)
 				out, code := b.run(t, ExecOptions{Timeout: time.Second}, "sh", "-c", c)
-				if code != TimeoutCode || !strings.HasPrefix(out, "begun\n") {
+				pid, _, whole := strings.Cut(out, "\n")
+				if code != TimeoutCode || !whole {
 					t.Errorf("got %.40q, %d", out, code)
 				}
 				if out, code := b.run(t, ExecOptions{}, "echo", "again"); out != "again\n" || code != 0 {
 					t.Errorf("afterwards got %q, %d", out, code)
 				}
+				gone(t, pid)
 			})
 		}
 	}
 }
 
+// gone fails unless process pid ends, or is a zombie.
+func gone(t *testing.T, pid string) {
+	t.Helper()
+	var stat []byte
+	for range 300 {
+		var err error
+		if stat, err = os.ReadFile("/proc/" + pid + "/stat"); err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("the command still runs: %s", stat)
+}
+
 func TestExecCancelled(t *testing.T) {
 	b := startShell(t, shells["ash"]...)
 	ctx, cancel := context.WithCancel(context.Background())
-	began := writerFunc(func(data []byte) (int, error) { cancel(); return len(data), nil })
-	_, err := Exec(ctx, b.dir, []string{"sh", "-c", "echo x; sleep 600"}, ExecOptions{Stdout: began, Alive: b.alive})
+	var out bytes.Buffer
+	began := writerFunc(func(data []byte) (int, error) { cancel(); return out.Write(data) })
+	_, err := Exec(ctx, b.dir, []string{"sh", "-c", "echo $$; exec sleep 600"}, ExecOptions{Stdout: began, Alive: b.alive})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if out, _ := b.run(t, ExecOptions{}, "sh", "-c", "ps -ef | grep -c '[s]leep 6001' ; echo ok"); !strings.HasSuffix(out, "ok\n") {
+	if out, _ := b.run(t, ExecOptions{}, "echo", "ok"); out != "ok\n" {
 		t.Errorf("afterwards got %q", out)
 	}
+	pid, _, _ := strings.Cut(out.String(), "\n")
+	gone(t, pid)
 }
 
 type writerFunc func([]byte) (int, error)
