@@ -29,7 +29,7 @@ var (
 	loginPrompt    = regexp.MustCompile(`(?i)login: *$`)
 	passwordPrompt = regexp.MustCompile(`(?i)password: *$`)
 	shellPrompt    = regexp.MustCompile(`[#$] (\x1b\[[0-9;?]*[a-zA-Z])*$`) // busybox asks for the cursor's place behind it
-	continuation   = regexp.MustCompile(`^> $`)
+	continuation   = regexp.MustCompile(`^> (\x1b\[[0-9;?]*[a-zA-Z])*$`)
 )
 
 // remember keeps the end of the unfinished last line.

@@ -51,8 +51,10 @@ func (c *console) mark() (word, typed string) {
 func (c *console) await(t *testing.T, limit time.Duration) {
 	t.Helper()
 	word, typed := c.mark()
+	start := ""
 	for deadline := time.Now().Add(limit); ; {
-		c.send(t, "\necho "+typed+"\n")
+		c.send(t, start+"\necho "+typed+"\n")
+		start = "\x03" // a line that lost its second quote would swallow all that follow
 		for range 20 {
 			time.Sleep(50 * time.Millisecond)
 			if strings.Contains(c.text(t), word) {
