@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -104,7 +105,8 @@ func (a *app) logsCmd() *cobra.Command {
 			if vmmLog {
 				file = info.Machine.Driver + ".log"
 			}
-			return console.CopyLog(cmd.Context(), a.out, filepath.Join(m.Home.VMDir(info.Name), file), follow, info.Alive())
+			out := console.NewSanitizer(a.out) // the guest wrote it: no escape sequence may reach a terminal
+			return errors.Join(console.CopyLog(cmd.Context(), out, filepath.Join(m.Home.VMDir(info.Name), file), follow, info.Alive()), out.Flush())
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more is written")
