@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTable(t *testing.T) {
+	var b strings.Builder
+	table(&b, []string{"id", "label"}, [][]string{{"1", "é\x1b[31m"}, {"22", ""}})
+	want := strings.Join([]string{
+		`+----+-----------+`,
+		`| id | label     |`,
+		`+----+-----------+`,
+		`| 1  | é\x1b[31m |`,
+		`+----+-----------+`,
+		`| 22 |           |`,
+		`+----+-----------+`,
+		``}, "\n")
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNameAndRef(t *testing.T) {
+	for _, c := range []struct {
+		args      []string
+		name, ref string
+		bad       bool
+	}{
+		{[]string{"a", "12ab"}, "a", "12ab", false},
+		{[]string{"a@12ab"}, "a", "12ab", false},
+		{[]string{"a", "a@12ab"}, "a", "12ab", false},
+		{[]string{"a", "before restore to 12"}, "a", "before restore to 12", false},
+		{[]string{"a"}, "", "", true},
+		{[]string{"a@1", "2"}, "", "", true},
+		{[]string{"../x", "2"}, "", "", true},
+	} {
+		name, ref, err := nameAndRef(c.args)
+		if name != c.name || ref != c.ref || (err != nil) != c.bad {
+			t.Errorf("%q: %q, %q, %v", c.args, name, ref, err)
+		}
+	}
+}
