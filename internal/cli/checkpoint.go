@@ -116,7 +116,7 @@ func (a *app) restoreCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			o.Backup = !noBackup
+			o.Backup, a.boots = !noBackup, true
 			if err := m.Restore(cmd.Context(), name, ref, o); err != nil {
 				return err
 			}

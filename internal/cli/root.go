@@ -55,6 +55,7 @@ type app struct {
 	home     *store.Home
 	config   config.Config
 	noticed  bool // the missing KVM was mentioned
+	boots    bool // the verb starts VMMs: whether KVM is real matters
 }
 
 // codeError carries an exit code of its own: a guest command's.
@@ -217,13 +218,13 @@ func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
 	return m, nil
 }
 
-// driver returns the driver called name. KVM is probed only where the answer matters, when QEMU is to start.
+// driver returns the driver called name. KVM is probed only where the answer matters: when QEMU is to start.
 func (a *app) driver(name string) (vm.Driver, error) {
 	switch name {
 	case "firecracker":
 		return firecracker.New(a.config.Firecracker), nil
 	case "qemu":
-		return qemu.New(a.config.QEMU, realKVM()), nil
+		return qemu.New(a.config.QEMU, a.boots && realKVM()), nil
 	}
 	return nil, errs.WithHint(errs.Mark(fmt.Errorf("no driver %q", name), errs.ErrUsage), "choose firecracker or qemu")
 }
