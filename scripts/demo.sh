@@ -3,14 +3,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 noid=$PWD/bin/noid
-if [ -z "${NOID_DEMO_HOME:-}" ]; then
-  NOID_HOME=$(mktemp -d "${TMPDIR:-/tmp}/noid-demo.XXXXXX")
-  export NOID_HOME
-  trap '"$noid" destroy my-vm my-vm-copy --checkpoints >/dev/null 2>&1 || true; rm -rf "$NOID_HOME"' EXIT
-  trap 'exit 130' INT TERM
-else
-  export NOID_HOME=$NOID_DEMO_HOME
-fi
+NOID_HOME=$(mktemp -d "${TMPDIR:-/tmp}/noid-demo.XXXXXX")
+export NOID_HOME
+trap '"$noid" destroy my-vm my-vm-copy --checkpoints >/dev/null 2>&1 || true; rm -rf "$NOID_HOME"' EXIT
+trap 'exit 130' INT TERM
 run() {
   printf '\n$ noid'; printf ' %q' "$@"; echo
   "$noid" "$@"
@@ -19,6 +15,10 @@ expect() { # expect WANT GOT WHAT
   [ "$1" = "$2" ] || { echo "demo: $3: wanted '$1', got '$2'" >&2; exit 1; }
 }
 
+if [ -n "${NOID_DEMO_KERNEL:-}" ]; then # given, where nothing can be fetched
+  "$noid" config set kernel "$NOID_DEMO_KERNEL"
+  "$noid" config set rootfs "$NOID_DEMO_ROOTFS"
+fi
 run setup
 run create my-vm
 run exec my-vm -- uname -a

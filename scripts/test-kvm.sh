@@ -10,7 +10,7 @@ fi
 . scripts/guest-env.sh
 CGO_ENABLED=0 go test -c -o bin/qemu.test ./internal/vmm/qemu
 CGO_ENABLED=0 go test -c -o bin/firecracker.test ./internal/vmm/firecracker
-export NOID_TEST_KVM=1 NOID_DEMO_HOME=
+export NOID_TEST_KVM=1 NOID_DEMO_KERNEL=$NOID_TEST_KERNEL NOID_DEMO_ROOTFS=$NOID_TEST_ROOTFS
 failed=0
 
 # conformance DRIVER: the suite, a second time when it fails. The lab's emulated SVM now and then loses an interrupt and a guest hangs;
@@ -37,7 +37,7 @@ else
 fi
 for driver in $drivers; do
   echo "KVM lab: the quick start with $driver"
-  NOID_DRIVER=$driver NOID_LAB_KERNEL=$NOID_TEST_KERNEL scripts/kvm-lab.sh -t 300 scripts/demo.sh >bin/lab-demo.log 2>&1 || failed=1
-  tail -n 3 bin/lab-demo.log
+  NOID_DRIVER=$driver scripts/kvm-lab.sh -t 300 scripts/demo.sh >"bin/lab-demo-$driver.log" 2>&1 || { failed=1; tail -n 20 "bin/lab-demo-$driver.log"; }
+  tail -n 1 "bin/lab-demo-$driver.log"
 done
 exit $failed
