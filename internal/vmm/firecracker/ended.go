@@ -1,7 +1,6 @@
 package firecracker
 
 import (
-	"bytes"
 	"regexp"
 	"strconv"
 
@@ -26,7 +25,7 @@ func (d *Driver) Ended(dir string) vmm.Ending {
 	console := serialSinceStart(dir)
 	switch {
 	case cleanExit.Match(tail(dir, LogFile, logTail)):
-		if panicked(console) {
+		if vmm.Panicked(console) {
 			return vmm.EndedPanic
 		}
 		return vmm.EndedReboot
@@ -44,26 +43,4 @@ func serialSinceStart(dir string) []byte {
 		return data
 	}
 	return data[max(0, int64(len(data))-(size-start)):]
-}
-
-var (
-	kernelLine = regexp.MustCompile(`^\[ *\d+\.\d{6}\]`)
-	// A panic's line may follow a prompt or other output that did not end its line.
-	panicLine = regexp.MustCompile(`\[ *\d+\.\d{6}\] Kernel panic - not syncing`)
-)
-
-// panicked reports whether a console's output ends with a kernel panic: its line, and none but the kernel's after it. So
-// text that a guest merely showed, an old log say, does not count once anything else follows.
-func panicked(console []byte) bool {
-	lines := bytes.Split(console, []byte("\n"))
-	for i := len(lines) - 1; i >= 0; i-- {
-		line := bytes.TrimRight(lines[i], "\r")
-		if panicLine.Match(line) {
-			return true
-		}
-		if len(line) > 0 && !kernelLine.Match(line) {
-			return false
-		}
-	}
-	return false
 }

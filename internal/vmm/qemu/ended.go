@@ -3,7 +3,6 @@ package qemu
 import (
 	"bytes"
 	"encoding/json"
-	"regexp"
 
 	"noid/internal/vmm"
 )
@@ -23,7 +22,7 @@ func (d *Driver) Ended(dir string) vmm.Ending {
 	case "guest-panic":
 		return vmm.EndedPanic
 	case "guest-reset":
-		if panicked(tail(dir, vmm.SerialLogFile, serialTail)) {
+		if vmm.Panicked(tail(dir, vmm.SerialLogFile, serialTail)) {
 			return vmm.EndedPanic
 		}
 		return vmm.EndedReboot
@@ -45,26 +44,4 @@ func shutdownReason(events []byte) (reason string) {
 		}
 	}
 	return reason
-}
-
-var (
-	kernelLine = regexp.MustCompile(`^\[ *\d+\.\d{6}\]`)
-	// A panic's line may follow a prompt or other output that did not end its line.
-	panicLine = regexp.MustCompile(`\[ *\d+\.\d{6}\] Kernel panic - not syncing`)
-)
-
-// panicked reports whether a console's output ends with a kernel panic: its line, and none but the kernel's after it. So
-// text that a guest merely showed, an old log say, does not count once anything else follows.
-func panicked(console []byte) bool {
-	lines := bytes.Split(console, []byte("\n"))
-	for i := len(lines) - 1; i >= 0; i-- {
-		line := bytes.TrimRight(lines[i], "\r")
-		if panicLine.Match(line) {
-			return true
-		}
-		if len(line) > 0 && !kernelLine.Match(line) {
-			return false
-		}
-	}
-	return false
 }
