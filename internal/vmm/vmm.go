@@ -4,7 +4,10 @@
 // Packages qemu and firecracker implement Driver and Snapshotter; package vmmtest is the suite that both must pass.
 package vmm
 
-import "context"
+import (
+	"context"
+	"net"
+)
 
 // Names of the files that a driver finds or makes in a VM's directory. The VMM runs with that directory as its working
 // directory and knows only these relative names, since a snapshot records paths verbatim.
@@ -26,6 +29,8 @@ type Machine struct {
 	KernelPath    string `json:"kernel"`              // absolute, in a format that the driver boots
 	InitrdPath    string `json:"initrd,omitempty"`    // absolute; empty for none
 	BootArgs      string `json:"boot_args,omitempty"` // appended to the driver's own kernel command line
+	// Agent says that noid's agent is in the initramfs.
+	Agent bool `json:"agent,omitempty"`
 	// Hardware pins what the driver chose at Start (QEMU's versioned machine type, accelerator, CPU model), so that Load
 	// builds the same. Start fills it in; Load obeys it.
 	Hardware map[string]string `json:"hardware,omitempty"`
@@ -92,4 +97,14 @@ type Snapshotter interface {
 	// Load starts a VMM in dir from dir/memory.snap and dir/vmstate.snap (read-only, perhaps shared with a checkpoint
 	// by hard link: never written) and dir/rootfs.ext4, and leaves the guest paused. On error no process is left.
 	Load(ctx context.Context, dir string, m *Machine) (Process, error)
+}
+
+// Connector is a Driver whose guests can run noid's agent.
+type Connector interface {
+	// Connect returns a fresh connection to the agent of the live VM in dir, to be used as package wire says. One try ends
+	// within a few seconds or with ctx. An error means that nobody answers yet or no longer: while the VMM lives, trying
+	// again is right, whatever the error says. That it returned a connection does not mean that the agent has taken it.
+	// Connections die at a snapshot, of the source too, and when whatever carries them on the host is replaced: a read
+	// then fails or ends early, never with wrong bytes. The caller closes what it gets.
+	Connect(ctx context.Context, dir string) (net.Conn, error)
 }
