@@ -1,0 +1,216 @@
+package agentclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/wire"
+)
+
+// Bounds of what a guest may list.
+const (
+	maxJobs      = wire.MaxJobs + 64 // those that run, and those that ended detached
+	maxAddresses = 64
+)
+
+// Ping asks the agent once whether it is there.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := c.call(ctx, wire.Request{Op: wire.OpPing}, once, answerTime)
+	return err
+}
+
+// Wait returns when the agent answers. It fails with errs.ErrTimeout when ctx ends before that, and at once with
+// errs.ErrState when the VMM is dead.
+func (c *Client) Wait(ctx context.Context) error {
+	_, err := c.call(ctx, wire.Request{Op: wire.OpPing}, always, answerTime)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, errs.ErrState) {
+		return errs.Mark(fmt.Errorf("waiting for the guest's agent: %w", err), errs.ErrTimeout)
+	}
+	return err
+}
+
+// Jobs lists the guest's jobs. Their text is the guest's: not fit for a terminal before it is sanitised.
+func (c *Client) Jobs(ctx context.Context) ([]wire.Job, error) {
+	reply, err := c.call(ctx, wire.Request{Op: wire.OpJobs}, always, answerTime)
+	return reply.Jobs, err
+}
+
+// Kill sends a signal to the process group of a job, named by the beginning of its id. No such job is errs.ErrNotFound,
+// several are errs.ErrUsage.
+func (c *Client) Kill(ctx context.Context, job string, signal int) error {
+	_, err := c.call(ctx, wire.Request{Op: wire.OpKill, Job: job, Signal: signal}, unasked, answerTime)
+	return err
+}
+
+// Info asks what the guest says of itself. Its text is the guest's: not fit for a terminal before it is sanitised.
+func (c *Client) Info(ctx context.Context) (wire.Info, error) {
+	reply, err := c.call(ctx, wire.Request{Op: wire.OpInfo}, always, answerTime)
+	if err != nil {
+		return wire.Info{}, err
+	}
+	if reply.Info == nil {
+		return wire.Info{}, fmt.Errorf("%w: a reply without information", wire.ErrProtocol)
+	}
+	i := *reply.Info
+	i.Release, i.Kernel, i.Hostname = cut(i.Release), cut(i.Kernel), cut(i.Hostname)
+	for n := range i.Load {
+		i.Load[n] = cut(i.Load[n])
+	}
+	i.Addresses = i.Addresses[:min(len(i.Addresses), maxAddresses)]
+	for n := range i.Addresses {
+		i.Addresses[n] = cut(i.Addresses[n])
+	}
+	return i, nil
+}
+
+// Freeze tells the agent, once, that a snapshot or a pause comes.
+func (c *Client) Freeze(ctx context.Context) error {
+	_, err := c.call(ctx, wire.Request{Op: wire.OpFreeze}, once, answerTime)
+	return err
+}
+
+// Thaw tells the agent that it is over. clock has it set the guest's clock by the host's.
+func (c *Client) Thaw(ctx context.Context, clock bool) error {
+	req := wire.Request{Op: wire.OpThaw}
+	if clock {
+		req.Clock = now
+	}
+	_, err := c.call(ctx, req, always, answerTime)
+	return err
+}
+
+// Restored tells the guest that it was loaded from a snapshot. r.Clock is filled in. hooks says what failed in the guest's own
+// hooks; the rest was done all the same.
+func (c *Client) Restored(ctx context.Context, r wire.Restored) (hooks string, err error) {
+	r.Clock = now
+	reply, err := c.call(ctx, wire.Request{Op: wire.OpRestored, Restored: &r}, unasked, hooksTime)
+	return clean(reply.Hooks), err
+}
+
+// Poweroff asks the guest to go down. It does not wait for that.
+func (c *Client) Poweroff(ctx context.Context) error {
+	_, err := c.call(ctx, wire.Request{Op: wire.OpPoweroff}, unasked, answerTime)
+	return err
+}
+
+// now, as a Clock, is the time at which the request is sent.
+const now = -1
+
+// again says when a call that failed is tried again.
+type again int
+
+const (
+	once    again = iota
+	unasked       // while the agent cannot have got the request
+	always        // until ctx ends: what may be asked twice
+)
+
+// call asks req, which is not OpExec, and again when the connection breaks, as retry says.
+func (c *Client) call(ctx context.Context, req wire.Request, retry again, answer time.Duration) (wire.Reply, error) {
+	ctx, stop := c.watch(ctx)
+	defer stop()
+	t := tries{}
+	for {
+		l, reply, err := c.ask(ctx, req, t.patience(), answer)
+		if err == nil {
+			l.Close()
+			return reply, refused(reply)
+		}
+		f := err.(*failure)
+		if f.final || retry == once || retry == unasked && f.asked {
+			return reply, c.because(f)
+		}
+		if err := t.pause(ctx, c, f); err != nil {
+			return reply, err
+		}
+	}
+}
+
+// because is err, or that the VM died when that explains it.
+func (c *Client) because(err error) error {
+	if !errors.Is(err, errDead) && !c.alive() {
+		return errDead
+	}
+	return err
+}
+
+// stamped fills in the clock, at the last moment.
+func stamped(req wire.Request) wire.Request {
+	if req.Clock == now {
+		req.Clock = time.Now().UnixNano()
+	}
+	if req.Restored != nil && req.Restored.Clock == now {
+		r := *req.Restored
+		r.Clock = time.Now().UnixNano()
+		req.Restored = &r
+	}
+	return req
+}
+
+// tries spaces the attempts to reach an agent.
+type tries struct {
+	wait  time.Duration // the last pause
+	limit time.Duration // of the last attempt
+}
+
+// patience is how long the next attempt may take until the agent's Hello: a little at first, since a connection that was made
+// while the guest stood still may never be answered.
+func (t *tries) patience() time.Duration {
+	t.limit = min(max(2*t.limit, firstTry), answerTime)
+	return t.limit
+}
+
+// pause waits before the next attempt. It fails when there is no point in one: the VM died, or ctx ended.
+func (t *tries) pause(ctx context.Context, c *Client, last error) error {
+	if !c.alive() {
+		return errDead
+	}
+	t.wait = min(max(2*t.wait, pauseMin), pauseMax)
+	sleep(ctx, t.wait)
+	if ctx.Err() == nil {
+		return nil
+	}
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errDead):
+		return errDead
+	case errors.Is(last, cause):
+		return last
+	default:
+		return fmt.Errorf("%w (%w)", last, cause)
+	}
+}
+
+// decodeJobs decodes a list of jobs up to a bound.
+func decodeJobs(data []byte) ([]wire.Job, error) {
+	if len(data) == 0 || string(data) == "null" {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return nil, fmt.Errorf("%w: jobs that are no list", wire.ErrProtocol)
+	}
+	var jobs []wire.Job
+	for d.More() {
+		if len(jobs) == maxJobs {
+			return nil, fmt.Errorf("%w: more than %d jobs", wire.ErrProtocol, maxJobs)
+		}
+		var j wire.Job
+		if err := d.Decode(&j); err != nil {
+			return nil, fmt.Errorf("%w: job: %v", wire.ErrProtocol, err)
+		}
+		j.ID, j.Command, j.User = cut(j.ID), cut(j.Command), cut(j.User)
+		if j.Exit != nil {
+			j.Exit.Error = cut(j.Exit.Error)
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+// cut bounds a text that the caller sanitises.
+func cut(s string) string { return s[:min(len(s), 4*maxText)] }

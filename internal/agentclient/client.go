@@ -1,0 +1,237 @@
+// Package agentclient is the host's end of the guest agent: running commands, listing and signalling them, and telling the
+// guest what happens to its VM. It speaks package wire over connections that the caller dials.
+//
+// A command outlives its connections. When one breaks, because its VM is checkpointed or paused, the client dials again and
+// goes on where it was, so that every byte arrives once.
+//
+// The guest is hostile: every buffer, count and wait is bounded, offsets must be those that the protocol allows, and text
+// from the guest is cut and made harmless before it gets into an error.
+package agentclient
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"noid/internal/console"
+	"noid/internal/errs"
+	"noid/internal/wire"
+)
+
+// Client reaches the agent of one guest. Its methods may be called side by side: each uses connections of its own.
+type Client struct {
+	// Dial makes a fresh connection to the guest's agent. It honours its context.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Alive says whether the VMM still runs. Nil stands for one that always does.
+	Alive func() bool
+	// Release is noid's own, told to the agent.
+	Release string
+	// Patience is how long Exec and Start try to reach an agent that has not yet said a word. 0: until the context ends.
+	Patience time.Duration
+}
+
+// ErrNoAnswer is an agent that never said a word: nothing was asked of it, so nothing was done.
+var ErrNoAnswer = errors.New("the guest's agent does not answer")
+
+var (
+	errDead = errs.Mark(errors.New("the VM died"), errs.ErrState)
+	errSlow = errors.New("no answer in time")
+)
+
+// Waits. An emulated guest on a busy host takes a second for what takes a millisecond with KVM.
+const (
+	firstTry   = 2 * time.Second // that the first attempt to connect may take; later ones have twice as long as the one before
+	answerTime = 10 * time.Second
+	hooksTime  = 60 * time.Second // a guest's own hooks after a restore have 30 s
+	pauseMin   = 5 * time.Millisecond
+	pauseMax   = 200 * time.Millisecond
+	alivePoll  = 200 * time.Millisecond
+	leaveTime  = time.Second // for the last frame of one who leaves
+)
+
+// maxText is how many characters of a guest's text are kept.
+const maxText = 512
+
+func clean(s string) string { return console.OneLine(s, maxText) }
+
+func (c *Client) alive() bool { return c.Alive == nil || c.Alive() }
+
+// watch returns a context that ends when the VMM does, with errDead as its cause.
+func (c *Client) watch(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if c.Alive == nil {
+		return ctx, func() { cancel(nil) }
+	}
+	go func() {
+		tick := time.NewTicker(alivePoll)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if !c.Alive() {
+					cancel(errDead)
+					return
+				}
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// link is a connection on which both Hellos were said.
+type link struct {
+	net.Conn
+	in *wire.Reader
+}
+
+// failure is why an attempt to ask something failed.
+type failure struct {
+	err   error
+	heard bool // the agent said Hello
+	asked bool // the request was written, at least in part
+	final bool // trying again is no use
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// ask makes a connection and asks req on it. patience bounds the time until the agent's Hello, answer that from there to the
+// reply. An error is a *failure. A reply that is an error of the agent's comes with a nil link.
+func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer time.Duration) (*link, wire.Reply, error) {
+	f := &failure{}
+	l, reply, err := c.try(ctx, req, patience, answer, f)
+	if err != nil {
+		f.err = err
+		f.final = f.final || errors.Is(err, wire.ErrProtocol) || errors.Is(err, errDead)
+		return nil, reply, f
+	}
+	return l, reply, nil
+}
+
+func (c *Client) try(ctx context.Context, req wire.Request, patience, answer time.Duration, f *failure) (_ *link, reply wire.Reply, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(patience, func() { cancel(errSlow) })
+	defer timer.Stop()
+	conn, err := c.Dial(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, reply, fmt.Errorf("connecting to the guest's agent: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if !stop() && err == nil { // the deadline is set, or will be
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			conn.Close()
+		}
+	}()
+	l := &link{conn, wire.NewReader(bufio.NewReaderSize(conn, wire.MaxData))}
+	if err := l.hello(c.Release, f); err != nil {
+		return nil, reply, fmt.Errorf("greeting the guest's agent: %w", err)
+	}
+	f.heard = true
+	timer.Reset(answer)
+	msg, err := wire.AppendMessage(nil, wire.TypeRequest, stamped(req))
+	if err != nil {
+		f.final = true
+		return nil, reply, errs.Mark(err, errs.ErrUsage)
+	}
+	f.asked = true
+	if _, err := conn.Write(msg); err != nil {
+		return nil, reply, fmt.Errorf("asking the guest's agent: %w", err)
+	}
+	if reply, err = l.reply(); err != nil {
+		return nil, reply, fmt.Errorf("waiting for the guest's agent: %w", err)
+	}
+	return l, reply, nil
+}
+
+// hello exchanges the Hellos.
+func (l *link) hello(release string, f *failure) error {
+	b, err := wire.AppendMessage(nil, wire.TypeHello, wire.Hello{Version: wire.Version, Min: wire.MinVersion, Release: release})
+	if err != nil {
+		return err
+	}
+	if _, err := l.Write(b); err != nil {
+		return err
+	}
+	frame, err := l.in.Read()
+	if err != nil {
+		return err
+	}
+	var theirs wire.Hello
+	if err := frame.Decode(&theirs); err != nil {
+		return err
+	}
+	if theirs.Version < wire.MinVersion || theirs.Version > wire.Version {
+		f.final = true
+		why := clean(theirs.Error)
+		if why == "" {
+			why = fmt.Sprintf("it chose protocol version %d", theirs.Version)
+		}
+		err := errs.Mark(fmt.Errorf("noid and the guest's agent %q have no protocol version in common: %s", clean(theirs.Release), why), errs.ErrHost)
+		return errs.WithHint(err, "the agent is the one that the VM was booted with: use that noid, or stop and start the VM")
+	}
+	return nil
+}
+
+// reply reads the Reply.
+func (l *link) reply() (wire.Reply, error) {
+	frame, err := l.in.Read()
+	if err != nil {
+		return wire.Reply{}, err
+	}
+	if frame.Type != wire.TypeReply {
+		return wire.Reply{}, fmt.Errorf("%w: frame of type %d instead of a reply", wire.ErrProtocol, frame.Type)
+	}
+	// A job is much larger in memory than the shortest JSON of one: they are decoded singly, up to a bound.
+	var raw struct {
+		wire.Reply
+		Jobs json.RawMessage `json:"jobs"`
+	}
+	if err := frame.Decode(&raw); err != nil {
+		return wire.Reply{}, err
+	}
+	raw.Reply.Jobs, err = decodeJobs(raw.Jobs)
+	return raw.Reply, err
+}
+
+// refused turns an error of the agent's into one of noid's kinds.
+func refused(r wire.Reply) error {
+	if r.Error == "" {
+		return nil
+	}
+	err := errors.New(clean(r.Error))
+	switch r.Kind {
+	case wire.KindNoJob:
+		return errs.Mark(err, errs.ErrNotFound)
+	case wire.KindUsage:
+		return errs.Mark(err, errs.ErrUsage)
+	case wire.KindBusy:
+		return errs.Mark(err, errs.ErrBusy)
+	}
+	return fmt.Errorf("the guest's agent: %w", err)
+}
+
+// sleep waits for d, or less when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,226 @@
+package agentclient
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/wire"
+)
+
+// Streams are what a command is connected to.
+type Streams struct {
+	// In is read only when wire.Exec.Stdin is set, and only when the guest has taken what was read before. Nil is empty.
+	// A Read that blocks does not keep Exec from returning: it may still go on then, and what it gets is lost.
+	In io.Reader
+	// Out and Err get what the command writes. Nil discards. A slow Write slows the command. Exec does not return before all
+	// was written, unless it fails or is cancelled: then a Write that blocks may outlast it.
+	Out, Err io.Writer
+	// Resize brings the terminal's new sizes, Signals the signals for the command. Neither need be closed. A signal that comes
+	// before the agent has taken the command ends Exec.
+	Resize  <-chan wire.Size
+	Signals <-chan int
+	// Started, if set, is called once, when the agent has taken the command.
+	Started func()
+}
+
+const (
+	timeoutGrace = 15 * time.Second // after wire.Exec.TimeoutMs for the guest to say that it ended the command, of which 5 s are its own
+	maxMute      = 10               // attempts in a row at which the agent greets and then does not reply
+	settled      = time.Second      // a connection that lasted so long or brought something was a good one
+	drainTime    = time.Second      // for what a dead VMM's connection still holds
+)
+
+// newJob picks an id.
+func newJob() string {
+	var id [8]byte
+	rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
+
+// Exec runs a command and returns how it ended. e.Job is filled in. When the connection breaks it dials again and goes on
+// where it was, for as long as the VMM lives and ctx lets it.
+//
+// Cancelling ctx leaves: the guest hangs the command up, and ctx's cause is returned. Other errors: ErrNoAnswer when Patience
+// ran out; errs.ErrState when the VM died or went back to a time before the command; errs.ErrUsage and errs.ErrBusy when the
+// agent refused; wire.ErrProtocol; and what a Write to Out or Err failed with, after which the command was hung up.
+func (c *Client) Exec(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, error) {
+	e.Job, e.Attach = newJob(), false
+	if err := check(e); err != nil {
+		return wire.Exit{}, err
+	}
+	j := newJobState(e, s)
+	defer j.stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go j.listen(ctx, cancel)
+	exit, err := c.run(ctx, j)
+	if err != nil && ctx.Err() == nil {
+		j.flush(ctx) // what came before belongs to the caller
+	}
+	return exit, err
+}
+
+// Start starts a command that nobody is attached to, and returns its id. Its errors are Exec's.
+func (c *Client) Start(ctx context.Context, e wire.Exec) (job string, err error) {
+	e.Job, e.Attach, e.Detach = newJob(), false, true
+	if err := check(e); err != nil {
+		return "", err
+	}
+	l, _, err := c.attach(ctx, func() wire.Exec { return e }, true)
+	if err != nil {
+		return "", err
+	}
+	l.Close()
+	return e.Job, nil
+}
+
+// check finds what no agent would take.
+func check(e wire.Exec) error {
+	if len(e.Argv) == 0 && !e.Shell {
+		return errs.Mark(errors.New("no command given"), errs.ErrUsage)
+	}
+	if _, err := wire.AppendMessage(nil, wire.TypeRequest, wire.Request{Op: wire.OpExec, Exec: &e}); err != nil {
+		return errs.Mark(fmt.Errorf("arguments and environment are too long: %w", err), errs.ErrUsage)
+	}
+	return nil
+}
+
+// run takes the command through its connections.
+func (c *Client) run(ctx context.Context, j *job) (wire.Exit, error) {
+	pause := pauseMin
+	for first := true; ; first = false {
+		l, reply, err := c.attach(ctx, j.request, first)
+		if err != nil {
+			return wire.Exit{}, err
+		}
+		began, before := time.Now(), j.progress()
+		if err := j.attached(reply, first); err != nil {
+			l.Close()
+			return wire.Exit{}, err
+		}
+		err = c.serve(ctx, j, l)
+		switch {
+		case err == nil:
+			return *j.exit, j.flush(ctx)
+		case errors.Is(err, errTimedOut):
+			j.flush(ctx)
+			return wire.Exit{Code: 128 + int(syscall.SIGTERM), Signal: int(syscall.SIGTERM), TimedOut: true, Error: err.Error()}, nil
+		case !errors.Is(err, errBroken):
+			return wire.Exit{}, err
+		case !c.alive():
+			return wire.Exit{}, errDead
+		}
+		// A guest that breaks every connection as soon as it stands wastes its own time only.
+		if pause = min(2*pause, pauseMax); time.Since(began) > settled || j.progress() != before {
+			pause = pauseMin
+		}
+		sleep(ctx, pause)
+	}
+}
+
+// attach reaches the agent and has it start the command or attach to it again.
+func (c *Client) attach(ctx context.Context, request func() wire.Exec, first bool) (*link, wire.Reply, error) {
+	watched, stop := c.watch(ctx)
+	defer stop()
+	began, mute, heard := time.Now(), 0, !first
+	var t tries
+	for {
+		patience := t.patience()
+		if c.Patience > 0 && !heard {
+			patience = max(min(patience, c.Patience-time.Since(began)), time.Millisecond)
+		}
+		e := request()
+		l, reply, err := c.ask(watched, wire.Request{Op: wire.OpExec, Exec: &e}, patience, answerTime)
+		if err == nil {
+			if reply.Error == "" {
+				return l, reply, nil
+			}
+			l.Close()
+			if e.Attach && reply.Kind == wire.KindNoJob {
+				return nil, reply, errGone
+			}
+			return nil, reply, refused(reply)
+		}
+		f := err.(*failure)
+		heard = heard || f.heard
+		mute++
+		if !f.asked {
+			mute = 0
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil, reply, context.Cause(ctx)
+		case f.final || mute == maxMute:
+			return nil, reply, c.because(f)
+		case c.Patience > 0 && !heard && time.Since(began) >= c.Patience && c.alive():
+			return nil, reply, errs.Mark(fmt.Errorf("%w: %w", ErrNoAnswer, f), errs.ErrTimeout)
+		}
+		if err := t.pause(watched, c, f); err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return nil, reply, err
+		}
+	}
+}
+
+var (
+	errBroken   = errors.New("the connection to the guest's agent broke")
+	errGone     = errs.Mark(errors.New("the guest no longer knows the command: it went back to a time before it, or rebooted"), errs.ErrState)
+	errWentBack = errs.Mark(errors.New("the guest went back to an earlier time while the command ran"), errs.ErrState)
+	errTimedOut = errors.New("the guest did not say in time that the command was ended")
+)
+
+// serve moves the command's streams over l until the command ends (nil), the connection breaks (errBroken), or something
+// ends the matter. It closes l.
+func (c *Client) serve(ctx context.Context, j *job, l *link) error {
+	received, sent := make(chan error, 1), make(chan error, 1)
+	quit := make(chan struct{})
+	go func() { received <- j.receive(l.in) }()
+	go func() { sent <- j.send(l, quit) }()
+	var err error
+	var dying <-chan time.Time
+	alive := time.NewTicker(time.Second)
+	defer alive.Stop()
+	for waiting := true; waiting; {
+		select {
+		case err = <-received:
+			received, waiting = nil, false
+		case err = <-sent: // what the guest sent before may be the reason: read it out
+			sent = nil
+			l.SetReadDeadline(time.Now().Add(drainTime))
+		case err = <-j.broken:
+			waiting = false
+		case <-j.timeout:
+			err, waiting = errTimedOut, false
+		case <-ctx.Done():
+			err, waiting = context.Cause(ctx), false
+		case <-dying:
+			err, waiting = errBroken, false
+		case <-alive.C:
+			if dying == nil && !c.alive() {
+				dying = time.After(drainTime)
+			}
+		}
+	}
+	close(quit)
+	if sent != nil {
+		l.SetWriteDeadline(time.Now().Add(leaveTime)) // of a frame that is on its way
+		if <-sent == nil && !errors.Is(err, errBroken) {
+			l.SetWriteDeadline(time.Now().Add(leaveTime))
+			l.Write(wire.AppendDone(nil)) // without it the guest learns it later
+		}
+	}
+	l.Close()
+	if received != nil {
+		<-received
+	}
+	return err
+}

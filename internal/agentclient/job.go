@@ -1,0 +1,272 @@
+package agentclient
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+
+	"noid/internal/wire"
+)
+
+const (
+	maxSignals  = 64               // that wait to be sent; more say no more
+	signalDoubt = 10 * time.Second // a signal that was sent so shortly before the connection broke may not have arrived
+)
+
+// job is a command as the host knows it, over all its connections.
+type job struct {
+	e       wire.Exec
+	s       Streams
+	out     [2]*sink      // stdout, stderr
+	broken  chan error    // a Write of the caller's failed
+	kick    chan struct{} // there is something to send
+	quit    chan struct{} // closed by stop
+	started chan struct{} // closed at the first Reply
+	timeout chan struct{} // closed when the guest should long have ended the command
+
+	mu      sync.Mutex
+	in      source
+	resize  bool // e.Size is news
+	signals []int
+	doubted []int // signals that were sent and may not have arrived
+	sentAt  time.Time
+	exit    *wire.Exit
+	moved   uint64 // bytes and events so far: tells progress
+	timer   *time.Timer
+}
+
+func newJobState(e wire.Exec, s Streams) *job {
+	j := &job{e: e, s: s, broken: make(chan error, 2), kick: make(chan struct{}, 1), quit: make(chan struct{}), started: make(chan struct{}),
+		timeout: make(chan struct{})}
+	for i, w := range []io.Writer{s.Out, s.Err} {
+		if w == nil {
+			w = io.Discard
+		}
+		j.out[i] = newSink(w, j)
+		go j.out[i].run()
+	}
+	j.in.room = make(chan struct{}, 1)
+	if e.Stdin && s.In == nil {
+		j.in.eof = true
+	}
+	return j
+}
+
+// stop ends the job's goroutines, except one that is in a Read or Write of the caller's.
+func (j *job) stop() {
+	close(j.quit)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.timer != nil {
+		j.timer.Stop()
+	}
+}
+
+func (j *job) wake() {
+	select {
+	case j.kick <- struct{}{}:
+	default:
+	}
+}
+
+// listen takes the caller's signals and sizes. A signal before the command was taken has nobody to go to: it ends Exec.
+func (j *job) listen(ctx context.Context, cancel context.CancelCauseFunc) {
+	resize, signals := j.s.Resize, j.s.Signals
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case size, more := <-resize:
+			if !more {
+				resize = nil
+				continue
+			}
+			j.mu.Lock()
+			j.e.Size, j.resize = &size, true
+			j.mu.Unlock()
+		case n, more := <-signals:
+			if !more {
+				signals = nil
+				continue
+			}
+			select {
+			case <-j.started:
+			default:
+				cancel(fmt.Errorf("%w: %v before the command began", context.Canceled, syscall.Signal(n)))
+				return
+			}
+			j.mu.Lock()
+			if len(j.signals) < maxSignals {
+				j.signals = append(j.signals, n)
+			}
+			j.mu.Unlock()
+		}
+		j.wake()
+	}
+}
+
+// request is what attaches to the job, or starts it while no reply ever came.
+func (j *job) request() wire.Exec {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := j.e
+	if j.isStarted() {
+		e = wire.Exec{Job: e.Job, Attach: true, TTY: e.TTY, Stdin: e.Stdin, Size: e.Size}
+	}
+	e.Stdout, e.Stderr = j.out[0].claim(), j.out[1].claim()
+	return e
+}
+
+// attached notes a Reply, the first thing on each connection.
+func (j *job) attached(r wire.Reply, first bool) error {
+	if j.s.Started != nil && !j.isStarted() {
+		defer j.s.Started()
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.in.rewind(r.Stdin); err != nil {
+		return err
+	}
+	for _, o := range j.out {
+		o.ahead = !first
+	}
+	if time.Since(j.sentAt) < signalDoubt {
+		j.signals = append(j.doubted, j.signals...)
+	}
+	j.doubted = nil
+	if j.isStarted() {
+		return nil
+	}
+	close(j.started)
+	if j.e.TimeoutMs > 0 {
+		j.timer = time.AfterFunc(time.Duration(j.e.TimeoutMs)*time.Millisecond+timeoutGrace, func() { close(j.timeout) })
+	}
+	if j.e.Stdin && j.s.In != nil {
+		go j.read()
+	}
+	return nil
+}
+
+func (j *job) isStarted() bool {
+	select {
+	case <-j.started:
+		return true
+	default:
+		return false
+	}
+}
+
+func (j *job) progress() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.moved
+}
+
+// flush waits until all output was written, or ctx ends.
+func (j *job) flush(ctx context.Context) error {
+	for _, o := range j.out {
+		select {
+		case <-o.drained():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	select {
+	case err := <-j.broken:
+		return err
+	default:
+		return nil
+	}
+}
+
+// read moves the caller's input into the window.
+func (j *job) read() {
+	buf := make([]byte, 32<<10)
+	for {
+		j.mu.Lock()
+		room := j.in.free()
+		j.mu.Unlock()
+		if room == 0 {
+			select {
+			case <-j.in.room:
+				continue
+			case <-j.quit:
+				return
+			}
+		}
+		n, err := j.s.In.Read(buf[:min(room, len(buf))])
+		j.mu.Lock()
+		j.in.buf = append(j.in.buf, buf[:n]...)
+		j.in.eof = err != nil // whatever the reason, no more comes
+		j.mu.Unlock()
+		j.wake()
+		if err != nil {
+			return
+		}
+		select {
+		case <-j.quit:
+			return
+		default:
+		}
+	}
+}
+
+// send writes frames until quit is closed (nil) or a write fails.
+func (j *job) send(w io.Writer, quit <-chan struct{}) error {
+	var batch []byte
+	var acked [2]uint64
+	for i, o := range j.out {
+		acked[i] = o.base()
+	}
+	for {
+		batch = j.batch(batch[:0], &acked)
+		if len(batch) > 0 {
+			if _, err := w.Write(batch); err != nil {
+				return fmt.Errorf("%w: %w", errBroken, err)
+			}
+			select {
+			case <-quit:
+				return nil
+			default:
+				continue
+			}
+		}
+		select {
+		case <-j.kick:
+		case <-quit:
+			return nil
+		}
+	}
+}
+
+// batch appends what is to be sent now. A part of the input at a time, so that signals and acknowledgements never queue
+// behind all of it.
+func (j *job) batch(b []byte, acked *[2]uint64) []byte {
+	for i, o := range j.out {
+		if to, due := o.ack(acked[i]); due {
+			acked[i] = to
+			b = wire.AppendStream(b, wire.TypeAck, wire.Stdout+wire.Stream(i), to, nil)
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, n := range j.signals {
+		b, _ = wire.AppendMessage(b, wire.TypeSignal, wire.Signal{Signal: n}) // a small struct always fits
+		j.doubted, j.sentAt = append(j.doubted, n), time.Now()
+	}
+	j.signals = nil
+	if len(j.doubted) > maxSignals {
+		j.doubted = j.doubted[len(j.doubted)-maxSignals:]
+	}
+	if j.resize && j.e.Size != nil {
+		b, _ = wire.AppendMessage(b, wire.TypeResize, *j.e.Size)
+	}
+	j.resize = false
+	if !j.e.Stdin {
+		return b
+	}
+	return j.in.append(b)
+}

@@ -1,0 +1,187 @@
+package agentclient
+
+import (
+	"fmt"
+	"io"
+	"sync"
+
+	"noid/internal/wire"
+)
+
+// ackEvery is how many bytes are consumed before they are acknowledged: often enough that the agent's window never runs
+// empty, seldom enough that it is no second stream.
+const ackEvery = wire.Window / 8
+
+// writeSize is how much is written at once, so that a slow writer's progress is seen.
+const writeSize = 64 << 10
+
+// sink is one output stream: from the connection's reader to the caller's writer, with at most a window between the two and
+// another in the hands of the writer's goroutine.
+//
+// Offsets: base ≤ consumed ≤ claimed ≤ received. What is claimed will be written whatever becomes of the connection; what
+// was received beyond it is dropped when the connection breaks, and sent again.
+type sink struct {
+	w     io.Writer
+	j     *job
+	ready chan struct{} // pending is not empty
+
+	mu       sync.Mutex
+	pending  []byte // received and not claimed
+	start    uint64 // the offset of pending's first byte
+	consumed uint64 // the writer returned
+	claimed  uint64
+	attached uint64        // what this connection's request named
+	ahead    bool          // the next frame may be beyond what was received: an attach's first
+	eof      bool          // it ends at received
+	idle     bool          // the writer's goroutine waits
+	failed   bool          // the writer did not take it
+	empty    chan struct{} // closed when all was written; made by drained
+}
+
+func newSink(w io.Writer, j *job) *sink {
+	return &sink{w: w, j: j, ready: make(chan struct{}, 1), idle: true}
+}
+
+// claim drops what no writer has begun with and says from where the stream is wanted.
+func (o *sink) claim() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pending, o.start, o.eof, o.attached = o.pending[:0], o.claimed, false, o.claimed
+	return o.claimed
+}
+
+// base is what the agent knows to be here at the beginning of a connection.
+func (o *sink) base() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.attached
+}
+
+// add takes a Data frame.
+func (o *sink) add(offset uint64, data []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.at(offset); err != nil {
+		return err
+	}
+	switch {
+	case o.eof && len(data) > 0:
+		return fmt.Errorf("data after the end of a stream")
+	case len(o.pending)+len(data) > wire.Window:
+		return fmt.Errorf("more than %d bytes without an acknowledgement", wire.Window)
+	}
+	if !o.failed {
+		o.pending = append(o.pending, data...)
+	} else {
+		o.start += uint64(len(data))
+	}
+	o.hand()
+	return nil
+}
+
+// end takes an EOF frame.
+func (o *sink) end(offset uint64) (news bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.at(offset); err != nil {
+		return false, err
+	}
+	news, o.eof = !o.eof, true
+	o.hand()
+	return news, nil
+}
+
+// at checks an offset: exactly what is expected, or more right after an attach.
+func (o *sink) at(offset uint64) error {
+	want := o.start + uint64(len(o.pending))
+	if o.ahead && offset > want && offset < 1<<62 {
+		if len(o.pending) == 0 { // always so: claim emptied it
+			o.start, want = offset, offset
+		}
+	}
+	o.ahead = false
+	if offset != want {
+		return fmt.Errorf("data at offset %d instead of %d", offset, want)
+	}
+	return nil
+}
+
+// hand wakes the writer's goroutine, or the sender for a last acknowledgement. The mutex is held.
+func (o *sink) hand() {
+	if len(o.pending) > 0 {
+		select {
+		case o.ready <- struct{}{}:
+		default:
+		}
+	} else if o.eof {
+		o.j.wake()
+	}
+}
+
+// run writes what comes, until the job stops or the writer fails.
+func (o *sink) run() {
+	var spare []byte
+	for {
+		select {
+		case <-o.ready:
+		case <-o.j.quit:
+			return
+		}
+		o.mu.Lock()
+		spare, o.pending = o.pending, spare[:0]
+		at := o.start
+		o.start += uint64(len(spare))
+		o.claimed, o.idle = o.start, false
+		o.mu.Unlock()
+		var err error
+		for rest := spare; len(rest) > 0 && err == nil; {
+			piece := rest[:min(len(rest), writeSize)]
+			rest = rest[len(piece):]
+			if _, err = o.w.Write(piece); err != nil {
+				o.j.broken <- fmt.Errorf("writing the command's output: %w", err)
+				break
+			}
+			at += uint64(len(piece))
+			o.mu.Lock()
+			o.consumed = at
+			o.mu.Unlock()
+			o.j.wake()
+			select {
+			case <-o.j.quit:
+				return
+			default:
+			}
+		}
+		o.mu.Lock()
+		o.idle, o.failed = true, err != nil
+		if o.empty != nil && (len(o.pending) == 0 || o.failed) {
+			close(o.empty)
+			o.empty = nil
+		}
+		o.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// ack says up to where to acknowledge after acked, and whether that is due.
+func (o *sink) ack(acked uint64) (to uint64, due bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	done := o.eof && o.consumed == o.start && len(o.pending) == 0
+	return o.consumed, o.consumed > acked && (o.consumed-acked >= ackEvery || done)
+}
+
+// drained returns a channel that is closed when all that was received is written, or cannot be.
+func (o *sink) drained() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	empty := make(chan struct{})
+	if o.failed || o.idle && len(o.pending) == 0 {
+		close(empty)
+		return empty
+	}
+	o.empty = empty
+	return empty
+}

@@ -1,0 +1,51 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"noid/internal/agentclient"
+	"noid/internal/errs"
+	"noid/internal/vmm"
+)
+
+// Agent returns a client of the agent in the guest of info. It connects to nothing yet, and does not care whether there is
+// an agent. errs.ErrHost when the VM's driver cannot reach one.
+func (m *Manager) Agent(info Info) (*agentclient.Client, error) {
+	d, err := m.Driver(info.Machine.Driver)
+	if err != nil {
+		return nil, err
+	}
+	c, ok := d.(vmm.Connector)
+	if !ok {
+		return nil, errs.Mark(fmt.Errorf("driver %s cannot reach an agent: %w", d.Name(), errors.ErrUnsupported), errs.ErrHost)
+	}
+	dir := m.Home.VMDir(info.Name)
+	return &agentclient.Client{
+		Dial:    func(ctx context.Context) (net.Conn, error) { return c.Connect(ctx, dir) },
+		Alive:   m.successor(info),
+		Release: m.Version,
+	}, nil
+}
+
+// successor returns a function that says whether the VMM of info lives, or the one that a restore in place has put there
+// since: that one is told to the client by its answers.
+func (m *Manager) successor(info Info) func() bool {
+	var mu sync.Mutex
+	p := info.Process
+	return func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.Alive() {
+			return true
+		}
+		v, err := m.Home.LoadVM(info.Name)
+		if err == nil && v.Process != (vmm.Process{}) {
+			p = v.Process
+		}
+		return p.Alive()
+	}
+}
