@@ -14,7 +14,7 @@ import (
 
 // Bounds of what a guest may list.
 const (
-	maxJobs      = wire.MaxJobs + 64 // those that run, and those that ended detached
+	maxJobs      = 2*wire.MaxJobs + 128 // those that run, and those that ended detached or wait for their host
 	maxAddresses = 64
 )
 

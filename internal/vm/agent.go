@@ -9,6 +9,7 @@ import (
 
 	"noid/internal/agentclient"
 	"noid/internal/errs"
+	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -48,4 +49,13 @@ func (m *Manager) successor(info Info) func() bool {
 		}
 		return p.Alive()
 	}
+}
+
+// Recorded returns what vm.json says of a VM, without a look at its state: State is empty. An error is LoadVM's.
+func (m *Manager) Recorded(name string) (Info, error) {
+	if err := store.CheckName(name); err != nil {
+		return Info{}, err
+	}
+	v, err := m.Home.LoadVM(name)
+	return Info{VM: v}, err
 }

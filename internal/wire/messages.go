@@ -117,6 +117,7 @@ type Job struct {
 	TTY      bool   `json:"tty,omitempty"`
 	Detached bool   `json:"detached,omitempty"`
 	Attached bool   `json:"attached,omitempty"` // a host is attached now
+	Orphaned bool   `json:"orphaned,omitempty"` // its host stayed behind at a restore
 	Exit     *Exit  `json:"exit,omitempty"`     // nil while it runs
 }
 
