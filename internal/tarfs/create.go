@@ -1,0 +1,308 @@
+package tarfs
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"noid/internal/errs"
+)
+
+// CreateOptions say how Create packs.
+type CreateOptions struct {
+	Recursive bool // take directories. Without it a symbolic link given as a path is followed
+	Plain     bool // a tar that any tar reads, sparse files as long as they seem
+	// Warn gets a line for each entry that is left out.
+	Warn func(string)
+}
+
+// Create writes paths as a tar to w. What cannot be read is left out with a warning and counted in Stats.Failed. A path that
+// is not there is errs.ErrNotFound, a directory without Recursive errs.ErrUsage.
+func Create(ctx context.Context, w io.Writer, paths []string, opts CreateOptions) (Stats, error) {
+	c := &creator{ctx: ctx, tw: tar.NewWriter(w), opts: opts, links: map[inode]string{}, buf: make([]byte, 256<<10)}
+	c.warner = warner{opts.Warn, &c.stats}
+	for _, p := range paths {
+		if err := c.top(p); err != nil {
+			return c.stats, err
+		}
+	}
+	if !opts.Plain {
+		end := &tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{endRecord: strconv.FormatInt(c.stats.Entries, 10)}}
+		if err := c.tw.WriteHeader(end); err != nil {
+			return c.stats, err
+		}
+	}
+	return c.stats, c.tw.Close()
+}
+
+type inode struct{ dev, ino uint64 }
+
+type creator struct {
+	warner
+	ctx   context.Context
+	tw    *tar.Writer
+	opts  CreateOptions
+	links map[inode]string
+	stats Stats
+	buf   []byte
+}
+
+// top sends a path that the caller named: here errors are final.
+func (c *creator) top(src string) error {
+	name := BaseName(src)
+	stat := os.Lstat
+	if !c.opts.Recursive || name == Contents || strings.HasSuffix(src, "/") {
+		stat = os.Stat
+	}
+	fi, err := stat(src)
+	switch {
+	case err != nil:
+		return about(src, err)
+	case fi.IsDir():
+		if !c.opts.Recursive {
+			return errs.Mark(fmt.Errorf("%q is a directory", src), errs.ErrUsage)
+		}
+		root, err := os.OpenRoot(src)
+		if err != nil {
+			return about(src, err)
+		}
+		defer root.Close()
+		return c.dir(root, fi, name, 1)
+	case name == Contents || strings.HasSuffix(src, "/"):
+		return about(src, syscall.ENOTDIR)
+	case fi.Mode()&fs.ModeSymlink != 0:
+		target, err := os.Readlink(src)
+		if err != nil {
+			return about(src, err)
+		}
+		return c.symlink(fi, name, target)
+	case fi.Mode().IsRegular():
+		f, err := os.OpenFile(src, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return about(src, err)
+		}
+		defer f.Close()
+		return c.file(f, name)
+	}
+	return fmt.Errorf("%q is %s, which cannot be copied", src, describe(fi.Mode()))
+}
+
+// dir sends a directory and what is in it. Its names are read a few thousand at a time and sorted among these: enough for
+// the same order every time in a common one, and no memory for a huge one.
+func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) error {
+	h := header(fi, name+"/")
+	h.Typeflag = tar.TypeDir
+	if err := c.write(h); err != nil {
+		return err
+	}
+	f, err := root.Open(".")
+	if err != nil {
+		c.skip("%q: %v", name, cause(err))
+		return nil
+	}
+	defer f.Close()
+	for {
+		names, err := f.Readdirnames(4096)
+		slices.Sort(names)
+		for _, n := range names {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
+			if err := c.entry(root, n, name+"/"+n, depth); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			c.skip("%q: %v", name, cause(err))
+			return nil
+		}
+	}
+}
+
+// entry sends what is called n in dir. Only an error of the stream is returned; others are warnings.
+func (c *creator) entry(dir *os.Root, n, name string, depth int) error {
+	fi, err := dir.Lstat(n)
+	if os.IsNotExist(err) {
+		return nil // removed since
+	}
+	if err != nil {
+		c.skip("%q: %v", name, cause(err))
+		return nil
+	}
+	switch {
+	case len(name) > maxName:
+		c.skip("%q: name too long", name)
+	case fi.Mode()&fs.ModeSymlink != 0:
+		target, err := dir.Readlink(n)
+		if err != nil {
+			c.skip("%q: %v", name, cause(err))
+			return nil
+		}
+		return c.symlink(fi, name, target)
+	case fi.IsDir() && depth == maxDepth:
+		c.skip("%q: more than %d directories deep", name, maxDepth)
+	case fi.IsDir():
+		sub, err := dir.OpenRoot(n)
+		if err != nil {
+			c.skip("%q: %v", name, cause(err))
+			return nil
+		}
+		defer sub.Close()
+		if now, err := sub.Stat("."); err != nil || !os.SameFile(fi, now) { // replaced by a link meanwhile
+			c.skip("%q changed while it was read", name)
+			return nil
+		}
+		return c.dir(sub, fi, name, depth+1)
+	case fi.Mode().IsRegular():
+		// O_NONBLOCK: should it have become a FIFO meanwhile, this does not wait for a writer.
+		f, err := dir.OpenFile(n, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			c.skip("%q: %v", name, cause(err))
+			return nil
+		}
+		defer f.Close()
+		if now, err := f.Stat(); err != nil || !os.SameFile(fi, now) {
+			c.skip("%q changed while it was read", name)
+			return nil
+		}
+		return c.file(f, name)
+	default:
+		c.skip("%q is %s: skipped", name, describe(fi.Mode()))
+	}
+	return nil
+}
+
+func (c *creator) symlink(fi fs.FileInfo, name, target string) error {
+	h := header(fi, name)
+	h.Typeflag, h.Linkname = tar.TypeSymlink, target
+	return c.write(h)
+}
+
+// small is the size up to which a file is read before its header is written. So the size is right for files in /proc, which
+// say 0, and in /sys, which say 4096.
+const small = 64 << 10
+
+func (c *creator) file(f *os.File, name string) error {
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() {
+		c.skip("%q changed while it was read", name)
+		return nil
+	}
+	h, st := header(fi, name), fi.Sys().(*syscall.Stat_t)
+	h.Typeflag, h.Size = tar.TypeReg, fi.Size()
+	if key := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 {
+		if first, ok := c.links[key]; ok {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+			return c.write(h)
+		}
+		if len(c.links) < maxLinks {
+			c.links[key] = name
+		}
+	}
+	var content io.Reader = f
+	if m, ok := scanSparse(f, h.Size, st.Blocks*512); ok && !c.opts.Plain {
+		h.PAXRecords = map[string]string{sparseRecord: m.String()}
+		h.Size, content = m.data(), m.reader(f)
+	} else if _, err := f.Seek(0, io.SeekStart); err != nil {
+		c.skip("%q: %v", name, cause(err))
+		return nil
+	} else if h.Size <= small {
+		limit := int(h.Size) + small
+		if h.Size == 0 {
+			limit = len(c.buf)
+		}
+		n, err := io.ReadFull(f, c.buf[:limit])
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			c.skip("%q: %v", name, cause(err))
+			return nil
+		}
+		if err == nil {
+			c.skip("%q: it has no size, or grew: only its beginning was copied", name)
+		}
+		h.Size, content = int64(n), bytes.NewReader(c.buf[:n])
+		c.stats.Bytes += int64(n)
+		if err := c.write(h); err != nil {
+			return err
+		}
+		_, err = c.tw.Write(c.buf[:n])
+		return err
+	}
+	if err := c.write(h); err != nil {
+		return err
+	}
+	return c.copy(content, name, h.Size)
+}
+
+// copy sends size bytes of a file. A file that became shorter is filled up with zeros: its header is gone already.
+func (c *creator) copy(r io.Reader, name string, size int64) error {
+	warned := false
+	for size > 0 {
+		if err := c.ctx.Err(); err != nil {
+			return err
+		}
+		buf := c.buf[:min(int64(len(c.buf)), size)]
+		n := len(buf)
+		if !warned {
+			var err error
+			if n, err = io.ReadFull(r, buf); err != nil {
+				if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+					err = errors.New("became shorter while it was read")
+				}
+				c.skip("%q: %v", name, cause(err))
+				warned = true
+				clear(c.buf[n:])
+				n = len(buf)
+			}
+		} else {
+			clear(buf)
+		}
+		if _, err := c.tw.Write(buf[:n]); err != nil {
+			return err
+		}
+		size -= int64(n)
+		c.stats.Bytes += int64(n)
+	}
+	return nil
+}
+
+func (c *creator) write(h *tar.Header) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	c.stats.Entries++
+	return c.tw.WriteHeader(h)
+}
+
+// header is what all kinds of entries have in common. PAX alone has nanoseconds, and names of any length and bytes.
+func header(fi fs.FileInfo, name string) *tar.Header {
+	st := fi.Sys().(*syscall.Stat_t)
+	mode := int64(fi.Mode().Perm())
+	for _, bit := range specialBits {
+		if fi.Mode()&bit.mode != 0 {
+			mode |= bit.tar
+		}
+	}
+	return &tar.Header{
+		Format: tar.FormatPAX, Name: filepath.ToSlash(name), Mode: mode, Uid: int(st.Uid), Gid: int(st.Gid),
+		ModTime: time.Unix(st.Mtim.Unix()),
+	}
+}
+
+var specialBits = []struct {
+	mode fs.FileMode
+	tar  int64
+}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}}
