@@ -5,22 +5,55 @@ cd "$(dirname "$0")/.."
 noid=$PWD/bin/noid
 NOID_HOME=$(mktemp -d "${TMPDIR:-/tmp}/noid-demo.XXXXXX")
 export NOID_HOME
-trap '"$noid" destroy my-vm my-vm-copy --checkpoints >/dev/null 2>&1 || true; rm -rf "$NOID_HOME"' EXIT
+finish() {
+  code=$?
+  trap '' INT TERM
+  [ $code = 0 ] || [ $code = 130 ] || evidence >&2
+  "$noid" destroy my-vm my-vm-copy --checkpoints >/dev/null 2>&1 || true
+  rm -rf "$NOID_HOME"
+  exit $code
+}
+evidence() { # what is known of the VMs, before all of it is removed
+  printf '\ndemo: failed (exit %s). What there is to see:\n' "$code"
+  "$noid" list
+  for dir in "$NOID_HOME"/storage/vms/*/; do
+    [ -e "$dir" ] || continue
+    for file in serial.log qemu.log qmp.out firecracker.log; do
+      [ -s "$dir$file" ] && { echo "--- the end of $(basename "$dir")/$file"; tail -c 2000 "$dir$file" | cat -v; echo; }
+    done
+  done
+}
+trap finish EXIT
 trap 'exit 130' INT TERM
+shown() { # shown WORD...: as one would type it
+  for word; do
+    case $word in
+      *[!A-Za-z0-9_./:=@%+-]* | '') printf " '%s'" "${word//\'/\'\\\'\'}" ;;
+      *) printf ' %s' "$word" ;;
+    esac
+  done
+}
 run() {
-  printf '\n$ noid'; printf ' %q' "$@"; echo
+  printf '\n$ noid%s\n' "$(shown "$@")"
   "$noid" "$@"
 }
 expect() { # expect WANT GOT WHAT
   [ "$1" = "$2" ] || { echo "demo: $3: wanted '$1', got '$2'" >&2; exit 1; }
 }
 
+if [ "$(id -u)" = 0 ] && ! PATH=$PATH:/usr/sbin:/sbin command -v mke2fs >/dev/null && command -v apt-get >/dev/null; then
+  echo "demo: installing e2fsprogs, which 'noid setup' makes the root file system with"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends e2fsprogs; } >/dev/null
+fi
 if [ -n "${NOID_DEMO_KERNEL:-}" ]; then # given, where nothing can be fetched
   "$noid" config set kernel "$NOID_DEMO_KERNEL"
   "$noid" config set rootfs "$NOID_DEMO_ROOTFS"
 fi
 run setup
 run create my-vm
+if [ -n "${NOID_LAB:-}" ]; then # a machine inside an emulated one boots slowly
+  "$noid" exec --wait-timeout 4m my-vm -- true
+fi
 run exec my-vm -- uname -a
 run exec my-vm -- sh -c 'echo old >/root/file; sync'
 run exec my-vm -- sh -c 'sleep 100000 >/dev/null 2>&1 & echo $! >/root/pid; echo "started process $!"'
