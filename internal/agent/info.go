@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/wire"
+)
+
+// maxAddresses bounds Info.Addresses.
+const maxAddresses = 64
+
+func (s *Server) info() *wire.Info {
+	i := &wire.Info{Release: s.Release, Addresses: addresses()}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		i.Kernel = unix.ByteSliceToString(u.Release[:])
+		i.Hostname = unix.ByteSliceToString(u.Nodename[:])
+	}
+	// sysinfo(2) needs no /proc, but knows neither fractions of a second nor what is available.
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) == nil {
+		i.UptimeSec = float64(si.Uptime)
+		i.MemTotal = int64(si.Totalram) * int64(si.Unit)
+		i.MemFree = int64(si.Freeram) * int64(si.Unit)
+		for k := range i.Load {
+			i.Load[k] = fmt.Sprintf("%.2f", float64(si.Loads[k])/(1<<16))
+		}
+	}
+	if f := strings.Fields(readProc("uptime")); len(f) > 0 {
+		if v, err := strconv.ParseFloat(f[0], 64); err == nil {
+			i.UptimeSec = v
+		}
+	}
+	for line := range strings.Lines(readProc("meminfo")) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != "MemAvailable:" {
+			continue
+		}
+		if kib, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+			i.MemFree = kib << 10
+		}
+	}
+	s.mu.Lock()
+	i.Jobs = s.live
+	s.mu.Unlock()
+	return i
+}
+
+func readProc(name string) string {
+	s, _ := readBounded("/proc/"+name, 64<<10)
+	return s
+}
+
+// addresses returns the guest's addresses that others may use.
+func addresses() []string {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, a := range list {
+		n, ok := a.(*net.IPNet)
+		if !ok || n.IP.IsLoopback() || n.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		if out = append(out, n.String()); len(out) == maxAddresses {
+			break
+		}
+	}
+	return out
+}
+
+// hasVirtio reports whether the guest has a virtio device with this ID.
+func hasVirtio(id int) bool {
+	for _, d := range listSys("bus/virtio/devices") {
+		if readSys("bus/virtio/devices/"+d+"/device") == fmt.Sprintf("0x%04x", id) {
+			return true
+		}
+	}
+	return false
+}
+
+// exists reports whether path names anything, without following a link.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

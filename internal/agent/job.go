@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/wire"
+)
+
+// job is a command, its streams, and what has become of its host.
+//
+// A host that is attached, or expected back, gets every byte: the command blocks when a window is full. A job whose host is
+// gone for good runs on against the newest wire.Keep bytes of each stream.
+type job struct {
+	s         *Server
+	id        string
+	command   string
+	user      string
+	tty       bool
+	detach    bool // asked for as detached
+	startedAt time.Time
+	started   chan struct{} // closed when proc or exit is known
+	ended     chan struct{} // closed with exit
+
+	mu     sync.Mutex
+	cond   sync.Cond // of mu: anything below has changed
+	proc   *process
+	term   *os.File // the terminal's own side, nil without one
+	out    [2]output
+	in     input
+	att    *attachment
+	hoped  bool        // not attached, but its host is expected back
+	left   bool        // orphaned by a restore: listed as detached
+	timer  *time.Timer // hangs up, or forgets after the end
+	timed  bool        // the timeout came
+	exited chan struct{}
+	exit   *wire.Exit
+}
+
+// output is a stream of the command's. What is not acknowledged stays in the ring.
+type output struct {
+	ring
+	lost uint64
+	eof  bool
+}
+
+// input is what arrived for the command and was not written to it yet.
+type input struct {
+	ring
+	open bool // the command has an input
+	eof  bool // nothing follows
+	dead bool // nobody reads it any more: swallow
+}
+
+func newJob(s *Server, e *wire.Exec, acc account) *job {
+	j := &job{s: s, id: e.Job, command: describe(e, acc), user: cut(acc.name, maxUser), tty: e.TTY, detach: e.Detach,
+		startedAt: time.Now(), started: make(chan struct{}), ended: make(chan struct{}), exited: make(chan struct{})}
+	j.cond.L = &j.mu
+	j.hoped = !e.Detach // its first host attaches at once
+	return j
+}
+
+func describe(e *wire.Exec, acc account) string {
+	if e.Shell {
+		return cut(acc.shell, maxCommand)
+	}
+	var b strings.Builder
+	for i, arg := range e.Argv {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.Write(arg[:min(len(arg), maxCommand)])
+		if b.Len() >= maxCommand {
+			break
+		}
+	}
+	return cut(b.String(), maxCommand)
+}
+
+func cut(s string, n int) string { return s[:min(len(s), n)] }
+
+// holds says that the command must block on a full window and nothing be dropped. mu is held.
+func (j *job) holds() bool { return j.att != nil || j.hoped }
+
+// produce takes output of the command.
+func (j *job) produce(o *output, p []byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for len(p) > 0 {
+		n := len(p)
+		if j.holds() {
+			if n = min(n, wire.Window-o.size()); n <= 0 {
+				j.cond.Wait()
+				continue
+			}
+		} else if over := o.size() + n - wire.Keep; over > 0 {
+			o.drop(o.start + uint64(over))
+			o.lost += uint64(over)
+		}
+		o.append(p[:n])
+		p = p[n:]
+		j.cond.Broadcast()
+	}
+}
+
+func (j *job) endOutput(o *output) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	o.eof = true
+	j.cond.Broadcast()
+}
+
+// finish records the end. All output has been taken by now.
+func (j *job) finish(exit wire.Exit) {
+	j.mu.Lock()
+	exit.TimedOut = j.timed
+	j.exit = &exit
+	j.out[0].eof, j.out[1].eof = true, true
+	j.in.dead = true
+	away := j.att == nil
+	j.cond.Broadcast()
+	j.mu.Unlock()
+	close(j.ended)
+	j.s.onEnd(j)
+	if away {
+		j.claim()
+	}
+}
+
+// claim gives the host of an ended job some time to come for it.
+func (j *job) claim() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.att != nil || j.detach || j.left || j.exit == nil {
+		return
+	}
+	j.setTimer(claimWait, func() { j.s.forget(j) })
+}
+
+// setTimer replaces the job's timer. mu is held.
+func (j *job) setTimer(d time.Duration, f func()) {
+	if j.timer != nil {
+		j.timer.Stop()
+	}
+	j.timer = time.AfterFunc(d, func() { defer survive(); f() })
+}
+
+func (j *job) stopTimer() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.timer != nil {
+		j.timer.Stop()
+	}
+}
+
+// holdGrace stops the wait for the host of a running job.
+func (j *job) holdGrace() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.timer != nil && j.exit == nil {
+		j.timer.Stop()
+	}
+}
+
+// await starts the wait for a host that is expected back; without it by the end, the job is hung up.
+func (j *job) await() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.att != nil || !j.hoped || j.exit != nil || j.s.frozen.Load() {
+		return
+	}
+	j.setTimer(graceWait, func() {
+		j.mu.Lock()
+		give := j.att == nil && j.hoped && !j.s.frozen.Load()
+		j.mu.Unlock()
+		if give {
+			j.abandon(unix.SIGHUP)
+		}
+	})
+}
+
+// abandon hangs the job up: nobody waits for it any more.
+func (j *job) abandon(sig unix.Signal) {
+	j.mu.Lock()
+	j.hoped = false
+	j.cond.Broadcast()
+	j.mu.Unlock()
+	j.signal(sig, true)
+	if sig == unix.SIGHUP {
+		j.signal(unix.SIGCONT, true) // a stopped one would not see it
+	}
+}
+
+// orphan makes a job run on without its host, or marks that it ended without.
+func (j *job) orphan() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.att != nil {
+		j.att.conn.Close()
+		j.att = nil
+	}
+	if j.timer != nil {
+		j.timer.Stop()
+	}
+	j.hoped, j.left = false, true
+	j.cond.Broadcast()
+}
+
+// signal signals the process group, with a terminal its foreground one; everyone means both. False: the job has ended.
+func (j *job) signal(sig unix.Signal, everyone bool) bool {
+	j.mu.Lock()
+	p, term := j.proc, j.term
+	j.mu.Unlock()
+	if p == nil {
+		return false
+	}
+	return j.s.reaper.alive(p, func() {
+		group := p.pid
+		if term != nil {
+			if fg := foreground(term); fg > 0 && fg != group {
+				unix.Kill(-fg, sig)
+				if !everyone {
+					return
+				}
+			}
+		}
+		unix.Kill(-group, sig)
+	})
+}
+
+// timeout ends a job that has had its time: SIGTERM, then SIGKILL for what is left of the process group.
+func (j *job) timeout() {
+	j.mu.Lock()
+	j.timed = true
+	j.mu.Unlock()
+	if !j.signal(unix.SIGTERM, true) {
+		return
+	}
+	j.signal(unix.SIGCONT, true)
+	group := j.proc.pid
+	// The command's own end does not end the wait: the rest of its group gets the same time. As long as a member lives, the
+	// group's number is not given away; once there is none, the next look finds that out.
+	for end := time.Now().Add(killAfter); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if unix.Kill(-group, 0) != nil {
+			return
+		}
+	}
+	j.signal(unix.SIGKILL, true)
+	unix.Kill(-group, unix.SIGKILL)
+}
+
+// killAfter is between the two signals of a timeout.
+const killAfter = 5 * time.Second
+
+// summary is what Server.prune asks.
+func (j *job) summary() (attached, listed bool, size int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.att != nil, j.detach || j.left, j.out[0].size() + j.out[1].size()
+}
+
+// dropOutput forgets the output of an ended job.
+func (j *job) dropOutput() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.att != nil {
+		return
+	}
+	for i := range j.out {
+		o := &j.out[i]
+		o.lost += uint64(o.size())
+		o.drop(o.end)
+		o.release()
+	}
+}
+
+func (j *job) describe() wire.Job {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	d := wire.Job{ID: j.id, Command: j.command, User: j.user, Started: j.startedAt.Unix(), TTY: j.tty,
+		Detached: j.detach || j.left, Attached: j.att != nil}
+	if j.proc != nil {
+		d.PID = j.proc.pid
+	}
+	if j.exit != nil {
+		exit := *j.exit
+		exit.Lost = j.out[0].lost + j.out[1].lost
+		d.Exit = &exit
+	}
+	return d
+}

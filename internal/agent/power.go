@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	replyWait = 100 * time.Millisecond // for the reply to leave the guest before it goes down
+	termWait  = 2 * time.Second        // between SIGTERM and SIGKILL to everyone, as PID 1
+	initWait  = 6 * time.Second        // for the guest's own init to end the machine
+)
+
+// The real-time signals that systemd's PID 1 obeys (systemd(1)): SIGRTMIN+4 is poweroff.target, SIGRTMIN+5 reboot.target.
+// SIGRTMIN is 34 for glibc and musl.
+const (
+	systemdPowerOff = unix.Signal(34 + 4)
+	systemdReboot   = unix.Signal(34 + 5)
+)
+
+// powerOff ends the machine, its own init's way if it has one. restart asks for a reboot, which is what ends a Firecracker VM:
+// it has no power to switch off, and a guest that tries halts for ever.
+func (s *Server) powerOff(restart bool) {
+	defer survive()
+	if s.PowerOff != nil {
+		s.PowerOff(restart)
+		return
+	}
+	time.Sleep(replyWait)
+	if s.Init {
+		s.shutdown(restart)
+		return
+	}
+	s.askInit(restart)
+	time.Sleep(initWait)
+	reboot(restart)
+}
+
+// askInit tells the guest's init to go down.
+func (s *Server) askInit(restart bool) {
+	if isDir("/run/systemd/system") {
+		sig := systemdPowerOff
+		if restart {
+			sig = systemdReboot
+		}
+		unix.Kill(1, sig)
+		return
+	}
+	name, sig := "poweroff", unix.SIGUSR2
+	if restart {
+		name, sig = "reboot", unix.SIGTERM
+	}
+	path, exit := find(name, "/", "/sbin:/usr/sbin:/bin:/usr/bin")
+	if exit == nil {
+		env := []string{"PATH=" + defaultPath, "HOME=/"}
+		if s.runHelper(path, []string{name}, env, initWait) == "" {
+			return
+		}
+	}
+	unix.Kill(1, sig) // busybox's init obeys these; any other PID 1 that does not catch them never sees them
+}
+
+// shutdown is PID 1's own way down.
+func (s *Server) shutdown(restart bool) {
+	unix.Kill(-1, unix.SIGTERM)
+	unix.Kill(-1, unix.SIGCONT)
+	for end := time.Now().Add(termWait); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if unix.Kill(-1, 0) == unix.ESRCH { // PID 1 itself does not count
+			break
+		}
+	}
+	unix.Kill(-1, unix.SIGKILL)
+	time.Sleep(20 * time.Millisecond)
+	reboot(restart)
+}
+
+// reboot ends the machine at once, with its file systems written and read-only.
+func reboot(restart bool) {
+	unix.Sync()
+	if ownsMachine() {
+		remountReadOnly()
+	}
+	how := unix.LINUX_REBOOT_CMD_POWER_OFF
+	if restart {
+		how = unix.LINUX_REBOOT_CMD_RESTART
+	}
+	unix.Reboot(how)
+	// A kernel that cannot switch off has halted this thread, or refused.
+	time.Sleep(time.Second)
+	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}
+
+// initialPIDs is what /proc/self/ns/pid says in the machine's first PID namespace (PROC_PID_INIT_INO, 0xEFFFFFFC).
+const initialPIDs = "pid:[4026531836]"
+
+// ownsMachine guards what would hit a host if the agent ran in a container.
+func ownsMachine() bool {
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	return err == nil && ns == initialPIDs && os.Geteuid() == 0
+}
+
+func remountReadOnly() {
+	unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	unix.Sync()
+}
+
+// attrFor is a root process's in a session of its own.
+func attrFor(in *os.File, out int, env []string) *syscall.ProcAttr {
+	fd := -1
+	if in != nil {
+		if raw, err := in.SyscallConn(); err == nil {
+			raw.Control(func(p uintptr) { fd = int(p) })
+		}
+	}
+	return &syscall.ProcAttr{Dir: "/", Env: env, Files: []uintptr{uintptr(fd), uintptr(out), uintptr(out)},
+		Sys: &syscall.SysProcAttr{Setsid: true}}
+}

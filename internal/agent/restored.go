@@ -1,0 +1,230 @@
+package agent
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/wire"
+)
+
+const (
+	clockSlack = 20 * time.Millisecond // an error of the clock that is left alone: the message itself took a while
+	hookWait   = 10 * time.Second      // for one hook
+	hooksWait  = 30 * time.Second      // for all of them
+	maxHooks   = 4 << 10               // bytes of Reply.Hooks
+	hookOutput = 256                   // bytes of a failed hook's output that are told
+	hooksDir   = "/etc/noid/on-restore.d"
+)
+
+// setClock sets the wall clock to ns since 1970, if it is off. 0 leaves it.
+func setClock(ns int64) {
+	if ns <= 0 {
+		return
+	}
+	if off := time.Until(time.Unix(0, ns).Round(0)); off.Abs() <= clockSlack {
+		return
+	}
+	ts := unix.NsecToTimespec(ns)
+	unix.ClockSettime(unix.CLOCK_REALTIME, &ts)
+}
+
+// restored makes a guest that was loaded from a snapshot fit to run in its own time and place, and returns which hooks failed.
+// The order matters: randomness first, as everything after it may draw some.
+func (s *Server) restored(self net.Conn, r wire.Restored) (failed string) {
+	if err := reseed(r.Seed); err != nil {
+		failed = fmt.Sprintf("reseeding the random pool: %v\n", err)
+	}
+	setClock(r.Clock)
+	if r.Identity {
+		setIdentity("/", r.Name)
+	}
+	s.orphan(self)
+	return cut(failed+s.runHooks(hooksDir, r), maxHooks)
+}
+
+// reseed puts seed into the kernel's random pool and makes the generator take it up at once. Without that all clones of a
+// snapshot draw the same numbers, until the kernel reseeds by itself minutes later.
+func reseed(seed []byte) error {
+	if len(seed) == 0 {
+		return nil
+	}
+	fd, err := openDevice("urandom", 1, 9, unix.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// struct rand_pool_info: entropy in bits, size in bytes, the bytes.
+	seed = seed[:min(len(seed), 512)]
+	pool := binary.NativeEndian.AppendUint32(nil, uint32(8*len(seed)))
+	pool = binary.NativeEndian.AppendUint32(pool, uint32(len(seed)))
+	pool = append(pool, seed...)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.RNDADDENTROPY, uintptr(unsafe.Pointer(&pool[0])))
+	if errno != 0 {
+		unix.Write(fd, seed) // stirred in, at least
+		err = errno
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.RNDRESEEDCRNG, 0); errno != 0 {
+		err = errors.Join(err, errno)
+	}
+	return err
+}
+
+// setIdentity gives a clone a name and a machine-id of its own, as far as the root below dir lets it.
+func setIdentity(dir, name string) {
+	if dir == "/" && name != "" {
+		unix.Sethostname([]byte(cut(name, 64)))
+	}
+	etc := filepath.Join(dir, "etc")
+	if name != "" {
+		rewrite(filepath.Join(etc, "hostname"), name+"\n", false)
+	}
+	var id [16]byte
+	rand.Read(id[:])
+	// What RFC 4122 asks of a random UUID, as systemd makes its machine-id.
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	text := hex.EncodeToString(id[:]) + "\n"
+	rewrite(filepath.Join(etc, "machine-id"), text, isDir(etc))
+	rewrite(filepath.Join(dir, "var/lib/dbus/machine-id"), text, false) // often a link to the other, which stays one
+}
+
+// rewrite replaces a regular file's content and keeps its mode and owner. create makes it if it is not there. A file that
+// cannot be replaced because something is mounted on it is overwritten.
+func rewrite(path, content string, create bool) error {
+	mode, uid, gid := uint32(0o444), 0, 0
+	var st unix.Stat_t
+	switch err := unix.Lstat(path, &st); {
+	case err == unix.ENOENT && create:
+	case err != nil:
+		return err
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return fmt.Errorf("%s: not a regular file", path)
+	default:
+		mode, uid, gid = st.Mode&0o7777, int(st.Uid), int(st.Gid)
+	}
+	tmp := path + ".noid-new"
+	os.Remove(tmp)
+	err := writeNew(tmp, content, mode, uid, gid)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		return nil
+	}
+	os.Remove(tmp)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	return errors.Join(err, f.Close())
+}
+
+func writeNew(path, content string, mode uint32, uid, gid int) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	return errors.Join(err, f.Chown(uid, gid), f.Chmod(os.FileMode(mode&0o777)), f.Close())
+}
+
+// runHooks runs the executables in dir in the order of their names, and returns a line for each that failed.
+func (s *Server) runHooks(dir string, r wire.Restored) string {
+	entries, err := os.ReadDir(dir) // sorted
+	if err != nil {
+		return ""
+	}
+	env := []string{"PATH=" + defaultPath, "HOME=/", "NOID_EVENT=" + r.Event, "NOID_NAME=" + r.Name, "NOID_SOURCE=" + r.Source}
+	var failed strings.Builder
+	end := time.Now().Add(hooksWait)
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() || fi.Mode()&0o111 == 0 {
+			continue
+		}
+		wait := min(hookWait, time.Until(end))
+		if wait <= 0 {
+			fmt.Fprintf(&failed, "%s: not run: the ones before it took too long\n", cut(e.Name(), 64))
+			continue
+		}
+		if why := s.runHelper(path, []string{path}, env, wait); why != "" {
+			fmt.Fprintf(&failed, "%s: %s\n", cut(e.Name(), 64), why)
+		}
+		if failed.Len() > maxHooks {
+			break
+		}
+	}
+	return failed.String()
+}
+
+// runHelper runs a program as root, in a session of its own, and returns "" or why it failed. Its process group is killed
+// when wait is over.
+func (s *Server) runHelper(path string, argv, env []string, wait time.Duration) string {
+	theirs, out, err := pipe(true)
+	if err != nil {
+		return err.Error()
+	}
+	attr := attrFor(s.null, theirs, env)
+	p, err := s.reaper.start(path, argv, attr)
+	unix.Close(theirs)
+	if err != nil {
+		out.Close()
+		return err.Error()
+	}
+	said := make(chan string, 1)
+	go func() {
+		defer survive()
+		said <- drain(out, hookOutput)
+	}()
+	timedOut := false
+	select {
+	case <-p.done:
+	case <-time.After(wait):
+		timedOut = true
+		s.reaper.alive(p, func() { unix.Kill(-p.pid, unix.SIGKILL) })
+		<-p.done
+	}
+	out.SetReadDeadline(time.Now().Add(quiet))
+	text := <-said
+	go func() { // a daemon that it started may write on
+		defer survive()
+		out.SetReadDeadline(time.Time{})
+		drain(out, 0)
+		out.Close()
+	}()
+	exit := exitOf(p.status)
+	switch {
+	case timedOut:
+		return fmt.Sprintf("killed after %v", wait.Round(time.Second))
+	case exit.Code == 0:
+		return ""
+	case text != "":
+		return fmt.Sprintf("exit code %d: %s", exit.Code, strings.Join(strings.Fields(text), " "))
+	}
+	return fmt.Sprintf("exit code %d", exit.Code)
+}
+
+// drain reads f to its end or deadline and returns the first limit bytes.
+func drain(f *os.File, limit int) string {
+	var kept []byte
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := f.Read(buf)
+		kept = append(kept, buf[:min(n, limit-len(kept))]...)
+		if err != nil {
+			return string(kept)
+		}
+	}
+}

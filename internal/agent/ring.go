@@ -1,0 +1,61 @@
+package agent
+
+// ring is a window onto a byte stream: the bytes from offset start up to offset end. It grows by doubling as bytes come in;
+// whoever appends keeps it inside a bound.
+type ring struct {
+	buf        []byte // its length is 0 or a power of two
+	start, end uint64
+}
+
+const minRing = 4 << 10
+
+func (r *ring) size() int { return int(r.end - r.start) }
+
+// append adds p at the end.
+func (r *ring) append(p []byte) {
+	if need := r.size() + len(p); need > len(r.buf) {
+		n := max(len(r.buf), minRing)
+		for n < need {
+			n *= 2
+		}
+		r.move(n)
+	}
+	for len(p) > 0 {
+		n := copy(r.buf[r.index(r.end):], p)
+		p, r.end = p[n:], r.end+uint64(n)
+	}
+}
+
+// move puts the content into a buffer of n bytes.
+func (r *ring) move(n int) {
+	next := ring{buf: make([]byte, n), start: r.start, end: r.start}
+	for next.end < r.end {
+		p := r.peek(next.end, r.size())
+		next.end += uint64(copy(next.buf[next.index(next.end):], p))
+	}
+	*r = next
+}
+
+// peek returns at most n bytes from offset on, fewer where the buffer wraps. They are valid until the next append or drop.
+func (r *ring) peek(offset uint64, n int) []byte {
+	n = min(n, int(r.end-offset))
+	if n <= 0 {
+		return nil
+	}
+	i := r.index(offset)
+	return r.buf[i:min(i+n, len(r.buf))]
+}
+
+// drop forgets everything before offset.
+func (r *ring) drop(offset uint64) {
+	r.start = min(max(r.start, offset), r.end)
+}
+
+// release gives the buffer back if it is empty.
+func (r *ring) release() {
+	if r.size() == 0 {
+		r.buf = nil
+	}
+}
+
+func (r *ring) index(offset uint64) int { return int(offset & uint64(len(r.buf)-1)) }

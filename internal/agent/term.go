@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/wire"
+)
+
+// openTerminal makes a pseudo-terminal: the agent's side of it, and the descriptor for the command. Where the guest has no
+// devpts it is one of the agent's own; programs then do not find its name, but work.
+func openTerminal(uid int, size wire.Size) (*os.File, int, error) {
+	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := unix.Open("/dev/pts/ptmx", flags, 0)
+	if err != nil {
+		fd, err = unix.Open("/dev/ptmx", flags, 0)
+	}
+	if err != nil {
+		fd, err = privatePts.open("ptmx", flags)
+	}
+	if err != nil {
+		return nil, -1, fmt.Errorf("opening a terminal: %w", err)
+	}
+	term := os.NewFile(uintptr(fd), "terminal")
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		term.Close()
+		return nil, -1, fmt.Errorf("opening a terminal: %w", err)
+	}
+	// By the number of its ioctl and not by name (Linux 4.13): the name may be hidden, or another instance's.
+	const open = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
+	peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, open)
+	tty, err := int(peer), error(nil)
+	if errno != 0 {
+		var n int
+		if n, err = unix.IoctlGetInt(fd, unix.TIOCGPTN); err == nil {
+			tty, err = unix.Open("/dev/pts/"+strconv.Itoa(n), open, 0)
+		}
+	}
+	if err != nil {
+		term.Close()
+		return nil, -1, fmt.Errorf("opening a terminal: %w", err)
+	}
+	unix.Fchown(tty, uid, -1)
+	unix.Fchmod(tty, 0o620)
+	setSize(term, size)
+	return term, tty, nil
+}
+
+// control runs f on the terminal's descriptor without taking it from the runtime's poller.
+func control(term *os.File, f func(fd int)) {
+	if term == nil {
+		return
+	}
+	if raw, err := term.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { f(int(fd)) })
+	}
+}
+
+func setSize(term *os.File, size wire.Size) {
+	control(term, func(fd int) {
+		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Cols})
+	})
+}
+
+// foreground returns the terminal's foreground process group, 0 if there is none.
+func foreground(term *os.File) (group int) {
+	control(term, func(fd int) {
+		if g, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil {
+			group = g
+		}
+	})
+	return group
+}
+
+// typeEOF does what Ctrl+D does. After an unfinished line the first only hands that line over.
+func typeEOF(term *os.File, last byte) {
+	key, times := byte(4), 1
+	control(term, func(fd int) {
+		t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err != nil || t.Lflag&unix.ICANON == 0 {
+			return
+		}
+		key = t.Cc[unix.VEOF]
+		if last != '\n' && last != '\r' {
+			times = 2
+		}
+	})
+	for range times {
+		if term != nil {
+			term.Write([]byte{key})
+		}
+	}
+}
