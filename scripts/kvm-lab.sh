@@ -228,5 +228,9 @@ elif [[ $ended -eq 124 || $ended -eq 137 ]]; then
   say "timed out after $limit s"
   exit 124
 fi
+if grep -q 'Kernel panic' "$run/console" 2>/dev/null; then
+  tail -n 30 "$run/console" >&2
+  no_lab "the lab's own kernel panicked, as it now and then does on QEMU's emulated SVM: try again"
+fi
 tail -n 20 "$run/console" "$run/qemu.log" "$run/virtiofsd.log" >&2 || true
 no_lab "the VM ended without a word (QEMU's exit code $ended)"

@@ -1,33 +1,42 @@
 #!/usr/bin/env bash
 # test-kvm.sh [conformance]
 # Inside the KVM lab, with a real KVM: the drivers' conformance suite (QEMU; Firecracker where its binary is on PATH) and, unless only the
-# first is asked for, the quick start.
+# first is asked for, the quick start. Exit code 77 (with conformance): not run, and why is said.
 set -eu
 cd "$(dirname "$0")/.."
 [ -x bin/noid ] || make build
 if [ "$(id -u)" != 0 ] && ! scripts/kvm-lab.sh -t 120 true >/dev/null 2>&1; then
   echo "NOT RUN: the KVM lab: this machine's virtiofsd needs root"
+  [ "${1:-}" = conformance ] && exit 77
   exit 0
 fi
 . scripts/guest-env.sh
 CGO_ENABLED=0 go test -c -o bin/qemu.test ./internal/vmm/qemu
 CGO_ENABLED=0 go test -c -o bin/firecracker.test ./internal/vmm/firecracker
 export NOID_TEST_KVM=1 NOID_DEMO_KERNEL=$NOID_TEST_KERNEL NOID_DEMO_ROOTFS=$NOID_TEST_ROOTFS
-failed=0
+failed=0 again=0
 
-# conformance DRIVER: the suite, up to three times. The lab's emulated SVM now and then loses an interrupt and a guest hangs;
-# what is really broken fails each time. Every failure is said.
-conformance() {
-  echo "KVM lab: conformance of $1 with KVM"
+# tries LOG COMMAND...: in the lab, up to three times, each failure said. QEMU's emulated SVM now and then crashes a guest, or the lab's own
+# kernel ("stack guard page was hit", in the thread of a virtual CPU), with noid doing nothing at all; what is really broken fails each time.
+tries() {
+  local log=$1 try code
+  shift
   for try in 1 2 3; do
-    if scripts/kvm-lab.sh -t 600 sh -c "cd internal/vmm/$1 && ../../../bin/$1.test -test.v -test.run Conformance -test.timeout 550s" >"bin/lab-$1.log" 2>&1; then
-      grep -E '^ *--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' "bin/lab-$1.log"
-      return 0
-    fi
-    echo "try $try of $1 failed:"
-    tail -n 40 "bin/lab-$1.log"
+    code=0
+    scripts/kvm-lab.sh -t 900 "$@" >"$log" 2>&1 || code=$?
+    [ $code != 0 ] || return 0
+    echo "try $try of 3 failed (exit code $code):"
+    tail -n 40 "$log"
+    again=$((again + 1))
   done
   failed=1
+  return 1
+}
+conformance() {
+  echo "KVM lab: conformance of $1 with KVM"
+  if tries "bin/lab-$1.log" sh -c "cd internal/vmm/$1 && ../../../bin/$1.test -test.v -test.run Conformance -test.timeout 850s"; then
+    grep -E '^ *--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' "bin/lab-$1.log"
+  fi
 }
 conformance qemu
 drivers=qemu
@@ -37,10 +46,11 @@ if command -v firecracker >/dev/null || [ -x /usr/local/bin/firecracker ]; then
 else
   echo "NOT RUN: no firecracker binary on PATH: its conformance suite and quick start with KVM"
 fi
-[ "${1:-}" = conformance ] && exit $failed
-for driver in $drivers; do
-  echo "KVM lab: the quick start with $driver"
-  NOID_DRIVER=$driver scripts/kvm-lab.sh -t 300 scripts/demo.sh >"bin/lab-demo-$driver.log" 2>&1 || { failed=1; tail -n 20 "bin/lab-demo-$driver.log"; }
-  tail -n 1 "bin/lab-demo-$driver.log"
-done
+if [ "${1:-}" != conformance ]; then
+  for driver in $drivers; do
+    echo "KVM lab: the quick start with $driver"
+    tries "bin/lab-demo-$driver.log" env NOID_DRIVER="$driver" scripts/demo.sh && tail -n 1 "bin/lab-demo-$driver.log"
+  done
+fi
+[ $again = 0 ] || echo "KVM lab: $again tries failed, see above; what passed at a later try counts as passed"
 exit $failed
