@@ -1,0 +1,164 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// A resynchronisation is sent again after firstRetry, then after ever longer times up to lastRetry. In a guest that boots
+// nobody reads the port yet, and QEMU keeps what was sent until somebody does.
+const (
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 10 * time.Second
+)
+
+// ErrBusy is Open's error when MaxStreams connections are open.
+var ErrBusy = errors.New("too many connections to the guest at once")
+
+// Session is the host's end between one resynchronisation and the next.
+type Session struct {
+	yamux *yamux.Session
+	port  net.Conn
+}
+
+// Connect resynchronises with the guest behind port and returns a fresh session. It waits until the guest answers or ctx
+// ends; what the guest writes before its answer is dropped unread. The port is closed with the session, and on error.
+func Connect(ctx context.Context, port net.Conn) (*Session, error) {
+	stop := context.AfterFunc(ctx, func() { port.Close() })
+	rest, err := handshake(port)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		port.Close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("resynchronising with the guest: %w", err)
+	}
+	c := config()
+	c.StreamOpenTimeout = openTimeout
+	y, err := yamux.Client(&escapedPort{Conn: port, rest: rest}, c)
+	if err != nil {
+		port.Close()
+		return nil, err
+	}
+	go func() { // guests open no streams: one that does is not served at all
+		if _, err := y.AcceptStream(); err == nil {
+			y.Close()
+		}
+	}()
+	return &Session{y, port}, nil
+}
+
+// handshake returns what came behind the answer.
+func handshake(port net.Conn) (rest []byte, err error) {
+	var mu sync.Mutex
+	var newest nonce
+	quit := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+			n := newNonce()
+			mu.Lock()
+			select {
+			case <-quit: // answered: another question would end the session that begins
+				mu.Unlock()
+				return
+			default:
+				newest = n
+			}
+			mu.Unlock()
+			if _, err := port.Write(message(resync, n)); err != nil {
+				return // the read fails as well
+			}
+			select {
+			case <-quit:
+				return
+			case <-time.After(pause):
+			}
+		}
+	})
+	defer asking.Wait()
+	var s scanner
+	answered := false
+	sync := func(n nonce) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n == newest {
+			answered = true
+			close(quit)
+		}
+	}
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := port.Read(buf)
+		for i := range buf[:n] {
+			if s.scan(buf[i:i+1], synced, func([]byte) {}, sync); answered {
+				return append([]byte(nil), buf[i+1:n]...), nil
+			}
+		}
+		if err != nil {
+			port.Close()
+			close(quit)
+			return nil, err
+		}
+	}
+}
+
+// Open returns a fresh connection to the guest. The guest may not have taken it yet: if it does not within 20 s, the
+// session ends.
+func (s *Session) Open() (net.Conn, error) {
+	if s.yamux.NumStreams() >= MaxStreams {
+		return nil, ErrBusy
+	}
+	stream, err := s.yamux.OpenStream()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return newConn(stream), nil
+}
+
+// Done is closed when the session has ended: the port was closed, or the guest broke the protocol.
+func (s *Session) Done() <-chan struct{} { return s.yamux.CloseChan() }
+
+// Close ends the session, its connections and the port.
+func (s *Session) Close() error { return s.yamux.Close() }
+
+// escapedPort is the port as a session sees it.
+type escapedPort struct {
+	net.Conn
+	rest    []byte
+	escaper escaper
+	buf     []byte
+}
+
+// Read is called by one goroutine of yamux.
+func (p *escapedPort) Read(b []byte) (int, error) {
+	if len(p.rest) > 0 {
+		n := copy(b, p.rest)
+		p.rest = p.rest[n:]
+		return n, nil
+	}
+	return p.Conn.Read(b)
+}
+
+// Write is called by one goroutine of yamux. An error ends the session, so how far an escape got does not matter.
+func (p *escapedPort) Write(b []byte) (int, error) {
+	for done := 0; done < len(b); done += portWrite {
+		p.buf = p.escaper.flush(p.escaper.append(p.buf[:0], b[done:min(len(b), done+portWrite)]))
+		if _, err := p.Conn.Write(p.buf); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+var _ io.ReadWriteCloser = (*escapedPort)(nil)

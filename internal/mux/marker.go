@@ -1,0 +1,146 @@
+package mux
+
+import (
+	"bytes"
+	"crypto/rand"
+)
+
+const (
+	markerLen = 15
+	nonceLen  = 16
+
+	escaped = 0x00 // behind a marker: it was data
+	resync  = 0x01 // behind a marker: a nonce follows, the session before is over
+	synced  = 0x02 // behind a marker: a nonce follows, a fresh session begins
+	nothing = 0x03 // behind a marker: what came before it was data to its end
+)
+
+// mask hides the marker: in plain it would be found in this very binary when that is copied through a connection, and
+// each find costs a byte.
+const mask = 0xa7
+
+// marker is chosen at random. Its first byte occurs in it once, so a failed match never hides the beginning of another.
+var marker = unmask([markerLen]byte{0x31, 0x6e, 0x9c, 0xf4, 0x0b, 0xd2, 0x57, 0x88, 0xe3, 0x1d, 0xb6, 0x40, 0xca, 0x79, 0x25})
+
+func unmask(m [markerLen]byte) [markerLen]byte {
+	for i := range m {
+		m[i] ^= mask
+	}
+	return m
+}
+
+type nonce [nonceLen]byte
+
+func newNonce() (n nonce) {
+	rand.Read(n[:]) // it never fails, crypto/rand says
+	return n
+}
+
+// message returns a marker, its kind and n.
+func message(kind byte, n nonce) []byte {
+	return append(append(append(make([]byte, 0, markerLen+1+nonceLen), marker[:]...), kind), n[:]...)
+}
+
+// escaper escapes a stream, however it is split over calls.
+type escaper struct {
+	matched int // bytes of the marker at the end of what was appended
+}
+
+// append appends p to b, a 0x00 behind each marker.
+func (e *escaper) append(b, p []byte) []byte {
+	for len(p) > 0 {
+		if e.matched == 0 {
+			i := bytes.IndexByte(p, marker[0])
+			if i < 0 {
+				return append(b, p...)
+			}
+			b, p, e.matched = append(b, p[:i+1]...), p[i+1:], 1
+			continue
+		}
+		switch {
+		case p[0] == marker[e.matched]:
+			e.matched++
+			b, p = append(b, p[0]), p[1:]
+		default:
+			e.matched = 0 // p[0] is looked at again: it may begin one
+		}
+		if e.matched == markerLen {
+			b, e.matched = append(b, escaped), 0
+		}
+	}
+	return b
+}
+
+// flush appends what makes the other side give out all: the end of what was sent may be how a marker begins.
+func (e *escaper) flush(b []byte) []byte {
+	if e.matched == 0 {
+		return b
+	}
+	e.matched = 0
+	return append(append(b, marker[:]...), nothing)
+}
+
+// scanner takes an escaped stream apart. It finds a resynchronisation wherever it stands: in the middle of data, of a
+// marker, of another's nonce, as a client that died left the stream.
+type scanner struct {
+	matched int  // bytes of the marker that came last
+	held    int  // how many of those would be data
+	whole   bool // a marker is complete: the next byte says what it means
+	want    int  // bytes of the nonce that are still to come
+	nonce   nonce
+}
+
+// scan calls data for what is data, in order, and sync for each message of the given kind. The slices are p's own or the
+// marker's.
+func (s *scanner) scan(p []byte, kind byte, data func([]byte), sync func(nonce)) {
+	for len(p) > 0 {
+		c := p[0]
+		switch {
+		case s.whole && c == kind:
+			s.whole, s.held, s.want = false, 0, nonceLen
+			p = p[1:]
+		case s.whole && c == escaped && kind == resync:
+			s.whole = false
+			data(marker[:])
+			p = p[1:]
+		case s.whole && c == nothing && kind == resync:
+			s.whole = false
+			p = p[1:]
+		case s.whole: // cut short by whoever sent it
+			s.whole = false
+		case s.matched > 0 && c != marker[s.matched]:
+			if s.held > 0 {
+				data(marker[s.matched-s.held : s.matched])
+			}
+			s.matched, s.held = 0, 0
+		case s.want > 0:
+			p = p[1:]
+			s.nonce[nonceLen-s.want] = c
+			s.want--
+			if s.match(c); !s.whole && s.want == 0 {
+				sync(s.nonce)
+			}
+		case s.matched > 0 || c == marker[0]:
+			p = p[1:]
+			s.held++
+			s.match(c)
+		default:
+			i := bytes.IndexByte(p, marker[0])
+			if i < 0 {
+				i = len(p)
+			}
+			data(p[:i])
+			p = p[i:]
+		}
+	}
+}
+
+// match counts c, which the caller found to go on with a match or not to be in one.
+func (s *scanner) match(c byte) {
+	if c != marker[s.matched] {
+		return
+	}
+	if s.matched++; s.matched == markerLen {
+		s.matched, s.held, s.whole, s.want = 0, 0, true, 0
+	}
+}

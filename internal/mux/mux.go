@@ -1,0 +1,118 @@
+// Package mux makes many connections of the one byte pipe that QEMU's virtio-serial port is. The guest's end is Listen, the
+// host's Connect, and Serve, which puts a unix socket before it.
+//
+// The streams are yamux's. Under it lies a resynchronisation: the guest does not notice when the host's process changes or
+// when it was restored from a snapshot, and bytes of the session before reach the new one. So the host sends a marker with a
+// random nonce and drops all that comes until the guest has answered the same; there both begin a fresh session.
+//
+//	host → guest   M 0x00             a marker that was in the data: the guest removes the 0x00
+//	               M 0x01 nonce       forget the session before, its connections are lost
+//	guest → host   M 0x02 nonce       a fresh session begins behind this
+//
+// Only the host's direction is escaped: it looks for markers during a resynchronisation alone.
+package mux
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+const (
+	// MaxStreams bounds the connections of one session at a time. Each may buffer streamWindow bytes at either end.
+	MaxStreams = 256
+	// streamWindow is the least that yamux takes: with the agent's own window of 512 KiB it is not what limits a stream.
+	streamWindow = 256 << 10
+	// openTimeout is how long the host waits for the guest to take a new stream before it gives the session up and
+	// resynchronises: the guest's agent may have died and another opened the port.
+	openTimeout = 20 * time.Second
+	// forever stands for no timeout where yamux wants one: a paused guest takes nothing for days.
+	forever = 10 * 365 * 24 * time.Hour
+)
+
+// ErrLost is what a connection's Read and Write return when the session under it has ended. It is never io.EOF, which
+// says that the other side closed.
+var ErrLost = errors.New("connection lost: the session of the guest's port has ended")
+
+// config returns yamux's configuration. Keepalive would end the session of a paused guest.
+func config() *yamux.Config {
+	return &yamux.Config{
+		AcceptBacklog:          2 * MaxStreams,
+		KeepAliveInterval:      forever, // not enabled, but not to be 0
+		ConnectionWriteTimeout: forever,
+		MaxStreamWindowSize:    streamWindow,
+		LogOutput:              io.Discard,
+	}
+}
+
+// conn is a stream as a net.Conn. Its Close is a whole one, as a socket's: yamux's own is CloseWrite.
+type conn struct {
+	*yamux.Stream
+	session *yamux.Session
+	reading sync.Mutex
+	closed  atomic.Bool
+}
+
+func newConn(s *yamux.Stream) *conn { return &conn{Stream: s, session: s.Session()} }
+
+// Read tells a close by the other side (io.EOF) from the end of the session, which yamux does not.
+func (c *conn) Read(p []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	n, err := c.Stream.Read(p)
+	return n, c.explain(err)
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Stream.Write(p)
+	return n, c.explain(err)
+}
+
+func (c *conn) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case c.closed.Load():
+		return net.ErrClosed
+	case c.session.IsClosed():
+		return ErrLost
+	case errors.Is(err, yamux.ErrTimeout):
+		return os.ErrDeadlineExceeded
+	}
+	return err
+}
+
+// CloseWrite lets the other side read io.EOF; reading goes on.
+func (c *conn) CloseWrite() error { return c.Stream.Close() }
+
+// Close ends both directions. What the other side still sends is dropped.
+func (c *conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	past := time.Unix(1, 0)
+	c.Stream.SetDeadline(past) // whoever reads or writes now leaves off
+	go func() {
+		c.Stream.Close()
+		c.reading.Lock() // nobody reads any longer once this is had, and nobody will
+		c.Stream.SetReadDeadline(time.Time{})
+		c.reading.Unlock()
+		buf := make([]byte, 4<<10)
+		for { // ends with the other side's close or with the session
+			if _, err := c.Stream.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	return nil
+}
