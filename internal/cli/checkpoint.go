@@ -116,6 +116,9 @@ func (a *app) restoreCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if o.KeepIdentity && o.As == "" {
+				return usageError("--keep-identity without --as", "a restore in place keeps the identity anyway")
+			}
 			o.Backup, a.boots = !noBackup, true
 			if err := m.Restore(cmd.Context(), name, ref, o); err != nil {
 				return err
@@ -125,6 +128,7 @@ func (a *app) restoreCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.As, "as", "", "make a new VM of this name")
+	cmd.Flags().BoolVar(&o.KeepIdentity, "keep-identity", false, "with --as: keep the source's hostname and machine-id")
 	cmd.Flags().BoolVar(&noBackup, "no-backup", false, "do not keep the present state as a checkpoint")
 	return cmd
 }

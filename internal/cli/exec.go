@@ -162,6 +162,11 @@ func (a *app) recorded(ctx context.Context, name, verb string) (*vm.Manager, vm.
 		return nil, vm.Info{}, err
 	}
 	if info, err := m.Recorded(name); err == nil && info.Process.Alive() {
+		if info.Unannounced != nil { // no command runs before its guest knows the time
+			if err := m.Announce(ctx, name); err != nil && !errors.Is(err, errs.ErrTimeout) {
+				return nil, vm.Info{}, err
+			}
+		}
 		return m, info, nil
 	}
 	return a.live(ctx, name, verb)

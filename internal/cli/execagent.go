@@ -197,37 +197,68 @@ func (a *app) execEither(ctx context.Context, m *vm.Manager, c *agentclient.Clie
 	if left <= 0 {
 		return a.noAnswer(name, o, silent)
 	}
-	trial, cancel := context.WithTimeout(ctx, left)
+	agent, err := firstToAnswer(ctx, c, m.Home.VMDir(name), left)
+	switch {
+	case errors.Is(err, errs.ErrState) || ctx.Err() != nil:
+		return execError(name, err)
+	case err != nil:
+		return a.noAnswer(name, o, silent)
+	case agent:
+		c.Patience = fallbackAfter
+		return a.execAgent(ctx, c, name, e, o)
+	}
+	a.say("noid: the agent of vm %q does not answer", name)
+	return a.execSerial(ctx, m, name, argv, o)
+}
+
+// firstToAnswer waits until the agent or a shell on the console of the VM in dir answers, and says whether it was the agent.
+func firstToAnswer(ctx context.Context, c *agentclient.Client, dir string, wait time.Duration) (agent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	agent, serial := make(chan error, 1), make(chan error, 1)
-	go func() { agent <- c.Wait(trial) }()
+	byAgent, bySerial := make(chan error, 1), make(chan error, 1)
+	go func() { byAgent <- c.Wait(ctx) }()
 	go func() {
-		_, err := console.Exec(trial, m.Home.VMDir(name), []string{"true"}, console.ExecOptions{WaitBoot: left, Alive: c.Alive})
-		serial <- err
+		_, err := console.Exec(ctx, dir, []string{"true"}, console.ExecOptions{WaitBoot: wait, Alive: c.Alive})
+		bySerial <- err
 	}()
-	var failed error
 	for range 2 {
 		select {
-		case err := <-agent:
+		case err = <-byAgent:
 			if err == nil {
 				cancel()
-				<-serial // it gets the console back in order
-				c.Patience = fallbackAfter
-				return a.execAgent(ctx, c, name, e, o)
+				<-bySerial // it gets the console back in order
+				return true, nil
 			}
-			failed = err
-		case err := <-serial:
-			if err == nil {
-				cancel()
-				a.say("noid: the agent of vm %q does not answer", name)
-				return a.execSerial(ctx, m, name, argv, o)
+			if errors.Is(err, errs.ErrState) {
+				return false, err
 			}
-		}
-		if errors.Is(failed, errs.ErrState) || ctx.Err() != nil {
-			return execError(name, failed)
+		case serialErr := <-bySerial:
+			if serialErr == nil {
+				return false, nil
+			}
 		}
 	}
-	return a.noAnswer(name, o, silent)
+	return false, err
+}
+
+// waitReady returns when commands can run in the VM, over the agent or, in a guest without one, over the console.
+func waitReady(ctx context.Context, m *vm.Manager, info vm.Info, wait time.Duration) error {
+	dir := m.Home.VMDir(info.Name)
+	if !hasAgent(info) {
+		_, err := console.Exec(ctx, dir, []string{"true"}, console.ExecOptions{WaitBoot: wait, Alive: info.Alive()})
+		return err
+	}
+	c, err := m.Agent(info)
+	if err != nil {
+		return err
+	}
+	soon, cancel := context.WithTimeout(ctx, fallbackAfter)
+	defer cancel()
+	if err = c.Wait(soon); err == nil || errors.Is(err, errs.ErrState) || ctx.Err() != nil {
+		return err
+	}
+	_, err = firstToAnswer(ctx, c, dir, wait-fallbackAfter)
+	return err
 }
 
 func (a *app) noAnswer(name string, o execOptions, err error) error {

@@ -8,6 +8,7 @@ import (
 	"noid/internal/console"
 	"noid/internal/vm"
 	"noid/internal/vmm"
+	"noid/internal/wire"
 )
 
 // vmJSON is a VM in list --json.
@@ -67,6 +68,34 @@ func (a *app) listCmd() *cobra.Command {
 	return cmd
 }
 
+// guestJSON is what a guest says of itself. Every text is the guest's: sanitised.
+type guestJSON struct {
+	AgentVersion string   `json:"agent_version"`
+	Kernel       string   `json:"kernel"`
+	Hostname     string   `json:"hostname"`
+	UptimeSec    float64  `json:"uptime_sec"`
+	Load         []string `json:"load"` // over 1, 5 and 15 minutes
+	MemTotal     int64    `json:"mem_total"`
+	MemAvailable int64    `json:"mem_available"`
+	Addresses    []string `json:"addresses"`
+	Jobs         int      `json:"jobs"`
+}
+
+func guestToJSON(i wire.Info) *guestJSON {
+	g := &guestJSON{AgentVersion: guestWord(i.Release), Kernel: guestWord(i.Kernel), Hostname: guestWord(i.Hostname), UptimeSec: i.UptimeSec, MemTotal: i.MemTotal,
+		MemAvailable: i.MemFree, Addresses: []string{}, Jobs: i.Jobs}
+	for _, l := range i.Load {
+		g.Load = append(g.Load, guestWord(l))
+	}
+	for _, a := range i.Addresses[:min(len(i.Addresses), 64)] {
+		g.Addresses = append(g.Addresses, guestWord(a))
+	}
+	return g
+}
+
+// guestWord makes a word of the guest's fit to be printed.
+func guestWord(s string) string { return console.OneLine(s, 256) }
+
 func (a *app) inspectCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "inspect NAME", Short: "Print all that is known of a VM, as JSON", Args: cobra.ExactArgs(1),
@@ -80,6 +109,12 @@ func (a *app) inspectCmd() *cobra.Command {
 				return err
 			}
 			dir := m.Home.VMDir(i.Name)
+			var guest *guestJSON
+			if i.State == vmm.Running && i.Machine.Agent {
+				if info, err := m.GuestInfo(cmd.Context(), i); err == nil {
+					guest = guestToJSON(info)
+				}
+			}
 			return printJSON(a.out, struct {
 				vmJSON
 				DriverVersion string            `json:"driver_version"`
@@ -92,9 +127,10 @@ func (a *app) inspectCmd() *cobra.Command {
 				Hardware      map[string]string `json:"hardware"`
 				RestoredFrom  string            `json:"restored_from,omitempty"`
 				Agent         bool              `json:"agent"`
+				Guest         *guestJSON        `json:"guest,omitempty"` // what its agent says, when it answers
 				LastError     string            `json:"last_error,omitempty"`
 			}{toJSON(i), i.Machine.DriverVersion, dir, i.SourceKernel, i.Machine.KernelPath, i.Machine.InitrdPath, i.SourceRootfs,
-				i.Machine.BootArgs, i.Machine.Hardware, i.RestoredFrom, false, console.Sanitize([]byte(i.LastError))})
+				i.Machine.BootArgs, i.Machine.Hardware, i.RestoredFrom, i.Machine.Agent, guest, console.Sanitize([]byte(i.LastError))})
 		},
 	}
 	cmd.Flags().Bool("json", true, "print JSON, the only form")

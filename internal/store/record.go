@@ -36,6 +36,16 @@ type VM struct {
 	SourceRootfs  string      `json:"source_rootfs,omitempty"`  // the path that the user gave
 	RestoredFrom  string      `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
 	LastError     string      `json:"last_error,omitempty"`     // not sanitised: it may quote the guest
+	// Unannounced is what the guest's agent must be told before the next command runs; nil when the guest knows all.
+	Unannounced *Announcement `json:"unannounced,omitempty"`
+	// Frozen: the agent was told of the pause that the VM is in.
+	Frozen bool `json:"frozen,omitempty"`
+}
+
+// Announcement tells a guest that it was loaded from a checkpoint.
+type Announcement struct {
+	Event    string `json:"event"`              // "restore", or "clone" under another name
+	Identity bool   `json:"identity,omitempty"` // the guest gets a hostname and a machine-id of its own
 }
 
 // Checkpoint is what noid records of a checkpoint, as checkpoint.json. The sizes are bytes of disk that the files took
@@ -48,7 +58,8 @@ type Checkpoint struct {
 	CreatedAt    time.Time   `json:"created_at"`       // UTC
 	Parent       string      `json:"parent,omitempty"` // "vm@id" of the checkpoint that the VM had come from or had last made
 	Machine      vmm.Machine `json:"machine"`
-	Memory       bool        `json:"memory"` // false: the disk alone, to be booted
+	Memory       bool        `json:"memory"`                // false: the disk alone, to be booted
+	AgentReady   bool        `json:"agent_ready,omitempty"` // the guest's agent answered right before: it will after a restore
 	NoidVersion  string      `json:"noid_version,omitempty"`
 	DowntimeMs   float64     `json:"downtime_ms"` // how long the guest stood still
 	DiskBytes    int64       `json:"disk_bytes"`

@@ -53,6 +53,12 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 	if err := m.room(ctx, staging, dir, c); err != nil {
 		return c, err
 	}
+	c.AgentReady = v.Frozen
+	if st == vmm.Running {
+		if c.AgentReady = m.freeze(ctx, v); c.AgentReady {
+			defer m.thaw(ctx, v, false)
+		}
+	}
 	downtime, err := m.capture(ctx, d, dir, staging, st)
 	if err != nil {
 		return c, err

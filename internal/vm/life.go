@@ -60,7 +60,7 @@ func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
 				return err
 			}
 		}
-		if d.Tell(ctx, dir, vmm.Shutdown) == nil {
+		if m.poweroff(ctx, v) || d.Tell(ctx, dir, vmm.Shutdown) == nil {
 			deadline := time.Now().Add(stopWait)
 			for v.Process.Alive() && d.Ended(dir) == vmm.EndedUnknown && time.Now().Before(deadline) && ctx.Err() == nil {
 				time.Sleep(20 * time.Millisecond)
@@ -81,10 +81,25 @@ func (m *Manager) Tell(ctx context.Context, name string, c vmm.Command) error {
 	}
 	defer lock.Unlock()
 	dir := m.Home.VMDir(name)
-	if st := state(ctx, d, dir, v); st != vmm.Running && st != vmm.Paused {
+	st := state(ctx, d, dir, v)
+	if st != vmm.Running && st != vmm.Paused {
 		return notRunning(name, st, verb)
 	}
-	return d.Tell(ctx, dir, c)
+	if c == vmm.Pause && st == vmm.Running {
+		v.Frozen = m.freeze(ctx, v)
+		if err := m.Home.SaveVM(dir, v); err != nil {
+			return err
+		}
+	}
+	if err := d.Tell(ctx, dir, c); err != nil {
+		return err
+	}
+	if c == vmm.Resume && v.Frozen {
+		m.thaw(ctx, v, true)
+		v.Frozen = false
+		return m.Home.SaveVM(dir, v)
+	}
+	return nil
 }
 
 // Destroy kills the VM and removes it, and its checkpoints when asked. It returns how many checkpoints stay.

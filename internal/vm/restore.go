@@ -24,8 +24,9 @@ const backupLabel = "before restore to "
 
 // RestoreOptions say what Restore does: As empty for in place; Backup keeps the present as a checkpoint first.
 type RestoreOptions struct {
-	As     string
-	Backup bool
+	As           string
+	Backup       bool
+	KeepIdentity bool // a clone stays its source's twin
 }
 
 // Restore makes a running VM from a checkpoint. In place, the old VM runs until the new one does, and runs on if that fails.
@@ -70,8 +71,21 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 			return fmt.Errorf("keeping the present state: %w", err)
 		}
 	}
-	if err := m.revive(ctx, d, c, target, old, exists); err != nil {
+	v := store.VM{Name: target, CreatedAt: time.Now().UTC(), Machine: c.Machine, RestoredFrom: c.VM + "@" + c.ID, SourceKernel: c.SourceKernel, SourceRootfs: c.SourceRootfs}
+	if exists && !old.CreatedAt.IsZero() {
+		v.CreatedAt = old.CreatedAt
+	}
+	if c.Memory && c.Machine.Agent {
+		v.Unannounced = &store.Announcement{Event: "restore"}
+		if o.As != "" {
+			v.Unannounced = &store.Announcement{Event: "clone", Identity: !o.KeepIdentity}
+		}
+	}
+	if err := m.revive(ctx, d, c, &v, old, exists); err != nil {
 		return fmt.Errorf("restoring %s@%s: %w", c.VM, c.ID, err)
+	}
+	if c.AgentReady {
+		m.notTold(target, m.announce(ctx, &v))
 	}
 	return nil
 }
@@ -130,13 +144,9 @@ func (m *Manager) backup(ctx context.Context, v store.VM, c store.Checkpoint) er
 	return nil
 }
 
-// revive starts a VM from c in a directory aside and puts it in target's place once it runs.
-func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, target string, old store.VM, exists bool) (err error) {
-	from, staging, dir := m.Home.CheckpointDir(c.VM, c.ID), m.Home.StagingDir(target), m.Home.VMDir(target)
-	v := store.VM{Name: target, CreatedAt: time.Now().UTC(), Machine: c.Machine, RestoredFrom: c.VM + "@" + c.ID, SourceKernel: c.SourceKernel, SourceRootfs: c.SourceRootfs}
-	if exists && !old.CreatedAt.IsZero() {
-		v.CreatedAt = old.CreatedAt
-	}
+// revive starts v from c in a directory aside and puts it in its place once it runs.
+func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *store.VM, old store.VM, exists bool) (err error) {
+	from, staging, dir := m.Home.CheckpointDir(c.VM, c.ID), m.Home.StagingDir(v.Name), m.Home.VMDir(v.Name)
 	defer func() {
 		if err != nil {
 			end, cancel := settle(ctx)
@@ -165,7 +175,8 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, targ
 	if err != nil {
 		return err
 	}
-	if err := m.Home.SaveVM(staging, v); err != nil {
+	m.guard(staging, v.Process) // it stays in the directory when that is renamed
+	if err := m.Home.SaveVM(staging, *v); err != nil {
 		return err
 	}
 	if c.Memory {
@@ -180,13 +191,11 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, targ
 		if err := publish(staging, dir); err != nil {
 			return err
 		}
-		m.guard(dir, v.Process)
 		return nil
 	}
 	if err := storage.Exchange(staging, dir); err != nil {
 		return err
 	}
-	m.guard(dir, v.Process)
 	end, cancel := settle(ctx) // the new VM stands: what is left is removing the old one, now in staging
 	defer cancel()
 	if e := errors.Join(old.Process.Kill(end), storage.RemoveAll(staging)); e != nil {
