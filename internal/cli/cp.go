@@ -271,7 +271,11 @@ func (c *copying) tool(ctx context.Context, name string, args []string) (func(co
 		said := &toolErrors{warn: c.warner(fmt.Sprintf("in vm %q: ", name))}
 		exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: bytesOf(args), Stdin: in != nil}, agentclient.Streams{In: in, Out: out, Err: said})
 		if err != nil {
-			return fmt.Errorf("vm %q: %w", name, err)
+			err = fmt.Errorf("vm %q: %w", name, err)
+			if errors.Is(err, agentclient.ErrNoAnswer) {
+				err = errs.WithHint(err, "the boot has not finished or failed: 'noid logs "+name+"' shows it; --wait-timeout waits longer")
+			}
+			return err
 		}
 		return c.toolEnded(name, exit, said)
 	}, nil

@@ -24,15 +24,12 @@ func TestTarReadsOurs(t *testing.T) {
 	src, dst := filepath.Join(t.TempDir(), "src"), t.TempDir()
 	oddTree(t, src)
 	must(t, os.Truncate(filepath.Join(src, "empty"), 1<<20)) // one hole
-	at := filepath.Join(src, "big")
-	fi, err := os.Stat(at)
-	must(t, err)
-	must(t, os.Chtimes(filepath.Join(src, "empty"), fi.ModTime(), fi.ModTime()))
 	var stream bytes.Buffer
-	_, err = Create(t.Context(), &stream, []string{src}, CreateOptions{Recursive: true, Plain: true})
+	_, err := Create(t.Context(), &stream, []string{src}, CreateOptions{Recursive: true, Plain: true})
 	must(t, err)
 	cmd := exec.Command("tar", "xpf", "-", "-C", dst)
 	cmd.Stdin = &stream
+	defer os.Chmod(filepath.Join(dst, "src", "sub", "deeper"), 0o755)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("%s %v", out, err)
 	}
@@ -53,6 +50,7 @@ func TestOursReadsTar(t *testing.T) {
 		if stats, err := Extract(t.Context(), bytes.NewReader(out), dst, ExtractOptions{Warn: func(s string) { t.Error(s) }}); err != nil || stats.Failed > 0 {
 			t.Fatal(stats, err)
 		}
+		defer os.Chmod(filepath.Join(dst, "src", "sub", "deeper"), 0o755)
 		want, got := tree(t, src), tree(t, filepath.Join(dst, "src"))
 		if format[0] == "--format=gnu" { // whole seconds
 			seconds(want)
@@ -73,9 +71,6 @@ func seconds(nodes map[string]node) {
 
 func needTar(t *testing.T) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("the tree has a file that only root reads")
-	}
 	out, err := exec.Command("tar", "--version").Output()
 	if err != nil || !bytes.Contains(out, []byte("GNU tar")) {
 		t.Skip("no GNU tar")
