@@ -8,7 +8,7 @@ export NOID_HOME
 finish() {
   code=$?
   trap '' INT TERM
-  [ $code = 0 ] || [ $code = 130 ] || evidence >&2
+  [ $code = 0 ] || [ $code = 130 ] || [ ! -e "$NOID_HOME/storage/vms/my-vm" ] || evidence >&2
   "$noid" destroy my-vm my-vm-copy --checkpoints >/dev/null 2>&1 || true
   rm -rf "$NOID_HOME"
   exit $code
@@ -41,9 +41,17 @@ expect() { # expect WANT GOT WHAT
   [ "$1" = "$2" ] || { echo "demo: $3: wanted '$1', got '$2'" >&2; exit 1; }
 }
 
-if [ "$(id -u)" = 0 ] && ! PATH=$PATH:/usr/sbin:/sbin command -v mke2fs >/dev/null && command -v apt-get >/dev/null; then
-  echo "demo: installing e2fsprogs, which 'noid setup' makes the root file system with"
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends e2fsprogs; } >/dev/null
+have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+if ! have mke2fs; then # which 'noid setup' makes the root file system with; QEMU it installs itself where it may
+  if [ "$(id -u)" = 0 ] && have apt-get; then
+    echo "demo: installing e2fsprogs"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends e2fsprogs; } >/dev/null
+  else
+    missing=e2fsprogs
+    have "qemu-system-$(uname -m)" || missing="$missing qemu-system-x86"
+    echo "demo: first: sudo apt-get install --no-install-recommends $missing" >&2
+    exit 1
+  fi
 fi
 if [ -n "${NOID_DEMO_KERNEL:-}" ]; then # given, where nothing can be fetched
   "$noid" config set kernel "$NOID_DEMO_KERNEL"

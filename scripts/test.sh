@@ -3,17 +3,25 @@
 # run here and why; fails when a test was skipped that this machine could have run.
 set -eu
 cd "$(dirname "$0")/.."
+missing=
 need() { # need COMMAND PACKAGE
-  command -v "$1" >/dev/null || [ -x "/sbin/$1" ] || [ -x "/usr/sbin/$1" ] || {
-    if [ "$(id -u)" = 0 ]; then
-      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
-    else
-      echo "test: '$1' is missing: sudo apt-get install $2" >&2; exit 1
-    fi
-  }
+  PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing="$missing $2"
 }
-need mke2fs e2fsprogs; need mkfs.btrfs btrfs-progs; need mkfs.xfs xfsprogs; need busybox busybox-static; need cpio cpio
-need dash dash; need bash bash
+need mke2fs e2fsprogs; need busybox busybox-static; need cpio cpio; need dash dash
+if [ "$(id -u)" = 0 ]; then # who may mount
+  need mkfs.btrfs btrfs-progs; need mkfs.xfs xfsprogs
+else # 'noid setup' installs it as root
+  need "qemu-system-$(uname -m)" qemu-system-x86
+fi
+if [ -n "$missing" ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "test: first: sudo apt-get install --no-install-recommends$missing" >&2
+    exit 1
+  fi
+  # shellcheck disable=SC2086 # a list
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
 . scripts/guest-env.sh
 log=$(mktemp "${TMPDIR:-/tmp}/noid-test.XXXXXX")
 trap 'rm -f "$log"' EXIT
