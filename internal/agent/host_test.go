@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 // newServer returns a running server and where it listens.
 func newServer(t testing.TB) (*Server, string) {
 	s := &Server{Release: "test", PowerOff: func(bool) {}}
+	s.init()
 	path := filepath.Join(t.TempDir(), "agent.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {
