@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -285,25 +284,4 @@ func (a *app) logsCmd() *cobra.Command {
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more is written")
 	cmd.Flags().BoolVar(&vmmLog, "vmm", false, "the VMM's own log")
 	return cmd
-}
-
-// guardVerb is the hidden verb that bounds a console's log; see vm.Manager.Guard.
-const guardVerb = "console-guard"
-
-func (a *app) guardCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: guardVerb, Hidden: true, Args: cobra.ExactArgs(3),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			pid, err := strconv.Atoi(args[0])
-			if err != nil {
-				return err
-			}
-			ticks, err := strconv.ParseUint(args[1], 10, 64)
-			if err != nil {
-				return err
-			}
-			p := vmm.Process{PID: pid, StartTicks: ticks, BootID: args[2]}
-			return console.Guard(context.WithoutCancel(cmd.Context()), vmm.SerialLogFile, p.Alive)
-		},
-	}
 }

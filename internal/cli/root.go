@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -167,7 +166,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress and hints on a terminal")
 	for _, verb := range []*cobra.Command{a.createCmd(), a.destroyCmd(), a.listCmd(), a.inspectCmd(), a.execCmd(), a.shellCmd(), a.psCmd(), a.killCmd(), a.cpCmd(), a.consoleCmd(), a.logsCmd(),
 		a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forgetCmd(),
-		a.configCmd(), a.setupCmd(), a.doctorCmd(), a.versionCmd(), a.completionCmd(), a.guardCmd()} {
+		a.configCmd(), a.setupCmd(), a.doctorCmd(), a.versionCmd(), a.completionCmd(), a.helperCmd()} {
 		if verb.Long == "" {
 			verb.Long = verb.Short + ".\n" + exitHelp
 		}
@@ -212,9 +211,7 @@ func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
 		}
 	}
 	m := &vm.Manager{Home: home, Driver: a.driver, Version: version(), Warn: func(s string) { fmt.Fprintln(a.err, "noid: "+s) }}
-	if self, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(self), "noid") {
-		m.Guard = []string{self, guardVerb}
-	}
+	m.Guard = helperCommand()
 	return m, nil
 }
 
@@ -224,7 +221,9 @@ func (a *app) driver(name string) (vm.Driver, error) {
 	case "firecracker":
 		return firecracker.New(a.config.Firecracker), nil
 	case "qemu":
-		return qemu.New(a.config.QEMU, a.boots && realKVM()), nil
+		d := qemu.New(a.config.QEMU, a.boots && realKVM())
+		d.Helper = a.startHelper
+		return d, nil
 	}
 	return nil, errs.WithHint(errs.Mark(fmt.Errorf("no driver %q", name), errs.ErrUsage), "choose firecracker or qemu")
 }

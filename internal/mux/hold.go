@@ -2,7 +2,9 @@ package mux
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -13,14 +15,15 @@ import (
 // settled is how long the other end of a held port must have taken nothing, while bytes wait for it, to be taken for full.
 const settled = 100 * time.Millisecond
 
-// Port is a connection to QEMU's port that can be held: while it is, QEMU gets nothing from it. QEMU writes what it gets
-// into the memory of a paused guest too, but between the saving of devices and of memory it must not: the two would not fit.
+// Port is a connection to QEMU's port that can be held: while it is, nothing is written to QEMU and nothing read from it.
+// Both change the memory of a paused guest too, and between the saving of devices and of memory that must not change: the
+// two would not fit.
 type Port struct {
 	*net.UnixConn
 	mu      sync.Mutex
 	changed sync.Cond
 	held    bool
-	writing bool
+	busy    int // reads and writes under way
 	closed  bool
 }
 
@@ -31,24 +34,40 @@ func NewPort(conn *net.UnixConn) *Port {
 	return p
 }
 
+// Read implements net.Conn. It waits while the port is held.
+func (p *Port) Read(b []byte) (int, error) {
+	return p.do(p.UnixConn.Read, p.UnixConn.SetReadDeadline, b)
+}
+
 // Write implements net.Conn. It waits while the port is held.
 func (p *Port) Write(b []byte) (n int, err error) {
 	for {
-		p.mu.Lock()
+		k, err := p.do(p.UnixConn.Write, p.UnixConn.SetWriteDeadline, b[n:])
+		if n += k; n == len(b) || err != nil {
+			return n, err
+		}
+	}
+}
+
+// do reads or writes once the port is not held. A Hold ends it early.
+func (p *Port) do(f func([]byte) (int, error), setDeadline func(time.Time) error, b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
 		for p.held && !p.closed {
 			p.changed.Wait()
 		}
-		p.UnixConn.SetWriteDeadline(time.Time{})
-		p.writing = true
+		setDeadline(time.Time{})
+		p.busy++
 		p.mu.Unlock()
-		k, err := p.UnixConn.Write(b[n:])
-		n += k
+		n, err := f(b)
 		p.mu.Lock()
-		p.writing = false
+		p.busy--
 		p.changed.Broadcast()
-		held := p.held && !p.closed
-		p.mu.Unlock()
-		if n == len(b) || err != nil && !held {
+		if errors.Is(err, os.ErrDeadlineExceeded) && !p.closed { // by a Hold, which may be over already
+			err = nil
+		}
+		if n > 0 || err != nil || len(b) == 0 {
 			return n, err
 		}
 	}
@@ -68,8 +87,8 @@ func (p *Port) Close() error {
 func (p *Port) Hold(ctx context.Context) error {
 	p.mu.Lock()
 	p.held = true
-	p.UnixConn.SetWriteDeadline(time.Unix(1, 0)) // a write that waits leaves off
-	for p.writing {
+	p.UnixConn.SetDeadline(time.Unix(1, 0)) // who waits leaves off
+	for p.busy > 0 {
 		p.changed.Wait()
 	}
 	p.mu.Unlock()

@@ -50,8 +50,8 @@ type escaper struct {
 func (e *escaper) append(b, p []byte) []byte {
 	for len(p) > 0 {
 		if e.matched == 0 {
-			i := bytes.IndexByte(p, marker[0])
-			if i < 0 {
+			i := begin(p)
+			if i == len(p) {
 				return append(b, p...)
 			}
 			b, p, e.matched = append(b, p[:i+1]...), p[i+1:], 1
@@ -69,6 +69,19 @@ func (e *escaper) append(b, p []byte) []byte {
 		}
 	}
 	return b
+}
+
+// begin returns where in p a marker begins, a whole one or one that p cuts off; len(p) for nowhere.
+func begin(p []byte) int {
+	if i := bytes.Index(p, marker[:]); i >= 0 {
+		return i
+	}
+	for n := min(markerLen-1, len(p)); n > 0; n-- {
+		if bytes.HasSuffix(p, marker[:n]) {
+			return len(p) - n
+		}
+	}
+	return len(p)
 }
 
 // flush appends what makes the other side give out all: the end of what was sent may be how a marker begins.
@@ -120,17 +133,20 @@ func (s *scanner) scan(p []byte, kind byte, data func([]byte), sync func(nonce))
 			if s.match(c); !s.whole && s.want == 0 {
 				sync(s.nonce)
 			}
-		case s.matched > 0 || c == marker[0]:
+		case s.matched > 0:
 			p = p[1:]
 			s.held++
 			s.match(c)
 		default:
-			i := bytes.IndexByte(p, marker[0])
-			if i < 0 {
-				i = len(p)
+			i := begin(p)
+			if i > 0 {
+				data(p[:i])
 			}
-			data(p[:i])
-			p = p[i:]
+			if p = p[i:]; len(p) > 0 {
+				p = p[1:]
+				s.held++
+				s.match(marker[0])
+			}
 		}
 	}
 }

@@ -165,19 +165,3 @@ func (c *Child) Abort() {
 	unix.Kill(c.PID, unix.SIGKILL)
 	<-c.exited
 }
-
-// Tail returns the end of a log, at most max bytes, for an error message. What it returns is not sanitised.
-func Tail(path string, max int64) []byte {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return nil
-	}
-	buf := make([]byte, min(max, info.Size()))
-	n, _ := f.ReadAt(buf, info.Size()-int64(len(buf)))
-	return buf[:n]
-}

@@ -34,6 +34,7 @@ type Driver struct{ binary string }
 var (
 	_ vmm.Driver      = (*Driver)(nil)
 	_ vmm.Snapshotter = (*Driver)(nil)
+	_ vmm.Connector   = (*Driver)(nil)
 )
 
 // New returns a driver that runs binary, or with "" the firecracker of PATH, then /usr/local/bin.
@@ -64,7 +65,7 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 	}
 	v, ok := parseVersion(string(out))
 	if !ok {
-		return "", cannotStart(fmt.Errorf("%s --version answered %q", binary, printable(out, 100)))
+		return "", cannotStart(fmt.Errorf("%s --version answered %q", binary, vmm.Printable(out, 100)))
 	}
 	return v.text, v.check()
 }

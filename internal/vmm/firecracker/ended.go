@@ -1,6 +1,7 @@
 package firecracker
 
 import (
+	"path/filepath"
 	"regexp"
 	"strconv"
 
@@ -24,7 +25,7 @@ var halted = regexp.MustCompile(`\[ *\d+\.\d{6}\] reboot: (?:System halted|Power
 func (d *Driver) Ended(dir string) vmm.Ending {
 	console := serialSinceStart(dir)
 	switch {
-	case cleanExit.Match(tail(dir, LogFile, logTail)):
+	case cleanExit.Match(vmm.Tail(filepath.Join(dir, LogFile), logTail)):
 		if vmm.Panicked(console) {
 			return vmm.EndedPanic
 		}
@@ -37,8 +38,8 @@ func (d *Driver) Ended(dir string) vmm.Ending {
 
 // serialSinceStart is the end of what the guest wrote since Start or Load.
 func serialSinceStart(dir string) []byte {
-	data, size := tailSize(dir, vmm.SerialLogFile, serialTail)
-	start, err := strconv.ParseInt(string(tail(dir, serialStartFile, 20)), 10, 64)
+	data, size := vmm.TailSize(filepath.Join(dir, vmm.SerialLogFile), serialTail)
+	start, err := strconv.ParseInt(string(vmm.Tail(filepath.Join(dir, serialStartFile), 20)), 10, 64)
 	if err != nil || start > size { // the log was cut since
 		return data
 	}

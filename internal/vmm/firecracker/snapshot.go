@@ -28,7 +28,7 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := openIn(dir, vmm.RootfsFile, unix.O_RDONLY)
+	f, err := vmm.OpenIn(dir, vmm.RootfsFile, unix.O_RDONLY)
 	if err != nil {
 		return fmt.Errorf("writing back the disk: %w", err)
 	}

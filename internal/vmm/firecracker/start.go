@@ -132,7 +132,7 @@ func talk(ctx context.Context, c *client, child *vmm.Child, setUp func(context.C
 	if err == nil {
 		v, ok := parseVersion(answer.Version)
 		if !ok {
-			return fmt.Errorf("firecracker calls its version %q", printable([]byte(answer.Version), 100))
+			return fmt.Errorf("firecracker calls its version %q", vmm.Printable([]byte(answer.Version), 100))
 		}
 		if err := v.check(); err != nil {
 			return err
@@ -157,8 +157,8 @@ func withLog(err error, dir string) error {
 	if !errors.Is(err, errEnded) && !errors.Is(err, errs.ErrTimeout) {
 		return err
 	}
-	if log := tail(dir, LogFile, 2000); len(log) > 0 {
-		return fmt.Errorf("%w: firecracker's log: %s", err, printable(log, 2000))
+	if log := vmm.Tail(filepath.Join(dir, LogFile), 2000); len(log) > 0 {
+		return fmt.Errorf("%w: firecracker's log: %s", err, vmm.Printable(log, 2000))
 	}
 	return err
 }

@@ -57,5 +57,5 @@ func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
 	case "Paused":
 		return vmm.Paused, nil
 	}
-	return "", fmt.Errorf("firecracker's guest is in state %q", printable([]byte(info.State), 50))
+	return "", fmt.Errorf("firecracker's guest is in state %q", vmm.Printable([]byte(info.State), 50))
 }

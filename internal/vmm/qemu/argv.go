@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"noid/internal/vmm"
+	"noid/internal/wire"
 )
 
 // BaseArgs returns the driver's own kernel command line, to which Machine.BootArgs is appended. reboot=t and panic=-1 make
@@ -43,8 +44,14 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		"-blockdev", "driver=raw,node-name=d0,file=f0",
 		"-device", "virtio-blk-pci,drive=d0",
 		"-device", "virtio-rng-pci",
-		"-kernel", m.KernelPath,
 	}
+	if hw[hwLayout] != layoutWithoutPort {
+		args = append(args,
+			"-device", "virtio-serial-pci,max_ports=2", // port 0 is a console's, always
+			"-chardev", "socket,id=agent,path="+PortFile+",server=on,wait=off",
+			"-device", "virtserialport,chardev=agent,name="+wire.PortName)
+	}
+	args = append(args, "-kernel", m.KernelPath)
 	if m.InitrdPath != "" {
 		args = append(args, "-initrd", m.InitrdPath)
 	}

@@ -26,6 +26,11 @@ const (
 	LogFile    = "qemu.log"  // QEMU's stderr
 	MemoryFile = "memory"    // the guest's RAM, mapped shared by QEMU
 
+	PortFile   = "agent.port"  // the guest's port for the agent, one client at a time: the VM's helper
+	AgentFile  = "agent.sock"  // connections to the agent, served by the helper
+	HelperFile = "helper.sock" // tells the helper to hold the port, see Hold
+	HeldFile   = "agent.held"  // is there while the helper is to hold the port
+
 	// eventsPath is the path of a pipe chardev: QEMU opens it with ".in" and ".out" added, for reading and writing. The
 	// first is a FIFO; the second a plain file. (-chardev file has input-path= only in versions younger than 7.2.)
 	eventsPath    = "qmp"
@@ -41,11 +46,15 @@ const (
 type Driver struct {
 	binary string
 	kvm    bool
+	// Helper starts the helper of the VM in dir, whose process serves AgentFile. It is called when nobody does, and need
+	// not wait. Nil: Connect fails then.
+	Helper func(dir string) error
 }
 
 var (
 	_ vmm.Driver      = (*Driver)(nil)
 	_ vmm.Snapshotter = (*Driver)(nil)
+	_ vmm.Connector   = (*Driver)(nil)
 )
 
 // New returns a driver that runs binary, or with "" the qemu-system-ARCH of this machine from PATH or /usr/local/bin. With
@@ -66,7 +75,7 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 	}
 	match := versionLine.FindStringSubmatch(out)
 	if match == nil {
-		return "", fmt.Errorf("%w run qemu: --version answered %q", errs.ErrHost, printable([]byte(out), 100))
+		return "", fmt.Errorf("%w run qemu: --version answered %q", errs.ErrHost, vmm.Printable([]byte(out), 100))
 	}
 	return match[1], nil
 }
@@ -85,7 +94,7 @@ func (d *Driver) ask(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("asking %s %s: %w", binary, strings.Join(args, " "), ctx.Err())
 	}
 	if err != nil {
-		return "", fmt.Errorf("%w run %s: %w: %s", errs.ErrHost, binary, err, printable([]byte(stderr.String()), 300))
+		return "", fmt.Errorf("%w run %s: %w: %s", errs.ErrHost, binary, err, vmm.Printable([]byte(stderr.String()), 300))
 	}
 	return string(out), nil
 }

@@ -3,6 +3,7 @@ package qemu
 import (
 	"bytes"
 	"encoding/json"
+	"path/filepath"
 
 	"noid/internal/vmm"
 )
@@ -16,13 +17,13 @@ const (
 
 // Ended implements vmm.Driver.
 func (d *Driver) Ended(dir string) vmm.Ending {
-	switch shutdownReason(tail(dir, eventsOutFile, eventsTail)) {
+	switch shutdownReason(vmm.Tail(filepath.Join(dir, eventsOutFile), eventsTail)) {
 	case "guest-shutdown":
 		return vmm.EndedPoweroff
 	case "guest-panic":
 		return vmm.EndedPanic
 	case "guest-reset":
-		if vmm.Panicked(tail(dir, vmm.SerialLogFile, serialTail)) {
+		if vmm.Panicked(vmm.Tail(filepath.Join(dir, vmm.SerialLogFile), serialTail)) {
 			return vmm.EndedPanic
 		}
 		return vmm.EndedReboot

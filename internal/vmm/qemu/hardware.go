@@ -19,8 +19,11 @@ const (
 	hwLayout  = "layout"  // which devices argv adds, and in which order: their addresses are part of a snapshot
 )
 
-// layout is raised when argv adds, removes or reorders devices.
-const layout = "1"
+// layout is raised when argv adds, removes or reorders devices. What was saved with an older one is loaded with that.
+const (
+	layout            = "2"
+	layoutWithoutPort = "1" // no port for the agent
+)
 
 // q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on, as
 // without it the kernel calibrates its timers slowly.
@@ -55,7 +58,7 @@ func (d *Driver) checkHardware(hw map[string]string) error {
 			return fmt.Errorf("%w load this state: it does not record its hardware (%s)", errs.ErrHost, key)
 		}
 	}
-	if hw[hwLayout] != layout {
+	if l := hw[hwLayout]; l != layout && l != layoutWithoutPort {
 		return fmt.Errorf("%w load this state: it has device layout %q, this noid builds %q", errs.ErrHost, hw[hwLayout], layout)
 	}
 	switch hw[hwAccel] {

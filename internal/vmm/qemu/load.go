@@ -21,7 +21,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine) (vmm.Proc
 	if err := d.checkHardware(m.Hardware); err != nil {
 		return vmm.Process{}, err
 	}
-	state, err := openIn(dir, vmm.StateSnap, unix.O_RDONLY)
+	state, err := vmm.OpenIn(dir, vmm.StateSnap, unix.O_RDONLY)
 	if err != nil {
 		return vmm.Process{}, fmt.Errorf("opening device state: %w", err)
 	}
@@ -75,7 +75,7 @@ func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
 			if status == "paused" || status == "prelaunch" {
 				return nil
 			}
-			return fmt.Errorf("qemu's status is %q", printable([]byte(status), 40))
+			return fmt.Errorf("qemu's status is %q", vmm.Printable([]byte(status), 40))
 		}
 		if err == nil {
 			_, err = c.migration()

@@ -23,12 +23,14 @@ func TestArgv(t *testing.T) {
 	}
 	tcg := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layout}
 	kvm := map[string]string{hwMachine: "pc-q35-9.0" + q35Options, hwAccel: "kvm", hwCPU: "host", hwLayout: layout}
+	old := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layoutWithoutPort}
 	for _, test := range []struct {
 		name     string
 		m        vmm.Machine
 		incoming bool
 	}{
 		{"boot", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Hardware: tcg}, false},
+		{"old", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Hardware: old}, true},
 		{"load", vmm.Machine{CPUs: 4, MemMiB: 2048, KernelPath: "/k/a,b", InitrdPath: "/k/initrd", BootArgs: "a=b c", Hardware: kvm}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -147,22 +149,5 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestPrintable(t *testing.T) {
-	for _, test := range []struct {
-		in   string
-		max  int
-		want string
-	}{
-		{"plain", 10, "plain"},
-		{"two\r\nlines\n", 20, "two; lines"},
-		{"\x1b[31mred\x00\xff", 20, "?[31mred??"},
-		{"0123456789", 4, "…6789"},
-	} {
-		if got := printable([]byte(test.in), test.max); got != test.want {
-			t.Errorf("printable(%q, %d): %q, want %q", test.in, test.max, got, test.want)
-		}
 	}
 }

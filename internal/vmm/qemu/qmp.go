@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/vmm"
 )
 
 const (
@@ -42,7 +43,7 @@ type qmpError struct {
 	Desc  string `json:"desc"`
 }
 
-func (e *qmpError) Error() string { return printable([]byte(e.Desc), 500) }
+func (e *qmpError) Error() string { return vmm.Printable([]byte(e.Desc), 500) }
 
 // message is anything that QEMU sends.
 type message struct {
@@ -191,7 +192,7 @@ func (c *client) read() (*message, error) {
 	}
 	var m message
 	if err := json.Unmarshal(line, &m); err != nil {
-		return nil, fmt.Errorf("reading %q: %w", printable(line, 100), err)
+		return nil, fmt.Errorf("reading %q: %w", vmm.Printable(line, 100), err)
 	}
 	return &m, nil
 }

@@ -30,7 +30,7 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("writing back: %w", err)
 		}
-		f, err := openIn(dir, name, unix.O_RDONLY)
+		f, err := vmm.OpenIn(dir, name, unix.O_RDONLY)
 		if err != nil {
 			return fmt.Errorf("writing back: %w", err)
 		}
@@ -58,6 +58,9 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 	}
 	switch status {
 	case "paused", "prelaunch":
+		if err := hold(ctx, dir); err != nil {
+			return err
+		}
 		if err := c.save(dir); err != nil {
 			c.close() // QMP serves one client at a time
 			cancelMigration(dir)
@@ -65,7 +68,7 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 		}
 	case "postmigrate": // lastStateFile is still true
 	default:
-		return fmt.Errorf("%w: the guest must be paused for a snapshot, qemu's status is %q", errs.ErrState, printable([]byte(status), 40))
+		return fmt.Errorf("%w: the guest must be paused for a snapshot, qemu's status is %q", errs.ErrState, vmm.Printable([]byte(status), 40))
 	}
 	for _, file := range []struct{ from, to string }{{lastStateFile, vmm.StateSnap}, {MemoryFile, vmm.MemorySnap}} {
 		to := filepath.Join(dst, file.to)
@@ -134,7 +137,7 @@ func (c *client) migration() (string, error) {
 		return "", err
 	}
 	if answer.Status == "failed" {
-		return "", fmt.Errorf("the migration failed: %s", printable([]byte(answer.Desc), 500))
+		return "", fmt.Errorf("the migration failed: %s", vmm.Printable([]byte(answer.Desc), 500))
 	}
 	return answer.Status, nil
 }

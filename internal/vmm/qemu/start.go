@@ -76,7 +76,7 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 		return nil, nil, err
 	}
 	// A leftover of a run before: the socket would be connected to, the state would be taken for this guest's.
-	for _, name := range []string{SocketFile, eventsInFile, eventsOutFile, lastStateFile} {
+	for _, name := range []string{SocketFile, eventsInFile, eventsOutFile, lastStateFile, PortFile, AgentFile, HelperFile, HeldFile} {
 		if err := remove(filepath.Join(dir, name)); err != nil {
 			return nil, nil, fmt.Errorf("removing a leftover: %w", err)
 		}
@@ -144,12 +144,12 @@ func await(ctx context.Context, dir string, child *vmm.Child) (*client, error) {
 
 // explain adds the end of QEMU's log to err, and the cure where there is one.
 func explain(err error, dir string, m *vmm.Machine) error {
-	log := tail(dir, LogFile, 2000)
+	log := vmm.Tail(filepath.Join(dir, LogFile), 2000)
 	if len(log) == 0 || errors.Is(err, context.Canceled) {
 		return err
 	}
 	text := string(log)
-	err = fmt.Errorf("%w: qemu says: %s", err, printable(log, 2000))
+	err = fmt.Errorf("%w: qemu says: %s", err, vmm.Printable(log, 2000))
 	switch {
 	case strings.Contains(text, "unsupported machine type"):
 		machine, _, _ := strings.Cut(m.Hardware[hwMachine], ",")

@@ -28,7 +28,13 @@ func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
 		return err
 	}
 	defer c.close()
-	return c.do(name, nil, nil)
+	if err := c.do(name, nil, nil); err != nil {
+		return err
+	}
+	if cmd == vmm.Resume {
+		release(dir)
+	}
+	return nil
 }
 
 // State implements vmm.Driver.
@@ -52,7 +58,7 @@ func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
 	case "paused", "postmigrate", "prelaunch", "finish-migrate", "suspended", "inmigrate", "save-vm", "restore-vm":
 		return vmm.Paused, nil
 	}
-	return "", fmt.Errorf("%w: qemu's status is %q", errs.ErrState, printable([]byte(status), 40))
+	return "", fmt.Errorf("%w: qemu's status is %q", errs.ErrState, vmm.Printable([]byte(status), 40))
 }
 
 // status asks for QEMU's run state (RunState in qapi/run-state.json).

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/console"
+	"noid/internal/vm"
+	"noid/internal/vmm"
+	"noid/internal/vmm/qemu"
+)
+
+// helperVerb is the hidden verb that runs beside each VMM, in the VM's directory; see vm.Manager.Guard. It is told the
+// VMM's pid, start time and boot id.
+const helperVerb = "helper"
+
+const (
+	// helperWait is how long a new helper waits for the one before, of a VMM that has just ended, to go.
+	helperWait = 5 * time.Second
+	// helperMemory makes the collector work harder rather than a helper grow: there is one a VM.
+	helperMemory = 32 << 20
+	// trimEvery is how often the VMM's own logs are looked at. They grow by lines, not by the guest's output.
+	trimEvery = 10 * time.Second
+)
+
+func (a *app) helperCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: helperVerb, Hidden: true, Args: cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pid, err := strconv.Atoi(args[0])
+			if err != nil {
+				return err
+			}
+			ticks, err := strconv.ParseUint(args[1], 10, 64)
+			if err != nil {
+				return err
+			}
+			debug.SetMemoryLimit(helperMemory)
+			return help(context.WithoutCancel(cmd.Context()), vmm.Process{PID: pid, StartTicks: ticks, BootID: args[2]})
+		},
+	}
+}
+
+// help helps p until its end. The current directory is the VM's, and everything goes by relative names: whatever the
+// directory is renamed to, it stays this VM's.
+func help(ctx context.Context, p vmm.Process) error {
+	wait, cancel := context.WithTimeout(ctx, helperWait)
+	defer cancel()
+	if mine, err := vmm.LockHelper(wait); err != nil || !mine {
+		return err // another one is at work
+	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		p.AwaitEnd(ctx)
+		end()
+	}()
+	var all sync.WaitGroup
+	var served error
+	all.Go(func() { served = qemu.ServeAgent(ctx) })
+	for _, log := range []string{vmm.SerialLogFile, "qemu.log", "qmp.out", "firecracker.log"} {
+		if _, err := os.Lstat(log); err != nil {
+			continue // another driver's
+		}
+		all.Go(func() {
+			for p.Alive() && ctx.Err() == nil { // a log that cannot be shortened now may be later
+				if err := console.Guard(ctx, log, p.Alive); err == nil {
+					return
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(trimEvery):
+				}
+			}
+		})
+	}
+	all.Wait()
+	return served
+}
+
+// helperCommand is the command of a helper, for vm.Manager.Guard. It is nil in a test, whose binary has no verbs.
+func helperCommand() []string {
+	if self, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(self), "noid") {
+		return []string{self, helperVerb}
+	}
+	return nil
+}
+
+// startHelper starts the helper of the VM whose directory is dir.
+func (a *app) startHelper(dir string) error {
+	home, err := a.open()
+	if err != nil {
+		return err
+	}
+	v, err := home.LoadVM(filepath.Base(dir))
+	if err != nil {
+		return err
+	}
+	if !v.Process.Alive() {
+		return errors.New("its VMM has ended")
+	}
+	command := helperCommand()
+	if command == nil {
+		return errors.New("this program is not noid")
+	}
+	return vm.StartHelper(command, dir, v.Process)
+}

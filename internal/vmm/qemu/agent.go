@@ -1,0 +1,108 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/vmm"
+)
+
+const (
+	// connectTimeout bounds one Connect: a helper that must be started takes 20 ms, on a busy host more.
+	connectTimeout = 10 * time.Second
+	// holdTimeout bounds the wait for the helper to hold the port. It takes 1 ms, or 100 where a stuck guest leaves bytes.
+	holdTimeout = 10 * time.Second
+)
+
+// Connect implements vmm.Connector: it connects to the VM's helper, and has one started when there is none.
+func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%w waiting for the vm's helper", errs.ErrTimeout))
+	defer cancel()
+	started := false
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		conn, err := vmm.Dial(ctx, dir, AgentFile)
+		if err == nil {
+			return conn, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("connecting to the agent: %w", context.Cause(ctx))
+		}
+		if !absent(err) {
+			return nil, fmt.Errorf("connecting to the agent: %w", err)
+		}
+		if !hasPort(dir) {
+			return nil, fmt.Errorf("connecting to the agent: %w: this vm has no port for it: it does not run, or was made before noid had an agent", errs.ErrState)
+		}
+		if !started && !vmm.HasHelper(dir) {
+			if d.Helper == nil {
+				return nil, fmt.Errorf("connecting to the agent: %w", err)
+			}
+			if err := d.Helper(dir); err != nil {
+				return nil, fmt.Errorf("connecting to the agent: starting the vm's helper: %w", err)
+			}
+			started = true
+		}
+		if sleep(ctx, pause) != nil {
+			return nil, fmt.Errorf("connecting to the agent: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// absent reports whether err says that nobody listens.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED)
+}
+
+// hasPort reports whether the QEMU of dir was started with a port for the agent.
+func hasPort(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, PortFile))
+	return err == nil
+}
+
+// hold has the helper leave the port alone until release: see ServeAgent. The VM is paused.
+func hold(ctx context.Context, dir string) error {
+	if !hasPort(dir) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, holdTimeout, fmt.Errorf("%w waiting for the vm's helper", errs.ErrTimeout))
+	defer cancel()
+	f, err := os.OpenFile(filepath.Join(dir, HeldFile), os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return fmt.Errorf("holding the agent's port: %w", err)
+	}
+	f.Close()
+	for {
+		conn, err := vmm.Dial(ctx, dir, HelperFile)
+		if err == nil {
+			defer conn.Close()
+			stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+			defer stop()
+			_, err = conn.Read(make([]byte, 1)) // the helper's word that it holds
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if err == nil {
+				return nil
+			}
+		}
+		// Without a helper nobody touches the port, and one that starts now sees the file first.
+		if ctx.Err() == nil && !vmm.HasHelper(dir) {
+			return nil
+		}
+		if sleep(ctx, 5*time.Millisecond) != nil {
+			return fmt.Errorf("holding the agent's port: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// release ends a hold. The helper looks.
+func release(dir string) { os.Remove(filepath.Join(dir, HeldFile)) }
