@@ -317,5 +317,3 @@ func pair(t testing.TB) (*host, net.Conn) {
 	c.SetDeadline(time.Now().Add(deadline))
 	return &host{c, wire.NewReader(bufio.NewReader(c))}, d
 }
-
-func testInit(string) {}

@@ -26,8 +26,11 @@ var mounts = []struct {
 	{"/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
 }
 
-// becomeInit mounts what a system needs. A root that is read-only or bare gets what it has a place for.
-func (s *Server) becomeInit() {
+// becomeInit mounts what a system needs, and returns a channel that says when to go down. A root that is read-only or bare
+// gets what it has a place for.
+func becomeInit() <-chan os.Signal {
+	down := make(chan os.Signal, 1)
+	signal.Notify(down, unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
 	for _, m := range mounts {
 		if !isDir(m.dir) && os.Mkdir(m.dir, 0o755) != nil {
 			continue
@@ -40,6 +43,7 @@ func (s *Server) becomeInit() {
 	openOOM() // there was no /proc before
 	// From now on Ctrl+Alt+Del, which is how a VMM asks, is a SIGINT to PID 1 and no reset.
 	unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
+	return down
 }
 
 // isMountPoint reports whether dir is on another device than its parent.
@@ -55,9 +59,7 @@ func isMountPoint(dir string) bool {
 const virtioVsock = 19
 
 // serveInit does PID 1's duties beside reaping, which the reaper does.
-func (s *Server) serveInit() {
-	down := make(chan os.Signal, 1)
-	signal.Notify(down, unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
+func (s *Server) serveInit(down <-chan os.Signal) {
 	go s.keepShell()
 	<-down
 	s.shutdown(hasVirtio(virtioVsock))

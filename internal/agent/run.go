@@ -20,8 +20,9 @@ import (
 func Run(release string, asInit bool) {
 	s := &Server{Release: release, Init: asInit}
 	prepare()
+	var down <-chan os.Signal
 	if asInit {
-		s.becomeInit()
+		down = becomeInit()
 	}
 	s.init()
 	go keep("vsock", func() (net.Listener, error) { return listenVsock(wire.VsockPort) }, s)
@@ -33,7 +34,7 @@ func Run(release string, asInit bool) {
 		return mux.Listen(p), nil
 	}, s)
 	if asInit {
-		s.serveInit()
+		s.serveInit(down)
 	}
 	select {}
 }

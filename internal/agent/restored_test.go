@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"bytes"
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/wire"
+)
+
+func TestIdentity(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		files map[string]string // before
+		links map[string]string
+		want  map[string]string // after; "id" stands for a new machine-id
+	}{
+		{"usual", map[string]string{"etc/hostname": "old\n", "etc/machine-id": "0123\n"}, nil,
+			map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}},
+		{"no hostname", map[string]string{"etc/passwd": ""}, nil, map[string]string{"etc/hostname": "", "etc/machine-id": "id"}},
+		{"no etc", nil, nil, map[string]string{"etc/hostname": "", "etc/machine-id": ""}},
+		{"dbus's own", map[string]string{"etc/machine-id": "a\n", "var/lib/dbus/machine-id": "a\n"}, nil,
+			map[string]string{"etc/machine-id": "id", "var/lib/dbus/machine-id": "id"}},
+		{"dbus's link", map[string]string{"etc/machine-id": "a\n", "var/lib/dbus/x": ""}, map[string]string{"var/lib/dbus/machine-id": "../../../etc/machine-id"},
+			map[string]string{"etc/machine-id": "id", "var/lib/dbus/machine-id": "id"}},
+		{"link out", map[string]string{"etc/passwd": "", "secret": "kept"}, map[string]string{"etc/hostname": "../secret"},
+			map[string]string{"secret": "kept"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := t.TempDir()
+			for name, content := range c.files {
+				must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
+				must(t, os.WriteFile(filepath.Join(root, name), []byte(content), 0o640))
+			}
+			for name, to := range c.links {
+				must(t, os.Symlink(to, filepath.Join(root, name)))
+			}
+			setIdentity(root, "clone")
+			ids := map[string]bool{}
+			for name, want := range c.want {
+				data, _ := os.ReadFile(filepath.Join(root, name))
+				if want == "id" {
+					ids[string(data)] = true
+					if !regexp.MustCompile(`^[0-9a-f]{32}\n$`).Match(data) {
+						t.Errorf("%s: %q", name, data)
+					}
+				} else if string(data) != want {
+					t.Errorf("%s: %q, want %q", name, data, want)
+				}
+				if _, old := c.files[name]; old && c.links[name] == "" {
+					if fi, err := os.Stat(filepath.Join(root, name)); err != nil || fi.Mode() != 0o640 {
+						t.Errorf("%s: mode %v %v", name, fi.Mode(), err)
+					}
+				}
+			}
+			if len(ids) > 1 {
+				t.Errorf("machine-ids differ: %v", ids)
+			}
+			left, _ := filepath.Glob(filepath.Join(root, "etc", "*.noid-new"))
+			if len(left) > 0 {
+				t.Errorf("left over: %v", left)
+			}
+		})
+	}
+}
+
+func TestHooks(t *testing.T) {
+	s, _ := newServer(t)
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	must(t, os.Mkdir(filepath.Join(dir, "d"), 0o755))
+	for name, f := range map[string]struct {
+		script string
+		mode   os.FileMode
+	}{
+		"20-second": {"#!/bin/sh\necho \"2 $NOID_EVENT $NOID_NAME $NOID_SOURCE\" >>" + log, 0o755},
+		"10-first":  {"#!/bin/sh\necho 1 >>" + log + "; sleep 5 &", 0o755}, // a daemon does not hold it up
+		"30-fails":  {"#!/bin/sh\necho out of order >&2; exit 3", 0o755},
+		"40-no":     {"#!/bin/sh\necho never >>" + log, 0o644},
+		"50-broken": {"no script", 0o755},
+		"60-last":   {"#!/bin/sh\necho 6 >>" + log, 0o755},
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, "d", name), []byte(f.script), f.mode))
+	}
+	got := s.runHooks(filepath.Join(dir, "d"), wire.Restored{Event: "clone", Name: "vm b", Source: "a@1"})
+	if want := "30-fails: exit code 3: out of order\n50-broken: exec format error\n"; got != want {
+		t.Errorf("failed: %q, want %q", got, want)
+	}
+	if data, _ := os.ReadFile(log); string(data) != "1\n2 clone vm b a@1\n6\n" {
+		t.Errorf("log: %q", data)
+	}
+	if got := s.runHooks("/no/such", wire.Restored{}); got != "" {
+		t.Errorf("without the directory: %q", got)
+	}
+}
+
+func TestReseed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: the random pool needs root")
+	}
+	seed := make([]byte, 64)
+	rand.Read(seed)
+	if err := reseed(seed); err != nil {
+		t.Error(err)
+	}
+	// Without the guest's /dev, on a node of the agent's own.
+	fd, err := openDevice("no-such-name", 1, 9, unix.O_RDWR)
+	if err != nil {
+		t.Skipf("NOT RUN: device nodes on a private mount: %v", err)
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 32)
+	if n, err := unix.Read(fd, b); n != len(b) || err != nil || bytes.Equal(b, make([]byte, 32)) {
+		t.Errorf("the private random device: %d %v", n, err)
+	}
+}
+
+func TestPrivateTerminal(t *testing.T) {
+	fd, err := privatePts.open("ptmx", unix.O_RDWR|unix.O_NOCTTY)
+	if err != nil {
+		t.Skipf("NOT RUN: mounting a devpts of one's own: %v", err)
+	}
+	unix.Close(fd)
+	if got := strings.Join(listSys("class"), " "); !strings.Contains(got, "tty") {
+		t.Errorf("/sys/class: %q", got)
+	}
+	fd, err = privateSys.open("class/tty", unix.O_RDONLY)
+	if err != nil {
+		t.Fatalf("a sysfs of one's own: %v", err)
+	}
+	unix.Close(fd)
+}
