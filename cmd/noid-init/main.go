@@ -1,13 +1,15 @@
 //go:build linux
 
-// Command noid-init is /init of noid's initramfs: it loads the modules beside it, mounts /dev/vda and hands over to the
-// root filesystem's own init, which it leaves untouched. It is process 1, so when something fails it says so on the console
-// and resets the machine: the VMM ends, and the line is in the console's log.
+// Command noid-init is /init of noid's initramfs: it loads the modules beside it, mounts /dev/vda, starts noid's agent if the
+// initramfs has one, and hands over to the root filesystem's own init, which it leaves untouched. Where there is none, the
+// agent becomes init. It is process 1, so when something fails it says so on the console and resets the machine: the VMM
+// ends, and the line is in the console's log.
 //
 // It imports neither fmt nor os nor net: the binary is in every noid, and in every guest's memory while it boots.
 package main
 
 import (
+	"slices"
 	"syscall"
 	"time"
 
@@ -61,10 +63,11 @@ func boot() error {
 	if err := mountRoot(hasWord(cmdline, "ro")); err != nil {
 		return err
 	}
-	if err := switchRoot(); err != nil {
+	a := takeAgent()
+	if err := switchRoot(a != nil); err != nil {
 		return err
 	}
-	return execInit(cmdline, args)
+	return handOver(cmdline, args, a)
 }
 
 // openConsole makes /dev/console stdin, stdout and stderr, whatever the kernel has opened before.
@@ -108,10 +111,14 @@ func mountRoot(readOnly bool) error {
 	}
 }
 
-// switchRoot makes newRoot the root and takes /dev, /proc and /sys along where the new root has a place for them. What the
-// initramfs held is freed by loadModules and here.
-func switchRoot() error {
+// switchRoot makes newRoot the root and takes /dev, /proc and /sys along where the new root has a place for them. With
+// makePlace it makes that place if it can: the agent's commands need it. What the initramfs held is freed by loadModules,
+// takeAgent and here.
+func switchRoot(makePlace bool) error {
 	for _, dir := range []string{"/dev", "/proc", "/sys"} {
+		if makePlace {
+			unix.Mkdir(newRoot+dir, 0o755)
+		}
 		if err := unix.Mount(dir, newRoot+dir, "", unix.MS_MOVE, ""); err != nil {
 			unix.Unmount(dir, unix.MNT_DETACH)
 		}
@@ -130,6 +137,24 @@ func switchRoot() error {
 	return unix.Chdir("/")
 }
 
+// inits are where the kernel itself looks for an init before it falls back to a shell.
+var inits = []string{"/sbin/init", "/etc/init", "/bin/init"}
+
+// handOver starts the agent beside the root filesystem's init and becomes that init, or becomes the agent where there is no
+// init. a is nil without an agent. It only returns on failure.
+func handOver(cmdline string, args []string, a *agent) error {
+	if a != nil && valueOf(cmdline, "init") == "" && !slices.ContainsFunc(inits, exists) {
+		say(failure{"running the agent as init", a.becomeInit()}.Error())
+		a = nil
+	}
+	if a != nil {
+		if err := a.start(); err != nil {
+			say(failure{"starting the agent", err}.Error())
+		}
+	}
+	return execInit(cmdline, args)
+}
+
 // execInit runs the root filesystem's init: the one that the command line names, or the first that works of those that the
 // kernel itself tries. It gets the arguments that the kernel gave this one.
 func execInit(cmdline string, args []string) error {
@@ -137,8 +162,9 @@ func execInit(cmdline string, args []string) error {
 		return failure{"running " + path + ", the init= of the command line", run(path, args)}
 	}
 	var report error = failure{"running an init", unix.ENOENT}
-	for _, path := range []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"} {
-		if err := run(path, args); err != unix.ENOENT {
+	for _, path := range append(inits, "/bin/sh") {
+		// A file whose interpreter or target is missing gives ENOENT as well.
+		if err := run(path, args); err != unix.ENOENT || exists(path) {
 			report = failure{"running " + path, err}
 			say(report.Error())
 		}
@@ -148,4 +174,10 @@ func execInit(cmdline string, args []string) error {
 
 func run(path string, args []string) error {
 	return syscall.Exec(path, append([]string{path}, args...), syscall.Environ())
+}
+
+// exists reports whether there is something at path, be it a link that leads nowhere.
+func exists(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil
 }

@@ -20,9 +20,10 @@ const (
 	modeChar = 0o020600
 )
 
-// BuildInitramfs writes an initramfs: an uncompressed newc cpio archive with init as /init and the modules in
-// /modules in their order. The same input makes the same bytes. What the modules' names hold is for the caller to vouch.
-func BuildInitramfs(w io.Writer, init []byte, modules []Module) error {
+// BuildInitramfs writes an initramfs: an uncompressed newc cpio archive with init as /init, agent as /agent unless it is
+// empty, and the modules in /modules in their order. The same input makes the same bytes. What the modules' names hold is for
+// the caller to vouch.
+func BuildInitramfs(w io.Writer, init, agent []byte, modules []Module) error {
 	a := &cpioWriter{w: bufio.NewWriter(w)}
 	for _, dir := range []string{"dev", "modules", "newroot", "proc", "sys"} {
 		a.entry(dir, modeDir, 0, 0, nil)
@@ -30,6 +31,9 @@ func BuildInitramfs(w io.Writer, init []byte, modules []Module) error {
 	// Without it the kernel starts init with no stdin, stdout and stderr: a failure to mount /dev would be mute.
 	a.entry("dev/console", modeChar, 5, 1, nil)
 	a.entry("init", modeExec, 0, 0, init)
+	if len(agent) > 0 {
+		a.entry("agent", modeExec, 0, 0, agent)
+	}
 	for i, m := range modules {
 		a.entry(fmt.Sprintf("modules/%03d-%s.ko", i, m.Name), modeFile, 0, 0, m.Data)
 	}

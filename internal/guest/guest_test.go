@@ -21,24 +21,38 @@ import (
 	"noid/internal/errs"
 )
 
-// TestInitIsCurrent rebuilds noid-init and compares. Another toolchain makes other bytes: then only the kind of file is
-// checked.
-func TestInitIsCurrent(t *testing.T) {
-	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
-		data, err := InitBinary(arch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := elf.NewFile(bytes.NewReader(data))
-		if err != nil || f.Machine != machine {
-			t.Fatalf("noid-init for %s: %v, %v", arch, f, err)
-		}
-		for _, p := range f.Progs {
-			if p.Type == elf.PT_INTERP {
-				t.Errorf("noid-init for %s needs a dynamic linker, which an initramfs has not", arch)
+// programs are what is committed, by their names.
+var programs = map[string]func(arch string) ([]byte, error){"noid-init": InitBinary, "noid-agent": AgentBinary}
+
+func TestPrograms(t *testing.T) {
+	for name, program := range programs {
+		for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+			data, err := program(arch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := elf.NewFile(bytes.NewReader(data))
+			if err != nil || f.Machine != machine {
+				t.Fatalf("%s for %s: %v, %v", name, arch, f, err)
+			}
+			for _, p := range f.Progs {
+				if p.Type == elf.PT_INTERP {
+					t.Errorf("%s for %s needs a dynamic linker, which an initramfs has not", name, arch)
+				}
+			}
+			const limit = 4 << 20 // every guest reads it at boot and keeps the agent in its memory
+			if len(data) > limit {
+				t.Errorf("%s for %s has %d bytes, more than %d", name, arch, len(data), limit)
 			}
 		}
+		if _, err := program("riscv64"); !errors.Is(err, errs.ErrHost) {
+			t.Errorf("%s of another architecture: got %v, want ErrHost", name, err)
+		}
 	}
+}
+
+// TestProgramsAreCurrent builds them again and compares. Another toolchain makes other bytes.
+func TestProgramsAreCurrent(t *testing.T) {
 	data, err := InitBinary("amd64")
 	if err != nil {
 		t.Fatal(err)
@@ -48,35 +62,26 @@ func TestInitIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.GoVersion != runtime.Version() {
-		t.Skipf("the committed noid-init was built with %s, this is %s", info.GoVersion, runtime.Version())
+		t.Skipf("the committed programs were built with %s, this is %s", info.GoVersion, runtime.Version())
 	}
 	dir := t.TempDir()
 	if out, err := exec.Command("go", "run", "gen.go", "-o", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, arch := range []string{"amd64", "arm64"} {
-		packed, err := os.Open(filepath.Join(dir, "noid-init-"+arch+".gz"))
-		if err != nil {
-			t.Fatal(err)
+	for name, program := range programs {
+		for _, arch := range []string{"amd64", "arm64"} {
+			packed, err := os.ReadFile(filepath.Join(dir, name+"-"+arch+".gz"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			fresh, err := unpack(name, packed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if committed, err := program(arch); err != nil || !bytes.Equal(committed, fresh) {
+				t.Errorf("internal/guest/bin/%s-%s.gz is out of date (%v): run go generate ./internal/guest and commit", name, arch, err)
+			}
 		}
-		defer packed.Close()
-		z, err := gzip.NewReader(packed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var fresh bytes.Buffer
-		if _, err := fresh.ReadFrom(z); err != nil {
-			t.Fatal(err)
-		}
-		if committed, err := InitBinary(arch); err != nil || !bytes.Equal(committed, fresh.Bytes()) {
-			t.Errorf("internal/guest/bin/noid-init-%s.gz is out of date (%v): run go generate ./internal/guest and commit", arch, err)
-		}
-	}
-}
-
-func TestInitBinaryOfAnotherArch(t *testing.T) {
-	if _, err := InitBinary("riscv64"); !errors.Is(err, errs.ErrHost) {
-		t.Errorf("got %v, want ErrHost", err)
 	}
 }
 
@@ -89,7 +94,7 @@ func TestBuildInitramfs(t *testing.T) {
 	modules := []Module{{"virtio_ring", []byte("ring")}, {"virtio", []byte("virtio!")}}
 	var first, second bytes.Buffer
 	for _, b := range []*bytes.Buffer{&first, &second} {
-		if err := BuildInitramfs(b, []byte("#!init"), modules); err != nil {
+		if err := BuildInitramfs(b, []byte("#!init"), []byte("#!agent"), modules); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,7 +114,7 @@ func TestBuildInitramfs(t *testing.T) {
 		}
 	}
 	want := []string{"drwxr-xr-x dev", "drwxr-xr-x modules", "drwxr-xr-x newroot", "drwxr-xr-x proc", "drwxr-xr-x sys",
-		"crw------- dev/console", "-rwxr-xr-x init", "-rw-r--r-- modules/000-virtio_ring.ko", "-rw-r--r-- modules/001-virtio.ko"}
+		"crw------- dev/console", "-rwxr-xr-x init", "-rwxr-xr-x agent", "-rw-r--r-- modules/000-virtio_ring.ko", "-rw-r--r-- modules/001-virtio.ko"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s\n%s", diff, out)
 	}
@@ -259,7 +264,7 @@ func kernel(t *testing.T) string {
 
 func TestInitramfs(t *testing.T) {
 	kernel, cache := kernel(t), filepath.Join(t.TempDir(), "kernels")
-	first, err := Initramfs(cache, kernel)
+	first, err := Initramfs(cache, kernel, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +273,7 @@ func TestInitramfs(t *testing.T) {
 		t.Errorf("no module in it (%v)", err)
 	}
 	before, _ := os.Stat(first)
-	again, err := Initramfs(cache, kernel)
+	again, err := Initramfs(cache, kernel, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,12 +281,22 @@ func TestInitramfs(t *testing.T) {
 		t.Errorf("the second call made %s anew (%v)", again, err)
 	}
 
+	without, err := Initramfs(cache, kernel, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{first: true, without: false} {
+		if data, err := os.ReadFile(path); err != nil || bytes.Contains(data, []byte("00000000agent\x00")) != want {
+			t.Errorf("%s: %v; an agent in it: want %v", path, err, want)
+		}
+	}
+
 	stale := filepath.Join(cache, tmpPrefix+"killed")
 	long := time.Now().Add(-2 * staleTmp)
 	if err := errors.Join(os.WriteFile(stale, nil, 0o600), os.Chtimes(stale, long, long), os.Chtimes(kernel, long, long)); err != nil {
 		t.Fatal(err)
 	}
-	if changed, err := Initramfs(cache, kernel); err != nil || changed == first {
+	if changed, err := Initramfs(cache, kernel, true); err != nil || changed == first {
 		t.Errorf("another kernel got %s (%v)", changed, err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(cache, ".*")); len(left) != 0 {
@@ -290,14 +305,14 @@ func TestInitramfs(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(filepath.Dir(kernel), "modules")); err != nil {
 		t.Fatal(err)
 	}
-	bare, err := Initramfs(cache, kernel)
+	bare, err := Initramfs(cache, kernel, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(bare); err != nil || bytes.Contains(data, []byte(".ko\x00")) || bare == first {
 		t.Errorf("%s still has modules (%v)", bare, err)
 	}
-	if _, err := Initramfs(cache, kernel+"x"); !errors.Is(err, errs.ErrNotFound) {
+	if _, err := Initramfs(cache, kernel+"x", true); !errors.Is(err, errs.ErrNotFound) {
 		t.Errorf("a missing kernel: got %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,16 +15,17 @@ import (
 
 const (
 	// format is part of an initramfs's key: to be raised when BuildInitramfs or Wanted changes what comes out.
-	format = 1
+	format = 2
 	// tmpPrefix marks a file that is being written. One that is an hour old was left by a noid that was killed.
 	tmpPrefix = ".initrd-"
 	staleTmp  = time.Hour
 )
 
-// Initramfs returns the path of an initramfs for the kernel at kernelPath, in cacheDir. It is built if the kernel, its
-// modules' directory or noid-init changed since the last time; otherwise it costs little more than a look at the kernel's
-// file. A kernel without modules gets noid-init alone. Several noids may build the same at once.
-func Initramfs(cacheDir, kernelPath string) (string, error) {
+// Initramfs returns the path of an initramfs for the kernel at kernelPath, in cacheDir, with noid's agent or without. It is
+// built if the kernel, its modules' directory, noid-init or the agent changed since the last time; otherwise it costs little
+// more than a look at the kernel's file. Its modification time is that of its last use, for Prune. A kernel without modules
+// gets none. Several noids may build the same at once.
+func Initramfs(cacheDir, kernelPath string, agent bool) (string, error) {
 	kernelPath, err := filepath.Abs(kernelPath)
 	if err != nil {
 		return "", err
@@ -33,32 +35,35 @@ func Initramfs(cacheDir, kernelPath string) (string, error) {
 		return "", err
 	}
 	modulesDir := FindModules(kernelPath, kernel.Version)
-	key, err := cacheKey(kernelPath, modulesDir, kernel.Arch)
+	key, err := cacheKey(kernelPath, modulesDir, kernel.Arch, agent)
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(cacheDir, "initrd-"+key+".cpio")
-	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-		return path, nil
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+		now := time.Now()
+		if err := os.Chtimes(path, now, now); !errors.Is(err, fs.ErrNotExist) {
+			return path, nil // a cache that cannot be written to serves as well
+		}
 	}
-	if err := build(path, kernel.Arch, modulesDir); err != nil {
+	if err := build(path, kernel.Arch, modulesDir, agent); err != nil {
 		return "", fmt.Errorf("building the initramfs for kernel %q: %w", kernelPath, err)
 	}
 	return path, nil
 }
 
 // cacheKey identifies what goes into the initramfs without reading the modules.
-func cacheKey(kernelPath, modulesDir, arch string) (string, error) {
+func cacheKey(kernelPath, modulesDir, arch string, agent bool) (string, error) {
 	info, err := os.Stat(kernelPath)
 	if err != nil {
 		return "", err
 	}
-	init, err := initHash(arch)
+	programs, err := programsHash(arch, agent)
 	if err != nil {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%d\n%x\n%q %d %d\n%q", format, init, kernelPath, info.Size(), info.ModTime().UnixNano(), modulesDir)
+	fmt.Fprintf(h, "%d\n%x\n%q %d %d\n%q", format, programs, kernelPath, info.Size(), info.ModTime().UnixNano(), modulesDir)
 	if modulesDir != "" {
 		info, err := os.Stat(modulesDir)
 		if err != nil {
@@ -69,10 +74,16 @@ func cacheKey(kernelPath, modulesDir, arch string) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8]), nil
 }
 
-func build(path, arch, modulesDir string) error {
+func build(path, arch, modulesDir string, withAgent bool) error {
 	init, err := InitBinary(arch)
 	if err != nil {
 		return err
+	}
+	var agent []byte
+	if withAgent {
+		if agent, err = AgentBinary(arch); err != nil {
+			return err
+		}
 	}
 	var modules []Module
 	if modulesDir != "" {
@@ -89,7 +100,7 @@ func build(path, arch, modulesDir string) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(writeAndSync(tmp, init, modules), tmp.Close())
+	err = errors.Join(writeAndSync(tmp, init, agent, modules), tmp.Close())
 	if err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
@@ -100,8 +111,8 @@ func build(path, arch, modulesDir string) error {
 	return syncDir(dir)
 }
 
-func writeAndSync(f *os.File, init []byte, modules []Module) error {
-	if err := BuildInitramfs(f, init, modules); err != nil {
+func writeAndSync(f *os.File, init, agent []byte, modules []Module) error {
+	if err := BuildInitramfs(f, init, agent, modules); err != nil {
 		return err
 	}
 	return f.Sync()

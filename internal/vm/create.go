@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,11 +38,11 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	if err := image.CheckExt4(o.Rootfs); err != nil {
 		return err
 	}
-	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs}
+	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs, Agent: true}
 	if machine.KernelPath, err = m.bootable(o.Kernel, o.Driver); err != nil {
 		return err
 	}
-	if machine.InitrdPath, err = guest.Initramfs(m.Home.KernelsDir(), o.Kernel); err != nil {
+	if machine.InitrdPath, err = guest.Initramfs(m.Home.KernelsDir(), o.Kernel, machine.Agent); err != nil {
 		return fmt.Errorf("making the initramfs: %w", err)
 	}
 	lock, err := m.Home.Lock(ctx, o.Name, "create")
@@ -113,15 +110,10 @@ func (m *Manager) boot(ctx context.Context, d Driver, v *store.VM) error {
 	return nil
 }
 
-// guard starts the process that keeps the console's log bounded. Without it the VM runs all the same.
+// guard starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
 func (m *Manager) guard(dir string, p vmm.Process) {
-	if len(m.Guard) == 0 {
-		return
-	}
-	cmd := exec.Command(m.Guard[0], append(m.Guard[1:len(m.Guard):len(m.Guard)], strconv.Itoa(p.PID), strconv.FormatUint(p.StartTicks, 10), p.BootID)...)
-	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
-	if cmd.Start() == nil {
-		cmd.Process.Release()
+	if len(m.Guard) > 0 {
+		StartHelper(m.Guard, dir, p)
 	}
 }
 

@@ -17,7 +17,7 @@ func main() {
 	if len(os.Args) != 3 {
 		log.Fatal("usage: guestfiles KERNELS-DIR BZIMAGE")
 	}
-	initrd, err := guest.Initramfs(os.Args[1], os.Args[2])
+	initrd, err := guest.Initramfs(os.Args[1], os.Args[2], true)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,0 +1,53 @@
+package guest
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// pruned are the names of the files in a cache directory that Initramfs and the extraction of kernels can make anew.
+var pruned = []string{"initrd-*.cpio", "vmlinux-*"}
+
+// Prune deletes the initramfs and extracted kernels in cacheDir that were not used for olderThan and that keep does not
+// want; keep is asked with a path below cacheDir as that was given. A VM or a checkpoint records the paths of what it boots
+// from: keep has to know them all. olderThan protects what is in use by a 'create' that has not recorded it yet. Other files
+// are left alone. A missing cacheDir is no error, and one file's error does not save the others.
+func Prune(cacheDir string, keep func(path string) bool, olderThan time.Duration) error {
+	entries, err := os.ReadDir(cacheDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	removeStale(cacheDir)
+	errList := []error{err}
+	for _, e := range entries {
+		path := filepath.Join(cacheDir, e.Name())
+		if e.Type().IsRegular() && isPruned(e.Name()) && !keep(path) {
+			errList = append(errList, pruneFile(path, olderThan))
+		}
+	}
+	return errors.Join(errList...)
+}
+
+func isPruned(name string) bool {
+	for _, pattern := range pruned {
+		if ok, _ := filepath.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// pruneFile deletes a file that is old now: keep may have taken its time, and another noid may have begun to use it.
+func pruneFile(path string, olderThan time.Duration) error {
+	info, err := os.Lstat(path)
+	if err == nil && time.Since(info.ModTime()) > olderThan {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // another noid was faster
+		return nil
+	}
+	return err
+}
