@@ -9,3 +9,18 @@ NOID_TEST_ROOTFS=$(NOID_HOME=$NOID_TEST_HOME "$NOID_TEST_BIN" config get rootfs)
 export NOID_TEST_KERNEL NOID_TEST_ROOTFS
 # The same files as 'create' would use, made by the same code.
 eval "$(go run ./internal/vmm/vmmtest/guestfiles "$NOID_TEST_HOME/kernels" "$NOID_TEST_KERNEL")"
+# Guests of other kinds, made once: NOID_TEST_ROOTFS_SYSTEMD, _ALPINE, _BARE. One that cannot be made here is said and left out.
+for kind in systemd alpine bare; do
+  image=$NOID_TEST_HOME/images/test-$kind.ext4
+  if ! [ "$image" -nt scripts/rootfs.sh ] || [ -n "$(find scripts/testdata -newer "$image" 2>&1)" ]; then
+    rm -f "$image"
+    echo "making a root filesystem with $kind (for Debian's: minutes)" >&2
+    scripts/rootfs.sh "$kind" "$image" || continue
+  fi
+  case $kind in
+    systemd) export NOID_TEST_ROOTFS_SYSTEMD="$image" ;;
+    alpine) export NOID_TEST_ROOTFS_ALPINE="$image" ;;
+    bare) export NOID_TEST_ROOTFS_BARE="$image" ;;
+  esac
+done
+unset kind image
