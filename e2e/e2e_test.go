@@ -34,6 +34,10 @@ func setup(t *testing.T) noid {
 	t.Cleanup(func() {
 		entries, _ := os.ReadDir(filepath.Join(n.home, "storage/vms"))
 		for _, e := range entries {
+			if t.Failed() {
+				logs, _, _ := n.run("logs", e.Name())
+				t.Logf("the end of %s's console:\n%s", e.Name(), logs[max(0, len(logs)-3000):])
+			}
 			n.run("destroy", "--checkpoints", e.Name())
 		}
 	})
