@@ -148,7 +148,7 @@ func looksLikeKernel(f *elf.File) bool {
 }
 
 var (
-	cleanVersion = regexp.MustCompile(`^[0-9][0-9A-Za-z.+_~-]{0,127}$`)
+	cleanVersion = regexp.MustCompile(`^[0-9][0-9A-Za-z.+_~-]*$`) // of a word that is bounded
 	banner       = []byte("Linux version ")
 )
 
