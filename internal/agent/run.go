@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -53,7 +52,6 @@ func prepare() {
 		for range ignored {
 		}
 	}()
-	debug.SetGCPercent(50) // the memory is the guest's
 }
 
 // closeOnExec marks every descriptor that the agent was started with, but the standard ones.
