@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 #
-# kvm-lab.sh [-m MiB] [-t SECONDS] COMMAND [ARG...]
+# kvm-lab.sh [-c CPUS] [-m MiB] [-t SECONDS] COMMAND [ARG...]
 #
 # Runs COMMAND as root in a throw-away VM whose /dev/kvm works, on a machine that has none: QEMU's TCG emulates AMD's SVM
 # with nested paging, and Debian's cloud kernel brings the real kvm-amd. The VM's root is this machine's own, read by
 # virtiofs below an overlay in memory: programs and test binaries from here run there as they are, in the same directory,
 # and whatever they write is gone afterwards. It has no network but lo.
 #
+#   -c CPUS     its processors (1). With two, QEMU 7.2's emulation crashed guests (triple faults) and the lab's own kernel within
+#               minutes, whatever noid did.
 #   -m MiB      the VM's memory, which also holds what is written (6144)
 #   -t SECONDS  kill the VM after that time (900)
 #
@@ -18,20 +20,21 @@
 # there by hand is used as well: vmlinuz and lib/modules/VERSION/.
 set -euo pipefail
 
-usage() { echo "usage: ${0##*/} [-m MiB] [-t SECONDS] COMMAND [ARG...]" >&2; exit 2; }
+usage() { echo "usage: ${0##*/} [-c CPUS] [-m MiB] [-t SECONDS] COMMAND [ARG...]" >&2; exit 2; }
 say() { echo "kvm-lab: $*" >&2; }
 no_lab() { say "$*"; exit 125; }
 
-mem=6144 limit=900
-while getopts m:t: option; do
+cpus=1 mem=6144 limit=900
+while getopts c:m:t: option; do
   case $option in
+    c) cpus=$OPTARG ;;
     m) mem=$OPTARG ;;
     t) limit=$OPTARG ;;
     *) usage ;;
   esac
 done
 shift $((OPTIND - 1))
-[[ $# -gt 0 && $mem =~ ^[0-9]+$ && $limit =~ ^[0-9]+$ ]] || usage
+[[ $# -gt 0 && $cpus =~ ^[1-9][0-9]*$ && $mem =~ ^[0-9]+$ && $limit =~ ^[0-9]+$ ]] || usage
 
 cache=${NOID_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/noid-lab}
 mkdir -p "$cache"
@@ -209,7 +212,7 @@ done
 # timeout has a process group of its own, passes signals on and outlives QEMU only to report.
 setpriv --pdeathsig TERM timeout -k 5 "$limit" qemu-system-x86_64 \
   -M q35,sata=off,smbus=off,usb=off,vmport=off,memory-backend=mem \
-  -object "memory-backend-memfd,id=mem,size=${mem}M,share=on" -m "$mem" -cpu max -smp 2 -accel tcg,thread=multi \
+  -object "memory-backend-memfd,id=mem,size=${mem}M,share=on" -m "$mem" -cpu max -smp "$cpus" -accel tcg,thread=multi \
   -nodefaults -no-user-config -no-reboot -display none \
   -serial "file:$run/console" -serial stdio \
   -chardev "socket,id=fs,path=$run/fs.sock" -device vhost-user-fs-pci,chardev=fs,tag=host \
