@@ -64,7 +64,7 @@ func (a *app) createCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if _, err := console.Exec(ctx, m.Home.VMDir(o.Name), []string{"true"}, console.ExecOptions{WaitBoot: time.Minute, Alive: info.Alive()}); err != nil {
+				if err := waitReady(ctx, m, info, time.Minute); err != nil {
 					return err
 				}
 			}
@@ -80,6 +80,7 @@ func (a *app) createCmd() *cobra.Command {
 	f.StringVar(&o.Driver, "driver", "", "firecracker or qemu (default: the best that works here)")
 	f.StringVar(&o.BootArgs, "boot-args", "", "appended to the kernel's command line")
 	f.BoolVar(&wait, "wait", false, "return when the VM can run commands")
+	f.BoolVar(&o.NoAgent, "no-agent", false, "leave noid's agent out of the guest: exec goes over the console")
 	return cmd
 }
 

@@ -24,6 +24,7 @@ import (
 type CreateOptions struct {
 	Name, Driver, Kernel, Rootfs, BootArgs string
 	CPUs, MemMiB                           int
+	NoAgent                                bool // leave noid's agent out of the guest
 }
 
 // Create makes a VM and starts it; its guest boots in the background.
@@ -38,7 +39,7 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	if err := image.CheckExt4(o.Rootfs); err != nil {
 		return err
 	}
-	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs, Agent: true}
+	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs, Agent: !o.NoAgent}
 	if machine.KernelPath, err = m.bootable(o.Kernel, o.Driver); err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (m *Manager) boot(ctx context.Context, d Driver, v *store.VM) error {
 	if err != nil {
 		return err
 	}
-	v.Process, v.StopRequested, v.LastError = p, false, ""
+	v.Process, v.StopRequested, v.LastError, v.Unannounced, v.Frozen = p, false, "", nil, false
 	if err := m.Home.SaveVM(dir, *v); err != nil {
 		end, cancel := settle(ctx)
 		defer cancel()
