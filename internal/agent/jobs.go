@@ -239,8 +239,8 @@ func (s *Server) endFreeze() {
 }
 
 // orphan cuts all jobs off: this is another run of the machine than the one their hosts knew. A host that is still there
-// (a restore in place) attaches again. self is the connection that asks, which carries no job.
-func (s *Server) orphan(self net.Conn) {
+// (a restore in place) attaches again.
+func (s *Server) orphan() {
 	s.mu.Lock()
 	jobs := make([]*job, 0, len(s.jobs))
 	for _, j := range s.jobs {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +40,7 @@ func setClock(ns int64) {
 
 // restored makes a guest that was loaded from a snapshot fit to run in its own time and place, and returns which hooks failed.
 // The order matters: randomness first, as everything after it may draw some.
-func (s *Server) restored(self net.Conn, r wire.Restored) (failed string) {
+func (s *Server) restored(r wire.Restored) (failed string) {
 	if err := reseed(r.Seed); err != nil {
 		failed = fmt.Sprintf("reseeding the random pool: %v\n", err)
 	}
@@ -49,7 +48,7 @@ func (s *Server) restored(self net.Conn, r wire.Restored) (failed string) {
 	if r.Identity {
 		setIdentity("/", r.Name)
 	}
-	s.orphan(self)
+	s.orphan()
 	return cut(failed+s.runHooks(hooksDir, r), maxHooks)
 }
 

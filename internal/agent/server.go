@@ -242,7 +242,7 @@ func (s *Server) answer(c net.Conn, req wire.Request) (reply wire.Reply, after f
 		if req.Restored == nil {
 			return usage("a restored request without its content"), nil
 		}
-		reply.Hooks = s.restored(c, *req.Restored)
+		reply.Hooks = s.restored(*req.Restored)
 	case wire.OpPoweroff:
 		restart := c.LocalAddr() != nil && c.LocalAddr().Network() == "vsock"
 		return reply, func() { go s.powerOff(restart) }

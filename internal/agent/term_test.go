@@ -11,11 +11,11 @@ import (
 func TestTerminal(t *testing.T) {
 	_, path := newServer(t)
 	e := wire.Exec{Job: newID(), TTY: true, Stdin: true, Term: "vt100", Size: &wire.Size{Rows: 33, Cols: 99},
-		Argv: args("sh", "-c", `trap 'stty size' WINCH; tty; stty size; echo $TERM; test -t 0 && test -t 2 && : </dev/tty && echo isatty; while read line; do echo "got $line"; done; echo "end"; exit 5`)}
+		Argv: args("sh", "-c", `trap 'stty size' WINCH; tty; stty size; echo $TERM; test -t 0 && test -t 2 && : </dev/tty && echo isatty; until test "$line" = two; do read line; echo "got $line"; done; cat; echo "end"; exit 5`)}
 	h := begin(t, path, e)
 	h.expect(t, "isatty")
 	must(t, send(h, wire.TypeResize, wire.Size{Rows: 44, Cols: 111}))
-	h.Write(wire.AppendStream(nil, wire.TypeData, wire.Stdin, 0, []byte("one\n"))) // sh runs the trap when read returns
+	h.Write(wire.AppendStream(nil, wire.TypeData, wire.Stdin, 0, []byte("one\n"))) // sh may run the trap only when read returns
 	h.expect(t, "44 111")
 	h.Write(wire.AppendStream(nil, wire.TypeData, wire.Stdin, 4, []byte("two\n")))
 	h.expect(t, "got two")
