@@ -64,6 +64,8 @@ func (a *app) execAgent(ctx context.Context, c *agentclient.Client, name string,
 		return codeError{brokenPipe}
 	case errors.Is(err, context.Canceled):
 		return codeError{exitInterrupted}
+	case err != nil && err == context.Cause(ctx): // lookAgain's, in words of its own
+		return err
 	case err != nil:
 		return execError(name, err)
 	}
