@@ -17,7 +17,7 @@ export NOID_TEST_KVM=1 NOID_DEMO_KERNEL=$NOID_TEST_KERNEL NOID_DEMO_ROOTFS=$NOID
 failed=0 again=0
 
 # tries LOG COMMAND...: in the lab, up to three times, each failure said. QEMU's emulated SVM now and then crashes a guest, or the lab's own
-# kernel ("stack guard page was hit", in the thread of a virtual CPU), with noid doing nothing at all; what is really broken fails each time.
+# kernel ("stack guard page was hit", in the thread of a virtual CPU), before any checkpoint was made; what is really broken fails each time.
 tries() {
   local log=$1 try code
   shift
