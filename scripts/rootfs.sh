@@ -100,7 +100,7 @@ make_alpine() {
 
 make_bare() {
   command -v go >/dev/null || { echo "rootfs: no bare guest: it needs go" >&2; exit 1; }
-  (cd "$here/testdata/bare" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$tree/app" .)
+  (cd "$here/testdata/bare" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$tree/app" .)
   "${as_root[@]}" bash -ec "$(declare -f pack); tree='$tree' out='$out'; chown -hR 0:0 '$tree'; pack 16M"
 }
 
