@@ -35,8 +35,12 @@ trap 'chmod -R u+rwX "$work" 2>/dev/null; rm -rf "$work" "$out.new"' EXIT
 tree=$work/tree
 mkdir -m 755 "$tree"
 
-# pack SIZE: the tree in an image, owned as fakeroot or root sees it. The file is sparse.
 pack() { mke2fs -q -F -t ext4 -b 4096 -m 0 -L noid -E root_owner=0:0 -d "$tree" "$out.new" "$1" >/dev/null && mv "$out.new" "$out"; }
+
+# finish SIZE COMMAND runs COMMAND, then makes the image, a sparse file, from the tree. One process: fakeroot's owners end with it.
+finish() {
+  env tree="$tree" work="$work" out="$out" "${as_root[@]}" bash -ec "$(declare -f pack)"$'\n'"$2; pack $1"
+}
 
 file() { # file MODE PATH < text
   mkdir -p "$tree/$(dirname "$2")"; cat >"$tree/$2"; chmod "$1" "$tree/$2"
@@ -71,9 +75,8 @@ UNIT
     --customize-hook='for t in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim; do ln -sf /dev/null "$1/etc/systemd/system/$t.timer"; done' \
     bookworm "$work/root.tar" ${NOID_DEBIAN_MIRROR:+"$NOID_DEBIAN_MIRROR"} ||
     { echo "rootfs: no systemd guest: mmdebstrap failed (is a Debian mirror in reach? as an ordinary user: is package uidmap installed?)" >&2; exit 1; }
-  export -f pack; export tree work out
-  # Devices are the guest's own devtmpfs. One process: fakeroot's owners end with it.
-  "${as_root[@]}" bash -ec 'tar -C "$tree" --numeric-owner --exclude="./dev/*" -xpf "$work/root.tar" && pack 768M'
+  # Devices are the guest's own devtmpfs.
+  finish 768M 'tar -C "$tree" --numeric-owner --exclude="./dev/*" -xpf "$work/root.tar"'
 }
 
 make_alpine() {
@@ -95,13 +98,13 @@ make_alpine() {
   file 644 etc/hostname <<<localhost
   file 644 etc/inittab <<<$'::sysinit:/bin/hostname -F /etc/hostname\nttyS0::respawn:-/bin/ash\nttyAMA0::respawn:-/bin/ash\n::ctrlaltdel:/sbin/reboot\n::shutdown:/bin/umount -a -r'
   file 644 etc/profile <<<$'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PAGER=less\numask 022'
-  "${as_root[@]}" bash -ec "$(declare -f pack); tree='$tree' out='$out'; chown -hR 0:0 '$tree'; pack 64M"
+  finish 64M 'chown -hR 0:0 "$tree"'
 }
 
 make_bare() {
   command -v go >/dev/null || { echo "rootfs: no bare guest: it needs go" >&2; exit 1; }
   (cd "$here/testdata/bare" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$tree/app" .)
-  "${as_root[@]}" bash -ec "$(declare -f pack); tree='$tree' out='$out'; chown -hR 0:0 '$tree'; pack 16M"
+  finish 16M 'chown -hR 0:0 "$tree"'
 }
 
 case $kind in
