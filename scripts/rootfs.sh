@@ -75,8 +75,8 @@ UNIT
     --customize-hook='for t in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim; do ln -sf /dev/null "$1/etc/systemd/system/$t.timer"; done' \
     bookworm "$work/root.tar" ${NOID_DEBIAN_MIRROR:+"$NOID_DEBIAN_MIRROR"} ||
     { echo "rootfs: no systemd guest: mmdebstrap failed (is a Debian mirror in reach? as an ordinary user: is package uidmap installed?)" >&2; exit 1; }
-  # Devices are the guest's own devtmpfs.
-  finish 768M 'tar -C "$tree" --numeric-owner --exclude="./dev/*" -xpf "$work/root.tar"'
+  # Devices are the guest's own devtmpfs. What not even its owner may read (gshadow-), mke2fs cannot read below fakeroot.
+  finish 768M 'tar -C "$tree" --numeric-owner --exclude="./dev/*" -xpf "$work/root.tar"; find "$tree" -type f -perm 000 -exec chmod 600 {} +'
 }
 
 make_alpine() {
