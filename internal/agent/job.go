@@ -282,7 +282,7 @@ func (j *job) describe() wire.Job {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	d := wire.Job{ID: j.id, Command: j.command, User: j.user, Started: j.startedAt.Unix(), TTY: j.tty,
-		Detached: j.detach || j.left, Attached: j.att != nil}
+		Detached: j.detach || j.left, Orphaned: j.left, Attached: j.att != nil}
 	if j.proc != nil {
 		d.PID = j.proc.pid
 	}
