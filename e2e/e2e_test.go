@@ -17,12 +17,12 @@ import (
 
 // noid is a binary over a home of its own.
 type noid struct {
-	t    *testing.T
+	t    testing.TB
 	bin  string
 	home string
 }
 
-func setup(t *testing.T) noid {
+func setup(t testing.TB) noid {
 	t.Helper()
 	n := noid{t: t, bin: os.Getenv("NOID_TEST_BIN"), home: filepath.Join(t.TempDir(), "home")}
 	kernel, rootfs := os.Getenv("NOID_TEST_KERNEL"), os.Getenv("NOID_TEST_ROOTFS")

@@ -35,6 +35,8 @@ const (
 	maxMute      = 10               // attempts in a row at which the agent greets and then does not reply
 	settled      = time.Second      // a connection that lasted so long or brought something was a good one
 	drainTime    = time.Second      // for what a dead VMM's connection still holds
+	nudgeEvery   = time.Second      // of silence, after which a frame finds out whether the connection still stands
+	firstReply   = 3 * time.Second  // for the first Reply, which a snapshot may have cut off; asking twice starts once
 )
 
 // newJob picks an id.
@@ -137,7 +139,11 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 			patience = max(min(patience, c.Patience-time.Since(began)), time.Millisecond)
 		}
 		e := request()
-		l, reply, err := c.ask(watched, wire.Request{Op: wire.OpExec, Exec: &e}, patience, answerTime)
+		answer := answerTime
+		if mute == 0 {
+			answer = firstReply
+		}
+		l, reply, err := c.ask(watched, wire.Request{Op: wire.OpExec, Exec: &e}, patience, answer)
 		if err == nil {
 			if reply.Error == "" {
 				return l, reply, nil
@@ -187,8 +193,8 @@ func (c *Client) serve(ctx context.Context, j *job, l *link) error {
 	go func() { sent <- j.send(l, quit) }()
 	var err error
 	var dying <-chan time.Time
-	alive := time.NewTicker(time.Second)
-	defer alive.Stop()
+	tick, heard := time.NewTicker(nudgeEvery), j.progress()
+	defer tick.Stop()
 	for waiting := true; waiting; {
 		select {
 		case err = <-received:
@@ -204,9 +210,14 @@ func (c *Client) serve(ctx context.Context, j *job, l *link) error {
 			err, waiting = context.Cause(ctx), false
 		case <-dying:
 			err, waiting = errBroken, false
-		case <-alive.C:
+		case <-tick.C:
 			if dying == nil && !c.alive() {
 				dying = time.After(drainTime)
+			}
+			if now := j.progress(); now == heard {
+				j.nudge()
+			} else {
+				heard = now
 			}
 		}
 	}

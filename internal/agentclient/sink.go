@@ -10,7 +10,7 @@ import (
 
 // ackEvery is how many bytes are consumed before they are acknowledged: often enough that the agent's window never runs
 // empty, seldom enough that it is no second stream.
-const ackEvery = wire.Window / 8
+const ackEvery = wire.Window / 4
 
 // writeSize is how much is written at once, so that a slow writer's progress is seen.
 const writeSize = 64 << 10

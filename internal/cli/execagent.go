@@ -72,7 +72,13 @@ func (a *app) execAgent(ctx context.Context, c *agentclient.Client, name string,
 	return a.ended(exit, o)
 }
 
-func execError(name string, err error) error { return fmt.Errorf("exec in vm %q: %w", name, err) }
+// execError says where err happened. What the guest refuses, a user that it does not have, is no wrong usage of noid: exit 125.
+func execError(name string, err error) error {
+	if errors.Is(err, errs.ErrUsage) {
+		return fmt.Errorf("exec in vm %q: %v", name, err)
+	}
+	return fmt.Errorf("exec in vm %q: %w", name, err)
+}
 
 // ended turns the end of a command into noid's own.
 func (a *app) ended(exit wire.Exit, o execOptions) error {
@@ -89,25 +95,27 @@ func (a *app) ended(exit wire.Exit, o execOptions) error {
 	return codeOf(exit.Code)
 }
 
-// passOn turns noid's signals into the command's. The second SIGINT within 2 s ends ctx; so does, with a terminal, any other
-// than SIGINT: a shell there ignores SIGTERM, and its terminal is gone.
+// passOn turns noid's signals into the command's. Any signal within 2 s of a SIGINT, and a second SIGTERM, ends ctx; so does, with
+// a terminal, any other than SIGINT: a shell there ignores SIGTERM, and its terminal is gone.
 func passOn(ctx context.Context, cancel context.CancelCauseFunc, signals <-chan os.Signal, tty bool) <-chan int {
 	out := make(chan int)
 	go func() {
-		var last time.Time
+		var last time.Time // of a SIGINT
+		term := false      // a SIGTERM was passed on
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case sig := <-signals:
 				n, _ := sig.(syscall.Signal)
-				if n == syscall.SIGINT && !last.IsZero() && time.Since(last) < secondSignal || tty && n != syscall.SIGINT {
+				if !last.IsZero() && time.Since(last) < secondSignal || term && n == syscall.SIGTERM || tty && n != syscall.SIGINT {
 					cancel(fmt.Errorf("%w: %v", context.Canceled, n))
 					return
 				}
 				if n == syscall.SIGINT {
 					last = time.Now()
 				}
+				term = term || n == syscall.SIGTERM
 				select {
 				case out <- int(n):
 				case <-ctx.Done():
