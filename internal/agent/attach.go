@@ -24,6 +24,10 @@ type attachment struct {
 	exitSent    bool
 }
 
+// ackEvery is how much of its input a command has taken before that is acknowledged: seldom, as each costs a switch to the
+// host and back, and before the host's window is empty.
+const ackEvery = wire.Window / 4
+
 // ending is how a connection ended.
 type ending int
 
@@ -236,7 +240,7 @@ func (a *attachment) sendAll() {
 // next appends the frames that are due, about wire.MaxData bytes of them at most. The job's mu is held.
 func (a *attachment) next(b []byte) []byte {
 	j := a.j
-	if j.in.start > a.stdinAcked {
+	if j.in.start-a.stdinAcked >= ackEvery {
 		a.stdinAcked = j.in.start
 		b = wire.AppendStream(b, wire.TypeAck, wire.Stdin, a.stdinAcked, nil)
 	}

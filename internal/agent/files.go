@@ -60,6 +60,17 @@ func (j *job) openFiles(e *wire.Exec, acc account) (*files, error) {
 	return f, nil
 }
 
+// widePipe is the size in bytes of a pipe through which much flows: with the usual 64 KiB the command and the agent switch
+// all the time. The kernel takes memory for what is in it alone.
+const widePipe = 256 << 10
+
+// widen makes f wide, if it is a pipe and the kernel allows it; the usual size will do too.
+func widen(f *os.File) {
+	if raw, err := f.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, widePipe) })
+	}
+}
+
 // pipe returns the command's end as a blocking descriptor and the agent's, which its runtime polls. read: the agent reads.
 func pipe(read bool) (child int, own *os.File, err error) {
 	var p [2]int

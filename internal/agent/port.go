@@ -36,7 +36,20 @@ func (p *port) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	return p.do(true, func(fd int) (int, error) { return unix.Read(fd, b) })
+	return p.do(true, func(fd int) (n int, err error) {
+		// The kernel gives out one buffer of the device's at a time, 4 KiB: what is there is taken together.
+		for n < len(b) {
+			k, err := unix.Read(fd, b[n:])
+			if k <= 0 {
+				if n > 0 {
+					return n, nil // an error comes again
+				}
+				return k, err
+			}
+			n += k
+		}
+		return n, nil
+	})
 }
 
 // Write waits while no host is connected or it does not read.

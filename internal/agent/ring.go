@@ -5,6 +5,7 @@ package agent
 type ring struct {
 	buf        []byte // its length is 0 or a power of two
 	start, end uint64
+	peak       int // the most that it held since relax found it empty
 }
 
 const minRing = 4 << 10
@@ -24,11 +25,12 @@ func (r *ring) append(p []byte) {
 		n := copy(r.buf[r.index(r.end):], p)
 		p, r.end = p[n:], r.end+uint64(n)
 	}
+	r.peak = max(r.peak, r.size())
 }
 
 // move puts the content into a buffer of n bytes.
 func (r *ring) move(n int) {
-	next := ring{buf: make([]byte, n), start: r.start, end: r.start}
+	next := ring{buf: make([]byte, n), start: r.start, end: r.start, peak: r.peak}
 	for next.end < r.end {
 		p := r.peek(next.end, r.size())
 		next.end += uint64(copy(next.buf[next.index(next.end):], p))
@@ -54,8 +56,20 @@ func (r *ring) drop(offset uint64) {
 // release gives the buffer back if it is empty.
 func (r *ring) release() {
 	if r.size() == 0 {
+		r.buf, r.peak = nil, 0
+	}
+}
+
+// relax gives the buffer back if it is empty and less than an eighth of it was needed since it last was: a stream that
+// flows empties it all the time, and to grow another each time costs more than all else.
+func (r *ring) relax() {
+	if r.size() > 0 {
+		return
+	}
+	if r.peak < len(r.buf)/8 {
 		r.buf = nil
 	}
+	r.peak = 0
 }
 
 func (r *ring) index(offset uint64) int { return int(offset & uint64(len(r.buf)-1)) }

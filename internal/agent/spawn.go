@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -269,20 +268,26 @@ func exitOf(status unix.WaitStatus) wire.Exit {
 const (
 	quiet     = 100 * time.Millisecond // without output after the command's end: the rest is a background process's
 	maxTail   = 1 << 20                // bytes of output after the command's end: what a pipe can hold (pipe-max-size)
-	pumpSize  = 32 << 10
-	maxTyping = 2 << 10 // bytes written to a terminal at once: its line discipline holds 4096
+	pumpFirst = 4 << 10                // bytes that are read of a command's output at once, at first
+	pumpSize  = 64 << 10               // and from one that writes much
+	maxTyping = 2 << 10                // bytes written to a terminal at once: its line discipline holds 4096
 )
 
 // pump takes the command's output from f until all its writers are gone, or, once the command itself has ended, until what it
 // left has been read. A background process that still holds f may go on writing into the void.
 func (j *job) pump(o *output, f *os.File, done func()) {
 	defer func() { done() }()
-	buf := make([]byte, pumpSize)
+	buf := make([]byte, pumpFirst)
 	tail := 0
 	for {
 		n, err := f.Read(buf)
 		if n > 0 {
 			j.produce(o, buf[:n])
+		}
+		if n == len(buf) && n < pumpSize {
+			if buf = make([]byte, 4*n); len(buf) == pumpSize {
+				widen(f)
+			}
 		}
 		select {
 		case <-j.exited:
@@ -316,7 +321,7 @@ func (j *job) pump(o *output, f *os.File, done func()) {
 }
 
 // feed writes what arrived to the command's input, and ends that after the last byte.
-func (j *job) feed(w io.WriteCloser) {
+func (j *job) feed(w *os.File) {
 	limit := wire.MaxData
 	if j.tty {
 		limit = maxTyping
@@ -324,7 +329,7 @@ func (j *job) feed(w io.WriteCloser) {
 		defer w.Close()
 	}
 	buf := make([]byte, 0, 4<<10)
-	last := byte('\n')
+	last, wide := byte('\n'), j.tty
 	for {
 		j.mu.Lock()
 		for j.in.size() == 0 && !j.in.eof && !j.in.dead {
@@ -332,6 +337,7 @@ func (j *job) feed(w io.WriteCloser) {
 		}
 		if j.in.dead || j.in.size() == 0 {
 			dead, term := j.in.dead, j.term
+			j.in.release()
 			j.mu.Unlock()
 			if !dead && j.tty {
 				typeEOF(term, last)
@@ -340,6 +346,10 @@ func (j *job) feed(w io.WriteCloser) {
 		}
 		buf = append(buf[:0], j.in.peek(j.in.start, limit)...)
 		j.mu.Unlock()
+		if !wide && len(buf) >= limit/2 {
+			widen(w)
+			wide = true
+		}
 		_, err := w.Write(buf)
 		last = buf[len(buf)-1]
 		j.mu.Lock()
@@ -348,7 +358,7 @@ func (j *job) feed(w io.WriteCloser) {
 			j.in.drop(j.in.end)
 		}
 		j.in.drop(j.in.start + uint64(len(buf)))
-		j.in.release()
+		j.in.relax()
 		j.cond.Broadcast()
 		j.mu.Unlock()
 	}

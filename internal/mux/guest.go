@@ -16,6 +16,8 @@ const (
 	idle = 50 * time.Millisecond
 	// portWrite is the most that is written to the port at once; the kernel takes no more (drivers/char/virtio_console.c).
 	portWrite = 32 << 10
+	// outBuffer is what a session may have waiting for the port: enough to fill a write while another is under way.
+	outBuffer = 4 * portWrite
 	// deliverTimeout bounds how long a session may leave what it was sent unread, so that a resynchronisation behind that
 	// is found whatever happens.
 	deliverTimeout = 10 * time.Second
@@ -24,7 +26,8 @@ const (
 // Listen returns the guest's end: its Accept returns the connections that the host opens, of this host and of each that
 // comes after it. Close closes the port.
 func Listen(port io.ReadWriteCloser) net.Listener {
-	l := &listener{port: port, conns: make(chan net.Conn), out: make(chan piece), closed: make(chan struct{})}
+	l := &listener{port: port, conns: make(chan net.Conn), closed: make(chan struct{})}
+	l.changed.L = &l.mu
 	go l.read()
 	go l.write()
 	return l
@@ -33,19 +36,18 @@ func Listen(port io.ReadWriteCloser) net.Listener {
 type listener struct {
 	port   io.ReadWriteCloser
 	conns  chan net.Conn
-	out    chan piece
 	closed chan struct{}
 	once   sync.Once
 
 	// The reader's own:
 	now  *pipe // the session of the present host, or nil
 	left bool  // a session that is over may still look into the reader's buffer
-}
 
-// piece is something to write to the port.
-type piece struct {
-	data []byte
-	of   *pipe // nil for an answer to a resynchronisation
+	// What there is to write:
+	mu      sync.Mutex
+	changed sync.Cond // of mu: anything below, a pipe's out, or that a pipe or the listener has ended
+	answer  []byte    // to the newest resynchronisation; it goes before what its session writes
+	from    *pipe     // the session that answer began, or nil
 }
 
 // Accept implements net.Listener. Its error is net.ErrClosed.
@@ -63,6 +65,7 @@ func (l *listener) Close() error {
 	var err error
 	l.once.Do(func() {
 		close(l.closed)
+		l.wake()
 		err = l.port.Close()
 	})
 	return err
@@ -113,18 +116,24 @@ func (l *listener) deliver(data []byte) {
 	}
 }
 
-// resync answers a host that begins anew. The answer is in the writer's hands before the new session can write.
+// resync answers a host that begins anew. An answer that was not written yet is for nobody any more.
 func (l *listener) resync(n nonce) {
 	l.renew(nil)
-	select {
-	case l.out <- piece{data: message(synced, n)}:
-		p := newPipe(l)
-		if s, err := yamux.Server(p, config()); err == nil {
-			l.renew(p)
-			go l.accept(s)
-		}
-	case <-l.closed:
+	p := newPipe(l)
+	l.mu.Lock()
+	l.answer, l.from = message(synced, n), p
+	l.changed.Broadcast()
+	l.mu.Unlock()
+	if s, err := yamux.Server(p, config()); err == nil {
+		l.renew(p)
+		go l.accept(s)
 	}
+}
+
+func (l *listener) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changed.Broadcast()
 }
 
 // renew ends the session and puts another in its place.
@@ -153,24 +162,45 @@ func (l *listener) accept(s *yamux.Session) {
 	}
 }
 
-// write writes pieces to the port, one after the other. A write waits as long as no host reads. What belongs to a session
+// write writes to the port, as much at once as it takes. A write waits as long as no host reads. What belongs to a session
 // that has ended meanwhile is dropped, so nothing of it comes behind the answer that ended it.
 func (l *listener) write() {
 	for {
-		select {
-		case p := <-l.out:
-			if p.of != nil && p.of.ended() {
-				continue
-			}
-			if _, err := l.port.Write(p.data); err != nil {
-				if p.of != nil {
-					p.of.Close() // with a gap in its bytes it cannot go on
-				}
-				l.sleep(idle)
-			}
-		case <-l.closed:
+		data, of := l.next()
+		if data == nil {
 			return
 		}
+		_, err := l.port.Write(data)
+		if of != nil {
+			of.wrote(len(data))
+		}
+		if err != nil {
+			if of != nil {
+				of.Close() // with a gap in its bytes it cannot go on
+			}
+			l.sleep(idle)
+		}
+	}
+}
+
+// next waits for something to write, and returns nil when the listener is closed. of is nil for an answer.
+func (l *listener) next() (data []byte, of *pipe) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		select {
+		case <-l.closed:
+			return nil, nil
+		default:
+		}
+		if l.answer != nil {
+			data, l.answer = l.answer, nil
+			return data, nil
+		}
+		if p := l.from; p != nil && !p.ended() && p.head < len(p.out) {
+			return p.out[p.head:min(len(p.out), p.head+portWrite)], p
+		}
+		l.changed.Wait()
 	}
 }
 
@@ -182,14 +212,24 @@ type pipe struct {
 	rest []byte
 	dead chan struct{}
 	once sync.Once
+
+	joiner joiner
+
+	// Guarded by l.mu. out[head:] waits for the port's writer, which may be reading it: what is there is moved by the writer
+	// alone, and others append within the capacity.
+	out  []byte
+	head int
 }
 
 func newPipe(l *listener) *pipe {
-	return &pipe{l: l, in: make(chan []byte), took: make(chan struct{}), dead: make(chan struct{})}
+	return &pipe{l: l, in: make(chan []byte), took: make(chan struct{}), dead: make(chan struct{}), out: make([]byte, 0, outBuffer)}
 }
 
 func (p *pipe) Close() error {
-	p.once.Do(func() { close(p.dead) })
+	p.once.Do(func() {
+		close(p.dead)
+		p.l.wake()
+	})
 	return nil
 }
 
@@ -242,16 +282,49 @@ func (p *pipe) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// Write hands copies to the port's writer.
-func (p *pipe) Write(b []byte) (n int, err error) {
-	for n < len(b) {
-		data := append([]byte(nil), b[n:min(len(b), n+portWrite)]...)
-		select {
-		case p.l.out <- piece{data, p}:
-			n += len(data)
-		case <-p.dead:
-			return n, ErrLost
-		}
+// Write hands a copy to the port's writer. What comes while that one is busy is written together.
+func (p *pipe) Write(b []byte) (int, error) {
+	if p.joiner.hold(b) {
+		return len(b), nil
 	}
-	return n, nil
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	if err := p.queue(p.joiner.header); err != nil {
+		return 0, err
+	}
+	p.joiner.done()
+	if err := p.queue(b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// queue appends b to out. l.mu is held.
+func (p *pipe) queue(b []byte) error {
+	for len(b) > 0 {
+		room := cap(p.out) - len(p.out)
+		switch {
+		case p.ended():
+			return ErrLost
+		case room == 0:
+			p.l.changed.Wait()
+			continue
+		}
+		k := min(room, len(b))
+		p.out, b = append(p.out, b[:k]...), b[k:]
+		p.l.changed.Broadcast()
+	}
+	return nil
+}
+
+// wrote frees what was written: the first n bytes that waited.
+func (p *pipe) wrote(n int) {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	p.head += n
+	if rest := len(p.out) - p.head; rest < portWrite {
+		copy(p.out, p.out[p.head:])
+		p.out, p.head = p.out[:rest], 0
+	}
+	p.l.changed.Broadcast()
 }

@@ -19,6 +19,9 @@ const (
 	lastRetry  = 10 * time.Second
 )
 
+// hostWrite is about the most that is written to QEMU at once, so that the buffer for it stays small.
+const hostWrite = 64 << 10
+
 // ErrBusy is Open's error when MaxStreams connections are open.
 var ErrBusy = errors.New("too many connections to the guest at once")
 
@@ -136,6 +139,7 @@ func (s *Session) Close() error { return s.yamux.Close() }
 type escapedPort struct {
 	net.Conn
 	rest    []byte
+	joiner  joiner
 	escaper escaper
 	buf     []byte
 }
@@ -152,11 +156,17 @@ func (p *escapedPort) Read(b []byte) (int, error) {
 
 // Write is called by one goroutine of yamux. An error ends the session, so how far an escape got does not matter.
 func (p *escapedPort) Write(b []byte) (int, error) {
-	for done := 0; done < len(b); done += portWrite {
-		p.buf = p.escaper.flush(p.escaper.append(p.buf[:0], b[done:min(len(b), done+portWrite)]))
+	if p.joiner.hold(b) {
+		return len(b), nil
+	}
+	p.buf = p.escaper.append(p.buf[:0], p.joiner.header)
+	p.joiner.done()
+	for done := 0; done < len(b); done += hostWrite {
+		p.buf = p.escaper.flush(p.escaper.append(p.buf, b[done:min(len(b), done+hostWrite)]))
 		if _, err := p.Conn.Write(p.buf); err != nil {
 			return 0, err
 		}
+		p.buf = p.buf[:0]
 	}
 	return len(b), nil
 }

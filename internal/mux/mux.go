@@ -13,6 +13,7 @@
 package mux
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -50,6 +51,24 @@ func config() *yamux.Config {
 		LogOutput:              io.Discard,
 	}
 }
+
+// joiner holds the header of a data frame until its content comes, which yamux writes by itself behind it: a write of its own
+// costs a guest and an emulator as much as some 10 KiB.
+type joiner struct{ header []byte }
+
+// headerLen is the length of yamux's header: a version, a type (0 is data), flags, the stream's number, the content's length.
+const headerLen = 12
+
+// hold takes b, one write of yamux's, if it is a header to hold. Else the caller writes j.header, b, and calls done.
+func (j *joiner) hold(b []byte) bool {
+	if len(j.header) > 0 || len(b) != headerLen || b[1] != 0 || binary.BigEndian.Uint32(b[8:]) == 0 {
+		return false
+	}
+	j.header = append(j.header, b...)
+	return true
+}
+
+func (j *joiner) done() { j.header = j.header[:0] }
 
 // conn is a stream as a net.Conn. Its Close is a whole one, as a socket's: yamux's own is CloseWrite.
 type conn struct {

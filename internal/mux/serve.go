@@ -17,7 +17,7 @@ const (
 	firstDial = 10 * time.Millisecond
 	lastDial  = time.Second
 	// copyBuffer is the buffer of each direction of a connection.
-	copyBuffer = 16 << 10
+	copyBuffer = 64 << 10
 )
 
 // Serve proxies until ctx ends or l is closed: each connection that l accepts becomes a connection to the guest, over one
