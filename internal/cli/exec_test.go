@@ -316,7 +316,7 @@ var onTTY = asNoidArgs{Exec: wire.Exec{TTY: true, Stdin: true}}
 
 func TestExecTerminal(t *testing.T) {
 	g := newGuest(t)
-	cmd := g.noid(`stty size; echo TERM=$TERM; read line; echo "got $line"; stty size; trap 'echo interrupted' INT; read line || echo end; cat; exit 4`, onTTY)
+	cmd := g.noid(`stty size; echo TERM=$TERM; read line; echo "got $line"; stty size; trap 'echo interrupted' INT; echo ready; read line || echo end; cat; exit 4`, onTTY)
 	cmd.Env = append(cmd.Env, "TERM=vt100")
 	master, slave := onTerminal(t, cmd)
 	term := &screen{t: t, r: master}
@@ -333,6 +333,7 @@ func TestExecTerminal(t *testing.T) {
 	io.WriteString(master, "a line\r")
 	term.expect("got a line\r\n")
 	term.expect("40 120\r\n")
+	term.expect("ready\r\n")
 	io.WriteString(master, "\x03")
 	term.expect("interrupted\r\n")
 	io.WriteString(master, "\r\x04")
