@@ -11,17 +11,17 @@ import (
 
 func TestPrune(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "kernels")
-	keep := func(path string) bool { return path == filepath.Join(dir, "initrd-kept.cpio") }
+	keep := func(path string) bool { return path == filepath.Join(dir, "initrd-0000000000000001.cpio") }
 	if err := Prune(dir, keep, time.Hour); err != nil {
 		t.Errorf("no directory: %v", err)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "initrd-dir.cpio"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "initrd-0000000000000000.cpio"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	old := time.Now().Add(-2 * time.Hour)
 	for name, used := range map[string]time.Time{
-		"initrd-old.cpio": old, "vmlinux-old": old, "initrd-kept.cpio": old,
-		"initrd-new.cpio": time.Now(), "vmlinuz-6.1": old, "initrd-x.img": old, "mine": old,
+		"initrd-00000000deadbeef.cpio": old, "vmlinux-00000000deadbeef": old, "initrd-0000000000000001.cpio": old,
+		"initrd-0000000000000002.cpio": time.Now(), "vmlinuz-6.1": old, "vmlinux-6.1": old, "initrd-x.img": old, "mine": old,
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -31,13 +31,13 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink("mine", filepath.Join(dir, "vmlinux-link")); err != nil {
+	if err := os.Symlink("mine", filepath.Join(dir, "vmlinux-0000000000000000")); err != nil {
 		t.Fatal(err)
 	}
 	if err := Prune(dir, keep, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"initrd-dir.cpio", "initrd-kept.cpio", "initrd-new.cpio", "initrd-x.img", "mine", "vmlinux-link", "vmlinuz-6.1"}
+	want := []string{"initrd-0000000000000000.cpio", "initrd-0000000000000001.cpio", "initrd-0000000000000002.cpio", "initrd-x.img", "mine", "vmlinux-0000000000000000", "vmlinux-6.1", "vmlinuz-6.1"}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

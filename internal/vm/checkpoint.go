@@ -196,6 +196,7 @@ func (m *Manager) Forget(ctx context.Context, name string, refs []string) error 
 		}
 	}
 	os.Remove(m.Home.CheckpointsDir(name)) // when it was the last
+	m.prune(ctx)
 	return nil
 }
 

@@ -136,7 +136,10 @@ func (m *Manager) bootable(kernel, driver string) (string, error) {
 	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", path, info.Size(), info.ModTime().UnixNano()))
 	out := filepath.Join(m.Home.KernelsDir(), fmt.Sprintf("vmlinux-%x", key[:8]))
 	if _, err := os.Stat(out); err == nil {
-		return out, nil
+		now := time.Now()
+		if err := os.Chtimes(out, now, now); !missing(err) { // its last use, for prune
+			return out, nil // a cache that cannot be written to serves as well
+		}
 	}
 	if err := os.MkdirAll(m.Home.KernelsDir(), 0o700); err != nil {
 		return "", err

@@ -111,7 +111,12 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 	if err != nil {
 		return 0, err
 	}
-	defer lock.Unlock()
+	defer func() {
+		lock.Unlock()
+		if err == nil {
+			m.prune(ctx)
+		}
+	}()
 	dir := m.Home.VMDir(name)
 	v, err := m.Home.LoadVM(name)
 	if _, broken := errors.AsType[*store.BrokenError](err); err != nil && !broken {

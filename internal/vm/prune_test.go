@@ -1,0 +1,87 @@
+package vm
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"noid/internal/store"
+	"noid/internal/vmm"
+)
+
+// TestPrune destroys and forgets, and looks at what is left of the kernels and initramfs in a home.
+func TestPrune(t *testing.T) {
+	home, err := store.Open(filepath.Join(t.TempDir(), "home"))
+	must(t, err)
+	defer home.Close()
+	m := &Manager{Home: home}
+	old := time.Now().Add(-pruneAge - time.Hour)
+	file := func(name string) string {
+		path := filepath.Join(home.KernelsDir(), name)
+		must(t, os.WriteFile(path, nil, 0o600))
+		must(t, os.Chtimes(path, old, old))
+		return path
+	}
+	machine := func(digit string) vmm.Machine {
+		id := digit + "123456789abcdef"
+		return vmm.Machine{Driver: "qemu", CPUs: 1, MemMiB: 128, KernelPath: file("vmlinux-" + id), InitrdPath: file("initrd-" + id + ".cpio")}
+	}
+	addVM := func(name string, machine vmm.Machine) {
+		must(t, os.MkdirAll(home.VMDir(name), 0o700))
+		must(t, home.SaveVM(home.VMDir(name), store.VM{Name: name, CreatedAt: old, Machine: machine}))
+	}
+	addCheckpoint := func(name, id string, machine vmm.Machine) {
+		must(t, os.MkdirAll(home.CheckpointDir(name, id), 0o700))
+		must(t, home.SaveCheckpoint(home.CheckpointDir(name, id), store.Checkpoint{VM: name, ID: id, CreatedAt: old, Machine: machine}))
+	}
+	left := func(what string, want ...string) {
+		t.Helper()
+		var got []string
+		entries, err := os.ReadDir(home.KernelsDir())
+		must(t, err)
+		for _, e := range entries {
+			got = append(got, e.Name())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	first, second := machine("1"), machine("2")
+	addVM("gone", first)
+	addVM("other", second)
+	addCheckpoint("gone", "aaaaaaaa", first)
+	machine("3")
+	file("vmlinux-6.1") // not noid's
+	all := []string{"initrd-1123456789abcdef.cpio", "initrd-2123456789abcdef.cpio", "initrd-3123456789abcdef.cpio",
+		"vmlinux-1123456789abcdef", "vmlinux-2123456789abcdef", "vmlinux-3123456789abcdef", "vmlinux-6.1"}
+
+	addVM("broken", second)
+	must(t, os.WriteFile(filepath.Join(home.VMDir("broken"), "vm.json"), []byte("{"), 0o600))
+	if kept, err := m.Destroy(t.Context(), "gone", false); err != nil || kept != 1 {
+		t.Fatalf("destroy: %d %v", kept, err)
+	}
+	left("beside a broken record", all...)
+
+	_, err = m.Destroy(t.Context(), "broken", false)
+	must(t, err)
+	left("a destroyed vm's checkpoint", "initrd-1123456789abcdef.cpio", "initrd-2123456789abcdef.cpio",
+		"vmlinux-1123456789abcdef", "vmlinux-2123456789abcdef", "vmlinux-6.1")
+
+	must(t, m.Forget(t.Context(), "gone", []string{"aaaaaaaa"}))
+	left("its checkpoint forgotten", "initrd-2123456789abcdef.cpio", "vmlinux-2123456789abcdef", "vmlinux-6.1")
+
+	must(t, os.Chtimes(second.KernelPath, time.Now(), time.Now()))
+	_, err = m.Destroy(t.Context(), "other", false)
+	must(t, err)
+	left("no vm, and one file was used of late", "vmlinux-2123456789abcdef", "vmlinux-6.1")
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
