@@ -5,6 +5,9 @@ package main
 import (
 	"fmt"
 	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"noid/internal/agent"
 	"noid/internal/tarfs"
@@ -12,6 +15,13 @@ import (
 
 // release is set by the linker.
 var release = "dev"
+
+// The kernel names a process after the file that it was executed by: "3", for noid-init does so by a descriptor. That is the
+// name of the main thread, which package initialization runs on and main need not.
+func init() {
+	name, _ := unix.BytePtrFromString("noid-agent") // TASK_COMM_LEN allows 15 characters
+	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
+}
 
 func main() {
 	args := os.Args[1:]

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"os"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -13,6 +15,29 @@ const (
 	termWait  = 2 * time.Second        // between SIGTERM and SIGKILL to everyone, as PID 1
 	initWait  = 6 * time.Second        // for the guest's own init to end the machine
 )
+
+// omitDir is where Debian's initscripts look for the ids of processes that a shutdown is to leave alone. All others it asks to
+// end and waits for, up to 10 s (/etc/init.d/sendsigs), and the agent does not end. systemd spares it for its name.
+const omitDir = "/run/sendsigs.omit.d"
+
+// spare keeps a shutdown by Debian's initscripts from waiting for the agent. They make dir when they mount /run, which is after
+// the agent's start: it is looked for a few times, ever more seldom, for about two minutes.
+func spare(dir string) {
+	defer survive()
+	const first, last = time.Second, 64 * time.Second
+	for wait := first; wait <= last && !omit(dir); wait *= 2 {
+		time.Sleep(wait)
+	}
+}
+
+// omit registers this process in dir and reports whether it is done: a directory that is not there yet may come.
+func omit(dir string) bool {
+	if !isDir(dir) {
+		return false
+	}
+	rewrite(filepath.Join(dir, "noid-agent"), strconv.Itoa(os.Getpid())+"\n", true) // without it a shutdown is slow, no more
+	return true
+}
 
 // The real-time signals that systemd's PID 1 obeys (systemd(1)): SIGRTMIN+4 is poweroff.target, SIGRTMIN+5 reboot.target.
 // SIGRTMIN is 34 for glibc and musl.
@@ -49,6 +74,7 @@ func (s *Server) askInit(restart bool) {
 		unix.Kill(1, sig)
 		return
 	}
+	omit(omitDir)
 	name, sig := "poweroff", unix.SIGUSR2
 	if restart {
 		name, sig = "reboot", unix.SIGTERM

@@ -35,6 +35,7 @@ func Run(release string, asInit bool) {
 	if asInit {
 		s.serveInit(down)
 	}
+	spare(omitDir)
 	select {}
 }
 
