@@ -28,14 +28,15 @@ const (
 
 // setClock sets the wall clock to ns since 1970, if it is off. 0 leaves it.
 func setClock(ns int64) {
-	if ns <= 0 {
-		return
+	if isOff(time.Now(), ns) {
+		ts := unix.NsecToTimespec(ns)
+		unix.ClockSettime(unix.CLOCK_REALTIME, &ts)
 	}
-	if off := time.Until(time.Unix(0, ns).Round(0)); off.Abs() <= clockSlack {
-		return
-	}
-	ts := unix.NsecToTimespec(ns)
-	unix.ClockSettime(unix.CLOCK_REALTIME, &ts)
+}
+
+// isOff reports whether a wall clock that shows now should be set to ns since 1970.
+func isOff(now time.Time, ns int64) bool {
+	return ns > 0 && now.Sub(time.Unix(0, ns)).Abs() > clockSlack // time.Unix has no monotonic part: wall clocks are compared
 }
 
 // restored makes a guest that was loaded from a snapshot fit to run in its own time and place, and returns which hooks failed.

@@ -3,11 +3,13 @@ package agent
 import (
 	"bytes"
 	"crypto/rand"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -97,6 +99,34 @@ func TestHooks(t *testing.T) {
 	}
 	if got := s.runHooks("/no/such", wire.Restored{}); got != "" {
 		t.Errorf("without the directory: %q", got)
+	}
+}
+
+func TestIsOff(t *testing.T) {
+	now := time.Now() // with a monotonic part, as in use
+	for _, c := range []struct {
+		what string
+		ns   int64
+		want bool
+	}{
+		{"none", 0, false},
+		{"before 1970", -now.UnixNano(), false},
+		{"right", now.UnixNano(), false},
+		{"the message took a while", now.Add(-clockSlack).UnixNano(), false},
+		{"a bit ahead", now.Add(clockSlack).UnixNano(), false},
+		{"behind", now.Add(clockSlack + time.Millisecond).UnixNano(), true},
+		{"ahead", now.Add(-clockSlack - time.Millisecond).UnixNano(), true},
+		{"the guest's clock was never set", now.AddDate(50, 0, 0).UnixNano(), true},
+		{"the last that there is", math.MaxInt64, true},
+		{"the first that there is", 1, true},
+	} {
+		if got := isOff(now, c.ns); got != c.want {
+			t.Errorf("%s: %v", c.what, got)
+		}
+	}
+	// 400 years are more than a Duration holds.
+	if !isOff(now.AddDate(-400, 0, 0), math.MaxInt64) {
+		t.Error("400 years late is left alone")
 	}
 }
 
