@@ -25,9 +25,9 @@ lint:
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/noid
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
-# 'noid list' with 100 VMs on record beside a Go program that prints a line.
+# 'noid list' with 100 VMs on record and 'noid exec NAME true' on a real VM, beside a Go program that prints a line.
 bench: build
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./e2e ./internal/store
+	. scripts/guest-env.sh && $(GO) test -run '^$$' -bench . -benchtime 5s ./e2e ./internal/store
 
 clean:
 	rm -rf bin

@@ -5,68 +5,63 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"noid/internal/agentclient"
 	"noid/internal/wire"
 )
 
-// BenchmarkExecTrue is 'noid exec a true': beside BenchmarkAgentExec (the same by the client alone, without a process),
-// BenchmarkAgentPing (a connection and one question) and BenchmarkGoProgram it shows where the time goes. QEMU only.
-func BenchmarkExecTrue(b *testing.B) {
-	n := setupBench(b)
-	for b.Loop() {
-		cmd := n.cmd(context.Background(), "exec", "a", "true")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("%v: %s", err, out)
-		}
-	}
-}
-
-func BenchmarkAgentExec(b *testing.B) {
-	c := setupBench(b).agent()
-	for b.Loop() {
-		if _, err := c.Exec(context.Background(), wire.Exec{Argv: [][]byte{[]byte("true")}}, agentclient.Streams{}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkAgentPing(b *testing.B) {
-	c := setupBench(b).agent()
-	for b.Loop() {
-		if err := c.Ping(context.Background()); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkExecConsole is BenchmarkExecTrue over the serial console.
-func BenchmarkExecConsole(b *testing.B) {
-	n := setupBench(b)
-	for b.Loop() {
-		cmd := n.cmd(context.Background(), "exec", "--serial", "a", "true")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("%v: %s", err, out)
-		}
-	}
-}
-
-func setupBench(b *testing.B) noid {
+// BenchmarkExec is 'noid exec a true' in a QEMU guest and, in turns with it so that all meet the same load, its parts: the
+// same exec by the client in this process, a question to the agent without any command, the same over the serial console,
+// and a Go program that prints a line. It reports the median of each.
+func BenchmarkExec(b *testing.B) {
 	n := setup(b)
-	cmd := exec.Command(n.bin, "create", "a", "--wait", "--driver", "qemu")
-	cmd.Env = n.cmd(context.Background()).Env
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
+	run := func(args ...string) {
+		cmd := exec.Command(n.bin, args...)
+		cmd.Env = n.cmd(context.Background(), "exec").Env
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("noid %q: %v: %s", args, err, out)
+		}
 	}
-	return n
+	run("create", "a", "--wait", "--driver", "qemu")
+	socket := filepath.Join(n.home, "storage/vms/a/agent.sock")
+	agent := &agentclient.Client{Dial: func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	program := goProgram(b)
+	parts := []struct {
+		name string
+		do   func() error
+	}{
+		{"ms/noid-exec", func() error { run("exec", "a", "true"); return nil }},
+		{"ms/agent-exec", func() error {
+			_, err := agent.Exec(context.Background(), wire.Exec{Argv: [][]byte{[]byte("true")}}, agentclient.Streams{})
+			return err
+		}},
+		{"ms/agent-ping", func() error { return agent.Ping(context.Background()) }},
+		{"ms/console-exec", func() error { run("exec", "--serial", "a", "true"); return nil }},
+		{"ms/Go-program", func() error { return exec.Command(program).Run() }},
+	}
+	took := make([][]time.Duration, len(parts))
+	for b.Loop() {
+		for i, p := range parts {
+			began := time.Now()
+			if err := p.do(); err != nil {
+				b.Fatalf("%s: %v", p.name, err)
+			}
+			took[i] = append(took[i], time.Since(began))
+		}
+	}
+	b.ReportMetric(0, "ns/op") // of all together: of no use
+	for i, p := range parts {
+		b.ReportMetric(median(took[i]), p.name)
+	}
 }
 
-// agent talks to the guest of VM a without a noid process.
-func (n noid) agent() *agentclient.Client {
-	socket := filepath.Join(n.home, "storage/vms/a/agent.sock")
-	return &agentclient.Client{
-		Dial:  func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "unix", socket) },
-		Alive: func() bool { return true },
-	}
+// median is in milliseconds.
+func median(d []time.Duration) float64 {
+	slices.Sort(d)
+	return float64(d[len(d)/2].Microseconds()) / 1000
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -301,14 +300,10 @@ func BenchmarkList100(b *testing.B) {
 		}
 		lists, programs = append(lists, middle.Sub(began)), append(programs, time.Since(middle))
 	}
-	ms := func(d []time.Duration) float64 {
-		slices.Sort(d)
-		return float64(d[len(d)/2].Microseconds()) / 1000
-	}
 	b.ReportMetric(0, "ns/op") // of both together: of no use
-	b.ReportMetric(ms(lists), "ms/list")
-	b.ReportMetric(ms(programs), "ms/Go-program")
-	b.ReportMetric(ms(lists)/ms(programs), "times")
+	b.ReportMetric(median(lists), "ms/list")
+	b.ReportMetric(median(programs), "ms/Go-program")
+	b.ReportMetric(median(lists)/median(programs), "times")
 }
 
 func goProgram(b *testing.B) string {
