@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"context"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// running is an exec whose command has begun.
+type running struct {
+	n         noid
+	cmd       *exec.Cmd
+	out, errs screen
+}
+
+// begin runs "echo begun" and then script in the guest of vm and returns when that has begun.
+func (n noid) begin(vm, script string, flags ...string) *running {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), bootLimit+time.Minute)
+	n.t.Cleanup(cancel)
+	args := append(append([]string{"exec"}, flags...), vm, "--", "sh", "-c", "echo begun; "+script)
+	r := &running{n: n, cmd: n.cmd(ctx, args...)}
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.errs
+	if err := r.cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.until("the command begins", func() bool { return strings.Contains(r.out.String(), "begun\n") })
+	return r
+}
+
+// ends waits for noid's end.
+func (r *running) ends(code int, says string) {
+	r.n.t.Helper()
+	r.cmd.Wait()
+	if got := r.cmd.ProcessState.ExitCode(); got != code || !strings.Contains(r.errs.String(), says) {
+		r.n.t.Errorf("%q ends with %d and %q; wanted %d and %q", r.cmd.Args, got, r.errs.String(), code, says)
+	}
+}
+
+// TestExecCutShort takes the guest away under commands that would run for ever: each ends, and says why.
+func TestExecCutShort(t *testing.T) {
+	n := setup(t)
+	const forever = "while :; do sleep 1000; done"
+	n.want(0, "create", "a", "--wait")
+	id := strings.TrimSpace(n.want(0, "checkpoint", "a"))
+
+	silent := n.begin("a", forever)
+	loud := n.begin("a", "while :; do echo more; sleep 0.1; done")
+	n.want(0, "restore", "a", id, "--no-backup")
+	silent.ends(125, "no longer knows the command")
+	loud.ends(125, "no longer knows the command")
+	n.equal("exec after it", "ok\n", n.want(0, "exec", "a", "echo", "ok"))
+
+	n.want(0, "restore", "a", id, "--as", "b")
+	destroyed := n.begin("b", forever)
+	n.want(0, "destroy", "b")
+	destroyed.ends(125, "the VM died")
+
+	// An agent that does not answer is as good as a guest that hangs. Its checkpoint and a restore go on without it.
+	stopped := n.begin("a", "kill -STOP $PPID; "+forever, "--timeout", "1s")
+	if _, errs, code := n.run("exec", "--wait-timeout", "2s", "a", "true"); code != 125 || !strings.Contains(errs, "timed out") {
+		t.Errorf("exec in a guest that hangs: exit %d, %q", code, errs)
+	}
+	stopped.ends(124, "did not say in time")
+	n.want(0, "checkpoint", "a")
+	n.want(0, "restore", "a", id, "--no-backup")
+	n.equal("exec after a hang", "ok\n", n.want(0, "exec", "a", "echo", "ok"))
+
+	paniced := n.begin("a", "echo c >/proc/sysrq-trigger; "+forever)
+	paniced.ends(125, "the VM died")
+	if _, errs, code := n.run("exec", "a", "true"); code != 125 || !strings.Contains(errs, "is dead") {
+		t.Errorf("exec after a panic: exit %d, %q", code, errs)
+	}
+}
+
+// TestAgentProcess is what the agent looks like from within the guest.
+func TestAgentProcess(t *testing.T) {
+	n := setup(t)
+	n.want(0, "create", "a", "--wait")
+	n.equal("comm", "noid-agent\n", n.want(0, "exec", "a", "--", "sh", "-c", "cat /proc/$PPID/comm"))
+	// Where Debian's initscripts look for whom a shutdown leaves alone.
+	pid := n.want(0, "exec", "a", "--", "sh", "-c", "mkdir -p /run/sendsigs.omit.d; echo $PPID")
+	if _, err := strconv.Atoi(strings.TrimSpace(pid)); err != nil {
+		t.Fatal(err)
+	}
+	n.until("the agent registers itself", func() bool {
+		out, _, _ := n.run("exec", "a", "cat", "/run/sendsigs.omit.d/noid-agent")
+		return out == pid
+	})
+}
