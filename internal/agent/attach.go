@@ -252,7 +252,7 @@ func (a *attachment) next(b []byte) []byte {
 			if p := o.peek(a.sent[i], min(room, wire.MaxData)); len(p) > 0 {
 				b = wire.AppendStream(b, wire.TypeData, s, a.sent[i], p)
 				a.sent[i] += uint64(len(p))
-			} else if o.eof && !a.eof[i] && a.sent[i] == o.end {
+			} else if o.eof && (o.late || j.exit != nil) && !a.eof[i] && a.sent[i] == o.end {
 				b = wire.AppendStream(b, wire.TypeEOF, s, o.end, nil)
 				a.eof[i] = true
 			}

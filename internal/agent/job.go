@@ -46,6 +46,7 @@ type output struct {
 	ring
 	lost uint64
 	eof  bool
+	late bool // eof was some time ago
 }
 
 // input is what arrived for the command and was not written to it yet.
@@ -111,8 +112,21 @@ func (j *job) endOutput(o *output) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	o.eof = true
-	j.cond.Broadcast()
+	if j.exit != nil {
+		j.cond.Broadcast()
+		return
+	}
+	time.AfterFunc(eofWait, func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		o.late = true
+		j.cond.Broadcast()
+	})
 }
+
+// eofWait is how long the end of an output waits for the end of the command, which most often comes at once: the host is
+// told of both in one write. To wake it costs an emulated guest milliseconds.
+const eofWait = 20 * time.Millisecond
 
 // finish records the end. All output has been taken by now.
 func (j *job) finish(exit wire.Exit) {
