@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 	"noid/internal/storage"
 )
 
@@ -145,8 +145,8 @@ func change(path string, edit func(data []byte, values map[string]any) ([]byte, 
 }
 
 var (
-	setsKey = regexp.MustCompile(`^\s*["']?([A-Za-z0-9_-]+)["']?\s*=`)
-	isTable = regexp.MustCompile(`^\s*\[`)
+	setsKey = lazy.Regexp(`^\s*["']?([A-Za-z0-9_-]+)["']?\s*=`)
+	isTable = lazy.Regexp(`^\s*\[`)
 )
 
 // editLine replaces the line that sets key by line, or removes it when line is empty. A new line goes before the first
@@ -159,11 +159,11 @@ func editLine(data []byte, key, line string) []byte {
 	}
 	at, replace := len(lines), 0
 	for i, l := range lines {
-		if isTable.MatchString(l) {
+		if isTable().MatchString(l) {
 			at = min(at, i)
 			break
 		}
-		m := setsKey.FindStringSubmatch(l)
+		m := setsKey().FindStringSubmatch(l)
 		if m != nil && m[1] == key {
 			at, replace = i, 1
 			break

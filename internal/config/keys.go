@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 )
 
 // The limits of a VM's hardware.
@@ -75,12 +75,12 @@ func ParseCPUs(s string) (int, error) {
 	return n, nil
 }
 
-var memSize = regexp.MustCompile(`^([0-9]{1,9})(?i:(m|g|t)(?:i?b)?)?$`)
+var memSize = lazy.Regexp(`^([0-9]{1,9})(?i:(m|g|t)(?:i?b)?)?$`)
 
 // ParseMiB reads a size of memory: MiB as a bare number ("512"), or with a unit ("512M", "2G", "2GiB"; always powers of
 // 1024). What is no size, or is less than 64 MiB or more than 1 TiB, is errs.ErrUsage.
 func ParseMiB(s string) (int, error) {
-	m := memSize.FindStringSubmatch(s)
+	m := memSize().FindStringSubmatch(s)
 	if m == nil {
 		return 0, errs.WithHint(usage("%q is not a size", s), "write MiB as 512, or 512M, or 2G")
 	}

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"regexp"
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 )
 
 // Keys that the tty's line discipline acts on.
@@ -26,10 +26,10 @@ const (
 )
 
 var (
-	loginPrompt    = regexp.MustCompile(`(?i)login: *$`)
-	passwordPrompt = regexp.MustCompile(`(?i)password: *$`)
-	shellPrompt    = regexp.MustCompile(`[#$] (\x1b\[[0-9;?]*[a-zA-Z])*$`) // busybox asks for the cursor's place behind it
-	continuation   = regexp.MustCompile(`^> (\x1b\[[0-9;?]*[a-zA-Z])*$`)
+	loginPrompt    = lazy.Regexp(`(?i)login: *$`)
+	passwordPrompt = lazy.Regexp(`(?i)password: *$`)
+	shellPrompt    = lazy.Regexp(`[#$] (\x1b\[[0-9;?]*[a-zA-Z])*$`) // busybox asks for the cursor's place behind it
+	continuation   = lazy.Regexp(`^> (\x1b\[[0-9;?]*[a-zA-Z])*$`)
 )
 
 // remember keeps the end of the unfinished last line.
@@ -69,7 +69,7 @@ func (s *session) sync(ctx context.Context, by time.Time, unfinished bool) error
 				errs.ErrTimeout), "look at what it shows with noid logs or noid console")
 		}
 		quiet := time.Since(s.lastNew) > settled
-		login, password := quiet && loginPrompt.Match(s.line), quiet && passwordPrompt.Match(s.line)
+		login, password := quiet && loginPrompt().Match(s.line), quiet && passwordPrompt().Match(s.line)
 		var text string
 		switch {
 		case login && answered != s.seen:
@@ -81,10 +81,10 @@ func (s *session) sync(ctx context.Context, by time.Time, unfinished bool) error
 		case password && answered != s.seen: // a stray line of ours was taken for a name: get over it
 			text, answered = "\n", s.seen
 		case password:
-		case asRoot && time.Since(asked) < loginGrace && !shellPrompt.Match(s.line):
+		case asRoot && time.Since(asked) < loginGrace && !shellPrompt().Match(s.line):
 		case asked.IsZero(),
 			time.Since(asked) > retryAfter && s.in.pending() == 0,
-			time.Since(asked) > 4*settled && quiet && s.lastNew.After(asked) && shellPrompt.Match(s.line):
+			time.Since(asked) > 4*settled && quiet && s.lastNew.After(asked) && shellPrompt().Match(s.line):
 			text = s.question(tries, unfinished)
 			tries++
 		}
@@ -124,7 +124,7 @@ func (s *session) question(tries int, unfinished bool) string {
 	switch {
 	case unfinished && tries == 2:
 		return string(rune(ctrlBackslash)) + ask
-	case unfinished && tries == 0, continuation.Match(s.line):
+	case unfinished && tries == 0, continuation().Match(s.line):
 		return string(rune(ctrlC)) + ask
 	}
 	return ask

@@ -31,7 +31,7 @@ func FuzzKernel(f *testing.F) {
 		if ok && (k.Arch == "" || k.Format == "") {
 			t.Errorf("a kernel without architecture or format: %+v", k)
 		}
-		if k.Version != "" && !cleanVersion.MatchString(k.Version) {
+		if k.Version != "" && !cleanVersion().MatchString(k.Version) {
 			t.Errorf("version %q", k.Version)
 		}
 		if describe(r) == "" {

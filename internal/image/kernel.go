@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+
+	"noid/internal/lazy"
 )
 
 // Format is how a kernel image is packed.
@@ -101,7 +102,7 @@ func inspectBzImage(head []byte) Kernel {
 	if p := int(le.Uint16(head[offKernelVersion:])); p != 0 && 0x200+p < len(head) {
 		text := head[0x200+p:]
 		text = text[:min(len(text), 256)]
-		if end := bytes.IndexAny(text, " \x00"); end > 0 && cleanVersion.Match(text[:end]) {
+		if end := bytes.IndexAny(text, " \x00"); end > 0 && cleanVersion().Match(text[:end]) {
 			k.Version = string(text[:end])
 		}
 	}
@@ -148,7 +149,7 @@ func looksLikeKernel(f *elf.File) bool {
 }
 
 var (
-	cleanVersion = regexp.MustCompile(`^[0-9][0-9A-Za-z.+_~-]*$`) // of a word that is bounded
+	cleanVersion = lazy.Regexp(`^[0-9][0-9A-Za-z.+_~-]*$`) // of a word that is bounded
 	banner       = []byte("Linux version ")
 )
 
@@ -166,7 +167,7 @@ func scanVersion(r io.ReaderAt) string {
 			}
 			rest = rest[i+len(banner):]
 			word := rest[:min(len(rest), 128)]
-			if end := bytes.IndexByte(word, ' '); end > 0 && cleanVersion.Match(word[:end]) {
+			if end := bytes.IndexByte(word, ' '); end > 0 && cleanVersion().Match(word[:end]) {
 				return string(word[:end])
 			}
 		}

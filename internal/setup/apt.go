@@ -10,6 +10,7 @@ import (
 	"regexp"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 )
 
 // apt is apt-get's and apt-cache's view of what can be downloaded.
@@ -103,10 +104,10 @@ func (a *apt) depends(ctx context.Context, pkg string, match *regexp.Regexp) ([]
 	return parseDepends(out, match), nil
 }
 
-var dependsLine = regexp.MustCompile(`(?m)^ *\|?(?:Pre)?Depends: ([a-z0-9][a-z0-9.+-]+)$`)
+var dependsLine = lazy.Regexp(`(?m)^ *\|?(?:Pre)?Depends: ([a-z0-9][a-z0-9.+-]+)$`)
 
 func parseDepends(out string, match *regexp.Regexp) (pkgs []string) {
-	for _, m := range dependsLine.FindAllStringSubmatch(out, -1) {
+	for _, m := range dependsLine().FindAllStringSubmatch(out, -1) {
 		if match.MatchString(m[1]) {
 			pkgs = append(pkgs, m[1])
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/guest"
 	"noid/internal/image"
+	"noid/internal/lazy"
 )
 
 // hostBootDir is where distributions install kernels.
@@ -113,7 +113,7 @@ var metaPackages = map[string]map[string]string{
 }
 
 // kernelPackage matches the packages with a kernel or its modules of a definite version.
-var kernelPackage = regexp.MustCompile(`^linux-(image|modules)-[0-9]`)
+var kernelPackage = lazy.Regexp(`^linux-(image|modules)-[0-9]`)
 
 func fetchKernel(ctx context.Context, o Options, work string) (string, error) {
 	release, err := os.ReadFile("/etc/os-release")
@@ -139,14 +139,14 @@ func fetchKernel(ctx context.Context, o Options, work string) (string, error) {
 // kernelPackages returns what to download for meta: the kernel it depends on, and the package of its modules where they are
 // apart, as on Ubuntu.
 func kernelPackages(ctx context.Context, a *apt, meta string) ([]string, error) {
-	pkgs, err := a.depends(ctx, meta, kernelPackage)
+	pkgs, err := a.depends(ctx, meta, kernelPackage())
 	if err != nil {
 		return nil, err
 	}
 	if len(pkgs) == 0 {
 		return nil, fmt.Errorf("package %s names no kernel", meta)
 	}
-	more, err := a.depends(ctx, pkgs[0], kernelPackage)
+	more, err := a.depends(ctx, pkgs[0], kernelPackage())
 	if err != nil {
 		return nil, err
 	}
@@ -220,11 +220,11 @@ func moveModules(tree, ready, version string) error {
 	return fmt.Errorf("the package holds no modules for %s", version)
 }
 
-var digits = regexp.MustCompile(`[0-9]+|[^0-9]+`)
+var digits = lazy.Regexp(`[0-9]+|[^0-9]+`)
 
 // compareVersions orders versions as people do: runs of digits by their value.
 func compareVersions(a, b string) int {
-	x, y := digits.FindAllString(a, -1), digits.FindAllString(b, -1)
+	x, y := digits().FindAllString(a, -1), digits().FindAllString(b, -1)
 	for i := range min(len(x), len(y)) {
 		m, errM := strconv.Atoi(x[i])
 		n, errN := strconv.Atoi(y[i])

@@ -2,13 +2,14 @@ package vmm
 
 import (
 	"bytes"
-	"regexp"
+
+	"noid/internal/lazy"
 )
 
 var (
-	kernelLine = regexp.MustCompile(`^\[ *\d+\.\d{6}\]`)
+	kernelLine = lazy.Regexp(`^\[ *\d+\.\d{6}\]`)
 	// A panic's line may follow a prompt or other output that did not end its line.
-	panicLine = regexp.MustCompile(`\[ *\d+\.\d{6}\] Kernel panic - not syncing`)
+	panicLine = lazy.Regexp(`\[ *\d+\.\d{6}\] Kernel panic - not syncing`)
 )
 
 // Panicked reports whether a console's output ends with a kernel panic: its line, and none but the kernel's after it. So
@@ -17,10 +18,10 @@ func Panicked(console []byte) bool {
 	lines := bytes.Split(console, []byte("\n"))
 	for i := len(lines) - 1; i >= 0; i-- {
 		line := bytes.TrimRight(lines[i], "\r")
-		if panicLine.Match(line) {
+		if panicLine().Match(line) {
 			return true
 		}
-		if len(line) > 0 && !kernelLine.Match(line) {
+		if len(line) > 0 && !kernelLine().Match(line) {
 			return false
 		}
 	}

@@ -2,9 +2,9 @@ package firecracker
 
 import (
 	"path/filepath"
-	"regexp"
 	"strconv"
 
+	"noid/internal/lazy"
 	"noid/internal/vmm"
 )
 
@@ -16,21 +16,21 @@ const (
 )
 
 // cleanExit is what Firecracker logs last when its guest resets the machine, at level Info. A killed one logs nothing.
-var cleanExit = regexp.MustCompile(`(?m) Firecracker exiting successfully\. exit_code=0\s*$`)
+var cleanExit = lazy.Regexp(`(?m) Firecracker exiting successfully\. exit_code=0\s*$`)
 
 // halted is a kernel's last line: x86 guests of Firecracker have no ACPI power button, so "Power down" ends in a halt too.
-var halted = regexp.MustCompile(`\[ *\d+\.\d{6}\] reboot: (?:System halted|Power down)\r?\n?$`)
+var halted = lazy.Regexp(`\[ *\d+\.\d{6}\] reboot: (?:System halted|Power down)\r?\n?$`)
 
 // Ended implements vmm.Driver. A guest that powers off halts its CPUs for ever, and Firecracker stays.
 func (d *Driver) Ended(dir string) vmm.Ending {
 	console := serialSinceStart(dir)
 	switch {
-	case cleanExit.Match(vmm.Tail(filepath.Join(dir, LogFile), logTail)):
+	case cleanExit().Match(vmm.Tail(filepath.Join(dir, LogFile), logTail)):
 		if vmm.Panicked(console) {
 			return vmm.EndedPanic
 		}
 		return vmm.EndedReboot
-	case halted.Match(console):
+	case halted().Match(console):
 		return vmm.EndedPoweroff
 	}
 	return vmm.EndedUnknown

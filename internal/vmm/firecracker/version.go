@@ -2,10 +2,10 @@ package firecracker
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 )
 
 // version is a Firecracker release. The API refuses fields that it does not know, so each is sent only where it exists.
@@ -15,10 +15,10 @@ type version struct {
 }
 
 // versionText is found in `firecracker --version` ("Firecracker v1.16.1") and in GET /version ("1.17.0-dev").
-var versionText = regexp.MustCompile(`\b[vV]?((\d{1,4})\.(\d{1,4})\.\d{1,4}(?:-[0-9A-Za-z.-]{1,40})?)(?:\s|$)`)
+var versionText = lazy.Regexp(`\b[vV]?((\d{1,4})\.(\d{1,4})\.\d{1,4}(?:-[0-9A-Za-z.-]{1,40})?)(?:\s|$)`)
 
 func parseVersion(s string) (version, bool) {
-	match := versionText.FindStringSubmatch(s)
+	match := versionText().FindStringSubmatch(s)
 	if match == nil {
 		return version{}, false
 	}

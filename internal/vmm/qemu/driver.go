@@ -12,11 +12,11 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 	"noid/internal/vmm"
 )
 
@@ -65,7 +65,7 @@ func New(binary string, kvm bool) *Driver { return &Driver{binary: binary, kvm: 
 func (d *Driver) Name() string { return "qemu" }
 
 // versionLine is how `qemu-system-* --version` begins, in all versions.
-var versionLine = regexp.MustCompile(`^QEMU emulator version (\d+(?:\.\d+)+)`)
+var versionLine = lazy.Regexp(`^QEMU emulator version (\d+(?:\.\d+)+)`)
 
 // Version asks the binary, such as "7.2.22".
 func (d *Driver) Version(ctx context.Context) (string, error) {
@@ -73,7 +73,7 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	match := versionLine.FindStringSubmatch(out)
+	match := versionLine().FindStringSubmatch(out)
 	if match == nil {
 		return "", fmt.Errorf("%w run qemu: --version answered %q", errs.ErrHost, vmm.Printable([]byte(out), 100))
 	}

@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"regexp"
 	"runtime"
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 )
 
 // Keys of Machine.Hardware.
@@ -74,7 +74,7 @@ func (d *Driver) checkHardware(hw map[string]string) error {
 	return fmt.Errorf("%w load this state: unknown accelerator %q", errs.ErrHost, hw[hwAccel])
 }
 
-var aliasOf = regexp.MustCompile(`\(alias of (\S+)\)`)
+var aliasOf = lazy.Regexp(`\(alias of (\S+)\)`)
 
 // versionedMachine finds in the output of `-machine help` what alias stands for, such as pc-q35-7.2 for q35. The alias is
 // the newest version that the binary knows.
@@ -85,7 +85,7 @@ func versionedMachine(help, alias string) (string, bool) {
 		if name != alias {
 			continue
 		}
-		if match := aliasOf.FindStringSubmatch(rest); match != nil {
+		if match := aliasOf().FindStringSubmatch(rest); match != nil {
 			return match[1], true
 		}
 	}
