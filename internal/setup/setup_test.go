@@ -71,7 +71,7 @@ func TestParseDepends(t *testing.T) {
   Depends: linux-firmware
   Recommends: linux-image-9.9.9
 `
-	got := parseDepends(out, kernelPackage)
+	got := parseDepends(out, kernelPackage())
 	if diff := cmp.Diff([]string{"linux-modules-6.8.0-31-generic"}, got); diff != "" {
 		t.Error(diff)
 	}
