@@ -62,7 +62,7 @@ func (a *app) psCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), answerTime)
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), answerTime, agentclient.ErrNoAnswer)
 			defer cancel()
 			jobs, err := c.Jobs(ctx)
 			if err != nil {
@@ -98,7 +98,7 @@ func (a *app) killCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), answerTime)
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), answerTime, agentclient.ErrNoAnswer)
 			defer cancel()
 			if err := c.Kill(ctx, strings.ToLower(args[1]), n); err != nil {
 				err = a.unanswered(ctx, args[0], "kill", err)
