@@ -21,6 +21,7 @@ const (
 const (
 	lineTail   = 256                     // how much of the unfinished last line is looked at
 	retryAfter = time.Second             // before the shell is asked again
+	retryMax   = 8 * time.Second         // and again: a slow boot echoes and answers all that was typed, at some ms a character
 	settled    = 50 * time.Millisecond   // without output: what looks like a prompt is one
 	loginGrace = 1500 * time.Millisecond // that a login needs to answer
 )
@@ -62,6 +63,7 @@ func (s *session) sync(ctx context.Context, by time.Time, unfinished bool) error
 		asked    time.Time   // when something was last typed
 		answered = int64(-1) // s.seen when the login prompt was
 		asRoot   bool        // root was the last thing typed
+		again    = retryAfter
 	)
 	for tries := 0; ; {
 		if time.Now().After(by) {
@@ -83,10 +85,12 @@ func (s *session) sync(ctx context.Context, by time.Time, unfinished bool) error
 		case password:
 		case asRoot && time.Since(asked) < loginGrace && !shellPrompt().Match(s.line):
 		case asked.IsZero(),
-			time.Since(asked) > retryAfter && s.in.pending() == 0,
+			time.Since(asked) > again && s.in.pending() == 0,
 			time.Since(asked) > 4*settled && quiet && s.lastNew.After(asked) && shellPrompt().Match(s.line):
 			text = s.question(tries, unfinished)
-			tries++
+			if tries++; tries > 1 {
+				again = min(2*again, retryMax)
+			}
 		}
 		if text != "" {
 			s.unlock()
