@@ -15,7 +15,7 @@ func TestRegexp(t *testing.T) {
 	if !digits().MatchString("42") || digits().MatchString("x") {
 		t.Error("it does not match as it should")
 	}
-	if digits() != digits() {
+	if first := digits(); first != digits() {
 		t.Error("compiled twice")
 	}
 }
