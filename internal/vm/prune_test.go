@@ -85,3 +85,34 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// TestBootableIsUsed has an extracted kernel asked for again when it is old: a prune must not take it from the VM that is
+// being made.
+func TestBootableIsUsed(t *testing.T) {
+	kernel := os.Getenv("NOID_TEST_KERNEL")
+	if kernel == "" {
+		t.Skip("NOT RUN: NOID_TEST_KERNEL is not set ('make test' does)")
+	}
+	home, err := store.Open(filepath.Join(t.TempDir(), "home"))
+	must(t, err)
+	defer home.Close()
+	m := &Manager{Home: home}
+	path, err := m.bootable(kernel, "firecracker")
+	must(t, err)
+	old := time.Now().Add(-pruneAge - time.Hour)
+	must(t, os.Chtimes(path, old, old))
+	again, err := m.bootable(kernel, "firecracker")
+	must(t, err)
+	if again != path {
+		t.Errorf("extracted twice: %s, %s", path, again)
+	}
+	m.prune(t.Context())
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	must(t, os.Chtimes(path, old, old))
+	m.prune(t.Context())
+	if _, err := os.Stat(path); !missing(err) {
+		t.Errorf("an unused kernel is left: %v", err)
+	}
+}
