@@ -204,9 +204,7 @@ func TestKilled(t *testing.T) {
 			n.want(0, "list")
 			n.want(0, "checkpoints", "base")
 		}
-		if s := n.state("base"); s == "paused" { // nobody resumes it but the user, for now
-			n.want(0, "resume", "base")
-		}
+		n.waitState("base", "running") // also when noid was killed while it was paused
 		n.run("destroy", "x")
 		n.run("destroy", "y")
 		n.want(0, "create", "x")

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,16 +35,36 @@ func (a *app) helperCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: helperVerb, Hidden: true, Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			pid, err := strconv.Atoi(args[0])
-			if err != nil {
-				return err
-			}
-			ticks, err := strconv.ParseUint(args[1], 10, 64)
+			p, err := vmm.ParseProcess(args)
 			if err != nil {
 				return err
 			}
 			debug.SetMemoryLimit(helperMemory)
-			return help(context.WithoutCancel(cmd.Context()), vmm.Process{PID: pid, StartTicks: ticks, BootID: args[2]})
+			return help(context.WithoutCancel(cmd.Context()), p)
+		},
+	}
+}
+
+// pauseGuardVerb is the hidden verb that waits beside a checkpoint; see vm.Manager.PauseGuard.
+const pauseGuardVerb = "pause-guard"
+
+func (a *app) pauseGuardCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: pauseGuardVerb, Hidden: true, Args: cobra.ExactArgs(4),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := vmm.ParseProcess(args[1:])
+			if err != nil {
+				return err
+			}
+			if n, _ := os.Stdin.Read(make([]byte, 1)); n > 0 {
+				return nil // the guest runs
+			}
+			ctx := context.WithoutCancel(cmd.Context())
+			m, err := a.manager(ctx, false)
+			if err != nil {
+				return err
+			}
+			return m.LetRun(ctx, args[0], p)
 		},
 	}
 }
@@ -87,10 +106,10 @@ func help(ctx context.Context, p vmm.Process) error {
 	return served
 }
 
-// helperCommand is the command of a helper, for vm.Manager.Guard. It is nil in a test, whose binary has no verbs.
-func helperCommand() []string {
+// ownCommand is noid's own command for a hidden verb. It is nil in a test, whose binary has no verbs.
+func ownCommand(verb string) []string {
 	if self, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(self), "noid") {
-		return []string{self, helperVerb}
+		return []string{self, verb}
 	}
 	return nil
 }
@@ -108,7 +127,7 @@ func (a *app) startHelper(dir string) error {
 	if !v.Process.Alive() {
 		return errors.New("its VMM has ended")
 	}
-	command := helperCommand()
+	command := ownCommand(helperVerb)
 	if command == nil {
 		return errors.New("this program is not noid")
 	}

@@ -166,7 +166,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress and hints on a terminal")
 	for _, verb := range []*cobra.Command{a.createCmd(), a.destroyCmd(), a.listCmd(), a.inspectCmd(), a.execCmd(), a.shellCmd(), a.psCmd(), a.killCmd(), a.cpCmd(), a.consoleCmd(), a.logsCmd(),
 		a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forgetCmd(),
-		a.configCmd(), a.setupCmd(), a.doctorCmd(), a.versionCmd(), a.completionCmd(), a.helperCmd()} {
+		a.configCmd(), a.setupCmd(), a.doctorCmd(), a.versionCmd(), a.completionCmd(), a.helperCmd(), a.pauseGuardCmd()} {
 		if verb.Long == "" {
 			verb.Long = verb.Short + ".\n" + exitHelp
 		}
@@ -211,7 +211,7 @@ func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
 		}
 	}
 	m := &vm.Manager{Home: home, Driver: a.driver, Version: version(), Warn: func(s string) { fmt.Fprintln(a.err, "noid: "+s) }}
-	m.Guard = helperCommand()
+	m.Guard, m.PauseGuard = ownCommand(helperVerb), ownCommand(pauseGuardVerb)
 	return m, nil
 }
 

@@ -59,7 +59,14 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 			defer m.thaw(ctx, v, false)
 		}
 	}
-	downtime, err := m.capture(ctx, d, dir, staging, st)
+	paused := func(bool) {}
+	if st == vmm.Running {
+		if paused, err = m.insure(v); err != nil {
+			return c, err
+		}
+	}
+	downtime, resumed, err := m.capture(ctx, d, dir, staging, st)
+	paused(resumed)
 	if err != nil {
 		return c, err
 	}
@@ -88,15 +95,17 @@ func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpo
 }
 
 // capture fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood still.
-func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st vmm.State) (downtime time.Duration, err error) {
+// resumed is false when that guest could not be made to run again.
+func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st vmm.State) (downtime time.Duration, resumed bool, err error) {
+	resumed = true
 	if st == vmm.Running || st == vmm.Paused {
 		unlock, err := console.LockInput(ctx, dir) // a line on its way to the guest would be cut in two
 		if err != nil {
-			return 0, err
+			return 0, true, err
 		}
 		defer unlock()
 		if err := d.WriteBack(ctx, dir); err != nil {
-			return 0, err
+			return 0, true, err
 		}
 	}
 	if st == vmm.Running {
@@ -105,25 +114,25 @@ func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st
 			end, cancel := settle(ctx)
 			defer cancel()
 			if e := d.Tell(end, dir, vmm.Resume); e != nil {
-				err = errors.Join(err, fmt.Errorf("resuming: %w", e))
+				resumed, err = false, errors.Join(err, fmt.Errorf("resuming: %w", e))
 			}
 			downtime = time.Since(began)
 		}()
 		if err := d.Tell(ctx, dir, vmm.Pause); err != nil {
-			return 0, err
+			return 0, true, err
 		}
 	}
 	if st == vmm.Running || st == vmm.Paused {
 		if err := d.Snapshot(ctx, dir, staging); err != nil {
-			return 0, err
+			return 0, true, err
 		}
 	}
 	for _, file := range []string{vmm.RootfsFile, vmm.SerialLogFile} {
 		if _, err := storage.Clone(ctx, filepath.Join(staging, file), filepath.Join(dir, file)); err != nil {
-			return 0, err
+			return 0, true, err
 		}
 	}
-	return 0, nil
+	return 0, true, nil
 }
 
 // keep records the sizes, makes the files read-only and publishes the checkpoint.

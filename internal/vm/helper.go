@@ -2,7 +2,6 @@ package vm
 
 import (
 	"os/exec"
-	"strconv"
 	"syscall"
 
 	"noid/internal/vmm"
@@ -11,8 +10,7 @@ import (
 // StartHelper starts command as the helper of the VM whose VMM p runs in dir, and does not wait for it. It lives as long as
 // p does. Where one is at work, a second leaves by itself.
 func StartHelper(command []string, dir string, p vmm.Process) error {
-	args := append(command[1:len(command):len(command)], strconv.Itoa(p.PID), strconv.FormatUint(p.StartTicks, 10), p.BootID)
-	cmd := exec.Command(command[0], args...)
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], p.Args()...)...)
 	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err

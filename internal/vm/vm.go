@@ -39,6 +39,9 @@ type Manager struct {
 	// Guard is the command that bounds a running VM's console log, to which pid and start time are appended. It runs in the
 	// VM's directory. Empty for none.
 	Guard []string
+	// PauseGuard is the command that has a VM run again should noid be killed while it is paused for a checkpoint, to which
+	// its name and its VMM's pid, start time and boot id are appended; its stdin is the pipe. Empty for none.
+	PauseGuard []string
 	// Warn takes what went wrong without failing a verb. Nil drops it.
 	Warn func(string)
 	// Version is noid's own, for manifests.

@@ -26,6 +26,24 @@ type Process struct {
 	BootID string `json:"boot_id"`
 }
 
+// Args is p as arguments of a command, for ParseProcess.
+func (p Process) Args() []string {
+	return []string{strconv.Itoa(p.PID), strconv.FormatUint(p.StartTicks, 10), p.BootID}
+}
+
+// ParseProcess is what Args made.
+func ParseProcess(args []string) (p Process, err error) {
+	if len(args) != 3 {
+		return p, fmt.Errorf("%d words do not name a process", len(args))
+	}
+	if p.PID, err = strconv.Atoi(args[0]); err != nil {
+		return p, err
+	}
+	p.StartTicks, err = strconv.ParseUint(args[1], 10, 64)
+	p.BootID = args[2]
+	return p, err
+}
+
 // Alive reports whether the very process that p names exists and is not a zombie.
 func (p Process) Alive() bool {
 	if p.PID <= 0 || p.BootID != bootID() {

@@ -1,0 +1,93 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/store"
+	"noid/internal/vmm"
+)
+
+const (
+	// letRunWait bounds how long a guard tries: a snapshot that is being written holds Firecracker's API.
+	letRunWait = 5 * time.Minute
+	// letRunEvery is how often it looks, and calmLooks how many times in a row the guest must be seen running: a device state
+	// that QEMU was writing stops it once more when it is done.
+	letRunEvery = 50 * time.Millisecond
+	calmLooks   = 4
+)
+
+// insure starts a guard: a process that has the guest of v run again should this one be killed during the pause. It is
+// started before the pause and costs the guest nothing; it need not be up by then, since the pipe tells it what it missed.
+// paused ends it: over says that the guest runs; else the guard sees to that.
+func (m *Manager) insure(v store.VM) (paused func(over bool), err error) {
+	if len(m.PauseGuard) == 0 {
+		return func(bool) {}, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("starting the guard of the pause: %w", err)
+	}
+	defer r.Close()
+	cmd := exec.Command(m.PauseGuard[0], append(m.PauseGuard[1:len(m.PauseGuard):len(m.PauseGuard)], append([]string{v.Name}, v.Process.Args()...)...)...)
+	cmd.Stdin, cmd.SysProcAttr = r, &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		w.Close()
+		return nil, fmt.Errorf("starting the guard of the pause: %w", err)
+	}
+	go cmd.Wait()
+	return func(over bool) {
+		if over {
+			w.Write([]byte{1})
+		}
+		w.Close()
+	}, nil
+}
+
+// LetRun ends the pause that a killed noid has left in the VM name, if p is still its VMM. It waits for the VM's lock.
+func (m *Manager) LetRun(ctx context.Context, name string, p vmm.Process) error {
+	ctx, cancel := context.WithTimeout(ctx, letRunWait)
+	defer cancel()
+	var lock *store.Lock
+	for err := errs.ErrBusy; errors.Is(err, errs.ErrBusy); {
+		if !p.Alive() {
+			return nil
+		}
+		lock, err = m.Home.Lock(ctx, name, "resume")
+		if err != nil && !errors.Is(err, errs.ErrBusy) {
+			return err
+		}
+	}
+	defer lock.Unlock()
+	v, err := m.Home.LoadVM(name)
+	if err != nil {
+		return err
+	}
+	if v.Process != p {
+		return nil
+	}
+	d, err := m.Driver(v.Machine.Driver)
+	if err != nil {
+		return err
+	}
+	dir := m.Home.VMDir(name)
+	for calm := 0; calm < calmLooks; time.Sleep(letRunEvery) {
+		if !p.Alive() || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if st, err := d.State(ctx, dir); err == nil && st == vmm.Running {
+			calm++
+			continue
+		}
+		calm = 0
+		d.Tell(ctx, dir, vmm.Resume) // refused while a snapshot is being written: again
+	}
+	m.thaw(ctx, v, false)
+	return nil
+}
