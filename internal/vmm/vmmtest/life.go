@@ -39,6 +39,7 @@ func testLife(t *testing.T, h Harness) {
 		vm.con.wantRun(t, "echo "+long+" | wc -c", "801")
 		vm.con.wantRun(t, "seq 1 5000 | tail -n 1", "5000")
 	})
+	step("Agent", func(t *testing.T) { testAgent(t, vm) })
 	step("PauseResume", func(t *testing.T) { testPause(t, vm) })
 	step("SnapshotPaused", func(t *testing.T) { testSnapshotPaused(t, vm) })
 	step("SnapshotFails", func(t *testing.T) { testSnapshotFails(t, vm) })

@@ -29,6 +29,7 @@ func newMachine(t *testing.T, h Harness, rootfsPath string) *machine {
 	vm.m = vmm.Machine{
 		Driver: h.Driver.Name(), CPUs: max(1, h.CPUs), MemMiB: memMiB,
 		KernelPath: h.Guest.KernelPath, InitrdPath: h.Guest.InitrdPath, BootArgs: h.BootArgs,
+		Agent: true,
 	}
 	if _, err := storage.Clone(t.Context(), filepath.Join(vm.dir, vmm.RootfsFile), rootfsPath); err != nil {
 		t.Fatalf("copying the root file system: %v", err)
@@ -47,6 +48,9 @@ func (vm *machine) end(t *testing.T) {
 	defer cancel()
 	if err := vm.p.Kill(ctx); err != nil {
 		t.Errorf("killing the VMM: %v", err)
+	}
+	for vm.h.Helper && vmm.HasHelper(vm.dir) && ctx.Err() == nil { // it removes its sockets
+		time.Sleep(10 * time.Millisecond)
 	}
 	if !t.Failed() {
 		return
@@ -68,6 +72,7 @@ func (vm *machine) boot(t *testing.T) {
 		t.Fatalf("Start: %v", err)
 	}
 	vm.p = p
+	vm.help(t)
 	vm.con.await(t, bootLimit)
 }
 
@@ -114,6 +119,7 @@ func (vm *machine) loadPaused(t *testing.T) {
 		t.Fatalf("Load: %v", err)
 	}
 	vm.p = p
+	vm.help(t)
 	vm.wantState(t, vmm.Paused)
 }
 

@@ -3,7 +3,7 @@
 //
 // The guest comes from the environment, which `make test` sets; without it the suite is skipped, and says so:
 //
-//	NOID_TEST_KERNEL   a bzImage           NOID_TEST_INITRD  an initramfs that mounts /dev/vda, or unset
+//	NOID_TEST_KERNEL   a bzImage           NOID_TEST_INITRD  noid's initramfs for it, with the agent
 //	NOID_TEST_VMLINUX  an ELF vmlinux      NOID_TEST_ROOTFS  ext4 with busybox's tools and a root shell on the console
 //	NOID_TEST_KVM=1    run guests on KVM
 //
@@ -22,6 +22,7 @@ import (
 type Driver interface {
 	vmm.Driver
 	vmm.Snapshotter
+	vmm.Connector
 }
 
 // Harness is a driver and where it differs from others.
@@ -30,6 +31,8 @@ type Harness struct {
 	// Missing is the same driver with a binary that does not exist.
 	Missing Driver
 	Guest   Guest
+	// Helper is set when a VM needs a helper for its agent to be reached: see the function of that name.
+	Helper bool
 	// CPUs of the guest; 0 means 1.
 	CPUs int
 	// BootArgs are added to the driver's own.
@@ -55,8 +58,8 @@ func KVM() bool { return os.Getenv("NOID_TEST_KVM") == "1" }
 func GuestFromEnv(t *testing.T, kernelVariable string) Guest {
 	t.Helper()
 	g := Guest{os.Getenv(kernelVariable), os.Getenv("NOID_TEST_INITRD"), os.Getenv("NOID_TEST_ROOTFS")}
-	if g.KernelPath == "" || g.RootfsPath == "" {
-		t.Skipf("NOT RUN: no real guest: set %s and NOID_TEST_ROOTFS (and NOID_TEST_INITRD), as `make test` does", kernelVariable)
+	if g.KernelPath == "" || g.RootfsPath == "" || g.InitrdPath == "" {
+		t.Skipf("NOT RUN: no real guest: set %s, NOID_TEST_INITRD and NOID_TEST_ROOTFS, as `make test` does", kernelVariable)
 	}
 	return g
 }
