@@ -181,6 +181,7 @@ ip link set lo up
 echo 1 >/proc/sys/kernel/printk
 [ -c /new/dev/kvm ] || lost "no /dev/kvm came up"
 cp /command /new/dev/shm/command
+while sleep 10; do echo; done >/dev/ttyS0 & # a sign of life
 chroot /new /usr/bin/env -i TERM=dumb /bin/bash /dev/shm/command </dev/null >/dev/ttyS1 2>&1
 echo noid-lab-exit \$? >/dev/ttyS0
 poweroff -f
@@ -220,12 +221,20 @@ setpriv --pdeathsig TERM timeout -k 5 "$limit" qemu-system-x86_64 \
   -append "console=ttyS0 reboot=t panic=-1 quiet loglevel=1 mitigations=off audit=0 random.trust_cpu=on" </dev/null 2>"$run/qemu.log" &
 vm=$!
 pids+=("$vm")
+# QEMU's emulated SVM now and then leaves the lab's processor halted for ever, with no timer to wake it.
+# shellcheck disable=SC2016 # its own variables
+"${mine[@]}" bash -c 'while sleep 5 && written=$(stat -c %Y "$1/console"); do
+    [ $(($(date +%s) - written)) -lt 120 ] || { touch "$1/hung"; kill "$2"; exit; }
+  done' watch "$run" "$vm" >/dev/null 2>&1 &
+pids+=("$!")
 ended=0
 wait "$vm" || ended=$? # a signal to this script ends the wait, and its trap runs
-pids=("${pids[0]}")
+pids=("${pids[0]}" "${pids[2]}")
 
 code=$(sed -n 's/.*noid-lab-exit \([0-9]*\).*/\1/p' "$run/console" 2>/dev/null | tail -n 1)
-if [[ -n $code ]]; then
+if [[ -e $run/hung ]]; then
+  no_lab "the lab hung, as it now and then does on QEMU's emulated SVM: try again"
+elif [[ -n $code ]]; then
   exit "$code"
 elif [[ $ended -eq 124 || $ended -eq 137 ]]; then
   say "timed out after $limit s"

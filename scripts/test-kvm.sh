@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # test-kvm.sh [conformance]
-# Inside the KVM lab, with a real KVM: the drivers' conformance suite (QEMU; Firecracker where its binary is on PATH) and, unless only the
-# first is asked for, the quick start. Exit code 77 (with conformance): not run, and why is said.
+# Inside the KVM lab, with a real KVM, with QEMU and where its binary is on PATH with Firecracker: the drivers' conformance suite and, unless
+# only that is asked for, the quick start and a command that goes on across checkpoints. Exit code 77 (with conformance): not run, and why is
+# said.
 set -eu
 cd "$(dirname "$0")/.."
 [ -x bin/noid ] || make build
@@ -13,6 +14,7 @@ fi
 . scripts/guest-env.sh
 CGO_ENABLED=0 go test -c -o bin/qemu.test ./internal/vmm/qemu
 CGO_ENABLED=0 go test -c -o bin/firecracker.test ./internal/vmm/firecracker
+CGO_ENABLED=0 go test -c -o bin/e2e.test ./e2e
 export NOID_TEST_KVM=1 NOID_DEMO_KERNEL=$NOID_TEST_KERNEL NOID_DEMO_ROOTFS=$NOID_TEST_ROOTFS
 failed=0 again=0
 
@@ -35,21 +37,29 @@ tries() {
 conformance() {
   echo "KVM lab: conformance of $1 with KVM"
   if tries "bin/lab-$1.log" sh -c "cd internal/vmm/$1 && ../../../bin/$1.test -test.v -test.run Conformance -test.timeout 850s"; then
-    grep -E '^ *--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' "bin/lab-$1.log"
+    results "bin/lab-$1.log"
   fi
 }
+across() {
+  echo "KVM lab: a command across checkpoints with $1"
+  if tries "bin/lab-across-$1.log" env NOID_TEST_DRIVER="$1" sh -c "cd e2e && ../bin/e2e.test -test.v -test.run 'TestExecAcrossCheckpoints$' -test.timeout 850s"; then
+    results "bin/lab-across-$1.log"
+  fi
+}
+results() { grep -E '^ *--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' "$1"; }
 conformance qemu
 drivers=qemu
 if command -v firecracker >/dev/null || [ -x /usr/local/bin/firecracker ]; then
   conformance firecracker
   drivers="qemu firecracker"
 else
-  echo "NOT RUN: no firecracker binary on PATH: its conformance suite and quick start with KVM"
+  echo "NOT RUN: no firecracker binary on PATH: its conformance suite, quick start and a command across checkpoints with KVM"
 fi
 if [ "${1:-}" != conformance ]; then
   for driver in $drivers; do
     echo "KVM lab: the quick start with $driver"
     tries "bin/lab-demo-$driver.log" env NOID_DRIVER="$driver" scripts/demo.sh && tail -n 1 "bin/lab-demo-$driver.log"
+    across "$driver"
   done
 fi
 [ $again = 0 ] || echo "KVM lab: $again tries failed, see above; what passed at a later try counts as passed"
