@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,11 +27,19 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "tar-create" { // a tool job runs this binary
 		os.Exit(tarfs.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	heedHangup()
 	closeOnExec() // as the agent does: the test may have been started with anything
 	if socket := os.Getenv("NOID_TEST_INIT"); socket != "" {
 		testInit(socket)
 	}
 	os.Exit(m.Run())
+}
+
+// heedHangup undoes nohup, as the agent does: a command would inherit it, and be deaf to what the tests send.
+func heedHangup() {
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 }
 
 // newServer returns a running server and where it listens.

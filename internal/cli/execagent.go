@@ -32,7 +32,7 @@ func (a *app) execAgent(ctx context.Context, c *agentclient.Client, name string,
 	started := make(chan struct{})
 	go a.lookAgain(ctx, cancel, started, name)
 	if o.detach {
-		ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		ctx, stop := signal.NotifyContext(ctx, heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 		defer stop()
 		job, err := c.Start(ctx, e)
 		if err != nil {
@@ -43,7 +43,7 @@ func (a *app) execAgent(ctx context.Context, c *agentclient.Client, name string,
 	}
 	signal.Ignore(syscall.SIGPIPE) // a reader that leaves is an error of Write, after which a terminal is still put right
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Notify(signals, heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)...)
 	defer signal.Stop(signals)
 	s := agentclient.Streams{Out: a.out, Err: a.err, Signals: passOn(ctx, cancel, signals, o.tty), Started: func() { close(started) }}
 	if o.stdin {

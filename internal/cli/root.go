@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,7 +65,7 @@ func (e codeError) Error() string { return fmt.Sprintf("exit status %d", e.code)
 
 // Main runs noid with args and returns its exit code.
 func Main(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer stop()
 	a := &app{out: os.Stdout, err: os.Stderr}
 	root := a.root()
@@ -74,6 +75,20 @@ func Main(args []string) int {
 		a.home.Close()
 	}
 	return a.report(ctx, cmd, err)
+}
+
+// ignored are the signals that noid was started to ignore: SIGHUP by nohup, SIGINT and SIGQUIT by a script's &.
+var ignored = func() map[os.Signal]bool {
+	m := map[os.Signal]bool{}
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
+		m[s] = signal.Ignored(s)
+	}
+	return m
+}()
+
+// heeded leaves out of list what noid was started to ignore.
+func heeded(list ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(list, func(s os.Signal) bool { return ignored[s] })
 }
 
 // report prints err with its hint and returns the exit code that it stands for.
