@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"noid/internal/console"
-	"noid/internal/vm"
 	"noid/internal/vmm"
 	"noid/internal/vmm/qemu"
 )
@@ -131,5 +130,5 @@ func (a *app) startHelper(dir string) error {
 	if command == nil {
 		return errors.New("this program is not noid")
 	}
-	return vm.StartHelper(command, dir, v.Process)
+	return vmm.StartHelper(command, dir, v.Process)
 }

@@ -114,7 +114,7 @@ func (m *Manager) boot(ctx context.Context, d Driver, v *store.VM) error {
 // guard starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
 func (m *Manager) guard(dir string, p vmm.Process) {
 	if len(m.Guard) > 0 {
-		StartHelper(m.Guard, dir, p)
+		vmm.StartHelper(m.Guard, dir, p)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"noid/internal/agentclient"
-	"noid/internal/vm"
 	"noid/internal/vmm"
 	"noid/internal/wire"
 )
@@ -69,7 +68,7 @@ func (vm *machine) help(t *testing.T) {
 }
 
 // startHelper has a name of its own since vm is what the suite calls its machines.
-var startHelper = vm.StartHelper
+var startHelper = vmm.StartHelper
 
 // agent returns a client of the guest's agent.
 func (vm *machine) agent() *agentclient.Client {
