@@ -18,16 +18,16 @@ CGO_ENABLED=0 go test -c -o bin/e2e.test ./e2e
 export NOID_TEST_KVM=1 NOID_DEMO_KERNEL=$NOID_TEST_KERNEL NOID_DEMO_ROOTFS=$NOID_TEST_ROOTFS
 failed=0 again=0
 
-# tries LOG COMMAND...: in the lab, up to three times, each failure said. QEMU's emulated SVM now and then crashes a guest, or the lab's own
-# kernel ("stack guard page was hit", in the thread of a virtual CPU), before any checkpoint was made; what is really broken fails each time.
+# tries LOG COMMAND...: in the lab, at most twice, each failure said. QEMU's emulated SVM now and then crashes a guest, or the lab's own
+# kernel ("stack guard page was hit", in the thread of a virtual CPU), before any checkpoint was made; what is really broken fails both times.
 tries() {
   local log=$1 try code
   shift
-  for try in 1 2 3; do
+  for try in 1 2; do
     code=0
-    scripts/kvm-lab.sh -t 900 "$@" >"$log" 2>&1 || code=$?
+    scripts/kvm-lab.sh -t 600 "$@" >"$log" 2>&1 || code=$?
     [ $code != 0 ] || return 0
-    echo "try $try of 3 failed (exit code $code):"
+    echo "try $try of 2 failed (exit code $code):"
     tail -n 40 "$log"
     again=$((again + 1))
   done
@@ -36,13 +36,13 @@ tries() {
 }
 conformance() {
   echo "KVM lab: conformance of $1 with KVM"
-  if tries "bin/lab-$1.log" sh -c "cd internal/vmm/$1 && ../../../bin/$1.test -test.v -test.run Conformance -test.timeout 850s"; then
+  if tries "bin/lab-$1.log" sh -c "cd internal/vmm/$1 && ../../../bin/$1.test -test.v -test.run Conformance -test.timeout 580s"; then
     results "bin/lab-$1.log"
   fi
 }
 across() {
   echo "KVM lab: a command across checkpoints with $1"
-  if tries "bin/lab-across-$1.log" env NOID_TEST_DRIVER="$1" sh -c "cd e2e && ../bin/e2e.test -test.v -test.run 'TestExecAcrossCheckpoints$' -test.timeout 850s"; then
+  if tries "bin/lab-across-$1.log" env NOID_TEST_DRIVER="$1" sh -c "cd e2e && ../bin/e2e.test -test.v -test.run 'TestExecAcrossCheckpoints$' -test.timeout 580s"; then
     results "bin/lab-across-$1.log"
   fi
 }

@@ -267,7 +267,12 @@ func (a *app) notice(driver string) {
 	}
 }
 
+// realKVM is the best of three probes: a busy host may interrupt one.
 var realKVM = sync.OnceValue(func() bool {
-	r, err := kvm.Probe()
-	return err == nil && r.Real()
+	for range 3 {
+		if r, err := kvm.Probe(); err != nil || r.Real() {
+			return err == nil
+		}
+	}
+	return false
 })
