@@ -20,6 +20,7 @@ import (
 const (
 	defaultCPUs   = 1
 	defaultMemMiB = 128
+	createWait    = 3 * time.Minute // for --wait: an emulated guest on a busy host takes one
 )
 
 func (a *app) createCmd() *cobra.Command {
@@ -64,7 +65,7 @@ func (a *app) createCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := waitReady(ctx, m, info, time.Minute); err != nil {
+				if err := waitReady(ctx, m, info, createWait); err != nil {
 					return err
 				}
 			}

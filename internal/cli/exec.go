@@ -131,11 +131,11 @@ func (a *app) exec(ctx context.Context, name string, argv []string, o execOption
 	if err != nil {
 		return err
 	}
-	if o.wait > fallbackAfter {
-		c.Patience = fallbackAfter
-	} else {
-		c.Patience = max(o.wait, time.Millisecond)
+	patience := fallbackAfter
+	if _, err := os.Lstat(silentFile(m, name)); err == nil {
+		patience = silentAfter
 	}
+	c.Patience = max(min(o.wait, patience), time.Millisecond)
 	err = a.execAgent(ctx, c, name, e, o)
 	if !errors.Is(err, agentclient.ErrNoAnswer) {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 )
 
 const (
-	fallbackAfter = 10 * time.Second // without a word of the agent the console is tried as well
+	fallbackAfter = 20 * time.Second // without a word of the agent the console is tried as well: an emulated guest boots that long
+	silentAfter   = time.Second      // likewise, where the console had to do before
 	lookAfter     = 500 * time.Millisecond
 	secondSignal  = 2 * time.Second // within which a second SIGINT leaves at once
 )
@@ -214,11 +216,21 @@ func (a *app) execEither(ctx context.Context, m *vm.Manager, c *agentclient.Clie
 	case err != nil:
 		return a.noAnswer(name, o, silent)
 	case agent:
+		os.Remove(silentFile(m, name))
 		c.Patience = fallbackAfter
 		return a.execAgent(ctx, c, name, e, o)
 	}
+	if f, err := os.OpenFile(silentFile(m, name), os.O_CREATE|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600); err == nil {
+		f.Close()
+	}
 	a.say("noid: the agent of vm %q does not answer", name)
 	return a.execSerial(ctx, m, name, argv, o)
+}
+
+// silentFile marks, in its directory, a VM whose console had to do although it was made with the agent: the next command does
+// not wait so long for that.
+func silentFile(m *vm.Manager, name string) string {
+	return filepath.Join(m.Home.VMDir(name), "agent.silent")
 }
 
 // firstToAnswer waits until the agent or a shell on the console of the VM in dir answers, and says whether it was the agent.
