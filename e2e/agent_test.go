@@ -297,34 +297,50 @@ func execAtOnce(n noid) {
 
 // execInARow runs many commands and then counts what is left in the guest and on the host.
 func execInARow(n noid) {
-	count := func() (processes, agentFDs int) {
-		out := n.want(0, "exec", "a", "--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l; ls /proc/$PPID/fd | wc -l")
-		if _, err := fmt.Sscan(out, &processes, &agentFDs); err != nil {
+	count := func() (processes, agentFDs, agentKiB int) {
+		out := n.want(0, "exec", "a", "--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l; ls /proc/$PPID/fd | wc -l; sed -n 's/VmRSS: *\\([0-9]*\\).*/\\1/p' /proc/$PPID/status")
+		if _, err := fmt.Sscan(out, &processes, &agentFDs, &agentKiB); err != nil {
 			n.t.Fatalf("%q: %v", out, err)
 		}
 		return
 	}
-	hostFDs := func() (total int) {
+	// host counts over the VM's processes there; QEMU's own memory is the guest's business.
+	host := func() (fds, helperKiB int) {
 		dir := filepath.Join(n.home, "storage/vms/a")
 		procs, _ := filepath.Glob("/proc/[0-9]*")
 		for _, p := range procs {
-			if cwd, _ := os.Readlink(filepath.Join(p, "cwd")); cwd == dir {
-				fds, _ := os.ReadDir(filepath.Join(p, "fd"))
-				total += len(fds)
+			if cwd, _ := os.Readlink(filepath.Join(p, "cwd")); cwd != dir {
+				continue
+			}
+			list, _ := os.ReadDir(filepath.Join(p, "fd"))
+			fds += len(list)
+			if exe, _ := os.Readlink(filepath.Join(p, "exe")); filepath.Base(exe) == "noid" {
+				status, _ := os.ReadFile(filepath.Join(p, "status"))
+				_, rss, _ := strings.Cut(string(status), "VmRSS:")
+				var kib int
+				fmt.Sscan(rss, &kib)
+				helperKiB += kib
 			}
 		}
-		return total
+		return fds, helperKiB
 	}
+	const growth = 16 << 10 // KiB that a garbage collector may take or leave
 	n.want(0, "exec", "a", "true")
-	processes, fds := count()
-	host := hostFDs()
+	processes, fds, agentKiB := count()
+	hostFDs, helperKiB := host()
 	for i := range 1000 {
 		if out, errs, code := n.run("exec", "a", "echo", strconv.Itoa(i)); code != 0 || out != strconv.Itoa(i)+"\n" {
 			n.t.Fatalf("exec %d in a row: exit %d, %q, %q", i, code, out, errs)
 		}
 	}
-	n.until("the guest has no more processes than before", func() bool { p, f := count(); return p <= processes && f <= fds })
-	n.until("the host has no more descriptors than before", func() bool { return hostFDs() <= host })
+	n.until("the guest has no more processes, descriptors and memory in use than before", func() bool {
+		p, f, m := count()
+		return p <= processes && f <= fds && m <= agentKiB+growth
+	})
+	n.until("the host has no more descriptors and memory in use than before", func() bool {
+		f, m := host()
+		return f <= hostFDs && m <= helperKiB+growth
+	})
 }
 
 // TestExecAcrossCheckpoints streams numbered lines while the VM is checkpointed, paused, resumed and cloned: nothing is

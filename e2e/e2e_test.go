@@ -118,7 +118,7 @@ func TestQuickStart(t *testing.T) {
 	n.equal("exec", "x  y", n.want(0, "exec", "a", "--", "printf", "%s", "x  y"))
 	n.want(37, "exec", "a", "--", "sh", "-c", "exit 37")
 	n.want(127, "exec", "a", "nosuchcommand")
-	n.want(0, "exec", "a", "--", "printf", "\033[31mred")
+	n.want(0, "exec", "--serial", "a", "--", "printf", "\033[31mred")
 	if logs := n.want(0, "logs", "a"); strings.ContainsRune(logs, 0x1b) || !strings.Contains(logs, "[31mred") {
 		t.Errorf("logs lets an escape sequence through, or drops it unseen: %q", logs)
 	}

@@ -6,13 +6,20 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // RemoveAll removes dir and all in it, as os.RemoveAll does, and also what lies in directories without write
 // permission: published checkpoints are read-only. Links are removed, never followed. No dir is no error.
 func RemoveAll(dir string) error {
-	// As a rule nothing is in the way, and root is never stopped.
+	// As a rule nothing is in the way, and root is never stopped. A VM's helper that is about to end may still make a file.
 	err := os.RemoveAll(dir)
+	for try := 0; errors.Is(err, unix.ENOTEMPTY) && try < emptyTries; try++ {
+		time.Sleep(emptyPause)
+		err = os.RemoveAll(dir)
+	}
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return wrapRemove(dir, err)
 	}
@@ -28,6 +35,12 @@ func RemoveAll(dir string) error {
 	}
 	return wrapRemove(dir, root.RemoveAll(base))
 }
+
+// A directory in which somebody still makes files is tried again for two seconds.
+const (
+	emptyTries = 100
+	emptyPause = 20 * time.Millisecond
+)
 
 // maxDepth bounds the recursion: noid's own trees are three levels deep.
 const maxDepth = 100
