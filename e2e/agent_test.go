@@ -298,7 +298,7 @@ func execAtOnce(n noid) {
 // execInARow runs many commands and then counts what is left in the guest and on the host.
 func execInARow(n noid) {
 	count := func() (processes, agentFDs, agentKiB int) {
-		out := n.want(0, "exec", "a", "--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l; ls /proc/$PPID/fd | wc -l; sed -n 's/VmRSS: *\\([0-9]*\\).*/\\1/p' /proc/$PPID/status")
+		out := n.want(0, "exec", "a", "--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l; ls /proc/$PPID/fd | wc -l; sed -n 's/VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$PPID/status")
 		if _, err := fmt.Sscan(out, &processes, &agentFDs, &agentKiB); err != nil {
 			n.t.Fatalf("%q: %v", out, err)
 		}

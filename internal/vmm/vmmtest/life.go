@@ -66,7 +66,7 @@ func testLife(t *testing.T, h Harness) {
 // testPause has a guest write without end and looks whether it stops.
 func testPause(t *testing.T, vm *machine) {
 	vm.con.send(t, "while :; do echo tick; done &\n")
-	defer vm.con.run(t, "kill %1")
+	defer vm.con.run(t, "kill %1; wait") // what it still writes would get into the next answer
 	size := func() int { return len(vm.con.text(t)) }
 	moves := func() bool {
 		before := size()
