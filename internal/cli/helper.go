@@ -17,7 +17,7 @@ import (
 	"noid/internal/vmm/qemu"
 )
 
-// helperVerb is the hidden verb that runs beside each VMM, in the VM's directory; see vm.Manager.Guard. It is told the
+// helperVerb is the hidden verb that runs beside each VMM, in the VM's directory; see vm.Manager.Helper. It is told the
 // VMM's pid, start time and boot id.
 const helperVerb = "helper"
 

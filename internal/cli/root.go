@@ -226,7 +226,7 @@ func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
 		}
 	}
 	m := &vm.Manager{Home: home, Driver: a.driver, Version: version(), Warn: func(s string) { fmt.Fprintln(a.err, "noid: "+s) }}
-	m.Guard, m.PauseGuard = ownCommand(helperVerb), ownCommand(pauseGuardVerb)
+	m.Helper, m.PauseGuard = ownCommand(helperVerb), ownCommand(pauseGuardVerb)
 	return m, nil
 }
 

@@ -9,12 +9,8 @@ package console
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 	"noid/internal/vmm"
@@ -31,24 +27,6 @@ const (
 // errNotRunning is the state error for a FIFO that nobody reads.
 func errNotRunning() error {
 	return errs.Mark(errors.New("the VM is not running: nothing reads its console"), errs.ErrState)
-}
-
-// openRegular opens an existing file of a VM's directory for flags, refusing symbolic links and whatever is not a
-// regular file. O_NONBLOCK keeps a FIFO put in its place from blocking the open.
-func openRegular(path string, flags int) (*os.File, error) {
-	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", path)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 func logPath(dir string) string { return filepath.Join(dir, vmm.SerialLogFile) }

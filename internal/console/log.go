@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/vmm"
 )
 
 // CopyLog writes the log at path to w as the guest wrote it (put a Sanitizer before a terminal), without the part that
@@ -73,7 +76,7 @@ func Guard(ctx context.Context, logPath string, alive func() bool) error {
 }
 
 func guardOnce(path string, limit, keep int64) error {
-	f, err := openRegular(path, os.O_RDWR)
+	f, err := vmm.OpenIn(filepath.Dir(path), filepath.Base(path), os.O_RDWR)
 	if err != nil {
 		return err
 	}

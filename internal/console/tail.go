@@ -4,8 +4,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/vmm"
 )
 
 // tail reads a growing log from some offset on. It skips what Guard has punched out and starts again from 0 when the
@@ -18,7 +21,7 @@ type tail struct {
 
 // openTail opens the log at offset 0.
 func openTail(path string) (*tail, error) {
-	f, err := openRegular(path, os.O_RDONLY)
+	f, err := vmm.OpenIn(filepath.Dir(path), filepath.Base(path), os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

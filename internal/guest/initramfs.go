@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"noid/internal/image"
+	"noid/internal/storage"
 )
 
 const (
@@ -108,7 +109,7 @@ func build(path, arch, modulesDir string, withAgent bool) error {
 		os.Remove(tmp.Name())
 		return err
 	}
-	return syncDir(dir)
+	return storage.SyncDir(dir)
 }
 
 func writeAndSync(f *os.File, init, agent []byte, modules []Module) error {
@@ -116,15 +117,6 @@ func writeAndSync(f *os.File, init, agent []byte, modules []Module) error {
 		return err
 	}
 	return f.Sync()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // removeStale deletes what killed noids left half written. It is a courtesy: failing is no failure.

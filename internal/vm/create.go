@@ -107,14 +107,14 @@ func (m *Manager) boot(ctx context.Context, d Driver, v *store.VM) error {
 		defer cancel()
 		return errors.Join(err, p.Kill(end))
 	}
-	m.guard(dir, p)
+	m.help(dir, p)
 	return nil
 }
 
-// guard starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
-func (m *Manager) guard(dir string, p vmm.Process) {
-	if len(m.Guard) > 0 {
-		vmm.StartHelper(m.Guard, dir, p)
+// help starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
+func (m *Manager) help(dir string, p vmm.Process) {
+	if len(m.Helper) > 0 {
+		vmm.StartHelper(m.Helper, dir, p)
 	}
 }
 

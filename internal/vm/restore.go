@@ -175,7 +175,7 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *s
 	if err != nil {
 		return err
 	}
-	m.guard(staging, v.Process) // it stays in the directory when that is renamed
+	m.help(staging, v.Process) // it stays in the directory when that is renamed
 	if err := m.Home.SaveVM(staging, *v); err != nil {
 		return err
 	}

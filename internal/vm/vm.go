@@ -36,9 +36,8 @@ type Manager struct {
 	Home *store.Home
 	// Driver returns the driver called name, configured.
 	Driver func(name string) (Driver, error)
-	// Guard is the command that bounds a running VM's console log, to which pid and start time are appended. It runs in the
-	// VM's directory. Empty for none.
-	Guard []string
+	// Helper is the command of a VM's helper, for vmm.StartHelper. Empty for none.
+	Helper []string
 	// PauseGuard is the command that has a VM run again should noid be killed while it is paused for a checkpoint, to which
 	// its name and its VMM's pid, start time and boot id are appended; its stdin is the pipe. Empty for none.
 	PauseGuard []string

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +14,18 @@ import (
 // HelperLock is the file in a VM's directory that its helper holds a flock on for as long as it lives. The helper is a
 // process of noid's that lives as long as the VMM: it bounds the logs, and with QEMU it serves the agent's connections.
 const HelperLock = "helper.lock"
+
+// StartHelper starts command as the helper of the VM whose VMM p runs in dir, and does not wait for it. It lives as long as
+// p does. Where one is at work, a second leaves by itself.
+func StartHelper(command []string, dir string, p Process) error {
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], p.Args()...)...)
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go cmd.Wait() // no zombie, should this process live longer
+	return nil
+}
 
 // LockHelper takes HelperLock of the current directory for this process, for good. It waits until ctx ends for a helper
 // that goes away, and returns false when it stayed.
