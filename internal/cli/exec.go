@@ -278,7 +278,11 @@ func (a *app) logsCmd() *cobra.Command {
 				file = info.Machine.Driver + ".log"
 			}
 			out := console.NewSanitizer(a.out) // the guest wrote it: no escape sequence may reach a terminal
-			return errors.Join(console.CopyLog(cmd.Context(), out, filepath.Join(m.Home.VMDir(info.Name), file), follow, info.Alive()), out.Flush())
+			err = console.CopyLog(cmd.Context(), out, filepath.Join(m.Home.VMDir(info.Name), file), follow, info.Alive())
+			if errors.Is(err, os.ErrNotExist) { // no VMM has run yet, or the VM was destroyed meanwhile
+				err = errs.Mark(err, errs.ErrNotFound)
+			}
+			return errors.Join(err, out.Flush())
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more is written")

@@ -115,6 +115,9 @@ func (a *app) doctorCmd() *cobra.Command {
 				err = fmt.Errorf("%s cannot share blocks: checkpoints copy the disk", storage.FSType(home.Dir()))
 			}
 			add("reflinks", storage.FSType(home.Dir())+": disks are cloned without copying", "put the home on btrfs or XFS: NOID_HOME=/path", err)
+			if err := ctx.Err(); err != nil {
+				return err // what was cut short tells nothing about the host
+			}
 			if asJSON {
 				if err := printJSON(a.out, checks); err != nil {
 					return err

@@ -26,7 +26,8 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (store.Che
 	if st != vmm.Running && st != vmm.Paused {
 		return store.Checkpoint{}, notRunning(name, st, "checkpoint")
 	}
-	return m.checkpoint(ctx, d, v, st, label)
+	c, err := m.checkpoint(ctx, d, v, st, label)
+	return c, ended(v, err)
 }
 
 // checkpoint does the work for Checkpoint and for the backup before a restore; the lock is held. Of a VM that does not run

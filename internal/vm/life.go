@@ -29,7 +29,13 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	if err := v.Process.Kill(ctx); err != nil { // a halted Firecracker
 		return err
 	}
-	if err := m.boot(ctx, d, &v); err != nil {
+	// Should noid be killed before the new process is recorded: an empty staging directory has Sweep look for it.
+	mark := m.Home.StagingDir(name)
+	if err := os.Mkdir(mark, 0o700); err != nil {
+		return fmt.Errorf("starting vm %q: %w", name, err)
+	}
+	defer os.Remove(mark)
+	if err := m.boot(ctx, d, m.Home.VMDir(name), &v); err != nil {
 		return fmt.Errorf("starting vm %q: %w", name, err)
 	}
 	return nil
@@ -92,7 +98,7 @@ func (m *Manager) Tell(ctx context.Context, name string, c vmm.Command) error {
 		}
 	}
 	if err := d.Tell(ctx, dir, c); err != nil {
-		return err
+		return ended(v, err)
 	}
 	if c == vmm.Resume && v.Frozen {
 		m.thaw(ctx, v, true)

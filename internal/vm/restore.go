@@ -68,7 +68,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	}
 	if exists && o.Backup && err == nil {
 		if err := m.backup(ctx, old, c); err != nil {
-			return fmt.Errorf("keeping the present state: %w", err)
+			return fmt.Errorf("keeping the present state: %w", ended(old, err))
 		}
 	}
 	v := store.VM{Name: target, CreatedAt: time.Now().UTC(), Machine: c.Machine, RestoredFrom: c.VM + "@" + c.ID, SourceKernel: c.SourceKernel, SourceRootfs: c.SourceRootfs}

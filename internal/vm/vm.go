@@ -47,7 +47,8 @@ type Manager struct {
 	Version string
 }
 
-// open locks the VM, loads its record and finds its VMM again if a killed noid had no time to record it.
+// open locks the VM, loads its record and ends a VMM that a killed 'start' had no time to record: perhaps it was not even
+// told what to boot.
 func (m *Manager) open(ctx context.Context, name, verb string) (store.VM, Driver, *store.Lock, error) {
 	if err := store.CheckName(name); err != nil {
 		return store.VM{}, nil, nil, err
@@ -68,8 +69,7 @@ func (m *Manager) open(ctx context.Context, name, verb string) (store.VM, Driver
 	}
 	if !v.Process.Alive() {
 		if p, ok := stray(m.Home.VMDir(name)); ok {
-			v.Process, v.StopRequested = p, false
-			if err := m.Home.SaveVM(m.Home.VMDir(name), v); err != nil {
+			if err := p.Kill(ctx); err != nil {
 				lock.Unlock()
 				return store.VM{}, nil, nil, err
 			}
@@ -186,6 +186,22 @@ func notRunning(name string, st vmm.State, verb string) error {
 		return errs.WithHint(err, "'noid logs --vmm "+name+"' shows why it died, 'noid start "+name+"' boots it from its disk")
 	}
 	return errs.WithHint(err, "boot it with 'noid start "+name+"'")
+}
+
+// endingWait is how long a VMM takes at most from closing its socket to its end.
+const endingWait = 200 * time.Millisecond
+
+// ended makes err one of the VM's state where v's VMM has ended since that was looked at: its guest powered off, say.
+func ended(v store.VM, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	wait, cancel := context.WithTimeout(context.Background(), endingWait)
+	defer cancel()
+	if v.Process.Wait(wait) == nil {
+		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q ended meanwhile: %w", v.Name, err), errs.ErrState), "boot it with 'noid start "+v.Name+"'")
+	}
+	return err
 }
 
 // settle is a context for what must be done even when ctx has ended: letting a VM run again, killing a half-started one.
