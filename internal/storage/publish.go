@@ -76,7 +76,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 
 // Publish gives the finished directory tmpDir its final name. All of it (the regular files, one level deep, and the
 // names) is on disk before the name exists, and the name is before Publish returns. An existing finalDir, even an
-// empty one, is errs.ErrExists and untouched; tmpDir is then untouched too. Both must be in one file system.
+// empty one, is errs.ErrExists and untouched. When it fails, tmpDir has its old name. Both must be in one file system.
 func Publish(tmpDir, finalDir string) error {
 	entries, err := os.ReadDir(tmpDir)
 	if err != nil {
@@ -96,7 +96,10 @@ func Publish(tmpDir, finalDir string) error {
 	if err := renameNew(tmpDir, finalDir); err != nil {
 		return fmt.Errorf("publishing: %w", explain(err, finalDir))
 	}
-	return SyncDir(filepath.Dir(finalDir))
+	if err := SyncDir(filepath.Dir(finalDir)); err != nil {
+		return errors.Join(fmt.Errorf("publishing %s: %w", finalDir, err), os.Rename(finalDir, tmpDir))
+	}
+	return nil
 }
 
 // renameNew renames a to b, which must not exist.
@@ -121,26 +124,32 @@ func renameNew(a, b string) error {
 }
 
 // Exchange swaps what a and b name, in one step where the file system can do that, and makes it last. Where it cannot,
-// there is a moment in which a is missing and its old contents stand beside b under a temporary name; a failure in
-// that moment puts it back.
+// there is a moment in which a is missing and its old contents stand beside b under a temporary name. A failure at any
+// point puts things back.
 func Exchange(a, b string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		err = exchangeSlowly(a, b)
-	}
+	err := exchange(a, b)
 	if errors.Is(err, os.ErrNotExist) {
 		err = errs.Mark(err, errs.ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("exchanging %s and %s: %w", a, b, err)
 	}
-	if err := SyncDir(filepath.Dir(a)); err != nil {
-		return err
+	err = SyncDir(filepath.Dir(a))
+	if err == nil && filepath.Dir(a) != filepath.Dir(b) {
+		err = SyncDir(filepath.Dir(b))
 	}
-	if filepath.Dir(a) == filepath.Dir(b) {
-		return nil
+	if err != nil {
+		return errors.Join(fmt.Errorf("exchanging %s and %s: %w", a, b, err), exchange(a, b))
 	}
-	return SyncDir(filepath.Dir(b))
+	return nil
+}
+
+func exchange(a, b string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		err = exchangeSlowly(a, b)
+	}
+	return err
 }
 
 func exchangeSlowly(a, b string) error {

@@ -102,16 +102,18 @@ func (h *Home) sweepCheckpoints(ctx context.Context, vm string) error {
 }
 
 // killIn kills the VMM that runs in the leftover directory dir of vm: the one recorded there, unless it is the published
-// VM's, and any that was started and not yet recorded.
+// VM's, and any that was started and not yet recorded, there or, by 'start', in the VM's own directory.
 func (h *Home) killIn(ctx context.Context, vm, dir string) error {
 	victims := stdinReaders(filepath.Join(dir, vmm.SerialInFile))
+	published, err := h.LoadVM(vm)
+	known := err == nil
+	if known && !published.Process.Alive() {
+		victims = append(victims, stdinReaders(filepath.Join(h.VMDir(vm), vmm.SerialInFile))...)
+	}
 	left, _, _, err := readVM(dir, vm)
-	if err == nil && left.Process.PID > 0 {
-		// A restore stages a copy of the record, and was perhaps killed before it put a process of its own there.
-		published, err := h.LoadVM(vm)
-		if !(err == nil && published.Process == left.Process) {
-			victims = append(victims, left.Process)
-		}
+	// A restore stages a copy of the record, and was perhaps killed before it put a process of its own there.
+	if err == nil && left.Process.PID > 0 && !(known && published.Process == left.Process) {
+		victims = append(victims, left.Process)
 	}
 	var problems []error
 	for _, p := range victims {

@@ -59,18 +59,17 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	staging := m.Home.StagingDir(o.Name)
 	err = m.stage(ctx, staging, o.Rootfs)
 	if err == nil {
-		err = m.Home.SaveVM(staging, v)
+		err = m.boot(ctx, d, staging, &v) // before it has its name: whoever sees the VM sees it running
 	}
 	if err == nil {
 		err = publish(staging, dir)
 	}
 	if err != nil {
+		end, cancel := settle(ctx)
+		defer cancel()
+		v.Process.Kill(end)
 		storage.RemoveAll(staging)
 		return fmt.Errorf("creating vm %q: %w", o.Name, err)
-	}
-	if err := m.boot(ctx, d, &v); err != nil {
-		storage.RemoveAll(dir)
-		return fmt.Errorf("starting vm %q: %w", o.Name, err)
 	}
 	return nil
 }
@@ -86,17 +85,20 @@ func (m *Manager) stage(ctx context.Context, staging, rootfs string) error {
 	return unix.Mkfifo(filepath.Join(staging, vmm.SerialInFile), 0o600)
 }
 
-// publish renames a finished staging directory. The name is free: its lock is held and it was looked at.
+// publish renames a finished staging directory. The name is free: its lock is held and it was looked at. When it fails the
+// directory has its old name.
 func publish(staging, dir string) error {
 	if err := os.Rename(staging, dir); err != nil {
 		return err
 	}
-	return storage.SyncDir(filepath.Dir(dir))
+	if err := storage.SyncDir(filepath.Dir(dir)); err != nil {
+		return errors.Join(err, os.Rename(dir, staging))
+	}
+	return nil
 }
 
-// boot starts v in its directory and records the process.
-func (m *Manager) boot(ctx context.Context, d Driver, v *store.VM) error {
-	dir := m.Home.VMDir(v.Name)
+// boot starts v in dir and records the process there.
+func (m *Manager) boot(ctx context.Context, d Driver, dir string, v *store.VM) error {
 	p, err := d.Start(ctx, dir, &v.Machine)
 	if err != nil {
 		return err
