@@ -84,19 +84,26 @@ func Set(path, name, value string, check Check) error {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
-	var typed any = value
-	if k.isInt {
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return fmt.Errorf("setting %s: %w", name, err)
-		}
-		typed = n
+	typed, line, err := assignment(k, value)
+	if err != nil {
+		return fmt.Errorf("setting %s: %w", name, err)
 	}
 	return change(path, func(data []byte, values map[string]any) ([]byte, error) {
 		values[name] = typed
-		line, err := toml.Marshal(map[string]any{name: typed})
-		return editLine(data, name, strings.TrimRight(string(line), "\n")), err
+		return editLine(data, name, line), nil
 	})
+}
+
+// assignment returns a clean value as TOML has it, and the line that sets it.
+func assignment(k key, value string) (typed any, line string, err error) {
+	typed = value
+	if k.isInt {
+		if typed, err = strconv.ParseInt(value, 10, 64); err != nil {
+			return nil, "", err
+		}
+	}
+	text, err := toml.Marshal(map[string]any{k.name: typed})
+	return typed, strings.TrimRight(string(text), "\n"), err
 }
 
 // Unset takes key out. A key that was not set is no error.
@@ -110,9 +117,34 @@ func Unset(path, name string) error {
 	})
 }
 
-// change applies edit to the file, alone among all noids. edit changes values and returns data with the same change made
-// to its text; should that not come out the same, the file is written anew from values.
-func change(path string, edit func(data []byte, values map[string]any) ([]byte, error)) error {
+// editFunc changes values and returns data with the same change made to its text.
+type editFunc func(data []byte, values map[string]any) ([]byte, error)
+
+// edited is what edit makes of a file. Should its text not say what its values do, it is written anew from the values.
+func edited(data []byte, values map[string]any, edit editFunc) ([]byte, error) {
+	text, err := edit(data, values)
+	if err != nil {
+		return nil, err
+	}
+	says := func(text []byte) bool {
+		got, err := parse(text)
+		return err == nil && reflect.DeepEqual(got, values)
+	}
+	if says(text) {
+		return text, nil
+	}
+	if text, err = toml.Marshal(values); err != nil { // it sorts the keys
+		return nil, err
+	}
+	// Never replace a file that can be read by one that cannot.
+	if _, err := parse(text); err != nil {
+		return nil, fmt.Errorf("the rest of the file cannot be kept: %w", err)
+	}
+	return text, nil
+}
+
+// change applies edit to the file, alone among all noids.
+func change(path string, edit editFunc) error {
 	lock, err := os.OpenFile(filepath.Join(filepath.Dir(path), lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("locking the configuration: %w", err)
@@ -128,14 +160,9 @@ func change(path string, edit func(data []byte, values map[string]any) ([]byte, 
 	if err != nil {
 		return err
 	}
-	text, err := edit(data, values)
+	text, err := edited(data, values, edit)
 	if err != nil {
 		return fmt.Errorf("changing the configuration: %w", err)
-	}
-	if got, err := parse(text); err != nil || !reflect.DeepEqual(got, values) {
-		if text, err = toml.Marshal(values); err != nil { // it sorts the keys
-			return fmt.Errorf("changing the configuration: %w", err)
-		}
 	}
 	// Write where a link leads: replacing the link would leave the user's own file behind, silently unused.
 	if target, err := filepath.EvalSymlinks(path); err == nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"noid/internal/errs"
 	"noid/internal/lazy"
@@ -125,21 +126,22 @@ func cleanBootArgs(s string) (string, error) {
 	if len(s) > maxBootArgs {
 		return "", usage("%d bytes of boot arguments are more than %d", len(s), maxBootArgs)
 	}
-	if hasControl(s) {
-		return "", usage("boot arguments are one line of text without control characters")
+	if !isText(s) {
+		return "", usage("boot arguments are one line of UTF-8 text without control characters")
 	}
 	return s, nil
 }
 
 func cleanPath(s string) (string, error) {
-	if s == "" || hasControl(s) {
-		return "", usage("%q is not a path", s)
+	if s == "" || !isText(s) {
+		return "", usage("%q is not a path, or not one that config.toml can hold", s)
 	}
 	return s, nil
 }
 
-func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+// isText accepts what a line of TOML can hold: in other bytes than UTF-8 it would come back changed.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 // checkFile makes the path of k absolute and looks whether it can be what k wants.

@@ -33,6 +33,8 @@ const (
 	maxModule = 64 << 20
 	// maxModules bounds what goes into an initramfs; a name is three digits there.
 	maxModules = 200
+	// maxModinfo bounds a module's .modinfo, in bytes: some have 10 KB.
+	maxModinfo = 1 << 20
 	// maxXZDict bounds the memory of xz's decoder, in bytes; modules are packed with the default of 8 MiB or less.
 	maxXZDict = 64 << 20
 )
@@ -110,6 +112,9 @@ func (r *resolver) add(name string) error {
 	if !ok || r.seen[name] {
 		return nil
 	}
+	if len(r.seen) == maxModules { // counted before they are read: each may be large
+		return fmt.Errorf("the kernel's modules depend on more than %d others", maxModules)
+	}
 	r.seen[name] = true // before its dependencies: a cycle ends here
 	data, err := readModule(path)
 	if err != nil {
@@ -124,9 +129,6 @@ func (r *resolver) add(name string) error {
 			return err
 		}
 	}
-	if len(r.modules) == maxModules {
-		return fmt.Errorf("the kernel's modules depend on more than %d others", maxModules)
-	}
 	r.modules = append(r.modules, Module{Name: name, Data: data})
 	return nil
 }
@@ -138,15 +140,19 @@ func readModule(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	var r io.Reader = f
-	switch filepath.Ext(path) {
+	return unpackModule(f, filepath.Ext(path), maxModule)
+}
+
+// unpackModule reads a module packed as its file's extension says, at most max bytes of it.
+func unpackModule(r io.Reader, ext string, max int64) (data []byte, err error) {
+	switch ext {
 	case ".gz":
-		r, err = gzip.NewReader(f)
+		r, err = gzip.NewReader(r)
 	case ".xz":
-		r, err = xz.NewReader(f, maxXZDict)
+		r, err = xz.NewReader(r, maxXZDict)
 	case ".zst":
 		var z *zstd.Decoder
-		if z, err = zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxModule)); err == nil {
+		if z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxModule)); err == nil {
 			defer z.Close()
 			r = z
 		}
@@ -154,9 +160,9 @@ func readModule(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(r, maxModule+1))
-	if err == nil && len(data) > maxModule {
-		err = fmt.Errorf("larger than %d MiB", maxModule>>20)
+	data, err = io.ReadAll(io.LimitReader(r, max+1))
+	if err == nil && int64(len(data)) > max {
+		err = fmt.Errorf("larger than %d bytes", max)
 	}
 	return data, err
 }
@@ -171,6 +177,10 @@ func dependencies(data []byte) ([]string, error) {
 	section := f.Section(".modinfo")
 	if section == nil {
 		return nil, errors.New("not a kernel module: it has no .modinfo")
+	}
+	// A compressed section, which modules do not have, could unpack to any size.
+	if section.Flags&elf.SHF_COMPRESSED != 0 || section.Size > maxModinfo {
+		return nil, fmt.Errorf("its .modinfo is compressed, or larger than %d bytes", maxModinfo)
 	}
 	info, err := section.Data()
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 
 	"noid/internal/errs"
@@ -183,6 +182,9 @@ func publishKernel(o Options, work, tree string) (string, error) {
 	if version == "" {
 		version = strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
 	}
+	if version == "" || strings.Trim(version, ".") == "" { // it names directories, one of which is replaced
+		return "", fmt.Errorf("the package holds a kernel without a version: %s", filepath.Base(kernels[0]))
+	}
 	ready := filepath.Join(work, "ready")
 	for _, dir := range []string{"boot", "lib/modules"} {
 		if err := os.MkdirAll(filepath.Join(ready, dir), 0o755); err != nil {
@@ -226,11 +228,11 @@ var digits = lazy.Regexp(`[0-9]+|[^0-9]+`)
 func compareVersions(a, b string) int {
 	x, y := digits().FindAllString(a, -1), digits().FindAllString(b, -1)
 	for i := range min(len(x), len(y)) {
-		m, errM := strconv.Atoi(x[i])
-		n, errN := strconv.Atoi(y[i])
-		c := strings.Compare(x[i], y[i])
-		if errM == nil && errN == nil {
-			c = cmp.Compare(m, n)
+		m, n := x[i], y[i]
+		c := strings.Compare(m, n)
+		if isDigit(m[0]) && isDigit(n[0]) { // of any length
+			m, n = strings.TrimLeft(m, "0"), strings.TrimLeft(n, "0")
+			c = cmp.Or(cmp.Compare(len(m), len(n)), strings.Compare(m, n))
 		}
 		if c != 0 {
 			return c
@@ -238,3 +240,5 @@ func compareVersions(a, b string) int {
 	}
 	return cmp.Compare(len(x), len(y))
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
