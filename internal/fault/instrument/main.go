@@ -22,7 +22,7 @@ const (
 	// module is what the paths of noid's own packages begin with.
 	module = "noid/"
 	// target is the command that is built.
-	target = "./cmd/noid"
+	target = "noid/cmd/noid"
 	// overlayFile is what 'go build -overlay' wants, in the directory of the copies.
 	overlayFile = "overlay.json"
 )

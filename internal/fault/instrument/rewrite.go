@@ -148,11 +148,19 @@ func (r *rewriter) walk(n ast.Node, initialiser bool) {
 // wrapOne wraps what selector names. A call in its receiver, as in a().b(), comes to lie inside: it runs once, before the step.
 // Of two selectors that begin at one place the outer is met, and opened, first.
 func (r *rewriter) wrapOne(selector *ast.SelectorExpr) {
-	site := fmt.Sprintf("%s:%d %s", r.place, r.fset.Position(selector.Sel.Pos()).Line, r.callee(selector))
+	callee := r.callee(selector)
+	site := fmt.Sprintf("%s:%d %s", r.place, r.fset.Position(selector.Sel.Pos()).Line, callee)
 	if r.sites[site]++; r.sites[site] > 1 {
 		site = fmt.Sprintf("%s/%d", site, r.sites[site])
 	}
-	r.insert(selector.Pos(), fmt.Sprintf("%s.Wrap(%q, ", runtimeName, site))
+	if flags, ok := openFlags[callee]; ok {
+		if s := r.info.Selections[selector]; s != nil && s.Kind() == types.MethodExpr {
+			flags++ // after the receiver
+		}
+		r.insert(selector.Pos(), fmt.Sprintf("%s.WrapOpen(%q, %d, ", runtimeName, site, flags))
+	} else {
+		r.insert(selector.Pos(), fmt.Sprintf("%s.Wrap(%q, ", runtimeName, site))
+	}
 	r.insert(selector.End(), ")")
 }
 

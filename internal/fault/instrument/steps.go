@@ -2,12 +2,9 @@ package main
 
 import (
 	"go/ast"
-	"go/constant"
 	"go/types"
 	"path"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // outside are the packages through which noid reaches the operating system: all that they have is a step, unless it is in
@@ -52,6 +49,10 @@ var looks = map[string][]string{
 	},
 }
 
+// openFlags are functions and methods that may open a file, and which of their arguments says whether that makes it. Only
+// the runtime knows those of all calls.
+var openFlags = map[string]int{"os.OpenFile": 1, "Root.OpenFile": 1, "unix.Open": 1, "unix.Openat": 2, "syscall.Open": 1}
+
 // inMemory are destinations of which writing is no step.
 var inMemory = []string{"bufio.Writer", "bytes.Buffer", "hash.Hash", "io.Discard", "io.PipeWriter", "strings.Builder"}
 
@@ -73,25 +74,7 @@ func (r *rewriter) isStep(selector *ast.SelectorExpr, call *ast.CallExpr) bool {
 	} else if !slices.Contains(outside, pkg) || matches(looks[pkg], name) {
 		return false
 	}
-	if call == nil {
-		return true
-	}
-	return !r.opensOnly(f, call) && !r.writesMemory(selector, f, call)
-}
-
-// opensOnly reports whether call opens a file with flags that neither make nor empty it.
-func (r *rewriter) opensOnly(f *types.Func, call *ast.CallExpr) bool {
-	at, ok := map[string]int{"OpenFile": 1, "Open": 1, "Openat": 2}[f.Name()]
-	if !ok || at >= len(call.Args) {
-		return false
-	}
-	value := r.info.Types[call.Args[at]].Value
-	if value == nil || value.Kind() != constant.Int {
-		return false
-	}
-	const makes = unix.O_CREAT | unix.O_TRUNC | unix.O_TMPFILE&^unix.O_DIRECTORY
-	flags, exact := constant.Int64Val(value)
-	return exact && flags&makes == 0
+	return call == nil || !r.writesMemory(selector, f, call)
 }
 
 // writesMemory reports whether call writes to what is known to be memory.
