@@ -33,6 +33,9 @@ func (s *stress) audit() {
 		s.t.Errorf("list has %v, on disk are %v", names, dirs)
 	}
 	s.auditIndex()
+	for _, name := range names {
+		s.want(0, "destroy", name)
+	}
 	for _, name := range dirNames(filepath.Join(s.home, "storage/checkpoints")) {
 		list, _ := s.checkpoints(rng, false, name)
 		var ids []string
@@ -49,8 +52,11 @@ func (s *stress) audit() {
 			s.t.Errorf("checkpoints of %s: listed %v, on disk are %v", name, ids, dirs)
 		}
 	}
-	for _, name := range names {
+	for _, name := range dirNames(filepath.Join(s.home, "storage/checkpoints")) {
 		s.want(0, "destroy", name, "--checkpoints")
+	}
+	if left := append(dirNames(filepath.Join(s.home, "storage/vms")), dirNames(filepath.Join(s.home, "storage/checkpoints"))...); len(left) > 0 {
+		s.t.Errorf("after all is destroyed there are %v", left)
 	}
 	s.eventually("processes after all is destroyed", func() []string { return s.excess(rng) })
 	s.eventually("leftovers after all is destroyed", s.leftovers)
