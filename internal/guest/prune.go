@@ -12,9 +12,15 @@ import (
 // hexKey is what 8 bytes of a hash look like in a file's name.
 var hexKey = strings.Repeat("[0-9a-f]", 16)
 
-// pruned are the names of the files in a cache directory that Initramfs and the extraction of kernels can make anew. A kernel
-// that somebody put there, vmlinux-6.1, is none.
-var pruned = []string{"initrd-" + hexKey + ".cpio", "vmlinux-" + hexKey}
+// Beginnings of the names under which 'create' keeps kernels in a cache directory, as they were and unpacked; a key follows.
+const (
+	KernelPrefix  = "kernel-"
+	VmlinuxPrefix = "vmlinux-"
+)
+
+// pruned are the names of the files in a cache directory that are made for VMs. A kernel that somebody put there, vmlinux-6.1,
+// is none.
+var pruned = []string{"initrd-" + hexKey + ".cpio", KernelPrefix + hexKey, VmlinuxPrefix + hexKey}
 
 // Prune deletes the initramfs and extracted kernels in cacheDir that were not used for olderThan and that keep does not
 // want; keep is asked with a path below cacheDir as that was given. A VM or a checkpoint records the paths of what it boots

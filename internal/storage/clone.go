@@ -63,16 +63,35 @@ func Clone(ctx context.Context, dst, src string) (method Method, err error) {
 			err = explain(fmt.Errorf("copying %s to %s: %w", src, dst, err), dst)
 		}
 	}()
-	err = retry(func() error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) })
+	return fill(ctx, out, in, info.Size())
+}
+
+// CloneInto is Clone into the open, empty file out, which it leaves there when it fails.
+func CloneInto(ctx context.Context, out *os.File, src string) (Method, error) {
+	in, err := openRegular(src)
+	if err != nil {
+		return "", fmt.Errorf("copying: %w", err)
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return "", fmt.Errorf("copying: %w", err)
+	}
+	return fill(ctx, out, in, info.Size())
+}
+
+// fill makes the empty file out as the first size bytes of in.
+func fill(ctx context.Context, out, in *os.File, size int64) (Method, error) {
+	err := retry(func() error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) })
 	switch {
 	case err == nil:
-		// FICLONE clones to the end of the source as it is now, which may lie past the length looked at above.
-		return Reflink, out.Truncate(info.Size())
+		// FICLONE clones to the end of the source as it is now, which may lie past the length looked at before.
+		return Reflink, out.Truncate(size)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EIO):
 		return "", err
 	}
 	// All else (EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, EPERM of a filter …) only says that this is no place for reflinks.
-	return Copy, copySparse(ctx, out, in, info.Size())
+	return Copy, copySparse(ctx, out, in, size)
 }
 
 // openRegular opens a regular file for reading. O_NONBLOCK keeps a FIFO put in its place from blocking the open.

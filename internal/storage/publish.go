@@ -43,7 +43,15 @@ func SyncDir(dir string) error {
 
 // WriteFile replaces path by data: after a crash path has all of the old or all of the new. A symbolic link at path is
 // replaced, not followed. perm is applied as it is, whatever the umask.
-func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	return WriteNew(path, perm, func(f *os.File) error {
+		_, err := f.Write(data)
+		return err
+	})
+}
+
+// WriteNew is WriteFile for what write writes.
+func WriteNew(path string, perm fs.FileMode, write func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, tempPrefix)
 	if err != nil {
@@ -56,7 +64,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) (err error) {
 			err = explain(fmt.Errorf("writing %s: %w", path, err), path)
 		}
 	}()
-	if _, err = f.Write(data); err != nil {
+	if err = write(f); err != nil {
 		return err
 	}
 	if err = f.Chmod(perm); err != nil {

@@ -40,6 +40,10 @@ const (
 	checkpointManifest = "checkpoint.json"
 )
 
+// SumsFile is in a checkpoint's directory: the sums of its files' chunks, one file after the other in the order of their
+// names, 16 bytes each. What a sum of the manifest finds damaged, these find the place of.
+const SumsFile = "sums"
+
 // homeFormat is the version of the layout that this package reads and writes.
 const homeFormat = 1
 

@@ -97,6 +97,17 @@ func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntr
 	return list, err
 }
 
+// CheckpointOwners returns the names of the VMs, destroyed ones too, that may have checkpoints, sorted.
+func (h *Home) CheckpointOwners() ([]string, error) {
+	owners, err := subdirs(filepath.Join(h.dir, storageDir, checkpointsDir))
+	if err != nil {
+		return nil, fmt.Errorf("listing checkpoints: %w", err)
+	}
+	owners = slices.DeleteFunc(owners, func(name string) bool { return CheckName(name) != nil })
+	slices.Sort(owners)
+	return owners, nil
+}
+
 // subdirs returns the names in dir, unsorted.
 func subdirs(dir string) ([]string, error) {
 	f, err := os.Open(dir)
@@ -192,16 +203,12 @@ func (h *Home) Repair(ctx context.Context) (report string, err error) {
 			problems = append(problems, fmt.Sprintf("vm %q: %v", v.Name, v.Err))
 		}
 	}
-	owners, err := subdirs(filepath.Join(h.dir, storageDir, checkpointsDir))
+	owners, err := h.CheckpointOwners()
 	if err != nil {
-		return "", fmt.Errorf("listing checkpoints: %w", err)
+		return "", err
 	}
-	slices.Sort(owners)
 	checkpoints := 0
 	for _, vm := range owners {
-		if CheckName(vm) != nil {
-			continue
-		}
 		list, err := h.ListCheckpoints(ctx, vm)
 		if err != nil {
 			return "", err

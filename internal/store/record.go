@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -40,6 +42,9 @@ type VM struct {
 	Unannounced *Announcement `json:"unannounced,omitempty"`
 	// Frozen: the agent was told of the pause that the VM is in.
 	Frozen bool `json:"frozen,omitempty"`
+	// Boots are the kernel and the initrd as they were when the VM was made, by path.
+	Boots        map[string]File `json:"boots,omitempty"`
+	AgentVersion string          `json:"agent_version,omitempty"` // the noid whose agent is in the initrd
 }
 
 // Announcement tells a guest that it was loaded from a checkpoint.
@@ -70,6 +75,40 @@ type Checkpoint struct {
 	StateLength  int64       `json:"state_length"`  // likewise
 	SourceKernel string      `json:"source_kernel,omitempty"`
 	SourceRootfs string      `json:"source_rootfs,omitempty"`
+	// Files are the checkpoint's files as they were when it was published, by name. Nil in one of a noid that did not hash.
+	Files map[string]File `json:"files,omitempty"`
+	// Boots are the kernel and the initrd of the VM, by path, and AgentVersion is the noid whose agent it has.
+	Boots        map[string]File `json:"boots,omitempty"`
+	AgentVersion string          `json:"agent_version,omitempty"`
+	Host         *Host           `json:"host,omitempty"` // what the guest saw of it; nil for an emulated guest
+	// Checksum is, in the file alone, the sum of its bytes with zeros for this value.
+	Checksum string `json:"checksum,omitempty"`
+}
+
+// File is a regular file as it was when it was looked at.
+type File struct {
+	Length  int64       `json:"length"`
+	Sum     storage.Sum `json:"xxh3"` // storage.Hash's Root
+	Ino     uint64      `json:"ino"`
+	MtimeNs int64       `json:"mtime_ns"`
+}
+
+// Host is the processor on which a guest ran that used it directly, as /proc/cpuinfo names it.
+type Host struct {
+	CPUVendor string   `json:"cpu_vendor"`
+	CPUModel  string   `json:"cpu_model"`
+	CPUFlags  []string `json:"cpu_flags"`
+}
+
+// Untouched reports whether info is of the very file, not written to since. Bytes that rot on the disk do not show.
+func (f File) Untouched(info fs.FileInfo) bool {
+	return info.Mode().IsRegular() && stampOf(info) == stamp{f.Ino, f.Length, f.MtimeNs}
+}
+
+// FileOf is the file of info, whose contents are h.
+func FileOf(info fs.FileInfo, h storage.Hash) File {
+	st := stampOf(info)
+	return File{Length: h.Length, Sum: h.Root(), Ino: st.ino, MtimeNs: st.mtimeNs}
 }
 
 // BrokenError is a VM or checkpoint whose directory is there but whose manifest cannot be used.
@@ -84,24 +123,51 @@ func (e *BrokenError) Unwrap() error { return e.Err }
 // SaveVM writes vm.json in dir, atomically and durably. dir is VMDir or a staging directory; hold the VM's lock.
 func (h *Home) SaveVM(dir string, v VM) error {
 	v.Format, v.CreatedAt = manifestFormat, v.CreatedAt.UTC()
-	return save(filepath.Join(dir, vmManifest), v, 0o600)
+	data, err := encode(v)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Join(dir, vmManifest), err)
+	}
+	return storage.WriteFile(filepath.Join(dir, vmManifest), data, 0o600)
 }
 
 // SaveCheckpoint writes checkpoint.json in dir, read-only, atomically and durably.
 func (h *Home) SaveCheckpoint(dir string, c Checkpoint) error {
-	c.Format, c.CreatedAt = manifestFormat, c.CreatedAt.UTC()
-	return save(filepath.Join(dir, checkpointManifest), c, 0o400)
+	c.Format, c.CreatedAt, c.Checksum = manifestFormat, c.CreatedAt.UTC(), unsummed
+	data, err := encode(c)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Join(dir, checkpointManifest), err)
+	}
+	data = bytes.Replace(data, checksumOf(unsummed), checksumOf(storage.SumOf(data).String()), 1)
+	return storage.WriteFile(filepath.Join(dir, checkpointManifest), data, 0o400)
 }
 
-func save(path string, record any, perm fs.FileMode) error {
+// unsummed stands in a manifest where its checksum goes.
+var unsummed = storage.Sum{}.String()
+
+func checksumOf(sum string) []byte { return []byte("\"checksum\": \"" + sum + "\"") }
+
+// checkSum holds a manifest's bytes against the checksum in them.
+func checkSum(data []byte, sum string) error {
+	if sum == "" {
+		return nil // of a noid that made none
+	}
+	at := bytes.LastIndex(data, checksumOf(sum)) // the last field
+	if at < 0 {
+		return errors.New("its checksum is not where noid writes it")
+	}
+	plain := slices.Concat(data[:at], checksumOf(unsummed), data[at+len(checksumOf(sum)):])
+	if storage.SumOf(plain).String() != sum {
+		return errors.New("its checksum does not match: it is not as noid wrote it")
+	}
+	return nil
+}
+
+func encode(record any) ([]byte, error) {
 	data, err := json.MarshalIndent(record, "", "  ")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+	if err == nil && len(data) >= maxManifest { // it could not be read back
+		err = fmt.Errorf("%d bytes are more than the %d allowed", len(data), maxManifest)
 	}
-	if len(data) >= maxManifest { // it could not be read back
-		return fmt.Errorf("writing %s: %d bytes are more than the %d allowed", path, len(data), maxManifest)
-	}
-	return storage.WriteFile(path, append(data, '\n'), perm)
+	return append(data, '\n'), err
 }
 
 // LoadVM reads the record of the VM name. None is errs.ErrNotFound, a damaged one a *BrokenError.
@@ -198,6 +264,10 @@ func parseCheckpoint(data []byte, vm, id string) (Checkpoint, error) {
 	if err := checkFormat(c.Format); err != nil {
 		return Checkpoint{}, err
 	}
+	if err := checkSum(data, c.Checksum); err != nil {
+		return Checkpoint{}, err
+	}
+	c.Checksum = ""
 	if c.VM != vm || c.ID != id {
 		return Checkpoint{}, fmt.Errorf("it belongs to checkpoint %q of vm %q", c.ID, c.VM)
 	}

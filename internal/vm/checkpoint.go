@@ -49,7 +49,13 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 		}
 	}()
 	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: v.RestoredFrom, Machine: v.Machine,
-		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs}
+		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
+		Boots: v.Boots, AgentVersion: v.AgentVersion}
+	if c.Memory && onKVM(v.Machine) {
+		if c.Host, err = thisHost(); err != nil {
+			return c, err
+		}
+	}
 	c.ID = store.NewID(func(id string) bool { _, err := os.Lstat(m.Home.CheckpointDir(v.Name, id)); return err == nil })
 	if err := m.room(ctx, staging, dir, c); err != nil {
 		return c, err
@@ -72,7 +78,7 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 		return c, err
 	}
 	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
-	return c, m.keep(staging, &c)
+	return c, m.keep(ctx, staging, &c)
 }
 
 // room refuses a checkpoint that would run out of space while the guest stands still.
@@ -136,34 +142,40 @@ func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st
 	return 0, true, nil
 }
 
-// keep records the sizes, makes the files read-only and publishes the checkpoint.
-func (m *Manager) keep(staging string, c *store.Checkpoint) error {
-	sizes := []struct {
-		file            string
-		length, onDisk  *int64
-		withMemoryAlone bool
-	}{
-		{vmm.RootfsFile, &c.DiskLength, &c.DiskBytes, false},
-		{vmm.MemorySnap, &c.MemoryLength, &c.MemoryBytes, true},
-		{vmm.StateSnap, &c.StateLength, &c.StateBytes, true},
-	}
-	for _, s := range sizes {
-		if s.withMemoryAlone && !c.Memory {
-			continue
-		}
-		path := filepath.Join(staging, s.file)
+// keep records sizes and sums, makes the files read-only and publishes the checkpoint. The guest runs again.
+func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint) error {
+	c.Files = map[string]store.File{}
+	var sums []byte
+	for _, name := range filesOf(*c) {
+		path := filepath.Join(staging, name)
 		if err := storage.SyncFile(path); err != nil { // allocation is known once it is written
 			return err
 		}
-		var err error
-		if *s.length, *s.onDisk, err = storage.Usage(path); err != nil {
+		file, hash, err := fileOf(ctx, path)
+		if err != nil {
 			return err
+		}
+		c.Files[name] = file
+		for _, chunk := range hash.Chunks {
+			sums = append(sums, chunk[:]...)
+		}
+		_, onDisk, err := storage.Usage(path)
+		if err != nil {
+			return err
+		}
+		switch name {
+		case vmm.RootfsFile:
+			c.DiskLength, c.DiskBytes = hash.Length, onDisk
+		case vmm.MemorySnap:
+			c.MemoryLength, c.MemoryBytes = hash.Length, onDisk
+		case vmm.StateSnap:
+			c.StateLength, c.StateBytes = hash.Length, onDisk
 		}
 		if err := os.Chmod(path, 0o400); err != nil {
 			return err
 		}
 	}
-	if err := os.Chmod(filepath.Join(staging, vmm.SerialLogFile), 0o400); err != nil {
+	if err := storage.WriteFile(filepath.Join(staging, store.SumsFile), sums, 0o400); err != nil {
 		return err
 	}
 	if err := m.Home.SaveCheckpoint(staging, *c); err != nil {

@@ -40,11 +40,15 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 		return err
 	}
 	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs, Agent: !o.NoAgent}
-	if machine.KernelPath, err = m.bootable(o.Kernel, o.Driver); err != nil {
+	if machine.KernelPath, err = m.bootable(ctx, o.Kernel, o.Driver); err != nil {
 		return err
 	}
 	if machine.InitrdPath, err = guest.Initramfs(m.Home.KernelsDir(), o.Kernel, machine.Agent); err != nil {
 		return fmt.Errorf("making the initramfs: %w", err)
+	}
+	files, err := boots(ctx, machine)
+	if err != nil {
+		return err
 	}
 	lock, err := m.Home.Lock(ctx, o.Name, "create")
 	if err != nil {
@@ -55,7 +59,10 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	if _, err := os.Lstat(dir); err == nil {
 		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q already exists", o.Name), errs.ErrExists), "choose another name, or 'noid destroy "+o.Name+"' first")
 	}
-	v := store.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs}
+	v := store.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, Boots: files}
+	if machine.Agent {
+		v.AgentVersion = m.Version
+	}
 	staging := m.Home.StagingDir(o.Name)
 	err = m.stage(ctx, staging, o.Rootfs)
 	if err == nil {
@@ -120,23 +127,28 @@ func (m *Manager) help(dir string, p vmm.Process) {
 	}
 }
 
-// bootable returns the path of a kernel that the driver can boot: for Firecracker, which takes ELF alone, the payload of
-// a bzImage is extracted once into the home.
-func (m *Manager) bootable(kernel, driver string) (string, error) {
+// bootable returns the path of a kernel in the home that the driver can boot: the user's own may be gone when a checkpoint
+// of the VM is restored. For Firecracker, which takes ELF alone, it is the payload of a bzImage. It is made once.
+func (m *Manager) bootable(ctx context.Context, kernel, driver string) (string, error) {
 	k, err := image.InspectKernel(kernel)
 	if err != nil {
 		return "", err
 	}
 	path, err := filepath.Abs(kernel)
-	if err != nil || driver != "firecracker" || k.Format != image.BzImage {
-		return path, err
+	if err != nil {
+		return "", err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
+	extract := driver == "firecracker" && k.Format == image.BzImage
+	name := guest.KernelPrefix
+	if extract {
+		name = guest.VmlinuxPrefix
+	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", path, info.Size(), info.ModTime().UnixNano()))
-	out := filepath.Join(m.Home.KernelsDir(), fmt.Sprintf("vmlinux-%x", key[:8]))
+	out := filepath.Join(m.Home.KernelsDir(), fmt.Sprintf("%s%x", name, key[:8]))
 	if _, err := os.Stat(out); err == nil {
 		now := time.Now()
 		if err := os.Chtimes(out, now, now); !missing(err) { // its last use, for prune
@@ -146,19 +158,16 @@ func (m *Manager) bootable(kernel, driver string) (string, error) {
 	if err := os.MkdirAll(m.Home.KernelsDir(), 0o700); err != nil {
 		return "", err
 	}
-	tmp, err := os.CreateTemp(m.Home.KernelsDir(), ".vmlinux-*")
-	if err != nil {
+	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return "", err
 	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if err := image.ExtractVmlinux(tmp, path); err != nil {
-		return "", err
-	}
-	if err := errors.Join(tmp.Sync(), os.Rename(tmp.Name(), out), storage.SyncDir(m.Home.KernelsDir())); err != nil {
-		return "", err
-	}
-	return out, nil
+	return out, storage.WriteNew(out, 0o600, func(tmp *os.File) error {
+		if extract {
+			return image.ExtractVmlinux(tmp, path)
+		}
+		_, err := storage.CloneInto(ctx, tmp, path)
+		return err
+	})
 }
 
 // missing reports whether err says that a file is not there.

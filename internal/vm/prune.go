@@ -3,13 +3,11 @@ package vm
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"time"
 
 	"noid/internal/errs"
 	"noid/internal/guest"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -44,15 +42,12 @@ func (m *Manager) used(ctx context.Context) (map[string]bool, error) {
 	if err := addVMs(); err != nil {
 		return nil, err
 	}
-	owners, err := os.ReadDir(m.Home.CheckpointsDir("")) // a destroyed VM's checkpoints are there too
+	owners, err := m.Home.CheckpointOwners() // a destroyed VM's checkpoints are there too
 	if err != nil {
 		return nil, err
 	}
 	for _, owner := range owners {
-		if store.CheckName(owner.Name()) != nil {
-			continue
-		}
-		list, err := m.Home.ListCheckpoints(ctx, owner.Name())
+		list, err := m.Home.ListCheckpoints(ctx, owner)
 		if err != nil && !errors.Is(err, errs.ErrNotFound) { // forgotten since
 			return nil, err
 		}

@@ -97,11 +97,11 @@ func TestBootableIsUsed(t *testing.T) {
 	must(t, err)
 	defer home.Close()
 	m := &Manager{Home: home}
-	path, err := m.bootable(kernel, "firecracker")
+	path, err := m.bootable(t.Context(), kernel, "firecracker")
 	must(t, err)
 	old := time.Now().Add(-pruneAge - time.Hour)
 	must(t, os.Chtimes(path, old, old))
-	again, err := m.bootable(kernel, "firecracker")
+	again, err := m.bootable(t.Context(), kernel, "firecracker")
 	must(t, err)
 	if again != path {
 		t.Errorf("extracted twice: %s, %s", path, again)

@@ -51,7 +51,10 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	if err != nil {
 		return err
 	}
-	if err := m.check(c); err != nil {
+	if err := m.check(ctx, c, false); err != nil {
+		return err
+	}
+	if err := loadable(c); err != nil {
 		return err
 	}
 	d, err := m.Driver(c.Machine.Driver)
@@ -66,12 +69,12 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	if exists && o.As != "" {
 		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q already exists", target), errs.ErrExists), "choose another name, or 'noid destroy "+target+"' first")
 	}
+	keep := func() error { return nil }
 	if exists && o.Backup && err == nil {
-		if err := m.backup(ctx, old, c); err != nil {
-			return fmt.Errorf("keeping the present state: %w", ended(old, err))
-		}
+		keep = func() error { return m.backup(ctx, old, c) }
 	}
-	v := store.VM{Name: target, CreatedAt: time.Now().UTC(), Machine: c.Machine, RestoredFrom: c.VM + "@" + c.ID, SourceKernel: c.SourceKernel, SourceRootfs: c.SourceRootfs}
+	v := store.VM{Name: target, CreatedAt: time.Now().UTC(), Machine: c.Machine, RestoredFrom: c.VM + "@" + c.ID, SourceKernel: c.SourceKernel, SourceRootfs: c.SourceRootfs,
+		Boots: c.Boots, AgentVersion: c.AgentVersion}
 	if exists && !old.CreatedAt.IsZero() {
 		v.CreatedAt = old.CreatedAt
 	}
@@ -81,7 +84,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 			v.Unannounced = &store.Announcement{Event: "clone", Identity: !o.KeepIdentity}
 		}
 	}
-	if err := m.revive(ctx, d, c, &v, old, exists); err != nil {
+	if err := m.revive(ctx, d, c, &v, old, exists, keep); err != nil {
 		return fmt.Errorf("restoring %s@%s: %w", c.VM, c.ID, err)
 	}
 	if c.AgentReady {
@@ -98,24 +101,6 @@ func lockOrder(a, b string) []string {
 		return []string{a, b}
 	}
 	return []string{b, a}
-}
-
-// check holds the checkpoint's files against what its manifest says, before anything is touched.
-func (m *Manager) check(c store.Checkpoint) error {
-	want := map[string]int64{vmm.RootfsFile: c.DiskLength}
-	if c.Memory {
-		want[vmm.MemorySnap], want[vmm.StateSnap] = c.MemoryLength, c.StateLength
-	}
-	for file, length := range want {
-		info, err := os.Lstat(filepath.Join(m.Home.CheckpointDir(c.VM, c.ID), file))
-		if err != nil {
-			return fmt.Errorf("checkpoint %s@%s is damaged: %w", c.VM, c.ID, err)
-		}
-		if !info.Mode().IsRegular() || info.Size() != length {
-			return fmt.Errorf("checkpoint %s@%s is damaged: %s has %d bytes, not the %d recorded", c.VM, c.ID, file, info.Size(), length)
-		}
-	}
-	return nil
 }
 
 // backup keeps the present of v as a checkpoint and forgets the oldest such ones beyond keepBackups, but never c.
@@ -144,8 +129,9 @@ func (m *Manager) backup(ctx context.Context, v store.VM, c store.Checkpoint) er
 	return nil
 }
 
-// revive starts v from c in a directory aside and puts it in its place once it runs.
-func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *store.VM, old store.VM, exists bool) (err error) {
+// revive starts v from c in a directory aside and puts it in its place once it runs. Whatever the VMM refuses, it refuses
+// before keep, which keeps the present, and before the old VM is touched.
+func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *store.VM, old store.VM, exists bool, keep func() error) (err error) {
 	from, staging, dir := m.Home.CheckpointDir(c.VM, c.ID), m.Home.StagingDir(v.Name), m.Home.VMDir(v.Name)
 	defer func() {
 		if err != nil {
@@ -174,6 +160,9 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *s
 	}
 	if err != nil {
 		return err
+	}
+	if err := keep(); err != nil {
+		return fmt.Errorf("keeping the present state: %w", ended(old, err))
 	}
 	m.help(staging, v.Process) // it stays in the directory when that is renamed
 	if err := m.Home.SaveVM(staging, *v); err != nil {

@@ -1,0 +1,154 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDamage damages checkpoints in every way that docs/breaking.md tells: each is found and named, none is restored, and
+// the VM runs on.
+func TestDamage(t *testing.T) {
+	n := setup(t)
+	n.tiny("a")
+	n.answers("a", "s one", "token one")
+	n.answers("a", "d 8", "dirty 8")
+	id := strings.TrimSpace(n.want(0, "checkpoint", "a", "--label", "one"))
+	n.answers("a", "s two", "token two")
+	n.answers("a", "d 16", "dirty 16")
+	other := strings.TrimSpace(n.want(0, "checkpoint", "a", "--label", "two"))
+	n.answers("a", "s live", "token live")
+	dir := filepath.Join(n.home, "storage/checkpoints/a", id)
+	n.want(0, "verify")
+	n.want(0, "verify", "a", "--read-data")
+
+	path := func(name string) string { return filepath.Join(dir, name) }
+	flip := func(name string, at int64, keepTime bool) func() {
+		return func() {
+			t.Helper()
+			info, err := os.Stat(path(name))
+			check(t, err)
+			check(t, os.Chmod(path(name), 0o600))
+			f, err := os.OpenFile(path(name), os.O_RDWR, 0)
+			check(t, err)
+			defer f.Close()
+			b := make([]byte, 1)
+			_, err = f.ReadAt(b, at)
+			check(t, err)
+			b[0] ^= 0x10
+			_, err = f.WriteAt(b, at)
+			check(t, err)
+			if keepTime {
+				check(t, os.Chtimes(path(name), info.ModTime(), info.ModTime()))
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		damage func()
+		says   string // in verify's words
+		all    bool   // found by --read-data alone
+	}{
+		{"a bit that rots", flip("memory.snap", 20<<20, true), "memory.snap differs in its MiB 20", true}, // before any is copied back
+		{"a bit of the memory", flip("memory.snap", 17<<20+5, false), "memory.snap differs in its MiB 17", false},
+		{"a bit of the disk", flip("rootfs.ext4", 3<<20, false), "rootfs.ext4 differs in its MiB 3", false},
+		{"a bit of the device state", flip("vmstate.snap", 1000, true), "vmstate.snap differs in its MiB 0", false},
+		{"a bit of the console's log", flip("serial.log", 1, true), "serial.log differs", false},
+		{"a bit of the manifest", flip("checkpoint.json", 40, false), "checkpoint.json", false},
+		{"a truncated file", func() { check(t, os.Truncate(path("memory.snap"), 63<<20)) }, "memory.snap has 66060288 bytes, not the 67108864", false},
+		{"a file too long", func() { check(t, os.Truncate(path("rootfs.ext4"), 1<<30)) }, "rootfs.ext4 has 1073741824 bytes", false},
+		{"a missing file", func() { check(t, os.Remove(path("vmstate.snap"))) }, "vmstate.snap is missing", false},
+		{"another one's memory", func() {
+			check(t, os.Rename(filepath.Join(filepath.Dir(dir), other, "memory.snap"), path("memory.snap")))
+		}, "memory.snap differs in", false},
+		{"a link", func() {
+			check(t, os.Remove(path("memory.snap")))
+			check(t, os.Symlink("/etc/passwd", path("memory.snap")))
+		}, "memory.snap is not a regular file", false},
+		{"no manifest", func() { check(t, os.Remove(path("checkpoint.json"))) }, "it is missing", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := n
+			n.t = t
+			saved := t.TempDir()
+			n.keep(filepath.Dir(dir), saved)
+			defer n.keep(saved, filepath.Dir(dir))
+			tt.damage()
+			args := []string{"verify", "a@" + id, "--json"}
+			if tt.all {
+				n.want(0, args...)
+				args = append(args, "--read-data")
+			}
+			var list []struct {
+				ID, Problem string
+				Sound       bool
+			}
+			if err := json.Unmarshal([]byte(n.want(1, args...)), &list); err != nil || len(list) != 1 {
+				t.Fatalf("%v: %+v", err, list)
+			}
+			if list[0].ID != id || list[0].Sound || !strings.Contains(list[0].Problem, tt.says) {
+				t.Errorf("verify says %+v, not %q", list[0], tt.says)
+			}
+			if !tt.all { // else nothing but reading all of it could tell
+				for _, args := range [][]string{{"restore", "a", id}, {"restore", "a", id, "--as", "b"}} {
+					_, errs, code := n.run(args...)
+					if code != 1 || !strings.Contains(errs, "damaged") {
+						t.Errorf("noid %v exits %d: %s", args, code, errs)
+					}
+				}
+			}
+			n.answers("a", "g", "token live")
+			if list := n.checkpoints("a"); len(list) != 2 {
+				t.Errorf("there are %d checkpoints: a refused restore has kept the present", len(list))
+			}
+		})
+	}
+	n.want(0, "verify", "a", "--read-data")
+	n.want(3, "verify", "a@deadbeef")
+	n.want(3, "verify", "nosuch")
+	n.want(2, "verify", "../a")
+
+	// A copied home has other inodes: the data is read before it is trusted, and is.
+	n.keep(dir, t.TempDir())
+	saved := t.TempDir()
+	n.keep(dir, saved)
+	check(t, os.RemoveAll(dir))
+	n.keep(saved, dir)
+	n.want(0, "restore", "a", id)
+	n.answers("a", "g", "token one")
+
+	// QEMU reads the kernel at a load; noid has its own, so the user's may go. Its own must not.
+	kernels, err := filepath.Glob(filepath.Join(n.home, "kernels/kernel-*"))
+	if err != nil || len(kernels) != 1 {
+		t.Fatalf("the kernels kept are %q, %v", kernels, err)
+	}
+	check(t, os.Rename(kernels[0], kernels[0]+".gone"))
+	_, errs, code := n.run("restore", "a", id)
+	if code != 7 || !strings.Contains(errs, kernels[0]) {
+		t.Errorf("without its kernel: exit %d, %s", code, errs)
+	}
+	check(t, os.Rename(kernels[0]+".gone", kernels[0]))
+	n.want(0, "restore", "a", id)
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keep makes the directory to a copy of from, with times.
+func (n noid) keep(from, to string) {
+	n.t.Helper()
+	var out bytes.Buffer
+	cmd := exec.Command("sh", "-c", `rm -rf "$2" && cp -a "$1" "$2"`, "sh", from, to)
+	cmd.Stderr = &out
+	if err := cmd.Run(); err != nil {
+		n.t.Fatalf("copying %s: %v: %s", from, err, out.String())
+	}
+}

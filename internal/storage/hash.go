@@ -1,0 +1,133 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/zeebo/xxh3"
+)
+
+// HashChunk is how many bytes of a file one sum stands for: damage is named that exactly.
+const HashChunk = 1 << 20
+
+// Sum is a 128-bit XXH3 (https://xxhash.com/doc/v0.8.2), in its canonical order. It finds damage; it is no defence against
+// somebody who can write the sum as well. All zeros stand for a chunk of zeros, so that holes cost nothing.
+type Sum [16]byte
+
+// String is the sum in hexadecimal.
+func (s Sum) String() string { return hex.EncodeToString(s[:]) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Sum) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Sum) UnmarshalText(text []byte) error {
+	if len(text) != 2*len(s) {
+		return fmt.Errorf("%q is not a sum", text)
+	}
+	_, err := hex.Decode(s[:], text)
+	return err
+}
+
+// SumOf returns the sum of data.
+func SumOf(data []byte) Sum { return Sum(xxh3.Hash128(data).Bytes()) }
+
+// Hash is the contents of a file in sums.
+type Hash struct {
+	Length int64 // bytes
+	Chunks []Sum // one for each HashChunk bytes, the last may stand for fewer
+}
+
+// Root is the sum of the whole.
+func (h Hash) Root() Sum {
+	all := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(h.Chunks)*len(Sum{})), uint64(h.Length))
+	for _, c := range h.Chunks {
+		all = append(all, c[:]...)
+	}
+	return SumOf(all)
+}
+
+// HashFile reads the regular file path, all but its holes, and returns its hash. The length is taken once, at the start.
+// It honours ctx, and follows no link.
+func HashFile(ctx context.Context, path string) (Hash, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return Hash{}, fmt.Errorf("hashing: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Hash{}, fmt.Errorf("hashing: %w", err)
+	}
+	h := Hash{Length: info.Size(), Chunks: make([]Sum, (info.Size()+HashChunk-1)/HashChunk)}
+	// The chunks with data, found by one reader: a shared descriptor has one offset to seek with.
+	todo := make(chan int)
+	var workers sync.WaitGroup
+	var once sync.Once
+	var failed error
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for range min(4, runtime.NumCPU()) {
+		workers.Go(func() {
+			buf := make([]byte, HashChunk)
+			for i := range todo {
+				if err := hashChunk(f, h, i, buf); err != nil {
+					once.Do(func() { failed = err })
+					cancel()
+				}
+			}
+		})
+	}
+	err = eachDataChunk(ctx, f, h.Length, todo)
+	close(todo)
+	workers.Wait()
+	if failed != nil {
+		err = failed
+	}
+	if err != nil {
+		return Hash{}, fmt.Errorf("hashing %s: %w", path, err)
+	}
+	return h, nil
+}
+
+// eachDataChunk sends the numbers of the chunks of f that are not holes.
+func eachDataChunk(ctx context.Context, f *os.File, size int64, to chan<- int) error {
+	next := 0 // the first that was not sent
+	for off := int64(0); off < size; {
+		start, end := dataAt(f, off, size)
+		for i := max(next, int(start/HashChunk)); int64(i)*HashChunk < end; i++ {
+			select {
+			case to <- i:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			next = i + 1
+		}
+		off = end
+	}
+	return ctx.Err()
+}
+
+var zeros = make([]byte, HashChunk)
+
+func hashChunk(f *os.File, h Hash, i int, buf []byte) error {
+	at := int64(i) * HashChunk
+	buf = buf[:min(HashChunk, h.Length-at)]
+	if n, err := f.ReadAt(buf, at); n < len(buf) {
+		if err == io.EOF {
+			err = fmt.Errorf("it became shorter meanwhile")
+		}
+		return err
+	}
+	if !bytes.Equal(buf, zeros[:len(buf)]) {
+		h.Chunks[i] = SumOf(buf)
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestChecksum flips each bit of a manifest: none is read as if nothing had happened, but where JSON does not mind the bit.
+func TestChecksum(t *testing.T) {
+	h := openHome(t)
+	want := Checkpoint{ID: "00000001", VM: "a", Label: "l", CreatedAt: epoch, Files: map[string]File{"rootfs.ext4": {Length: 1}}}
+	addCheckpoint(t, h, want)
+	path := filepath.Join(h.CheckpointDir("a", "00000001"), checkpointManifest)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseCheckpoint(data, "a", "00000001"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range data {
+		for bit := range 8 {
+			bad := bytes.Clone(data)
+			bad[i] ^= 1 << bit
+			c, err := parseCheckpoint(bad, "a", "00000001")
+			// A flipped bit in the key "checksum" makes it an unknown one, which is that of a noid that made none.
+			if name := bytes.Index(data, []byte(`"checksum"`)); err == nil && (i < name || i >= name+len(`"checksum"`)) {
+				t.Errorf("byte %d, bit %d: %q is read as %+v", i, bit, bad[max(0, i-20):min(len(bad), i+20)], c)
+			}
+		}
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(data, &fields); err != nil {
+		t.Fatal(err)
+	}
+	delete(fields, "checksum")
+	older, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseCheckpoint(older, "a", "00000001"); err != nil {
+		t.Errorf("a manifest of a noid that made no checksum: %v", err)
+	}
+}

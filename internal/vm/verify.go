@@ -1,0 +1,209 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/storage"
+	"noid/internal/store"
+	"noid/internal/vmm"
+)
+
+// maxSmall is up to which length, in bytes, a file is hashed at each look: device state and console log are far below.
+const maxSmall = 64 << 20
+
+// filesOf returns the names of the files of c, sorted.
+func filesOf(c store.Checkpoint) []string {
+	names := []string{vmm.RootfsFile, vmm.SerialLogFile}
+	if c.Memory {
+		names = append(names, vmm.MemorySnap, vmm.StateSnap)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// fileOf hashes the file path.
+func fileOf(ctx context.Context, path string) (store.File, storage.Hash, error) {
+	hash, err := storage.HashFile(ctx, path)
+	if err != nil {
+		return store.File{}, hash, err
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return store.File{}, hash, err
+	}
+	return store.FileOf(info, hash), hash, nil
+}
+
+// check holds the checkpoint's files against what its manifest says. Large files are trusted when nobody has written to
+// them since, and read when somebody has, or with readData. The error says which file is damaged, and where.
+func (m *Manager) check(ctx context.Context, c store.Checkpoint, readData bool) error {
+	dir := m.Home.CheckpointDir(c.VM, c.ID)
+	if c.Files == nil { // of a noid that recorded lengths alone
+		c.Files = map[string]store.File{vmm.RootfsFile: {Length: c.DiskLength}}
+		if c.Memory {
+			c.Files[vmm.MemorySnap], c.Files[vmm.StateSnap] = store.File{Length: c.MemoryLength}, store.File{Length: c.StateLength}
+		}
+	} else {
+		for _, name := range filesOf(c) {
+			if _, ok := c.Files[name]; !ok {
+				return damaged(c, "its manifest does not know %s", name)
+			}
+		}
+	}
+	for _, name := range filesOf(c) {
+		want, ok := c.Files[name]
+		if !ok {
+			continue
+		}
+		path := filepath.Join(dir, name)
+		info, err := os.Lstat(path)
+		switch {
+		case missing(err):
+			return damaged(c, "%s is missing", name)
+		case err != nil:
+			return damaged(c, "%w", err)
+		case !info.Mode().IsRegular():
+			return damaged(c, "%s is not a regular file", name)
+		case info.Size() != want.Length:
+			return damaged(c, "%s has %d bytes, not the %d saved", name, info.Size(), want.Length)
+		case want.Sum == storage.Sum{}:
+			continue // not hashed
+		case !readData && want.Untouched(info) && (name == vmm.RootfsFile || name == vmm.MemorySnap || info.Size() > maxSmall):
+			continue
+		}
+		hash, err := storage.HashFile(ctx, path)
+		if errors.Is(err, unix.EIO) {
+			return damaged(c, "%w", err)
+		} else if err != nil {
+			return err
+		}
+		if hash.Root() != want.Sum {
+			return damaged(c, "%s differs%s from what was saved", name, m.where(c, name, hash))
+		}
+	}
+	return nil
+}
+
+func damaged(c store.Checkpoint, format string, args ...any) error {
+	return errs.WithHint(fmt.Errorf("checkpoint %s@%s is damaged: %w", c.VM, c.ID, fmt.Errorf(format, args...)),
+		"restore another checkpoint; 'noid verify "+c.VM+" --read-data' looks at all of them")
+}
+
+// where says at which place a file differs from its sums, if they can be read.
+func (m *Manager) where(c store.Checkpoint, name string, hash storage.Hash) string {
+	var before, total int64 // in sums
+	for _, other := range filesOf(c) {
+		n := (c.Files[other].Length + storage.HashChunk - 1) / storage.HashChunk
+		if other < name {
+			before += n
+		}
+		total += n
+	}
+	f, err := vmm.OpenIn(m.Home.CheckpointDir(c.VM, c.ID), store.SumsFile, unix.O_RDONLY)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const size = int64(len(storage.Sum{}))
+	if info, err := f.Stat(); err != nil || info.Size() != total*size {
+		return ""
+	}
+	saved := make([]byte, int64(len(hash.Chunks))*size)
+	if _, err := f.ReadAt(saved, before*size); err != nil {
+		return ""
+	}
+	sums := storage.Hash{Length: hash.Length, Chunks: make([]storage.Sum, len(hash.Chunks))}
+	for i := range sums.Chunks {
+		sums.Chunks[i] = storage.Sum(saved[int64(i)*size:])
+	}
+	if sums.Root() != c.Files[name].Sum {
+		return "" // the sums themselves are damaged
+	}
+	first, count := -1, 0
+	for i := range sums.Chunks {
+		if sums.Chunks[i] != hash.Chunks[i] {
+			if count++; first < 0 {
+				first = i
+			}
+		}
+	}
+	if count > 1 {
+		return fmt.Sprintf(" in %d places, first in its MiB %d,", count, first)
+	}
+	return fmt.Sprintf(" in its MiB %d", first)
+}
+
+// Verdict is what Verify found out about a checkpoint.
+type Verdict struct {
+	store.Checkpoint
+	Problem error // nil for a sound one
+	Note    string
+}
+
+// Verify looks at the checkpoint of name that ref means, at all of name with "" for ref, at all of the home with "" for
+// both. With readData it reads all of them, else what is cheap. It takes no lock: what is forgotten meanwhile is left out.
+func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, progress func(store.Checkpoint)) ([]Verdict, error) {
+	entries, err := m.toVerify(ctx, name, ref)
+	if err != nil {
+		return nil, err
+	}
+	var verdicts []Verdict
+	for _, e := range entries {
+		v := Verdict{Checkpoint: e.Checkpoint, Problem: e.Err}
+		if v.Problem == nil {
+			if progress != nil {
+				progress(e.Checkpoint)
+			}
+			v.Problem = m.check(ctx, e.Checkpoint, readData)
+		}
+		if v.Problem == nil {
+			v.Problem = checkBoots(e.Checkpoint)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if _, err := os.Lstat(m.Home.CheckpointDir(e.VM, e.ID)); missing(err) {
+			continue
+		}
+		if v.Problem == nil && e.Files == nil {
+			v.Note = "made by a noid that did not hash: lengths alone"
+		}
+		verdicts = append(verdicts, v)
+	}
+	return verdicts, nil
+}
+
+func (m *Manager) toVerify(ctx context.Context, name, ref string) ([]store.CheckpointEntry, error) {
+	if name != "" && ref != "" {
+		c, err := m.Home.FindCheckpoint(ctx, name, ref)
+		broken, ok := errors.AsType[*store.BrokenError](err)
+		if ok {
+			return []store.CheckpointEntry{{Checkpoint: store.Checkpoint{VM: name, ID: filepath.Base(filepath.Dir(broken.Path))}, Err: err}}, nil
+		}
+		return []store.CheckpointEntry{{Checkpoint: c}}, err
+	}
+	if name != "" {
+		return m.Checkpoints(ctx, name)
+	}
+	owners, err := m.Home.CheckpointOwners()
+	if err != nil {
+		return nil, err
+	}
+	var all []store.CheckpointEntry
+	for _, owner := range owners {
+		list, err := m.Home.ListCheckpoints(ctx, owner)
+		if err != nil && !errors.Is(err, errs.ErrNotFound) { // forgotten since
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
