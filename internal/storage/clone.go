@@ -120,9 +120,16 @@ func copySparse(ctx context.Context, out, in *os.File, size int64) error {
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
+	reserved := newDataMap(in, size)
 	c := copier{out: out, in: in, inKernel: true}
 	for off := int64(0); off < size; {
 		start, end := dataAt(in, off, size)
+		if reserved != nil {
+			var err error
+			if start, end, err = reserved.at(off, size); err != nil {
+				return err
+			}
+		}
 		for start < end {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -209,17 +216,24 @@ func retry(f func() error) error {
 func explain(err error, path string) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		dir := filepath.Dir(path)
-		err = fmt.Errorf("%w (in %s)", err, dir)
-		if free, freeErr := Free(dir); freeErr == nil {
-			err = fmt.Errorf("%w, %d MiB free", err, free>>20)
-		}
-		return errs.WithHint(errs.Mark(err, errs.ErrHost),
-			"make room there, with `noid forget` or `noid destroy`, or put NOID_HOME on a larger file system")
+		return full(err, filepath.Dir(path), 0)
 	case errors.Is(err, os.ErrExist):
 		return errs.Mark(err, errs.ErrExists)
 	case errors.Is(err, unix.EROFS):
 		return errs.Mark(err, errs.ErrHost)
 	}
 	return err
+}
+
+// full tells of a full disk under dir in numbers, with the cure. need is how many bytes were wanted there, 0 if nobody knows.
+func full(err error, dir string, need int64) error {
+	err = fmt.Errorf("%w (in %s)", err, dir)
+	if need > 0 {
+		err = fmt.Errorf("%w, %d MiB needed", err, (need+1<<20-1)>>20)
+	}
+	if free, freeErr := Free(dir); freeErr == nil {
+		err = fmt.Errorf("%w, %d MiB free", err, free>>20)
+	}
+	return errs.WithHint(errs.Mark(err, errs.ErrHost),
+		"make room there, with `noid forget` or `noid destroy`, or put NOID_HOME on a larger file system")
 }

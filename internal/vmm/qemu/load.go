@@ -57,7 +57,13 @@ func cloneMemory(ctx context.Context, dir string, mib int) error {
 	if err := remove(to); err != nil {
 		return fmt.Errorf("removing old memory: %w", err)
 	}
-	if _, err := storage.Clone(ctx, to, from); err != nil {
+	method, err := storage.Clone(ctx, to, from)
+	if err == nil && method == storage.Copy { // see makeMemory
+		if _, err = storage.Reserve(to, info.Size()); err != nil {
+			os.Remove(to)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("cloning saved memory: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
@@ -48,7 +49,8 @@ func bounded(ctx context.Context, limit time.Duration) (context.Context, context
 	return context.WithTimeoutCause(ctx, limit, errNoAnswer)
 }
 
-// makeMemory makes dir/memory anew, all holes.
+// makeMemory makes dir/memory anew, all holes, with blocks of its own where the file system can promise them: a guest that
+// touches a page for which there is no block takes its QEMU down by SIGBUS. When it fails, the file is gone.
 func makeMemory(dir string, mib int) error {
 	path := filepath.Join(dir, MemoryFile)
 	if err := remove(path); err != nil {
@@ -62,7 +64,11 @@ func makeMemory(dir string, mib int) error {
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
+	if err == nil {
+		_, err = storage.Reserve(path, int64(mib)<<20)
+	}
 	if err != nil {
+		os.Remove(path)
 		return fmt.Errorf("making the guest's memory: %w", err)
 	}
 	return nil

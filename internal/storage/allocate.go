@@ -1,0 +1,110 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reserve gives every hole in the first size bytes of the regular file path blocks of its own, where that is worth
+// something: then a write there, through a mapping too, cannot run out of space. A mapping has no other way to say that
+// the disk is full than SIGBUS. Clone still knows them from
+// data, so a sparse copy of the file stays small.
+//
+// It reports whether it did that. It does not where a clone shares blocks (Reflinks): a block that is shared needs a new
+// one when it is written, whatever was reserved. Nor on file systems other than ext4 and XFS: tmpfs would take real memory,
+// others reserve nothing. A full disk is errs.ErrHost and undone: the file has its holes back.
+func Reserve(path string, size int64) (bool, error) {
+	dir := filepath.Dir(path)
+	switch FSType(dir) {
+	case "ext4":
+	case "xfs":
+		if shares, err := Reflinks(dir); err != nil || shares {
+			return false, err
+		}
+	default:
+		return false, nil
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false, fmt.Errorf("reserving space: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return false, fmt.Errorf("reserving space: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("reserving space: %s is not a regular file", path)
+	}
+	// Looked at first: fallocate on a full disk takes all there is before it fails, from other VMs too.
+	data := dataBytes(f, size)
+	if free, err := Free(dir); err == nil && free < size-data {
+		return false, full(fmt.Errorf("reserving space for %s: %w", path, unix.ENOSPC), dir, size-data)
+	}
+	err = retry(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS): // ext3, which ext4 mounts too
+		return false, nil
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return false, errors.Join(full(fmt.Errorf("reserving space for %s: %w", path, err), dir, size-data), punch(f, size))
+	}
+	return false, fmt.Errorf("reserving space for %s: %w", path, err)
+}
+
+// punch gives back what a failed reservation took: all that SEEK_DATA calls a hole.
+func punch(f *os.File, size int64) error {
+	for off := int64(0); off < size; {
+		start, end := dataAt(f, off, size)
+		if start > off {
+			err := retry(func() error {
+				return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, start-off)
+			})
+			if err != nil {
+				return fmt.Errorf("giving space back: %w", err)
+			}
+		}
+		off = end
+	}
+	return nil
+}
+
+// DataBytes returns how many bytes of the regular file path are data and not holes: what a sparse copy of it takes. A
+// file with reserved blocks is written back for that.
+func DataBytes(path string) (data int64, err error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size := info.Size()
+	reserved := newDataMap(f, size)
+	if reserved == nil {
+		return dataBytes(f, size), nil
+	}
+	for off := int64(0); off < size; {
+		start, end, err := reserved.at(off, size)
+		if err != nil {
+			return 0, err
+		}
+		data += end - start
+		off = end
+	}
+	return data, nil
+}
+
+func dataBytes(f *os.File, size int64) (data int64) {
+	for off := int64(0); off < size; {
+		start, end := dataAt(f, off, size)
+		data += end - start
+		off = end
+	}
+	return data
+}
