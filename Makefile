@@ -3,21 +3,35 @@ GO ?= go
 VERSION ?= 0.1.0-dev
 LDFLAGS = -s -w -X noid/internal/cli.release=$(VERSION)
 
-.PHONY: build demo test test-kvm lint bench clean
+.PHONY: build fault-build demo test test-kvm torture fuzz lint bench clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/noid ./cmd/noid
+
+# noid with a fault to order at each of its steps, see internal/fault. For tests alone.
+fault-build:
+	$(GO) run ./internal/fault/instrument -o bin/_fault
+	CGO_ENABLED=0 $(GO) build -trimpath -overlay bin/_fault/overlay.json -o bin/noid-fault ./cmd/noid
 
 # The quick start on a real VM, in a home of its own.
 demo: build
 	scripts/demo.sh
 
-test: lint build
+test: lint build fault-build
 	scripts/test.sh
 
 # The quick start and the conformance suite with a real KVM, inside the KVM lab.
 test-kvm: build
 	scripts/test-kvm.sh
+
+# Every fault at every step of every command, and ten minutes of fifty noids at once: hours. 'make test' does a part of both.
+torture: build fault-build
+	scripts/torture.sh
+
+# Every fuzz target for FUZZTIME.
+FUZZTIME ?= 1m
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
 
 lint:
 	@test -z "$$(gofmt -l cmd internal e2e)" || { echo "not gofmt-ed:"; gofmt -l cmd internal e2e; exit 1; }

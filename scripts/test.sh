@@ -23,6 +23,7 @@ if [ -n "$missing" ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 . scripts/guest-env.sh
+export NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault
 log=$(mktemp "${TMPDIR:-/tmp}/noid-test.XXXXXX")
 trap 'rm -f "$log"' EXIT
 code=0

@@ -156,6 +156,7 @@ func change(path string, edit editFunc) error {
 	if err != nil {
 		return fmt.Errorf("locking the configuration: %w", err)
 	}
+	storage.RemoveTemp(path)
 	data, values, err := read(path)
 	if err != nil {
 		return err

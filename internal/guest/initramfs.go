@@ -97,26 +97,7 @@ func build(path, arch, modulesDir string, withAgent bool) error {
 		return err
 	}
 	removeStale(dir)
-	tmp, err := os.CreateTemp(dir, tmpPrefix+"*")
-	if err != nil {
-		return err
-	}
-	err = errors.Join(writeAndSync(tmp, init, agent, modules), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-		return err
-	}
-	return storage.SyncDir(dir)
-}
-
-func writeAndSync(f *os.File, init, agent []byte, modules []Module) error {
-	if err := BuildInitramfs(f, init, agent, modules); err != nil {
-		return err
-	}
-	return f.Sync()
+	return storage.WriteOnce(path, 0o600, func(f *os.File) error { return BuildInitramfs(f, init, agent, modules) })
 }
 
 // removeStale deletes what killed noids left half written. It is a courtesy: failing is no failure.

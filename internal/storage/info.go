@@ -61,17 +61,15 @@ func statfs(dir string) (unix.Statfs_t, error) {
 // Reflinks tries whether files in dir can share blocks. The kind of file system does not tell: XFS can be made without,
 // overlayfs has what is below it.
 func Reflinks(dir string) (bool, error) {
-	src, err := os.CreateTemp(dir, tempPrefix)
+	src, err := probe(dir)
 	if err != nil {
 		return false, fmt.Errorf("trying reflinks: %w", explain(err, filepath.Join(dir, tempPrefix)))
 	}
-	defer os.Remove(src.Name())
 	defer src.Close()
-	dst, err := os.CreateTemp(dir, tempPrefix)
+	dst, err := probe(dir)
 	if err != nil {
-		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
+		return false, fmt.Errorf("trying reflinks: %w", explain(err, filepath.Join(dir, tempPrefix)))
 	}
-	defer os.Remove(dst.Name())
 	defer dst.Close()
 	// One whole block of data: an empty file, or one that btrfs keeps inside its metadata, proves nothing.
 	if _, err := src.Write(make([]byte, 64<<10)); err != nil {
@@ -82,6 +80,18 @@ func Reflinks(dir string) (bool, error) {
 		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
 	}
 	return err == nil, nil
+}
+
+// probe makes a file in dir of which nothing stays, not even its name where the file system can do without.
+func probe(dir string) (*os.File, error) {
+	if f, err := unnamed(dir); err == nil {
+		return f, nil
+	}
+	f, err := os.CreateTemp(dir, tempPrefix)
+	if err == nil {
+		os.Remove(f.Name())
+	}
+	return f, err
 }
 
 // Usage returns the length of path and the bytes of disk it takes, in both cases the sum over the regular files when

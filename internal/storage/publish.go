@@ -7,14 +7,30 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 )
 
-// tempPrefix begins the name of every temporary file made here, so that whatever sweeps a directory knows them.
+// tempPrefix begins the name of every temporary file made here, so that whatever sweeps a directory knows them. In that of
+// a file to be follow the file's name and a dash.
 const tempPrefix = ".tmp-"
+
+// RemoveTemp removes the temporary files that killed writers of path have left. Nobody must be writing it now.
+func RemoveTemp(path string) {
+	dir, prefix := filepath.Dir(path), tempPrefix+filepath.Base(path)+"-"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
 
 // SyncFile makes the contents of the regular file path survive a power cut.
 func SyncFile(path string) error {
@@ -44,16 +60,50 @@ func SyncDir(dir string) error {
 // WriteFile replaces path by data: after a crash path has all of the old or all of the new. A symbolic link at path is
 // replaced, not followed. perm is applied as it is, whatever the umask.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	return WriteNew(path, perm, func(f *os.File) error {
+	return writeNew(path, perm, func(f *os.File) error {
 		_, err := f.Write(data)
 		return err
 	})
 }
 
-// WriteNew is WriteFile for what write writes.
-func WriteNew(path string, perm fs.FileMode, write func(*os.File) error) (err error) {
+// WriteOnce makes path, with what write writes, unless it is there, which is no error: for files whose name tells what is
+// in them. A killed writer leaves nothing behind where the file system has files without names.
+func WriteOnce(path string, perm fs.FileMode, write func(*os.File) error) error {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, tempPrefix)
+	f, err := unnamed(dir)
+	if err != nil {
+		return writeNew(path, perm, write)
+	}
+	defer f.Close()
+	err = write(f)
+	if err == nil {
+		err = f.Chmod(perm)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		// linkat(2) of the descriptor itself would need a capability.
+		err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+		if errors.Is(err, unix.EEXIST) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return explain(fmt.Errorf("writing %s: %w", path, err), path)
+	}
+	return SyncDir(dir)
+}
+
+// unnamed makes a file without a name in dir: it is gone when it is closed, whoever closes it.
+func unnamed(dir string) (*os.File, error) {
+	return os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
+}
+
+// writeNew is WriteFile for what write writes.
+func writeNew(path string, perm fs.FileMode, write func(*os.File) error) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, tempPrefix+filepath.Base(path)+"-")
 	if err != nil {
 		return explain(fmt.Errorf("writing %s: %w", path, err), path)
 	}

@@ -130,6 +130,9 @@ func (h *Home) SaveVM(dir string, v VM) error {
 	return storage.WriteFile(filepath.Join(dir, vmManifest), data, 0o600)
 }
 
+// RemoveTemp removes what a killed SaveVM has left in dir; hold the VM's lock.
+func (h *Home) RemoveTemp(dir string) { storage.RemoveTemp(filepath.Join(dir, vmManifest)) }
+
 // SaveCheckpoint writes checkpoint.json in dir, read-only, atomically and durably.
 func (h *Home) SaveCheckpoint(dir string, c Checkpoint) error {
 	c.Format, c.CreatedAt, c.Checksum = manifestFormat, c.CreatedAt.UTC(), unsummed

@@ -161,7 +161,7 @@ func (m *Manager) bootable(ctx context.Context, kernel, driver string) (string, 
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return "", err
 	}
-	return out, storage.WriteNew(out, 0o600, func(tmp *os.File) error {
+	return out, storage.WriteOnce(out, 0o600, func(tmp *os.File) error {
 		if extract {
 			return image.ExtractVmlinux(tmp, path)
 		}

@@ -75,7 +75,17 @@ func (m *Manager) open(ctx context.Context, name, verb string) (store.VM, Driver
 			}
 		}
 	}
+	m.tidy(name)
 	return v, d, lock, nil
+}
+
+// tidy removes from the VM's directory what a killed or failed command has left there. The lock is held.
+func (m *Manager) tidy(name string) {
+	dir := m.Home.VMDir(name)
+	m.Home.RemoveTemp(dir)
+	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
+		os.Remove(filepath.Join(dir, file))
+	}
 }
 
 // stray finds a VMM that runs in dir without being recorded: noid was killed between starting it and writing that down. It

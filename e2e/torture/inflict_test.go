@@ -1,0 +1,324 @@
+package torture
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// command is something that a user does. The VM new is there for what would end src.
+type command struct {
+	name string
+	args []string
+	// prepare brings new, or src, to where args make sense. Nil for nothing.
+	prepare func(h *home) error
+	// done are the exit codes of a repetition, when the tortured one had got far enough.
+	done []int
+	// ends says that src is another one afterwards, as it should.
+	ends bool
+}
+
+func (c command) verb() string { return c.args[0] }
+
+// clone makes new, a clone of checkpoint one.
+func clone(h *home) error {
+	_, err := h.must("restore", "src", "one", "--as", "new")
+	return err
+}
+
+func then(f func(*home) error, args ...string) func(*home) error {
+	return func(h *home) error {
+		if err := f(h); err != nil {
+			return err
+		}
+		_, err := h.must(args...)
+		return err
+	}
+}
+
+var nothing = func(*home) error { return nil }
+
+// commands are tortured in this order. KERNEL and ROOTFS stand for files.
+var commands = []command{
+	{name: "create", args: []string{"create", "new", "--kernel", "KERNEL", "--rootfs", "ROOTFS", "--no-agent", "--mem", "64"}, done: []int{4}},
+	{name: "start", args: []string{"start", "new"}, prepare: then(clone, "stop", "--force", "new"), done: []int{5}},
+	{name: "stop", args: []string{"stop", "--force", "new"}, prepare: clone},
+	{name: "pause", args: []string{"pause", "new"}, prepare: clone},
+	{name: "resume", args: []string{"resume", "new"}, prepare: then(clone, "pause", "new")},
+	{name: "checkpoint", args: []string{"checkpoint", "src", "--label", "made"}},
+	{name: "checkpoint, paused", args: []string{"checkpoint", "new", "--label", "made"}, prepare: then(clone, "pause", "new")},
+	{name: "restore", args: []string{"restore", "src", "one"}, ends: true},
+	{name: "restore, dead", args: []string{"restore", "src", "one"}, prepare: then(nothing, "stop", "--force", "src"), ends: true},
+	{name: "restore --as", args: []string{"restore", "src", "one", "--as", "new"}, done: []int{4}},
+	{name: "forget", args: []string{"forget", "src", "made"}, prepare: then(nothing, "checkpoint", "src", "--label", "made"), done: []int{3}},
+	{name: "destroy", args: []string{"destroy", "new"}, prepare: clone, done: []int{3}},
+	{name: "destroy --checkpoints", args: []string{"destroy", "new", "--checkpoints"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},
+	{name: "verify", args: []string{"verify", "src", "--read-data"}},
+	{name: "config", args: []string{"config", "set", "mem", "64"}},
+}
+
+func find(name string) command {
+	return commands[slices.IndexFunc(commands, func(c command) bool { return c.name == name })]
+}
+
+func (h *home) arguments(c command) []string {
+	args := slices.Clone(c.args)
+	for i, arg := range args {
+		switch arg {
+		case "KERNEL":
+			args[i] = h.kernel
+		case "ROOTFS":
+			args[i] = h.rootfs
+		}
+	}
+	return args
+}
+
+func (h *home) stage(c command) error {
+	if err := h.reset(); err != nil {
+		return err
+	}
+	if c.prepare != nil {
+		return c.prepare(h)
+	}
+	return nil
+}
+
+// trace has the command run unharmed and returns its steps.
+func (h *home) trace(c command) (steps []step) {
+	if err := h.stage(c); err != nil {
+		h.t.Fatalf("%s %s: %v", h.driver, c.name, err)
+	}
+	path := filepath.Join(h.scratch, "trace")
+	os.Remove(path)
+	if a := h.start(h.faultBin, []string{"NOID_FAULT_TRACE=" + path}, h.arguments(c)...); a.code != 0 {
+		h.t.Fatalf("%s %s: exit %d: %s", h.driver, c.name, a.code, a.stderr)
+	}
+	if err := h.reset(); err != nil { // the helper's steps go on while its VM lives
+		h.t.Fatalf("%s %s: %v", h.driver, c.name, err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(f) != 4 {
+			h.t.Fatalf("a line of the trace is %q", line)
+		}
+		nth, err := strconv.Atoi(f[2])
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		steps = append(steps, step{verb: f[0], site: f[1], nth: nth, fails: f[3] == "error"})
+	}
+	if len(steps) == 0 {
+		h.t.Fatalf("%s %s: no steps", h.driver, c.name)
+	}
+	return steps
+}
+
+// inflict does f to a fresh command and judges what is left.
+func (h *home) inflict(f fault) (r result) {
+	r.fault = f
+	c := find(f.command)
+	if err := h.stage(c); err != nil {
+		r.reached = true
+		r.problems = append(r.problems, problem{"stuck", "before it: " + err.Error()})
+		return r
+	}
+	h.calm()
+	srcRan := h.alive("src") == nil
+	fired := filepath.Join(h.scratch, "fired")
+	os.Remove(fired)
+	action, script := "", ""
+	switch f.kind {
+	case killed:
+		action = "kill"
+		if f.step.after {
+			action = "killafter"
+		}
+	case interrupt:
+		action = "int"
+	case noSpace, ioError:
+		action = "error:" + f.kind
+	case vmmKilled:
+		action, script = "run", h.killVMM(c)
+	case diskFull:
+		action, script = "run", h.fill()
+	}
+	env := []string{
+		fmt.Sprintf("NOID_FAULT=%s %s %d %s", action, f.step.verb, f.step.nth, f.step.site),
+		"NOID_FAULT_FIRED=" + fired, "NOID_FAULT_CMD=" + script,
+	}
+	a := h.start(h.faultBin, env, h.arguments(c)...)
+	if f.step.verb != c.verb() { // a helper's step may come a moment later
+		for range 20 {
+			if _, err := os.Lstat(fired); err == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	at, err := os.Lstat(fired)
+	if err != nil {
+		h.empty()
+		return r
+	}
+	r.reached = true
+	if f.kind == interrupt {
+		r.ended = time.Since(at.ModTime())
+		if a.code != 0 && a.code != 130 {
+			r.problems = append(r.problems, problem{"stuck", fmt.Sprintf("it exits %d: %s", a.code, a.stderr)})
+		}
+	}
+	if a.late {
+		r.problems = append(r.problems, problem{"stuck", "it did not end: " + a.stderr})
+	}
+	if strings.Contains(a.stderr, "goroutine ") {
+		r.problems = append(r.problems, problem{"stuck", "it panicked: " + a.stderr})
+	}
+	for _, p := range h.judge(c, f, srcRan) {
+		r.problems = append(r.problems, problem{p.kind, fmt.Sprintf("%s (exit %d: %s)", p.text, a.code, strings.TrimSpace(a.stderr))})
+	}
+	return r
+}
+
+// killVMM is the shell command that kills the VMM of the command's VM.
+func (h *home) killVMM(c command) string {
+	vm := c.args[1]
+	if c.verb() == "config" || c.verb() == "create" {
+		vm = "src"
+	}
+	list, err := h.records("list")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, r := range list {
+		if r.Name == vm && r.PID > 0 {
+			return "kill -9 " + strconv.Itoa(r.PID)
+		}
+	}
+	return "true"
+}
+
+// alive asks the guest itself: no noid runs that could help it.
+func (h *home) alive(vm string) error {
+	_, err := h.ask(vm, "c")
+	return err
+}
+
+// judge looks at what f has left of a home in which src ran, or did not.
+func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
+	say := func(kind, format string, args ...any) {
+		problems = append(problems, problem{kind, fmt.Sprintf(format, args...)})
+	}
+	// The guest first, before any other noid could have it run again.
+	mayDie := f.kind == vmmKilled || c.ends
+	if srcRan && !mayDie {
+		if token, err := h.token("src"); err != nil {
+			say("lost", "src does not run on: %v", err)
+		} else if token != live {
+			say("lost", "src has become %q", token)
+		}
+	}
+	h.empty()
+	// The same again: it works, or finds its work done.
+	a := h.run(h.arguments(c)...)
+	stateNeeded := f.kind == vmmKilled && a.code == 5 // its VM is dead, and the command needs it alive
+	if a.late || a.code != 0 && !slices.Contains(c.done, a.code) && !stateNeeded {
+		say("stuck", "the repeated command exits %d: %s", a.code, strings.TrimSpace(a.stderr))
+	}
+	vms, err := h.records("list")
+	if err != nil {
+		say("stuck", "%v", err)
+		return problems
+	}
+	for _, vm := range vms {
+		paused := vm.State == "paused" && c.name != "pause" && c.name != "checkpoint, paused"
+		if vm.State == "broken" || paused {
+			say("lost", "%s is %s", vm.Name, vm.State)
+		}
+	}
+	if c.ends || c.name == "restore --as" || c.name == "create" || c.name == "start" {
+		vm := c.args[1]
+		if c.name == "restore --as" {
+			vm = "new"
+		}
+		if err := h.ready(vm); err != nil {
+			say("lost", "%s does not run after all: %v", vm, err)
+		}
+	}
+	problems = append(problems, h.judgeCheckpoints("src", c, srcRan)...)
+	if left := h.leftovers(); len(left) > 0 {
+		say("leaked", "%s", strings.Join(left, ", "))
+		for _, name := range left { // not to be found again after the next fault
+			os.RemoveAll(filepath.Join(h.dir, name))
+		}
+	}
+	// Guards and helpers go by themselves, within a moment.
+	var orphans []process
+	for range 100 {
+		if vms, err = h.records("list"); err != nil {
+			say("stuck", "%v", err)
+			return problems
+		}
+		if orphans = h.orphans(vms); len(orphans) == 0 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	for _, p := range orphans {
+		say("orphaned", "process %d in %s: %s", p.pid, p.cwd, p.command)
+	}
+	if mounts, _ := os.ReadFile("/proc/mounts"); strings.Contains(string(mounts), " "+h.dir+"/") {
+		say("orphaned", "a mount in the home")
+	}
+	return problems
+}
+
+// judgeCheckpoints restores each checkpoint of src under another name.
+func (h *home) judgeCheckpoints(vm string, c command, srcRan bool) (problems []problem) {
+	say := func(kind, format string, args ...any) {
+		problems = append(problems, problem{kind, fmt.Sprintf(format, args...)})
+	}
+	list, err := h.records("checkpoints", vm)
+	if err != nil {
+		say("lost", "%v", err)
+		return problems
+	}
+	labels := map[string]bool{}
+	for _, r := range list {
+		labels[r.Label] = true
+		want := live // what a tortured command kept of src
+		if r.Label == "one" || r.Label == "two" {
+			want = r.Label
+		}
+		repeated := c.ends && want == live // the repetition kept what the first had made of src
+		got, err := diskToken(filepath.Join(h.checkpointDir(r.ID), "rootfs.ext4"))
+		if err != nil || got != want && !(repeated && got == "one") {
+			say("lost", "the disk of checkpoint %s %q has %q: %v", r.ID, r.Label, got, err)
+		}
+		if !r.Memory {
+			continue
+		}
+		if _, err := h.must("restore", vm, r.ID, "--as", "probe"); err != nil {
+			say("lost", "checkpoint %s %q does not restore: %v", r.ID, r.Label, err)
+			continue
+		}
+		if got, err := h.token("probe"); err != nil || got != want && !(repeated && got == "one") {
+			say("lost", "checkpoint %s %q restores %q: %v", r.ID, r.Label, got, err)
+		}
+		if _, err := h.must("destroy", "probe"); err != nil {
+			say("stuck", "%v", err)
+		}
+	}
+	if !labels["one"] || !labels["two"] {
+		say("lost", "of the checkpoints %v are left", labels)
+	}
+	return problems
+}
