@@ -112,6 +112,11 @@ func (a *app) restoreCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("as") { // an empty one, from a script's unset variable, would replace the source
+				if err := store.CheckName(o.As); err != nil {
+					return err
+				}
+			}
 			m, err := a.manager(cmd.Context(), true)
 			if err != nil {
 				return err

@@ -220,7 +220,7 @@ func (a *app) execEither(ctx context.Context, m *vm.Manager, c *agentclient.Clie
 		c.Patience = fallbackAfter
 		return a.execAgent(ctx, c, name, e, o)
 	}
-	if f, err := os.OpenFile(silentFile(m, name), os.O_CREATE|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600); err == nil {
+	if f, err := os.OpenFile(silentFile(m, name), os.O_CREATE|os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600); err == nil {
 		f.Close()
 	}
 	a.say("noid: the agent of vm %q does not answer", name)

@@ -21,6 +21,9 @@ const (
 	// that QEMU was writing stops it once more when it is done.
 	letRunEvery = 50 * time.Millisecond
 	calmLooks   = 4
+	// letRunTry is how long it holds the VM's lock at most before it lets others have it for letRunPause.
+	letRunTry   = 2 * time.Second
+	letRunPause = 50 * time.Millisecond
 )
 
 // insure starts a guard: a process that has the guest of v run again should this one be killed during the pause. It is
@@ -54,32 +57,43 @@ func (m *Manager) insure(v store.VM) (paused func(over bool), err error) {
 func (m *Manager) LetRun(ctx context.Context, name string, p vmm.Process) error {
 	ctx, cancel := context.WithTimeout(ctx, letRunWait)
 	defer cancel()
-	var lock *store.Lock
-	for err := errs.ErrBusy; errors.Is(err, errs.ErrBusy); {
+	for over := false; !over; {
 		if !p.Alive() {
 			return nil
 		}
-		lock, err = m.Home.Lock(ctx, name, "resume")
+		lock, err := m.Home.Lock(ctx, name, "resume")
+		if err == nil {
+			over, err = m.letRun(ctx, name, p)
+			lock.Unlock()
+			// Between two tries whoever waits gets his turn: a VMM that never answers must not be kept from 'noid destroy'.
+			time.Sleep(letRunPause)
+		}
 		if err != nil && !errors.Is(err, errs.ErrBusy) {
 			return err
 		}
 	}
-	defer lock.Unlock()
+	return nil
+}
+
+// letRun is one try of LetRun's, a second long; the lock is held.
+func (m *Manager) letRun(ctx context.Context, name string, p vmm.Process) (over bool, err error) {
 	v, err := m.Home.LoadVM(name)
-	if err != nil {
-		return err
-	}
-	if v.Process != p {
-		return nil
+	if err != nil || v.Process != p {
+		return true, err
 	}
 	d, err := m.Driver(v.Machine.Driver)
 	if err != nil {
-		return err
+		return true, err
 	}
 	dir := m.Home.VMDir(name)
+	ctx, cancel := context.WithTimeout(ctx, letRunTry)
+	defer cancel()
 	for calm := 0; calm < calmLooks; time.Sleep(letRunEvery) {
-		if !p.Alive() || ctx.Err() != nil {
-			return ctx.Err()
+		if !p.Alive() {
+			return true, nil
+		}
+		if ctx.Err() != nil {
+			return false, nil
 		}
 		if st, err := d.State(ctx, dir); err == nil && st == vmm.Running {
 			calm++
@@ -89,5 +103,5 @@ func (m *Manager) LetRun(ctx context.Context, name string, p vmm.Process) error 
 		d.Tell(ctx, dir, vmm.Resume) // refused while a snapshot is being written: again
 	}
 	m.thaw(ctx, v, false)
-	return nil
+	return true, nil
 }

@@ -129,19 +129,19 @@ type Child struct {
 }
 
 // Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logPath (relative to dir, created
-// anew) as its stderr.
+// anew) as its stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for.
 func Spawn(dir string, argv []string, logFile string) (*Child, error) {
 	in, err := os.OpenFile(filepath.Join(dir, SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the console's input: %w", err)
 	}
 	defer in.Close()
-	out, err := os.OpenFile(filepath.Join(dir, SerialLogFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	out, err := os.OpenFile(filepath.Join(dir, SerialLogFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the console's log: %w", err)
 	}
 	defer out.Close()
-	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the VMM's log: %w", err)
 	}
