@@ -39,7 +39,7 @@ func (a *app) helperCmd() *cobra.Command {
 				return err
 			}
 			debug.SetMemoryLimit(helperMemory)
-			return help(context.WithoutCancel(cmd.Context()), p)
+			return a.help(context.WithoutCancel(cmd.Context()), p)
 		},
 	}
 }
@@ -70,7 +70,7 @@ func (a *app) pauseGuardCmd() *cobra.Command {
 
 // help helps p until its end. The current directory is the VM's, and everything goes by relative names: whatever the
 // directory is renamed to, it stays this VM's.
-func help(ctx context.Context, p vmm.Process) error {
+func (a *app) help(ctx context.Context, p vmm.Process) error {
 	wait, cancel := context.WithTimeout(ctx, helperWait)
 	defer cancel()
 	if mine, err := vmm.LockHelper(wait); err != nil || !mine {
@@ -85,6 +85,9 @@ func help(ctx context.Context, p vmm.Process) error {
 	var all sync.WaitGroup
 	var served error
 	all.Go(func() { served = qemu.ServeAgent(ctx) })
+	if _, err := os.Lstat(qemu.MemoryFile); err == nil {
+		all.Go(func() { qemu.WatchSpace(ctx, a.resumeHere) })
+	}
 	for _, log := range []string{vmm.SerialLogFile, "qemu.log", "qmp.out", "firecracker.log"} {
 		if _, err := os.Lstat(log); err != nil {
 			continue // another driver's
@@ -103,6 +106,22 @@ func help(ctx context.Context, p vmm.Process) error {
 	}
 	all.Wait()
 	return served
+}
+
+// resumeHere is 'noid resume' for the VM whose directory is the current one. It fails while another command has the VM.
+func (a *app) resumeHere(ctx context.Context) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	m, err := a.manager(ctx, false)
+	if err != nil {
+		return err
+	}
+	if dir != m.Home.VMDir(filepath.Base(dir)) {
+		return errors.New("the VM is not in its place") // it is being restored
+	}
+	return m.Tell(ctx, filepath.Base(dir), vmm.Resume)
 }
 
 // ownCommand is noid's own command for a hidden verb. It is nil in a test, whose binary has no verbs.

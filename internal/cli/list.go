@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -8,6 +9,7 @@ import (
 	"noid/internal/console"
 	"noid/internal/vm"
 	"noid/internal/vmm"
+	"noid/internal/vmm/qemu"
 	"noid/internal/wire"
 )
 
@@ -114,6 +116,9 @@ func (a *app) inspectCmd() *cobra.Command {
 				if info, err := m.GuestInfo(cmd.Context(), i); err == nil {
 					guest = guestToJSON(info)
 				}
+			}
+			if i.State == vmm.Paused {
+				i.LastError = cmp.Or(qemu.WhyPaused(dir), i.LastError)
 			}
 			return printJSON(a.out, struct {
 				vmJSON

@@ -82,7 +82,7 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 		return nil, nil, err
 	}
 	// A leftover of a run before: the socket would be connected to, the state would be taken for this guest's.
-	for _, name := range []string{SocketFile, eventsInFile, eventsOutFile, lastStateFile, PortFile, AgentFile, HelperFile, HeldFile} {
+	for _, name := range []string{SocketFile, eventsInFile, eventsOutFile, lastStateFile, PortFile, AgentFile, HelperFile, HeldFile, WaitsFile} {
 		if err := remove(filepath.Join(dir, name)); err != nil {
 			return nil, nil, fmt.Errorf("removing a leftover: %w", err)
 		}

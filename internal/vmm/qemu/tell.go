@@ -3,6 +3,8 @@ package qemu
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"noid/internal/errs"
@@ -34,6 +36,9 @@ func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
 	if cmd == vmm.Resume {
 		release(dir)
 	}
+	if cmd != vmm.Shutdown { // whoever says so decides, no longer WatchSpace
+		os.Remove(filepath.Join(dir, WaitsFile))
+	}
 	return nil
 }
 
@@ -54,8 +59,9 @@ func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
 	case "running":
 		return vmm.Running, nil
 	// postmigrate: a snapshot was taken since the pause. finish-migrate: one is being taken. suspended is the guest's
-	// own sleep, which cont does not end; nothing runs either.
-	case "paused", "postmigrate", "prelaunch", "finish-migrate", "suspended", "inmigrate", "save-vm", "restore-vm":
+	// own sleep, which cont does not end; nothing runs either. io-error: a write to the disk found no space, and is tried
+	// again by cont.
+	case "io-error", "paused", "postmigrate", "prelaunch", "finish-migrate", "suspended", "inmigrate", "save-vm", "restore-vm":
 		return vmm.Paused, nil
 	}
 	return "", fmt.Errorf("%w: qemu's status is %q", errs.ErrState, vmm.Printable([]byte(status), 40))

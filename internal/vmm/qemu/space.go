@@ -1,0 +1,135 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+// WaitsFile is in the VM's directory while its guest stands still for want of disk space. It says why, for people.
+const WaitsFile = "waits.space"
+
+const (
+	// lowSpace is how little free space pauses a guest whose memory may need new blocks: what a fast one writes between
+	// two looks. enoughSpace has it run again.
+	lowSpace    = 64 << 20
+	enoughSpace = 2 * lowSpace
+	// Free space is looked at every slowLook, and every fastLook once less than nearSpace is left.
+	nearSpace = 1 << 30
+	slowLook  = time.Second
+	fastLook  = 50 * time.Millisecond
+)
+
+// WatchSpace keeps a full disk from ending the guest whose QEMU runs in the current directory, until ctx ends. Where memory's
+// blocks are not reserved (see storage.Reserve), a page that is written when none is free takes QEMU down by SIGBUS: the
+// guest is paused before. A guest that QEMU has stopped because a write to its disk found no space is looked after as
+// well. When there is room again, resume is called to have the guest run; it fails when that is not possible now.
+// It is a help, no promise: what fills the disk faster than it looks wins.
+func WatchSpace(ctx context.Context, resume func(context.Context) error) error {
+	reserved, err := isReserved()
+	if err != nil {
+		return err
+	}
+	waits := isWaiting(".") // for the helper before this one
+	noted := waits
+	look := slowLook
+	for sleep(ctx, look) == nil {
+		free, err := storage.Free(".")
+		if err != nil {
+			continue
+		}
+		look = slowLook
+		switch {
+		case waits && noted && !isWaiting("."):
+			waits = false // somebody paused or resumed it meanwhile
+		case waits && free >= enoughSpace:
+			if resume(ctx) == nil {
+				os.Remove(WaitsFile)
+				waits = false
+			}
+		case waits && !noted:
+			noted = note(free) == nil // there may be room for a note now
+		case !waits && free < lowSpace:
+			if waits = stand(ctx, !reserved); waits {
+				noted = note(free) == nil
+			}
+		}
+		if !waits && !reserved && free < nearSpace {
+			look = fastLook
+		}
+	}
+	return ctx.Err()
+}
+
+// isReserved reports whether every page of the guest's memory has a block.
+func isReserved() (bool, error) {
+	f, err := vmm.OpenIn(".", MemoryFile, unix.O_RDONLY)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return false, err
+	}
+	fs := storage.FSType(".")
+	return st.Blocks*512 >= st.Size && (fs == "ext4" || fs == "xfs"), nil // stat(2): always units of 512 bytes
+}
+
+// isWaiting reports whether the guest of dir is noted to wait for space.
+func isWaiting(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, WaitsFile))
+	return err == nil
+}
+
+// stand pauses the running guest, if pause says so, and reports whether it stands still now for want of space.
+func stand(ctx context.Context, pause bool) bool {
+	ctx, cancel := bounded(ctx, slowLook)
+	defer cancel()
+	c, err := dial(ctx, ".")
+	if err != nil {
+		return false // another noid talks with QEMU
+	}
+	defer c.close()
+	switch status, _ := c.status(); status {
+	case "io-error": // its disk's default is werror=enospc
+		return true
+	case "running":
+		return pause && c.do("stop", nil, nil) == nil
+	}
+	return false
+}
+
+// note says in WaitsFile and in QEMU's log why the guest stands still. On a full disk there may be no room even for that.
+func note(free int64) error {
+	text := fmt.Sprintf("noid: the disk is full, %d MiB are free: the guest was paused and runs again when %d MiB are\n", free>>20, enoughSpace>>20)
+	f, err := os.OpenFile(WaitsFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err == nil {
+		_, err = f.WriteString(text)
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			os.Remove(WaitsFile)
+		}
+	}
+	if log, e := vmm.OpenIn(".", LogFile, unix.O_WRONLY|unix.O_APPEND); e == nil && err == nil {
+		log.WriteString(text)
+		log.Close()
+	}
+	return err
+}
+
+// WhyPaused returns the reason for which noid or QEMU paused the guest of dir, or "".
+func WhyPaused(dir string) string {
+	if !isWaiting(dir) {
+		return ""
+	}
+	return vmm.Printable(vmm.Tail(filepath.Join(dir, WaitsFile), 200), 200)
+}
