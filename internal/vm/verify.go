@@ -92,8 +92,20 @@ func (m *Manager) check(ctx context.Context, c store.Checkpoint, readData bool) 
 	return nil
 }
 
+// damageError is a checkpoint whose files are not what was saved.
+type damageError struct {
+	of  store.Checkpoint
+	err error
+}
+
+func (e *damageError) Error() string {
+	return fmt.Sprintf("checkpoint %s@%s is damaged: %v", e.of.VM, e.of.ID, e.err)
+}
+
+func (e *damageError) Unwrap() error { return e.err }
+
 func damaged(c store.Checkpoint, format string, args ...any) error {
-	return errs.WithHint(fmt.Errorf("checkpoint %s@%s is damaged: %w", c.VM, c.ID, fmt.Errorf(format, args...)),
+	return errs.WithHint(&damageError{c, fmt.Errorf(format, args...)},
 		"restore another checkpoint; 'noid verify "+c.VM+" --read-data' looks at all of them")
 }
 
@@ -163,6 +175,9 @@ func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, p
 				progress(e.Checkpoint)
 			}
 			v.Problem = m.check(ctx, e.Checkpoint, readData)
+			if damage, ok := errors.AsType[*damageError](v.Problem); ok {
+				v.Problem = damage.err // whose it is, the verdict says
+			}
 		}
 		if v.Problem == nil {
 			v.Problem = checkBoots(e.Checkpoint)
