@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -74,7 +75,7 @@ func punch(f *os.File, size int64) error {
 
 // DataBytes returns how many bytes of the regular file path are data and not holes: what a sparse copy of it takes. A
 // file with reserved blocks is written back for that.
-func DataBytes(path string) (data int64, err error) {
+func DataBytes(ctx context.Context, path string) (data int64, err error) {
 	f, err := openRegular(path)
 	if err != nil {
 		return 0, err
@@ -85,6 +86,11 @@ func DataBytes(path string) (data int64, err error) {
 		return 0, err
 	}
 	size := info.Size()
+	if has, err := (&dataMap{f: f}).unwritten(size); err == nil && has {
+		if err := Sync(ctx, f); err != nil {
+			return 0, err
+		}
+	}
 	reserved := newDataMap(f, size)
 	if reserved == nil {
 		return dataBytes(f, size), nil

@@ -83,14 +83,14 @@ func TestCloneOfReservedFile(t *testing.T) {
 		if !bytes.Equal(got, mem) {
 			t.Error("the copy differs from the file")
 		}
-		if err := SyncFile(to); err != nil {
+		if err := SyncFile(t.Context(), to); err != nil {
 			t.Fatal(err)
 		}
 		if b := blocks(t, to); b > size*3/4 {
 			t.Errorf("the copy takes %d bytes of disk: what was reserved was copied", b)
 		}
 	}
-	data, err := DataBytes(path)
+	data, err := DataBytes(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,7 +110,7 @@ func TestClone(t *testing.T) {
 			t.Errorf("Reflinks = %v, %v", got, err)
 		}
 		same(t, dst, src)
-		if err := SyncFile(dst); err != nil {
+		if err := SyncFile(t.Context(), dst); err != nil {
 			t.Fatal(err)
 		}
 		logical, allocated, err := Usage(dst)
@@ -295,7 +295,7 @@ func TestCloneFullDisk(t *testing.T) {
 			dst := filepath.Join(dir, "dst")
 			_, err := Clone(t.Context(), dst, src)
 			if err == nil { // btrfs allocates late: the copy fits in memory, and the sync tells
-				err = SyncFile(dst)
+				err = SyncFile(t.Context(), dst)
 				os.Remove(dst)
 			}
 			if !errors.Is(err, errs.ErrHost) || !errors.Is(err, unix.ENOSPC) || errs.Hint(err) == "" {

@@ -72,7 +72,7 @@ func TestPublish(t *testing.T) {
 		if err := os.Symlink("/nowhere", filepath.Join(tmp, "link")); err != nil {
 			t.Fatal(err)
 		}
-		if err := Publish(tmp, final); err != nil {
+		if err := Publish(t.Context(), tmp, final); err != nil {
 			t.Fatal(err)
 		}
 		wantFile(t, filepath.Join(final, "x"), "1")
@@ -81,7 +81,7 @@ func TestPublish(t *testing.T) {
 			if err := os.MkdirAll(filepath.Join(dir, taken), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if err := Publish(tmp, filepath.Join(dir, taken)); !errors.Is(err, errs.ErrExists) {
+			if err := Publish(t.Context(), tmp, filepath.Join(dir, taken)); !errors.Is(err, errs.ErrExists) {
 				t.Errorf("publishing over %q: %v", taken, err)
 			}
 			wantFile(t, filepath.Join(tmp, "x"), "2")

@@ -81,22 +81,48 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 	return c, m.keep(ctx, staging, &c)
 }
 
-// room refuses a checkpoint that would run out of space while the guest stands still.
+const (
+	// memoryFile is the guest's memory where the driver keeps it as a file, to be cloned; else the snapshot writes all of it.
+	memoryFile = "memory"
+	// smallFiles is room for the device state, the console's log, sums and manifest.
+	smallFiles = 32 << 20
+)
+
+// room refuses a checkpoint that would run out of space while the guest stands still. Where clones share blocks, cloned files
+// cost nothing yet; else they cost their data, which is counted exactly only when it matters: that means writing it back.
 func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpoint) error {
-	need := int64(0)
-	if c.Memory {
-		need = int64(c.Machine.MemMiB) << 20
+	reflinks, err := storage.Reflinks(staging)
+	if err != nil {
+		return err
 	}
-	if reflinks, err := storage.Reflinks(staging); err == nil && !reflinks {
-		_, disk, err := storage.Usage(filepath.Join(dir, vmm.RootfsFile))
+	free, err := storage.Free(staging)
+	if err != nil {
+		return err
+	}
+	need, memory := int64(smallFiles), int64(0)
+	if c.Memory {
+		memory = int64(c.Machine.MemMiB) << 20
+	}
+	path := filepath.Join(dir, memoryFile)
+	_, err = os.Lstat(path)
+	cloned := err == nil
+	if !reflinks {
+		disk, err := storage.DataBytes(ctx, filepath.Join(dir, vmm.RootfsFile))
 		if err != nil {
 			return err
 		}
 		need += disk
+		if cloned && c.Memory && free < need+memory {
+			if memory, err = storage.DataBytes(ctx, path); err != nil {
+				return err
+			}
+		}
 	}
-	free, err := storage.Free(staging)
-	if err != nil || free >= need {
-		return err
+	if !reflinks || !cloned {
+		need += memory
+	}
+	if free >= need {
+		return nil
 	}
 	return errs.WithHint(errs.Mark(fmt.Errorf("no space: up to %d MiB needed, %d MiB free", need>>20, free>>20), errs.ErrHost), "make room, or 'noid forget' checkpoints that you no longer need")
 }
@@ -148,7 +174,7 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 	var sums []byte
 	for _, name := range filesOf(*c) {
 		path := filepath.Join(staging, name)
-		if err := storage.SyncFile(path); err != nil { // allocation is known once it is written
+		if err := storage.SyncFile(ctx, path); err != nil { // allocation is known once it is written
 			return err
 		}
 		file, hash, err := fileOf(ctx, path)
@@ -181,7 +207,7 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 	if err := m.Home.SaveCheckpoint(staging, *c); err != nil {
 		return err
 	}
-	return storage.Publish(staging, m.Home.CheckpointDir(c.VM, c.ID))
+	return storage.Publish(ctx, staging, m.Home.CheckpointDir(c.VM, c.ID))
 }
 
 // Checkpoints lists the checkpoints of a VM, which may be gone.

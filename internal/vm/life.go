@@ -71,6 +71,9 @@ func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
 			for v.Process.Alive() && d.Ended(dir) == vmm.EndedUnknown && time.Now().Before(deadline) && ctx.Err() == nil {
 				time.Sleep(20 * time.Millisecond)
 			}
+			if err := ctx.Err(); err != nil { // the guest goes on shutting down: it was told
+				return err
+			}
 		}
 	}
 	end, cancel := settle(ctx)

@@ -24,17 +24,14 @@ const (
 	fdName = "state"
 )
 
-// WriteBack implements vmm.Snapshotter. An fsync cannot be interrupted: ctx is looked at between the two files.
+// WriteBack implements vmm.Snapshotter.
 func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	for _, name := range []string{vmm.RootfsFile, MemoryFile} {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("writing back: %w", err)
-		}
 		f, err := vmm.OpenIn(dir, name, unix.O_RDONLY)
 		if err != nil {
 			return fmt.Errorf("writing back: %w", err)
 		}
-		err = f.Sync()
+		err = storage.Sync(ctx, f)
 		f.Close()
 		if err != nil {
 			return fmt.Errorf("writing back %s: %w", name, err)
