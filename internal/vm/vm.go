@@ -83,7 +83,7 @@ func (m *Manager) open(ctx context.Context, name, verb string) (store.VM, Driver
 func (m *Manager) tidy(name string) {
 	dir := m.Home.VMDir(name)
 	m.Home.RemoveTemp(dir)
-	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
+	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap, vmm.NewMemorySnap, vmm.NewStateSnap} {
 		os.Remove(filepath.Join(dir, file))
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/confine"
 )
 
 // Process names a VMM process so that a reused pid or a rebooted host is never mistaken for it.
@@ -72,7 +74,11 @@ func (p Process) Kill(ctx context.Context) error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing process %d: %w", p.PID, err)
 	}
-	return p.Wait(ctx)
+	if err := p.Wait(ctx); err != nil {
+		return err
+	}
+	confine.Leave(p.PID)
+	return nil
 }
 
 // Wait returns when p is gone, or with ctx's error.
@@ -129,8 +135,10 @@ type Child struct {
 }
 
 // Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logPath (relative to dir, created
-// anew) as its stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for.
-func Spawn(dir string, argv []string, logFile string) (*Child, error) {
+// anew) as its stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for. The VMM is
+// confined, for a guest of m: it writes in dir alone, and reads kernel, initrd and what its binary needs. devices are the
+// device files that it may use.
+func Spawn(dir string, argv []string, logFile string, m *Machine, devices ...string) (*Child, error) {
 	in, err := os.OpenFile(filepath.Join(dir, SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the console's input: %w", err)
@@ -150,7 +158,7 @@ func Spawn(dir string, argv []string, logFile string) (*Child, error) {
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, in, out, log
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err := confine.Start(cmd, policy(dir, m, devices)); err != nil {
 		return nil, err
 	}
 	child := &Child{exited: make(chan struct{})}
@@ -162,9 +170,28 @@ func Spawn(dir string, argv []string, logFile string) (*Child, error) {
 	}
 	go func() {
 		child.err = cmd.Wait()
+		confine.Leave(child.PID)
 		close(child.exited)
 	}()
 	return child, nil
+}
+
+// growth is what the longest file of a VM may exceed its memory or its disk by: logs, device state, headers.
+const growth = 256 << 20
+
+// policy is what the VMM in dir may do.
+func policy(dir string, m *Machine, devices []string) confine.Policy {
+	p := confine.Policy{Dir: dir, Write: []string{RootfsFile}, Devices: devices,
+		Limits: confine.Limits{CPUs: m.CPUs, MemBytes: int64(m.MemMiB) << 20}}
+	for _, path := range []string{m.KernelPath, m.InitrdPath} {
+		if path != "" {
+			p.Read = append(p.Read, path)
+		}
+	}
+	if info, err := os.Lstat(filepath.Join(dir, RootfsFile)); err == nil {
+		p.Limits.FileBytes = max(info.Size(), p.Limits.MemBytes) + growth
+	}
+	return p
 }
 
 // Exited is closed when the process has ended.

@@ -32,7 +32,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine) (vmm.Proc
 
 // loadOnce loads with one process. With clock, a version that can moves the guest's kvm-clock on to the present.
 func (d *Driver) loadOnce(ctx context.Context, dir string, m *vmm.Machine, clock bool) (*vmm.Child, error) {
-	return d.launch(ctx, dir, func(ctx context.Context, c *client, v version) error {
+	return d.launch(ctx, dir, m, func(ctx context.Context, c *client, v version) error {
 		for _, r := range append(beforeAll(v), loadRequest(v, clock && v.setsClock())) {
 			if err := c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
 				return fmt.Errorf("loading the snapshot: %w", err)

@@ -2,6 +2,7 @@ package firecracker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
@@ -47,15 +49,21 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	return nil
 }
 
-// Snapshot implements vmm.Snapshotter with a Full snapshot. What it wrote when it fails, it removes.
-func (d *Driver) Snapshot(ctx context.Context, dir, dst string) error {
-	memory, state := filepath.Join(dst, vmm.MemorySnap), filepath.Join(dst, vmm.StateSnap)
-	for _, path := range []string{memory, state} {
-		// Firecracker would truncate it, and another VM may be running on that very inode.
-		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("writing the snapshot: %s: %w", path, errs.ErrExists)
+// Snapshot implements vmm.Snapshotter with a Full snapshot. What it wrote when it fails, it removes. Firecracker writes in
+// its own directory, all that it may write to; the files are then moved to dst.
+func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
+	files := []struct{ from, to string }{
+		{filepath.Join(dir, vmm.NewMemorySnap), filepath.Join(dst, vmm.MemorySnap)},
+		{filepath.Join(dir, vmm.NewStateSnap), filepath.Join(dst, vmm.StateSnap)},
+	}
+	for _, f := range files {
+		if _, err := os.Lstat(f.to); err == nil {
+			return fmt.Errorf("writing the snapshot: %s: %w", f.to, errs.ErrExists)
 		} else if !os.IsNotExist(err) {
 			return fmt.Errorf("writing the snapshot: %w", err)
+		}
+		if err := remove(f.from); err != nil { // of a noid that was killed
+			return fmt.Errorf("removing a leftover: %w", err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -68,15 +76,61 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) error {
 	defer c.close()
 	patient, cancel := lingering(ctx, snapshotGrace)
 	defer cancel()
-	err = c.call(patient, snapshotTimeout, http.MethodPut, "/snapshot/create",
-		snapshotCreate{SnapshotType: "Full", SnapshotPath: state, MemFilePath: memory}, nil)
-	if err == nil {
-		err = ctx.Err()
+	moved := 0
+	defer func() {
+		if err == nil {
+			return
+		}
+		for i, f := range files {
+			os.Remove(f.from)
+			if i < moved {
+				os.Remove(f.to)
+			}
+		}
+		err = fmt.Errorf("writing the snapshot: %w", err)
+	}()
+	if err := c.call(patient, snapshotTimeout, http.MethodPut, "/snapshot/create",
+		snapshotCreate{SnapshotType: "Full", SnapshotPath: vmm.NewStateSnap, MemFilePath: vmm.NewMemorySnap}, nil); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, f := range files {
+		moved++ // a copy that failed may have begun
+		if err := move(ctx, f.to, f.from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move renames what Firecracker wrote, and copies it where dst is on another file system. A guest that took Firecracker over
+// may have put anything there: only a plain file with one name is taken, and that is looked at where it can change no more.
+func move(ctx context.Context, dst, src string) error {
+	err := os.Rename(src, dst)
+	if errors.Is(err, unix.EXDEV) {
+		if err := single(src); err != nil {
+			return err
+		}
+		if _, err = storage.Clone(ctx, dst, src); err == nil {
+			err = os.Remove(src)
+		}
 	}
 	if err != nil {
-		os.Remove(memory)
-		os.Remove(state)
-		return fmt.Errorf("writing the snapshot: %w", err)
+		return err
+	}
+	return single(dst)
+}
+
+// single refuses anything but a plain file with one name.
+func single(path string) error {
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Nlink != 1 {
+		return fmt.Errorf("firecracker left no plain file at %s", path)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ const startTimeout = time.Minute
 func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
-	child, err := d.launch(ctx, dir, func(ctx context.Context, c *client, v version) error {
+	child, err := d.launch(ctx, dir, m, func(ctx context.Context, c *client, v version) error {
 		for _, r := range append(beforeAll(v), bootRequests(m)...) {
 			if err := c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
 				return explainBoot(err, m)
@@ -60,13 +60,14 @@ func explainBoot(err error, m *vmm.Machine) error {
 }
 
 // launch starts Firecracker in dir and has setUp talk to it once it answers. On error no process is left.
-func (d *Driver) launch(ctx context.Context, dir string, setUp func(context.Context, *client, version) error) (*vmm.Child, error) {
+func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, setUp func(context.Context, *client, version) error) (*vmm.Child, error) {
 	binary, err := d.find()
 	if err != nil {
 		return nil, err
 	}
-	// Firecracker refuses to start, or to load, where a socket of a run before is in the way.
-	for _, name := range []string{SocketFile, VsockFile} {
+	// Firecracker refuses to start, or to load, where a socket of a run before is in the way. A snapshot of its is what a
+	// noid that was killed left.
+	for _, name := range []string{SocketFile, VsockFile, vmm.NewMemorySnap, vmm.NewStateSnap} {
 		if err := remove(filepath.Join(dir, name)); err != nil {
 			return nil, fmt.Errorf("removing a leftover: %w", err)
 		}
@@ -82,7 +83,7 @@ func (d *Driver) launch(ctx context.Context, dir string, setUp func(context.Cont
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("starting firecracker: %w", context.Cause(ctx))
 	}
-	child, err := vmm.Spawn(dir, argv(binary), LogFile)
+	child, err := vmm.Spawn(dir, argv(binary), LogFile, m, "/dev/kvm")
 	if err != nil {
 		return nil, cannotStart(err)
 	}

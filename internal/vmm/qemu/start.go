@@ -95,7 +95,11 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 	if err := ctx.Err(); err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}
-	child, err := vmm.Spawn(dir, append([]string{binary}, argv(m, incoming)...), LogFile)
+	var devices []string
+	if strings.HasPrefix(m.Hardware[hwAccel], "kvm") {
+		devices = append(devices, "/dev/kvm")
+	}
+	child, err := vmm.Spawn(dir, append([]string{binary}, argv(m, incoming)...), LogFile, m, devices...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}

@@ -1,0 +1,215 @@
+package confine
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// cgroupName is the cgroup that holds those of all VMs.
+	cgroupName = "noid"
+	vmPrefix   = "vm-" // and the VMM's pid
+	// memoryExtra is what a VMM may take beside twice its guest's memory: code, buffers, device state.
+	memoryExtra = 512 << 20
+	// maxThreads is for QEMU's pool of 64 threads for disk I/O, and the rest. Each virtual CPU has one more.
+	maxThreads = 128
+	// cpuPeriod is cgroup v2's default, in microseconds.
+	cpuPeriod = 100_000
+)
+
+var controllers = []string{"cpu", "memory", "pids"}
+
+// Cgroup makes or finds the cgroup in which those of VMs are made, and returns it with the controllers that it has. It is
+// below the topmost cgroup, among those around noid's own, that noid may write to: the root's for root, a user's own systemd's
+// for a user.
+var Cgroup = sync.OnceValues(func() (group Group, err error) {
+	group.err = errors.New("not available: no cgroup v2 with controllers that noid may use")
+	mount, own, err := unified()
+	if err != nil {
+		return group, err
+	}
+	above := []string{mount}
+	for dir, rest := mount, own; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		if name != "" {
+			dir = filepath.Join(dir, name)
+			above = append(above, dir)
+		}
+	}
+	for _, dir := range above {
+		if unix.Access(dir, unix.W_OK) != nil || unix.Access(filepath.Join(dir, "cgroup.procs"), unix.W_OK) != nil || len(wanted(dir, "cgroup.controllers")) == 0 {
+			continue
+		}
+		group := Group{Dir: filepath.Join(dir, cgroupName)}
+		if err := os.Mkdir(group.Dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			continue
+		}
+		enable(dir)
+		enable(group.Dir)
+		if group.Controllers = wanted(group.Dir, "cgroup.subtree_control"); len(group.Controllers) > 0 {
+			return group, nil
+		}
+		unix.Rmdir(group.Dir)
+	}
+	return group, group.err
+})
+
+// Group is a cgroup for VMs' cgroups.
+type Group struct {
+	Dir         string
+	Controllers []string
+	err         error
+}
+
+// enable has dir's controllers reach the cgroups below it.
+func enable(dir string) {
+	on := wanted(dir, "cgroup.subtree_control")
+	for _, c := range wanted(dir, "cgroup.controllers") {
+		if !slices.Contains(on, c) {
+			write(filepath.Join(dir, "cgroup.subtree_control"), "+"+c)
+		}
+	}
+}
+
+// wanted returns which of controllers the list in dir/file names.
+func wanted(dir, file string) (names []string) {
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return nil
+	}
+	for _, name := range strings.Fields(string(data)) {
+		if slices.Contains(controllers, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// unified returns where cgroup v2 is mounted, and noid's own cgroup below that.
+func unified() (mount, own string, err error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", "", err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() && mount == "" {
+		// proc(5): the mount point is field 5; after " - " come type, source and options.
+		front, back, _ := strings.Cut(lines.Text(), " - ")
+		if fields := strings.Fields(front); strings.HasPrefix(back, "cgroup2 ") && len(fields) > 4 {
+			mount = fields[4]
+		}
+	}
+	if mount == "" {
+		return "", "", errors.New("not available: cgroup v2 is not mounted")
+	}
+	own, err = cgroupOf("self")
+	return mount, own, err
+}
+
+// cgroupOf returns the cgroup of a process as /proc names it, "/a/b".
+func cgroupOf(pid string) (string, error) {
+	f, err := os.Open("/proc/" + pid + "/cgroup")
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return path, nil
+		}
+	}
+	return "", errors.New("not available: no cgroup v2")
+}
+
+// join puts the process pid into a cgroup of its own. The cgroups of VMs that are gone are removed.
+func (l Limits) join(pid int, dir string) {
+	group, err := Cgroup()
+	if err != nil {
+		return
+	}
+	group.sweep()
+	vm := filepath.Join(group.Dir, vmPrefix+strconv.Itoa(pid))
+	for range 3 { // another noid may sweep it away while it is empty
+		if err := os.Mkdir(vm, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return
+		}
+		write(filepath.Join(vm, "pids.max"), strconv.Itoa(maxThreads+l.CPUs))
+		if l.CPUs > 0 { // one more for the VMM's own work: disk, console, emulated devices
+			write(filepath.Join(vm, "cpu.max"), fmt.Sprintf("%d %d", (l.CPUs+1)*cpuPeriod, cpuPeriod))
+		}
+		// The page cache of what the VMM writes counts too: disk, snapshots, and with QEMU all memory, which is a file. The
+		// kernel takes it back before it kills, but a limit near the guest's memory would make a snapshot wait for the disk.
+		// In a tmpfs nothing can be taken back: there, no limit.
+		if l.MemBytes > 0 && !inMemory(dir) {
+			write(filepath.Join(vm, "memory.max"), strconv.FormatInt(2*l.MemBytes+memoryExtra, 10))
+		}
+		if write(filepath.Join(vm, "cgroup.procs"), strconv.Itoa(pid)) == nil {
+			return
+		}
+	}
+	unix.Rmdir(vm)
+}
+
+// sweep removes the cgroups of VMs that have no process left: rmdir refuses others.
+func (g Group) sweep() {
+	entries, err := os.ReadDir(g.Dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), vmPrefix) {
+			unix.Rmdir(filepath.Join(g.Dir, e.Name()))
+		}
+	}
+}
+
+// Leave removes the cgroup of a VMM that has ended, and noid's when it was the last.
+func Leave(pid int) {
+	mount, own, err := unified()
+	if err != nil {
+		return
+	}
+	for dir := filepath.Join(mount, own); ; dir = filepath.Dir(dir) {
+		group := filepath.Join(dir, cgroupName)
+		if unix.Rmdir(filepath.Join(group, vmPrefix+strconv.Itoa(pid))) == nil {
+			unix.Rmdir(group)
+			return
+		}
+		if dir == mount || len(dir) <= len(mount) {
+			return
+		}
+	}
+}
+
+func inMemory(dir string) bool {
+	var stat unix.Statfs_t
+	return unix.Statfs(dir, &stat) != nil || stat.Type == unix.TMPFS_MAGIC || stat.Type == unix.RAMFS_MAGIC
+}
+
+func write(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}

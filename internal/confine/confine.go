@@ -1,0 +1,132 @@
+// Package confine starts a VMM with no more than it needs. Should a guest take its VMM over, then what it got is a process
+// that writes below its VM's directory alone, reads little else, speaks to no network and has no privileges.
+//
+// All of it is best effort: what this kernel cannot do is left out, and Probe tells. Nothing is done to noid itself. What a
+// process inherits is set on one thread of noid's, which starts the VMM and then ends; limits are set from outside before
+// the guest runs.
+package confine
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Policy says what one VMM may do.
+type Policy struct {
+	// Dir is the VM's own directory, the only place for writing. It may be renamed later: it is known by its inode.
+	Dir string
+	// Read are files and directories for reading. What is not there is left out.
+	Read []string
+	// Write are files in Dir that must be writable at the start, names relative to it. They are looked at only to find out
+	// whether root needs its override of file permissions.
+	Write []string
+	// Devices are device files for reading, writing and ioctl.
+	Devices []string
+	Limits  Limits
+}
+
+// Start starts cmd, whose Path must be absolute, confined as p says. It is otherwise cmd.Start.
+func Start(cmd *exec.Cmd, p Policy) error {
+	closeOnExec()
+	rules := newRules(p, cmd.Path)
+	defer rules.close()
+	var err error
+	onDyingThread(func() {
+		got := confineThread(p, cmd.Path, rules)
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", landlockEnv, got))
+		err = cmd.Start()
+	})
+	if err != nil {
+		return err
+	}
+	p.Limits.set(cmd.Process.Pid)
+	p.Limits.join(cmd.Process.Pid, p.Dir)
+	return nil
+}
+
+// landlockEnv is in a VMM's environment what Landlock was when it was started: a version of its ABI, 0 for none. The kernel
+// does not tell.
+const landlockEnv = "NOID_LANDLOCK"
+
+// confineThread confines the calling thread for good, and returns Landlock's ABI, or 0 where it was not to be had.
+func confineThread(p Policy, binary string, rules *ruleset) (abi int) {
+	// It is a thread's own, and inherited; Landlock and seccomp want it of whoever has no CAP_SYS_ADMIN.
+	unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if unix.Unshare(unix.CLONE_FS) == nil { // the umask is all threads' otherwise
+		unix.Umask(0o077)
+	}
+	if rules.enforce() == nil {
+		abi = rules.abi
+	}
+	dropCapabilities(func() bool { return p.reachable(binary) })
+	filterCalls()
+	return abi
+}
+
+// reachable reports whether the calling thread can open, by files' owners and modes, what the VMM will.
+func (p Policy) reachable(binary string) bool {
+	can := func(path string, mode uint32) bool {
+		err := unix.Faccessat(unix.AT_FDCWD, path, mode, unix.AT_EACCESS)
+		return err == nil || err != unix.EACCES && err != unix.EPERM // what is not there needs no privilege
+	}
+	if !can(p.Dir, unix.R_OK|unix.W_OK|unix.X_OK) || !can(binary, unix.X_OK) {
+		return false
+	}
+	for _, path := range p.Read {
+		if !can(path, unix.R_OK) {
+			return false
+		}
+	}
+	for _, name := range p.Write {
+		if !can(p.Dir+"/"+name, unix.R_OK|unix.W_OK) {
+			return false
+		}
+	}
+	for _, path := range p.Devices {
+		if !can(path, unix.R_OK|unix.W_OK) {
+			return false
+		}
+	}
+	return true
+}
+
+// onDyingThread runs f on a thread that ends when f returns: a goroutine that is locked to its thread and ends takes it
+// along. No thread is ever made as a copy of a locked one: the runtime keeps a clean thread for that, from LockOSThread on.
+func onDyingThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread does not end, and it stands for the process in /proc. While it is held here, f gets another.
+			onDyingThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		f()
+	}()
+	<-done
+}
+
+// closeOnExec marks all descriptors but the first three: noid's own are marked from the beginning, but whoever started noid
+// may have left it others. It is done to the whole process, which passes on none but by exec.Cmd.
+func closeOnExec() {
+	if unix.CloseRange(3, ^uint(0)>>1&0xffffffff, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	names, err := os.ReadDir("/proc/self/fd") // before Linux 5.11
+	if err != nil {
+		return
+	}
+	for _, n := range names {
+		var fd int
+		if _, err := fmt.Sscan(n.Name(), &fd); err == nil && fd > 2 && !strings.HasPrefix(n.Name(), "-") {
+			unix.CloseOnExec(fd)
+		}
+	}
+}
