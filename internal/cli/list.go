@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/confine"
 	"noid/internal/console"
 	"noid/internal/vm"
 	"noid/internal/vmm"
@@ -134,8 +135,9 @@ func (a *app) inspectCmd() *cobra.Command {
 				Agent         bool              `json:"agent"`
 				Guest         *guestJSON        `json:"guest,omitempty"` // what its agent says, when it answers
 				LastError     string            `json:"last_error,omitempty"`
+				Confinement   *confine.Holds    `json:"confinement,omitempty"` // while it runs
 			}{toJSON(i), i.Machine.DriverVersion, dir, i.SourceKernel, i.Machine.KernelPath, i.Machine.InitrdPath, i.SourceRootfs,
-				i.Machine.BootArgs, i.Machine.Hardware, i.RestoredFrom, i.Machine.Agent, guest, console.Sanitize([]byte(i.LastError))})
+				i.Machine.BootArgs, i.Machine.Hardware, i.RestoredFrom, i.Machine.Agent, guest, console.Sanitize([]byte(i.LastError)), confinement(i)})
 		},
 	}
 	cmd.Flags().Bool("json", true, "print JSON, the only form")

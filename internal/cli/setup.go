@@ -115,6 +115,7 @@ func (a *app) doctorCmd() *cobra.Command {
 				err = fmt.Errorf("%s cannot share blocks: checkpoints copy the disk", storage.FSType(home.Dir()))
 			}
 			add("reflinks", storage.FSType(home.Dir())+": disks are cloned without copying", "put the home on btrfs or XFS: NOID_HOME=/path", err)
+			checkConfinement(home.Dir(), add)
 			if err := ctx.Err(); err != nil {
 				return err // what was cut short tells nothing about the host
 			}

@@ -32,11 +32,10 @@ var controllers = []string{"cpu", "memory", "pids"}
 // Cgroup makes or finds the cgroup in which those of VMs are made, and returns it with the controllers that it has. It is
 // below the topmost cgroup, among those around noid's own, that noid may write to: the root's for root, a user's own systemd's
 // for a user.
-var Cgroup = sync.OnceValues(func() (group Group, err error) {
-	group.err = errors.New("not available: no cgroup v2 with controllers that noid may use")
+var Cgroup = sync.OnceValues(func() (Group, error) {
 	mount, own, err := unified()
 	if err != nil {
-		return group, err
+		return Group{}, err
 	}
 	above := []string{mount}
 	for dir, rest := mount, own; rest != ""; {
@@ -62,14 +61,13 @@ var Cgroup = sync.OnceValues(func() (group Group, err error) {
 		}
 		unix.Rmdir(group.Dir)
 	}
-	return group, group.err
+	return Group{}, errors.New("not available: no cgroup v2 with CPU, memory or process limits that noid may set")
 })
 
 // Group is a cgroup for VMs' cgroups.
 type Group struct {
 	Dir         string
 	Controllers []string
-	err         error
 }
 
 // enable has dir's controllers reach the cgroups below it.
@@ -146,7 +144,11 @@ func (l Limits) join(pid int, dir string) {
 	group.sweep()
 	vm := filepath.Join(group.Dir, vmPrefix+strconv.Itoa(pid))
 	for range 3 { // another noid may sweep it away while it is empty
-		if err := os.Mkdir(vm, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := os.Mkdir(vm, 0o755); errors.Is(err, os.ErrNotExist) { // the last VM's end took the group along
+			os.Mkdir(group.Dir, 0o755)
+			enable(group.Dir)
+			continue
+		} else if err != nil && !errors.Is(err, os.ErrExist) {
 			return
 		}
 		write(filepath.Join(vm, "pids.max"), strconv.Itoa(maxThreads+l.CPUs))
@@ -164,6 +166,13 @@ func (l Limits) join(pid int, dir string) {
 		}
 	}
 	unix.Rmdir(vm)
+}
+
+// Discard removes the cgroup unless VMs are in it.
+func (g Group) Discard() {
+	if g.Dir != "" {
+		unix.Rmdir(g.Dir)
+	}
 }
 
 // sweep removes the cgroups of VMs that have no process left: rmdir refuses others.
