@@ -103,6 +103,9 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 		err = usage(cmd, err)
 	}
 	text, hint := console.Sanitize([]byte(err.Error())), errs.Hint(err)
+	if hint == "" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+		hint = "make room there, with 'noid forget' or 'noid destroy', or put NOID_HOME on a larger file system"
+	}
 	if ctx.Err() != nil {
 		text, hint = "interrupted", ""
 	}
@@ -125,7 +128,7 @@ func exitCode(err error) int {
 		kind error
 		code int
 	}{{errs.ErrUsage, exitUsage}, {errs.ErrNotFound, exitNotFound}, {errs.ErrExists, exitExists}, {errs.ErrBusy, exitExists},
-		{errs.ErrState, exitState}, {errs.ErrTimeout, exitTimeout}, {errs.ErrHost, exitHost}, {syscall.ENOSPC, exitHost}} {
+		{errs.ErrState, exitState}, {errs.ErrTimeout, exitTimeout}, {errs.ErrHost, exitHost}, {syscall.ENOSPC, exitHost}, {syscall.EDQUOT, exitHost}} {
 		if errors.Is(err, k.kind) {
 			return k.code
 		}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"noid/internal/errs"
 	"noid/internal/storage"
 	"noid/internal/store"
@@ -57,7 +59,9 @@ func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
 		return notRunning(name, st, "stop")
 	}
 	v.StopRequested = true
-	if err := m.Home.SaveVM(dir, v); err != nil {
+	if err := m.Home.SaveVM(dir, v); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		m.warn("the disk is full: if this vm must be killed, it will be shown as dead, not as stopped")
+	} else if err != nil {
 		return err
 	}
 	if !force {
@@ -97,6 +101,9 @@ func (m *Manager) Tell(ctx context.Context, name string, c vmm.Command) error {
 	if c == vmm.Pause && st == vmm.Running {
 		v.Frozen = m.freeze(ctx, v)
 		if err := m.Home.SaveVM(dir, v); err != nil {
+			if v.Frozen {
+				m.thaw(ctx, v, false)
+			}
 			return err
 		}
 	}
