@@ -206,8 +206,10 @@ func (h *home) found() {
 	if err := make(); err != nil {
 		h.t.Fatal(err)
 	}
-	// What a QEMU has that is paused, has had a checkpoint, or whose helper was killed while it began to listen.
-	h.files = map[string]bool{"agent.held": true, "vmstate.last": true, "agent.sock.new": true, "helper.sock.new": true}
+	// What a QEMU has that is paused, has had a checkpoint, or whose helper was killed while it began to listen; and what
+	// the next command for the VM removes, after a removal failed.
+	h.files = map[string]bool{"agent.held": true, "vmstate.last": true, "agent.sock.new": true, "helper.sock.new": true,
+		"memory.snap": true, "vmstate.snap": true}
 	for _, vm := range []string{"src", "new"} {
 		if vm == "new" { // a clone has files that a VM that booted has not, and the other way round
 			if _, err := h.must("restore", "src", "one", "--as", vm); err != nil {

@@ -1,5 +1,5 @@
 // Package confine starts a VMM with no more than it needs. Should a guest take its VMM over, then what it got is a process
-// that writes below its VM's directory alone, reads little else, speaks to no network and has no privileges.
+// that writes its VM's own files alone, reads little else, speaks to no network and has no privileges.
 //
 // All of it is best effort: what this kernel cannot do is left out, and Probe tells. Nothing is done to noid itself. What a
 // process inherits is set on one thread of noid's, which starts the VMM and then ends; limits are set from outside before
@@ -18,13 +18,14 @@ import (
 
 // Policy says what one VMM may do.
 type Policy struct {
-	// Dir is the VM's own directory, the only place for writing. It may be renamed later: it is known by its inode.
+	// Dir is the VM's own directory. It may be renamed later: it is known by its inode.
 	Dir string
 	// Read are files and directories for reading. What is not there is left out.
 	Read []string
-	// Write are files in Dir that must be writable at the start, names relative to it. They are looked at only to find out
-	// whether root needs its override of file permissions.
+	// Write are files for writing, by their names in Dir. Those that are not there are left out.
 	Write []string
+	// Make is a directory in Dir in which files may be made and written, by its name. Empty for none.
+	Make string
 	// Devices are device files for reading, writing and ioctl.
 	Devices []string
 	Limits  Limits

@@ -161,12 +161,18 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, kernel, own := touch(t, filepath.Join(outside, "other")), touch(t, filepath.Join(outside, "kernel")), touch(t, filepath.Join(dir, "own"))
-	c := start(t, Policy{Dir: dir, Read: []string{kernel, "/nonexistent"}})
-	for _, attempt := range []string{"write own", "read own", "create new", "remove new", "list .", "listen sock", "read " + kernel, "write " + own, "write /dev/null"} {
+	touch(t, filepath.Join(dir, "record"))
+	if err := os.Mkdir(filepath.Join(dir, "make"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, Policy{Dir: dir, Read: []string{kernel, "/nonexistent"}, Write: []string{"own", "nonexistent"}, Make: "make"})
+	for _, attempt := range []string{"write own", "read own", "read record", "create make/new", "write make/new", "list .", "listen sock", "read " + kernel,
+		"write " + own, "write /dev/null"} {
 		c.try(attempt, 0)
 	}
 	for _, attempt := range []string{"write " + other, "read " + other, "create " + outside + "/new", "remove " + other, "list " + outside, "write " + kernel,
-		"read /etc/passwd", "write ../../x", "listen " + outside + "/sock", "mkdir d", "symlink s", "mkfifo f"} {
+		"read /etc/passwd", "write ../../x", "listen " + outside + "/sock", "mkdir d", "symlink s", "mkfifo f", "create new", "write record", "remove record",
+		"remove own", "symlink make/s", "remove make/new"} {
 		want := unix.EACCES
 		if attempt == "write ../../x" {
 			want = unix.ENOENT
@@ -182,10 +188,10 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.try("write own", 0)
-	c.try("create later", 0)
+	c.try("create make/later", 0)
 	c.try("write "+moved+"/own", 0)
 	c.try("create "+dir+"/new", unix.EACCES)
-	info, err := os.Stat(filepath.Join(moved, "later"))
+	info, err := os.Stat(filepath.Join(moved, "make/later"))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("a file that was to be 0777 is %v, %v; the umask is not 077", info.Mode(), err)
 	}
@@ -268,7 +274,7 @@ func TestForeignDirectory(t *testing.T) {
 	if err := os.Chown(dir, 12345, 12345); err != nil {
 		t.Skipf("NOT RUN: %v", err)
 	}
-	c := start(t, Policy{Dir: dir})
+	c := start(t, Policy{Dir: dir, Write: []string{"own"}})
 	c.try("write own", 0)
 	if h, err := Of(c.pid); err != nil || h.Capabilities != strconv.FormatUint(1<<unix.CAP_DAC_OVERRIDE, 16) {
 		t.Errorf("%+v, %v; want CAP_DAC_OVERRIDE alone", h, err)
@@ -313,16 +319,19 @@ func TestScript(t *testing.T) {
 	landlock(t, 1)
 	dir, outside := t.TempDir(), t.TempDir()
 	script := filepath.Join(outside, "script")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\ncat /dev/null; echo > inside; echo > "+outside+"/out\n"), 0o700); err != nil {
+	if err := os.WriteFile(script, []byte("#!/bin/sh\ncat /dev/null; echo > make/inside; echo > "+outside+"/out\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(script)
 	cmd.Dir = dir
-	if err := Start(cmd, Policy{Dir: dir}); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "make"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Start(cmd, Policy{Dir: dir, Make: "make"}); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Wait()
-	if _, err := os.Stat(filepath.Join(dir, "inside")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, "make/inside")); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(outside, "out")); err == nil {

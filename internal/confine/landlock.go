@@ -2,6 +2,7 @@ package confine
 
 import (
 	"errors"
+	"path/filepath"
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
@@ -19,11 +20,13 @@ const (
 	scopes = ll.ScopeAbstractUnixSocket | ll.ScopeSignal
 )
 
-// What a VMM gets. In its directory it makes sockets and plain files: no links, FIFOs or directories, which could only mislead
-// noid, and nothing to execute.
+// What a VMM gets. In its directory it reads, and makes sockets; it writes the files that its policy names and makes files where
+// its policy says. It cannot touch noid's own record there, and makes no links, FIFOs or directories, which could only mislead
+// noid.
 const (
-	inDir = ll.AccessFSWriteFile | ll.AccessFSReadFile | ll.AccessFSReadDir | ll.AccessFSRemoveFile | ll.AccessFSMakeReg |
-		ll.AccessFSMakeSock | ll.AccessFSTruncate | ll.AccessFSResolveUnix
+	inDir   = ll.AccessFSReadFile | ll.AccessFSReadDir | ll.AccessFSMakeSock | ll.AccessFSResolveUnix
+	toWrite = ll.AccessFSReadFile | ll.AccessFSWriteFile | ll.AccessFSTruncate
+	toMake  = toWrite | ll.AccessFSMakeReg
 	toRead = ll.AccessFSReadFile | ll.AccessFSReadDir
 	toRun  = ll.AccessFSReadFile | ll.AccessFSExecute
 	device = ll.AccessFSReadFile | ll.AccessFSWriteFile | ll.AccessFSIoctlDev
@@ -75,6 +78,12 @@ func newRules(p Policy, binary string) *ruleset {
 	}
 	unix.CloseOnExec(r.fd)
 	r.add(p.Dir, inDir)
+	for _, name := range p.Write {
+		r.add(filepath.Join(p.Dir, name), toWrite)
+	}
+	if p.Make != "" {
+		r.add(filepath.Join(p.Dir, p.Make), toMake)
+	}
 	read, run := filesOf(binary)
 	for _, path := range append(read, p.Read...) {
 		r.add(path, toRead)

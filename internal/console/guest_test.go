@@ -31,13 +31,17 @@ func startGuest(t *testing.T) *bridge {
 	if out, err := exec.Command("cp", "--sparse=always", "--reflink=auto", rootfs, disk).CombinedOutput(); err != nil {
 		t.Fatalf("copying the disk: %v: %s", err, out)
 	}
-	child, err := vmm.Spawn(b.dir, []string{"qemu-system-x86_64",
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := vmm.Spawn(b.dir, []string{qemu,
 		"-M", "q35,sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=off", "-accel", "tcg", "-cpu", "max", "-m", "256",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 		"-kernel", kernel, "-initrd", initrd,
 		"-append", "console=ttyS0 reboot=t panic=-1 mitigations=off audit=0 random.trust_cpu=on",
 		"-blockdev", "driver=file,node-name=f0,filename=" + vmm.RootfsFile, "-blockdev", "driver=raw,node-name=d0,file=f0",
-		"-device", "virtio-blk-pci,drive=d0"}, "qemu.log")
+		"-device", "virtio-blk-pci,drive=d0"}, "qemu.log", &vmm.Machine{CPUs: 1, MemMiB: 256, KernelPath: kernel, InitrdPath: initrd}, vmm.Access{})
 	if err != nil {
 		t.Fatal(err)
 	}

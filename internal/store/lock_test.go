@@ -185,7 +185,7 @@ func fakeVMM(t *testing.T, dir string) *vmm.Child {
 	if err := errors.Join(os.MkdirAll(dir, 0o700), unix.Mkfifo(filepath.Join(dir, vmm.SerialInFile), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	child, err := vmm.Spawn(dir, []string{"/bin/sleep", "1000"}, "log")
+	child, err := vmm.Spawn(dir, []string{"/bin/sleep", "1000"}, "log", &vmm.Machine{}, vmm.Access{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (store.Che
 		return store.Checkpoint{}, err
 	}
 	defer lock.Unlock()
-	st := state(ctx, d, m.Home.VMDir(name), v)
+	st := certain(ctx, d, m.Home.VMDir(name), v)
 	if st != vmm.Running && st != vmm.Paused {
 		return store.Checkpoint{}, notRunning(name, st, "checkpoint")
 	}

@@ -25,7 +25,7 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 		return err
 	}
 	defer lock.Unlock()
-	if st := state(ctx, d, m.Home.VMDir(name), v); st == vmm.Running || st == vmm.Paused {
+	if st := certain(ctx, d, m.Home.VMDir(name), v); st == vmm.Running || st == vmm.Paused {
 		return errs.Mark(fmt.Errorf("vm %q is %s already", name, st), errs.ErrState)
 	}
 	if err := v.Process.Kill(ctx); err != nil { // a halted Firecracker
@@ -51,7 +51,7 @@ func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
 	}
 	defer lock.Unlock()
 	dir := m.Home.VMDir(name)
-	st := state(ctx, d, dir, v)
+	st := certain(ctx, d, dir, v)
 	if st != vmm.Running && st != vmm.Paused {
 		if st == Stopped {
 			return v.Process.Kill(ctx)
@@ -94,7 +94,7 @@ func (m *Manager) Tell(ctx context.Context, name string, c vmm.Command) error {
 	}
 	defer lock.Unlock()
 	dir := m.Home.VMDir(name)
-	st := state(ctx, d, dir, v)
+	st := certain(ctx, d, dir, v)
 	if st != vmm.Running && st != vmm.Paused {
 		return notRunning(name, st, verb)
 	}

@@ -115,7 +115,21 @@ func stray(dir string) (vmm.Process, bool) {
 
 // state derives the state of v, asking its VMM when it lives.
 func state(ctx context.Context, d Driver, dir string, v store.VM) vmm.State {
-	if v.Process.Alive() {
+	return stateWithin(ctx, d, dir, v, 0)
+}
+
+// certainWait is how long a verb that is about to change a VM waits for the word of its VMM: on a busy host one look is not
+// enough, and a paused guest taken for a running one would be set going.
+const certainWait = 10 * time.Second
+
+// certain is state for a verb that holds the VM's lock.
+func certain(ctx context.Context, d Driver, dir string, v store.VM) vmm.State {
+	return stateWithin(ctx, d, dir, v, certainWait)
+}
+
+func stateWithin(ctx context.Context, d Driver, dir string, v store.VM, wait time.Duration) vmm.State {
+	deadline := time.Now().Add(wait)
+	for v.Process.Alive() {
 		if d.Ended(dir) == vmm.EndedPoweroff { // Firecracker outlives its halted guest
 			return Stopped
 		}
@@ -123,9 +137,10 @@ func state(ctx context.Context, d Driver, dir string, v store.VM) vmm.State {
 		if err == nil {
 			return st
 		}
-		if v.Process.Alive() {
+		if v.Process.Alive() && (ctx.Err() != nil || time.Now().After(deadline)) {
 			return vmm.Running // it is there, but busy with another noid
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	if v.StopRequested {
 		return Stopped

@@ -136,9 +136,9 @@ type Child struct {
 
 // Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logPath (relative to dir, created
 // anew) as its stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for. The VMM is
-// confined, for a guest of m: it writes in dir alone, and reads kernel, initrd and what its binary needs. devices are the
-// device files that it may use.
-func Spawn(dir string, argv []string, logFile string, m *Machine, devices ...string) (*Child, error) {
+// confined, for a guest of m: of dir it writes the disk, logFile and the files that access names, and reads kernel, initrd and
+// what its binary needs.
+func Spawn(dir string, argv []string, logFile string, m *Machine, access Access) (*Child, error) {
 	in, err := os.OpenFile(filepath.Join(dir, SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the console's input: %w", err)
@@ -158,7 +158,7 @@ func Spawn(dir string, argv []string, logFile string, m *Machine, devices ...str
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, in, out, log
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := confine.Start(cmd, policy(dir, m, devices)); err != nil {
+	if err := confine.Start(cmd, policy(dir, m, logFile, access)); err != nil {
 		return nil, err
 	}
 	child := &Child{exited: make(chan struct{})}
@@ -179,9 +179,16 @@ func Spawn(dir string, argv []string, logFile string, m *Machine, devices ...str
 // growth is what the longest file of a VM may exceed its memory or its disk by: logs, device state, headers.
 const growth = 256 << 20
 
-// policy is what the VMM in dir may do.
-func policy(dir string, m *Machine, devices []string) confine.Policy {
-	p := confine.Policy{Dir: dir, Write: []string{RootfsFile}, Devices: devices,
+// Access is what a VMM may use beside what all VMMs may.
+type Access struct {
+	Devices []string // device files
+	Write   []string // files in the VM's directory
+	Make    string   // a directory in it where it may make files
+}
+
+// policy is what the VMM in dir may do. vm.json is none of its: a guest that took it over could have noid believe anything.
+func policy(dir string, m *Machine, logFile string, access Access) confine.Policy {
+	p := confine.Policy{Dir: dir, Write: append([]string{RootfsFile, logFile}, access.Write...), Make: access.Make, Devices: access.Devices,
 		Limits: confine.Limits{CPUs: m.CPUs, MemBytes: int64(m.MemMiB) << 20}}
 	for _, path := range []string{m.KernelPath, m.InitrdPath} {
 		if path != "" {

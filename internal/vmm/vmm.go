@@ -18,10 +18,11 @@ const (
 	MemorySnap    = "memory.snap"  // guest memory as a snapshot keeps it, MemMiB long
 	StateSnap     = "vmstate.snap" // CPU and device state in the VMM's own format
 
-	// What a VMM writes of a snapshot, when it must do so itself, until that is moved: it may write nowhere but in the VM's
-	// directory. (memory.snap there, while a VM loads, is a checkpoint's own inode.) A killed command leaves them.
-	NewMemorySnap = "memory.new"
-	NewStateSnap  = "vmstate.new"
+	// What a VMM writes of a snapshot, when it must do so itself, until that is moved: it may make files nowhere but in its
+	// own directory's NewSnapDir. A killed command leaves them.
+	NewSnapDir    = "new"
+	NewMemorySnap = NewSnapDir + "/" + MemorySnap
+	NewStateSnap  = NewSnapDir + "/" + StateSnap
 )
 
 // Machine is the hardware and boot configuration of a VM. It is recorded in vm.json and in each checkpoint: the same

@@ -72,6 +72,9 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, setUp f
 			return nil, fmt.Errorf("removing a leftover: %w", err)
 		}
 	}
+	if err := os.Mkdir(filepath.Join(dir, vmm.NewSnapDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("making the directory for snapshots: %w", err)
+	}
 	if err := markSerialStart(dir); err != nil {
 		return nil, fmt.Errorf("noting where the console's log begins: %w", err)
 	}
@@ -83,7 +86,7 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, setUp f
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("starting firecracker: %w", context.Cause(ctx))
 	}
-	child, err := vmm.Spawn(dir, argv(binary), LogFile, m, "/dev/kvm")
+	child, err := vmm.Spawn(dir, argv(binary), LogFile, m, vmm.Access{Devices: []string{"/dev/kvm"}, Make: vmm.NewSnapDir})
 	if err != nil {
 		return nil, cannotStart(err)
 	}

@@ -95,11 +95,11 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 	if err := ctx.Err(); err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}
-	var devices []string
+	access := vmm.Access{Write: []string{MemoryFile, eventsInFile, eventsOutFile}}
 	if strings.HasPrefix(m.Hardware[hwAccel], "kvm") {
-		devices = append(devices, "/dev/kvm")
+		access.Devices = []string{"/dev/kvm"}
 	}
-	child, err := vmm.Spawn(dir, append([]string{binary}, argv(m, incoming)...), LogFile, m, devices...)
+	child, err := vmm.Spawn(dir, append([]string{binary}, argv(m, incoming)...), LogFile, m, access)
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}
