@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All tests: unit tests, the drivers' conformance on real guests, noid end to end, and the KVM lab. Says loudly at the end what did not
+# All tests: unit tests, the drivers' conformance on real guests, noid end to end, some faults and inputs of 'make torture' and
+# 'make fuzz', and the KVM lab. Says loudly at the end what did not
 # run here and why; fails when a test was skipped that this machine could have run.
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,6 +31,7 @@ code=0
 go test -v -count=1 -p 2 -timeout 20m ./... 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
 [ "${PIPESTATUS[0]}" = 0 ] || code=1
 grep -qE '^(FAIL|--- FAIL|panic:)' "$log" && code=1
+scripts/fuzz.sh "${NOID_TEST_FUZZTIME:-1s}" || code=1
 labcode=0
 scripts/test-kvm.sh conformance || labcode=$?
 case $labcode in

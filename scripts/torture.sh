@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 export NOID_TEST_BIN=$PWD/bin/noid NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault NOID_TORTURE=${NOID_TORTURE:-all}
 go test -v -count=1 -timeout 48h -run TestTorture ./e2e/torture
 . scripts/guest-env.sh
-NOID_TEST_STRESS=${NOID_TEST_STRESS:-10m} go test -v -count=1 -timeout 1h -run TestStress ./e2e
+NOID_TEST_STRESS=${NOID_TEST_STRESS:-10m} go test -v -count=1 -timeout 1h -run TestManyAtOnce ./e2e

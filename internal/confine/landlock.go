@@ -27,9 +27,9 @@ const (
 	inDir   = ll.AccessFSReadFile | ll.AccessFSReadDir | ll.AccessFSMakeSock | ll.AccessFSResolveUnix
 	toWrite = ll.AccessFSReadFile | ll.AccessFSWriteFile | ll.AccessFSTruncate
 	toMake  = toWrite | ll.AccessFSMakeReg
-	toRead = ll.AccessFSReadFile | ll.AccessFSReadDir
-	toRun  = ll.AccessFSReadFile | ll.AccessFSExecute
-	device = ll.AccessFSReadFile | ll.AccessFSWriteFile | ll.AccessFSIoctlDev
+	toRead  = ll.AccessFSReadFile | ll.AccessFSReadDir
+	toRun   = ll.AccessFSReadFile | ll.AccessFSExecute
+	device  = ll.AccessFSReadFile | ll.AccessFSWriteFile | ll.AccessFSIoctlDev
 	// fileRights are those that a rule for anything but a directory may have.
 	fileRights = ll.AccessFSExecute | ll.AccessFSWriteFile | ll.AccessFSReadFile | ll.AccessFSTruncate | ll.AccessFSIoctlDev
 )

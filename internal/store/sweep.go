@@ -112,7 +112,7 @@ func (h *Home) killIn(ctx context.Context, vm, dir string) error {
 	}
 	left, _, _, err := readVM(dir, vm)
 	// A restore stages a copy of the record, and was perhaps killed before it put a process of its own there.
-	if err == nil && left.Process.PID > 0 && !(known && published.Process == left.Process) {
+	if err == nil && left.Process.In(dir) && !(known && published.Process == left.Process) {
 		victims = append(victims, left.Process)
 	}
 	var problems []error

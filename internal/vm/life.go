@@ -134,7 +134,7 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 		}
 	}()
 	dir := m.Home.VMDir(name)
-	v, err := m.Home.LoadVM(name)
+	v, err := m.load(name)
 	if _, broken := errors.AsType[*store.BrokenError](err); err != nil && !broken {
 		if !checkpoints || !errors.Is(err, errs.ErrNotFound) {
 			return 0, err

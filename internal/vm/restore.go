@@ -51,17 +51,17 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	if err != nil {
 		return err
 	}
-	if err := m.check(ctx, c, false); err != nil {
+	if err := m.check(ctx, c, false, nil); err != nil {
 		return err
 	}
-	if err := loadable(c); err != nil {
+	if err := m.loadable(ctx, c); err != nil {
 		return err
 	}
 	d, err := m.Driver(c.Machine.Driver)
 	if err != nil {
 		return err
 	}
-	old, err := m.Home.LoadVM(target)
+	old, err := m.load(target)
 	exists := !errors.Is(err, errs.ErrNotFound)
 	if _, broken := errors.AsType[*store.BrokenError](err); err != nil && exists && !broken {
 		return err
@@ -154,7 +154,9 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *s
 				return err
 			}
 		}
-		v.Process, err = d.Load(ctx, staging, &v.Machine)
+		if v.Process, err = d.Load(ctx, staging, &v.Machine); err != nil {
+			err = notLoaded(ctx, d, c, err)
+		}
 	} else {
 		v.Process, err = d.Start(ctx, staging, &v.Machine)
 	}

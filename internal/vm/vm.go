@@ -57,7 +57,7 @@ func (m *Manager) open(ctx context.Context, name, verb string) (store.VM, Driver
 	if err != nil {
 		return store.VM{}, nil, nil, err
 	}
-	v, err := m.Home.LoadVM(name)
+	v, err := m.load(name)
 	if err != nil {
 		lock.Unlock()
 		return store.VM{}, nil, nil, err
@@ -85,6 +85,20 @@ func (m *Manager) tidy(name string) {
 	m.Home.RemoveTemp(dir)
 	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap, vmm.NewMemorySnap, vmm.NewStateSnap} {
 		os.Remove(filepath.Join(dir, file))
+	}
+}
+
+// load reads the record of name. A process that it names and that is not the VM's own is left out: nothing is asked of it,
+// and it is not killed.
+func (m *Manager) load(name string) (store.VM, error) {
+	v, err := m.Home.LoadVM(name)
+	m.disown(&v)
+	return v, err
+}
+
+func (m *Manager) disown(v *store.VM) {
+	if v.Process.Alive() && !v.Process.In(m.Home.VMDir(v.Name)) && v.Process.Alive() {
+		v.Process = vmm.Process{}
 	}
 }
 
@@ -178,7 +192,10 @@ func (m *Manager) List(ctx context.Context) ([]Info, error) {
 			infos[i].State, infos[i].Err = Broken, err
 			continue
 		}
-		wg.Go(func() { infos[i].State = state(ctx, d, m.Home.VMDir(e.Name), e.VM) })
+		wg.Go(func() {
+			m.disown(&infos[i].VM)
+			infos[i].State = state(ctx, d, m.Home.VMDir(e.Name), infos[i].VM)
+		})
 	}
 	wg.Wait()
 	return infos, nil
@@ -189,7 +206,7 @@ func (m *Manager) Get(ctx context.Context, name string) (Info, error) {
 	if err := store.CheckName(name); err != nil {
 		return Info{}, err
 	}
-	v, err := m.Home.LoadVM(name)
+	v, err := m.load(name)
 	if broken, ok := errors.AsType[*store.BrokenError](err); ok {
 		return Info{VM: store.VM{Name: name}, State: Broken, Err: broken}, nil
 	} else if err != nil {

@@ -55,6 +55,17 @@ func (p Process) Alive() bool {
 	return err == nil && ticks == p.StartTicks && state != 'Z' && state != 'X'
 }
 
+// In reports whether p works in the directory dir, as a VMM does in its VM's, whatever that is called by now. A record that
+// says otherwise is damaged, or a guest that took its VMM over has written it.
+func (p Process) In(dir string) bool {
+	want, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	got, err := os.Stat(filepath.Join("/proc", strconv.Itoa(p.PID), "cwd"))
+	return err == nil && os.SameFile(want, got)
+}
+
 // Kill sends SIGKILL to p, if it is alive, and waits until it is gone. The signal goes through a pidfd, so that it never
 // reaches another process that got the same pid meanwhile.
 func (p Process) Kill(ctx context.Context) error {
