@@ -28,7 +28,7 @@ export NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault
 log=$(mktemp "${TMPDIR:-/tmp}/noid-test.XXXXXX")
 trap 'rm -f "$log"' EXIT
 code=0
-go test -v -count=1 -p 2 -timeout 20m ./... 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
+go test -v -count=1 -p 2 -timeout 40m ./... 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
 [ "${PIPESTATUS[0]}" = 0 ] || code=1
 grep -qE '^(FAIL|--- FAIL|panic:)' "$log" && code=1
 scripts/fuzz.sh "${NOID_TEST_FUZZTIME:-1s}" || code=1
