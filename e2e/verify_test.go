@@ -3,11 +3,14 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"noid/internal/store"
 )
 
 // TestDamage damages checkpoints in every way that docs/breaking.md tells: each is found and named, none is restored, and
@@ -53,10 +56,10 @@ func TestDamage(t *testing.T) {
 		says   string // in verify's words
 		all    bool   // found by --read-data alone
 	}{
-		{"a bit that rots", flip("memory.snap", 20<<20, true), "memory.snap differs in its MiB 20", true}, // before any is copied back
-		{"a bit of the memory", flip("memory.snap", 17<<20+5, false), "memory.snap differs in its MiB 17", false},
-		{"a bit of the disk", flip("rootfs.ext4", 3<<20, false), "rootfs.ext4 differs in its MiB 3", false},
-		{"a bit of the device state", flip("vmstate.snap", 1000, true), "vmstate.snap differs in its MiB 0", false},
+		{"a bit that rots", flip("memory.snap", 20<<20, true), "memory.snap differs at 20 MiB", true}, // before any is copied back
+		{"a bit of the memory", flip("memory.snap", 17<<20+5, false), "memory.snap differs at 17 MiB", false},
+		{"a bit of the disk", flip("rootfs.ext4", 3<<20, false), "rootfs.ext4 differs at 3 MiB", false},
+		{"a bit of the device state", flip("vmstate.snap", 1000, true), "vmstate.snap differs at 0 MiB", false},
 		{"a bit of the console's log", flip("serial.log", 1, true), "serial.log differs", false},
 		{"a bit of the manifest", flip("checkpoint.json", 40, false), "checkpoint.json", false},
 		{"a truncated file", func() { check(t, os.Truncate(path("memory.snap"), 63<<20)) }, "memory.snap has 66060288 bytes, not the 67108864", false},
@@ -112,12 +115,28 @@ func TestDamage(t *testing.T) {
 	n.want(3, "verify", "nosuch")
 	n.want(2, "verify", "../a")
 
-	// A copied home has other inodes: the data is read before it is trusted, and is.
-	n.keep(dir, t.TempDir())
+	// What is only looked up by the index is read all the same: this rot leaves no trace in the file's time.
 	saved := t.TempDir()
-	n.keep(dir, saved)
-	check(t, os.RemoveAll(dir))
-	n.keep(saved, dir)
+	n.keep(filepath.Dir(dir), saved)
+	n.want(0, "verify", "a")
+	flip("checkpoint.json", 40, true)()
+	for _, args := range [][]string{{"verify", "a"}, {"verify"}, {"verify", "a@one"}, {"restore", "a", "one"}} {
+		n.want(1, args...)
+	}
+	n.keep(saved, filepath.Dir(dir))
+	// Damaged sums are named. Nothing is restored of them.
+	flip("sums", 3, true)()
+	if out := n.want(1, "verify", "a@"+id); !strings.Contains(out, "sums differs") {
+		t.Errorf("of damaged sums verify says %s", out)
+	}
+	n.want(0, "restore", "a", id, "--no-backup")
+	flip("memory.snap", 17<<20+5, false)() // found, if not placed
+	if out := n.want(1, "verify", "a@"+id); !strings.Contains(out, "memory.snap differs from") {
+		t.Errorf("of damaged memory without sums verify says %s", out)
+	}
+	n.keep(saved, filepath.Dir(dir))
+
+	// A copied home has other inodes: the data is read before it is trusted, and is.
 	n.want(0, "restore", "a", id)
 	n.answers("a", "g", "token one")
 
@@ -133,6 +152,94 @@ func TestDamage(t *testing.T) {
 	}
 	check(t, os.Rename(kernels[0]+".gone", kernels[0]))
 	n.want(0, "restore", "a", id)
+}
+
+// TestNotHere tries checkpoints that cannot be loaded here: each is refused with what is needed, nothing is kept, the VM
+// runs on, and no VMM is left.
+func TestNotHere(t *testing.T) {
+	n := setup(t)
+	n.tiny("a")
+	n.answers("a", "s one", "token one")
+	id := strings.TrimSpace(n.want(0, "checkpoint", "a"))
+	n.answers("a", "s live", "token live")
+	dir := filepath.Join(n.home, "storage/checkpoints/a", id)
+	saved := t.TempDir()
+	n.keep(dir, saved)
+	home, err := store.Open(n.home)
+	check(t, err)
+	here, err := home.LoadCheckpoint("a", id)
+	check(t, err)
+	for _, tt := range []struct {
+		name   string
+		change func(c *store.Checkpoint)
+		says   string
+	}{
+		{"machine type", func(c *store.Checkpoint) { c.Machine.Hardware["machine"] = "pc-q35-99.0" }, "pc-q35-99.0"},
+		{"accelerator", func(c *store.Checkpoint) { c.Machine.Hardware["accel"] = "xen" }, "xen"},
+		{"devices", func(c *store.Checkpoint) { c.Machine.Hardware["layout"] = "99" }, "device layout"},
+		{"state of another version", func(c *store.Checkpoint) {
+			c.Machine.DriverVersion, c.Machine.CPUs = "99.0", 3 // it does not load, and that may be why
+		}, "saved by qemu 99.0"},
+		{"vendor", func(c *store.Checkpoint) { c.Host = &store.Host{CPUVendor: "Centaur", CPUModel: "C7"} }, "Centaur"},
+		{"instructions", func(c *store.Checkpoint) {
+			c.Host = &store.Host{CPUVendor: vendor(t), CPUFlags: []string{"sse9"}}
+		}, "lacks sse9"},
+		{"kernel", func(c *store.Checkpoint) { c.Boots = map[string]store.File{"/nonexistent/vmlinuz": {}} }, "/nonexistent/vmlinuz"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := n
+			n.t = t
+			c := here
+			c.Machine.Hardware = maps.Clone(here.Machine.Hardware)
+			tt.change(&c)
+			check(t, home.SaveCheckpoint(dir, c))
+			defer n.keep(saved, dir)
+			n.refused(id, tt.says)
+		})
+	}
+	path := filepath.Join(dir, "checkpoint.json")
+	data, err := os.ReadFile(path)
+	check(t, err)
+	check(t, os.Chmod(path, 0o600))
+	check(t, os.WriteFile(path, bytes.Replace(data, []byte(`"format": 1`), []byte(`"format": 2`), 1), 0o400))
+	n.refused(id, "newer noid")
+	n.keep(saved, dir)
+	binary := filepath.Join(t.TempDir(), "qemu")
+	check(t, os.Symlink("/bin/true", binary))
+	n.want(0, "config", "set", "qemu", binary)
+	check(t, os.Remove(binary))
+	n.refused(id, binary)
+	n.want(0, "config", "unset", "qemu")
+	n.want(0, "restore", "a", id)
+	n.answers("a", "g", "token one")
+}
+
+// refused tries to restore checkpoint id of a, live, which this host cannot.
+func (n noid) refused(id, says string) {
+	n.t.Helper()
+	for _, args := range [][]string{{"restore", "a", id}, {"restore", "a", id, "--as", "b"}} {
+		_, errs, code := n.run(args...)
+		if code != 7 || !strings.Contains(errs, says) || !strings.Contains(errs, "hint: ") {
+			n.t.Errorf("noid %v exits %d: %s", args, code, errs)
+		}
+	}
+	n.answers("a", "g", "token live")
+	if list := n.checkpoints("a"); len(list) != 1 {
+		n.t.Errorf("there are %d checkpoints: a refused restore has kept the present", len(list))
+	}
+	if left, err := filepath.Glob(filepath.Join(n.home, "storage/vms/.*")); err != nil || len(left) > 0 {
+		n.t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
+// vendor is that of this machine's processor.
+func vendor(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("/proc/cpuinfo")
+	check(t, err)
+	_, after, _ := strings.Cut(string(data), "vendor_id\t: ")
+	line, _, _ := strings.Cut(after, "\n")
+	return line
 }
 
 func check(t *testing.T, err error) {

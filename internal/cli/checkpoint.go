@@ -25,13 +25,21 @@ type checkpointJSON struct {
 	Driver        string  `json:"driver"`
 	DriverVersion string  `json:"driver_version"`
 	NoidVersion   string  `json:"noid_version"`
-	Error         string  `json:"error,omitempty"`
+	// AgentVersion is the noid whose agent the guest runs, Hardware what the driver pinned, CPUModel the host's, which a guest
+	// under KVM has seen.
+	AgentVersion string            `json:"agent_version,omitempty"`
+	Hardware     map[string]string `json:"hardware,omitempty"`
+	CPUModel     string            `json:"cpu_model,omitempty"`
+	Error        string            `json:"error,omitempty"`
 }
 
 func checkpointToJSON(c store.Checkpoint, err error) checkpointJSON {
 	j := checkpointJSON{ID: c.ID, VM: c.VM, Label: c.Label, CreatedAt: utc(c.CreatedAt), Parent: c.Parent, Memory: c.Memory, DowntimeMs: c.DowntimeMs,
 		DiskBytes: c.DiskBytes, MemoryBytes: c.MemoryBytes, StateBytes: c.StateBytes, Driver: c.Machine.Driver,
-		DriverVersion: c.Machine.DriverVersion, NoidVersion: c.NoidVersion}
+		DriverVersion: c.Machine.DriverVersion, NoidVersion: c.NoidVersion, AgentVersion: c.AgentVersion, Hardware: c.Machine.Hardware}
+	if c.Host != nil {
+		j.CPUModel = c.Host.CPUModel
+	}
 	if err != nil {
 		j.Error = console.Sanitize([]byte(err.Error()))
 	}

@@ -37,10 +37,8 @@ func (a *app) verifyCmd() *cobra.Command {
 					return err
 				}
 			}
-			verdicts, err := m.Verify(cmd.Context(), name, ref, readData, func(c store.Checkpoint) {
-				if readData {
-					a.say("reading %s@%s", c.VM, c.ID)
-				}
+			verdicts, err := m.Verify(cmd.Context(), name, ref, readData, func(c store.Checkpoint, file string, length int64) {
+				a.say("reading %s@%s %s, %d MiB", c.VM, c.ID, file, length>>20)
 			})
 			if err != nil {
 				return err

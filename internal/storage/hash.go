@@ -17,6 +17,10 @@ import (
 // HashChunk is how many bytes of a file one sum stands for: damage is named that exactly.
 const HashChunk = 1 << 20
 
+// maxHashed bounds the file that HashFile takes, in bytes: the sums of one so long are 64 MiB, and a guest that took its VMM
+// over can make a file of holes as long as it likes.
+const maxHashed = 4 << 40
+
 // Sum is a 128-bit XXH3 (https://xxhash.com/doc/v0.8.2), in its canonical order. It finds damage; it is no defence against
 // somebody who can write the sum as well. All zeros stand for a chunk of zeros, so that holes cost nothing.
 type Sum [16]byte
@@ -65,6 +69,9 @@ func HashFile(ctx context.Context, path string) (Hash, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return Hash{}, fmt.Errorf("hashing: %w", err)
+	}
+	if info.Size() > maxHashed {
+		return Hash{}, fmt.Errorf("hashing %s: it is longer than %d TiB", path, maxHashed>>40)
 	}
 	h := Hash{Length: info.Size(), Chunks: make([]Sum, (info.Size()+HashChunk-1)/HashChunk)}
 	// The chunks with data, found by one reader: a shared descriptor has one offset to seek with.

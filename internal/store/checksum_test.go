@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestChecksum flips each bit of a manifest: none is read as if nothing had happened, but where JSON does not mind the bit.
+// TestChecksum flips each bit of a manifest: none is read as if nothing had happened.
 func TestChecksum(t *testing.T) {
 	h := openHome(t)
 	want := Checkpoint{ID: "00000001", VM: "a", Label: "l", CreatedAt: epoch, Files: map[string]File{"rootfs.ext4": {Length: 1}}}
@@ -26,8 +26,7 @@ func TestChecksum(t *testing.T) {
 			bad := bytes.Clone(data)
 			bad[i] ^= 1 << bit
 			c, err := parseCheckpoint(bad, "a", "00000001")
-			// A flipped bit in the key "checksum" makes it an unknown one, which is that of a noid that made none.
-			if name := bytes.Index(data, []byte(`"checksum"`)); err == nil && (i < name || i >= name+len(`"checksum"`)) {
+			if err == nil {
 				t.Errorf("byte %d, bit %d: %q is read as %+v", i, bit, bad[max(0, i-20):min(len(bad), i+20)], c)
 			}
 		}
@@ -37,6 +36,7 @@ func TestChecksum(t *testing.T) {
 		t.Fatal(err)
 	}
 	delete(fields, "checksum")
+	delete(fields, "files")
 	older, err := json.Marshal(fields)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ const minPrefix = 3
 
 // FindCheckpoint returns the checkpoint of vm that ref names: a full id, the beginning of one id alone (3 digits or
 // more), or a label that one checkpoint alone has. Several are errs.ErrUsage with the candidates in the message, none
-// is errs.ErrNotFound, a damaged one a *BrokenError.
+// is errs.ErrNotFound, a damaged one a *BrokenError: then the record holds VM and ID alone, if so much is known.
 func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, error) {
 	if err := CheckName(vm); err != nil {
 		return Checkpoint{}, err
@@ -39,8 +39,12 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, 
 	switch len(found) {
 	case 0:
 		return Checkpoint{}, noCheckpoint(vm, ref)
-	case 1:
-		return found[0].Checkpoint, found[0].Err
+	case 1: // the index has served to find it; what is trusted is read
+		c, err := h.LoadCheckpoint(vm, found[0].ID)
+		if err != nil {
+			c = Checkpoint{VM: vm, ID: found[0].ID}
+		}
+		return c, err
 	}
 	candidates := make([]string, len(found))
 	for i, c := range found {

@@ -117,7 +117,13 @@ type BrokenError struct {
 	Err  error
 }
 
-func (e *BrokenError) Error() string { return fmt.Sprintf("damaged %s: %v", e.Path, e.Err) }
+func (e *BrokenError) Error() string {
+	if errors.Is(e.Err, errs.ErrHost) { // a newer noid's is whole
+		return fmt.Sprintf("%s: %v", e.Path, e.Err)
+	}
+	return fmt.Sprintf("damaged %s: %v", e.Path, e.Err)
+}
+
 func (e *BrokenError) Unwrap() error { return e.Err }
 
 // SaveVM writes vm.json in dir, atomically and durably. dir is VMDir or a staging directory; hold the VM's lock.
@@ -270,6 +276,9 @@ func parseCheckpoint(data []byte, vm, id string) (Checkpoint, error) {
 	if err := checkSum(data, c.Checksum); err != nil {
 		return Checkpoint{}, err
 	}
+	if c.Files != nil && c.Checksum == "" {
+		return Checkpoint{}, errors.New("its checksum is missing: it is not as noid wrote it")
+	}
 	c.Checksum = ""
 	if c.VM != vm || c.ID != id {
 		return Checkpoint{}, fmt.Errorf("it belongs to checkpoint %q of vm %q", c.ID, c.VM)
@@ -280,7 +289,8 @@ func parseCheckpoint(data []byte, vm, id string) (Checkpoint, error) {
 func checkFormat(format int) error {
 	switch {
 	case format > manifestFormat:
-		return errs.WithHint(fmt.Errorf("a newer noid wrote it: its format is %d, this noid knows %d", format, manifestFormat), "upgrade noid")
+		return errs.WithHint(errs.Mark(fmt.Errorf("a newer noid wrote it: its format is %d, this noid knows %d", format, manifestFormat), errs.ErrHost),
+			"upgrade noid")
 	case format < 1:
 		return errors.New("it has no format number")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"noid/internal/console"
@@ -61,9 +62,11 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 		return c, err
 	}
 	c.AgentReady = v.Frozen
+	thaw := func() {}
 	if st == vmm.Running {
 		if c.AgentReady = m.freeze(ctx, v); c.AgentReady {
-			defer m.thaw(ctx, v, false)
+			thaw = sync.OnceFunc(func() { m.thaw(ctx, v, false) })
+			defer thaw()
 		}
 	}
 	paused := func(bool) {}
@@ -77,6 +80,7 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 	if err != nil {
 		return c, err
 	}
+	thaw() // what is left is hashing, which may take as long as reading the memory does
 	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
 	return c, m.keep(ctx, staging, &c)
 }

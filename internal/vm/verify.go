@@ -43,8 +43,9 @@ func fileOf(ctx context.Context, path string) (store.File, storage.Hash, error) 
 }
 
 // check holds the checkpoint's files against what its manifest says. Large files are trusted when nobody has written to
-// them since, and read when somebody has, or with readData. The error says which file is damaged, and where.
-func (m *Manager) check(ctx context.Context, c store.Checkpoint, readData bool) error {
+// them since, and read when somebody has, or with readData; reading, if not nil, is told of each before it is read. The error
+// says which file is damaged, and where.
+func (m *Manager) check(ctx context.Context, c store.Checkpoint, readData bool, reading func(file string, length int64)) error {
 	dir := m.Home.CheckpointDir(c.VM, c.ID)
 	if c.Files == nil { // of a noid that recorded lengths alone
 		c.Files = map[string]store.File{vmm.RootfsFile: {Length: c.DiskLength}}
@@ -79,6 +80,9 @@ func (m *Manager) check(ctx context.Context, c store.Checkpoint, readData bool) 
 		case !readData && want.Untouched(info) && (name == vmm.RootfsFile || name == vmm.MemorySnap || info.Size() > maxSmall):
 			continue
 		}
+		if reading != nil && want.Length > maxSmall {
+			reading(name, want.Length)
+		}
 		hash, err := storage.HashFile(ctx, path)
 		if errors.Is(err, unix.EIO) {
 			return damaged(c, "%w", err)
@@ -86,7 +90,7 @@ func (m *Manager) check(ctx context.Context, c store.Checkpoint, readData bool) 
 			return err
 		}
 		if hash.Root() != want.Sum {
-			return damaged(c, "%s differs%s from what was saved", name, m.where(c, name, hash))
+			return damaged(c, "%s differs %sfrom what was saved", name, m.where(c, name, hash))
 		}
 	}
 	return nil
@@ -109,8 +113,8 @@ func damaged(c store.Checkpoint, format string, args ...any) error {
 		"restore another checkpoint; 'noid verify "+c.VM+" --read-data' looks at all of them")
 }
 
-// where says at which place a file differs from its sums, if they can be read.
-func (m *Manager) where(c store.Checkpoint, name string, hash storage.Hash) string {
+// savedSums reads what the chunks of a file of c were, and holds it against the manifest.
+func (m *Manager) savedSums(c store.Checkpoint, name string) (storage.Hash, error) {
 	var before, total int64 // in sums
 	for _, other := range filesOf(c) {
 		n := (c.Files[other].Length + storage.HashChunk - 1) / storage.HashChunk
@@ -120,24 +124,49 @@ func (m *Manager) where(c store.Checkpoint, name string, hash storage.Hash) stri
 		total += n
 	}
 	f, err := vmm.OpenIn(m.Home.CheckpointDir(c.VM, c.ID), store.SumsFile, unix.O_RDONLY)
-	if err != nil {
-		return ""
+	if missing(err) {
+		return storage.Hash{}, fmt.Errorf("%s is missing", store.SumsFile)
+	} else if err != nil {
+		return storage.Hash{}, err
 	}
 	defer f.Close()
 	const size = int64(len(storage.Sum{}))
-	if info, err := f.Stat(); err != nil || info.Size() != total*size {
-		return ""
+	if info, err := f.Stat(); err != nil || info.Size() != total*size { // before anything is allocated by a length
+		return storage.Hash{}, fmt.Errorf("%s has not the %d bytes saved", store.SumsFile, total*size)
 	}
-	saved := make([]byte, int64(len(hash.Chunks))*size)
+	sums := storage.Hash{Length: c.Files[name].Length}
+	sums.Chunks = make([]storage.Sum, (sums.Length+storage.HashChunk-1)/storage.HashChunk)
+	saved := make([]byte, int64(len(sums.Chunks))*size)
 	if _, err := f.ReadAt(saved, before*size); err != nil {
-		return ""
+		return storage.Hash{}, err
 	}
-	sums := storage.Hash{Length: hash.Length, Chunks: make([]storage.Sum, len(hash.Chunks))}
 	for i := range sums.Chunks {
 		sums.Chunks[i] = storage.Sum(saved[int64(i)*size:])
 	}
 	if sums.Root() != c.Files[name].Sum {
-		return "" // the sums themselves are damaged
+		return storage.Hash{}, fmt.Errorf("%s differs from what was saved: the data can be checked, but damage not placed", store.SumsFile)
+	}
+	return sums, nil
+}
+
+// checkSums looks at the sums themselves. A restore does not need them.
+func (m *Manager) checkSums(c store.Checkpoint) error {
+	if c.Files == nil {
+		return nil
+	}
+	for _, name := range filesOf(c) {
+		if _, err := m.savedSums(c, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// where says at which place a file differs from its sums, with a blank at the end; nothing when these cannot be read.
+func (m *Manager) where(c store.Checkpoint, name string, hash storage.Hash) string {
+	sums, err := m.savedSums(c, name)
+	if err != nil {
+		return ""
 	}
 	first, count := -1, 0
 	for i := range sums.Chunks {
@@ -148,9 +177,9 @@ func (m *Manager) where(c store.Checkpoint, name string, hash storage.Hash) stri
 		}
 	}
 	if count > 1 {
-		return fmt.Sprintf(" in %d places, first in its MiB %d,", count, first)
+		return fmt.Sprintf("in %d places, the first at %d MiB, ", count, first)
 	}
-	return fmt.Sprintf(" in its MiB %d", first)
+	return fmt.Sprintf("at %d MiB ", first)
 }
 
 // Verdict is what Verify found out about a checkpoint.
@@ -161,8 +190,9 @@ type Verdict struct {
 }
 
 // Verify looks at the checkpoint of name that ref means, at all of name with "" for ref, at all of the home with "" for
-// both. With readData it reads all of them, else what is cheap. It takes no lock: what is forgotten meanwhile is left out.
-func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, progress func(store.Checkpoint)) ([]Verdict, error) {
+// both. With readData it reads all of them, else what is cheap. It takes no lock: what is forgotten meanwhile is left out, and
+// is errs.ErrNotFound when it was named. progress, if not nil, is told of each large file before it is read, length in bytes.
+func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, progress func(c store.Checkpoint, file string, length int64)) ([]Verdict, error) {
 	entries, err := m.toVerify(ctx, name, ref)
 	if err != nil {
 		return nil, err
@@ -170,30 +200,49 @@ func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, p
 	var verdicts []Verdict
 	for _, e := range entries {
 		v := Verdict{Checkpoint: e.Checkpoint, Problem: e.Err}
-		if v.Problem == nil {
-			if progress != nil {
-				progress(e.Checkpoint)
+		if v.Problem == nil { // a listing may have it of the index
+			c, err := m.Home.LoadCheckpoint(e.VM, e.ID)
+			if err == nil {
+				v.Checkpoint = c
+				err = m.verify(ctx, c, readData, progress)
 			}
-			v.Problem = m.check(ctx, e.Checkpoint, readData)
-			if damage, ok := errors.AsType[*damageError](v.Problem); ok {
-				v.Problem = damage.err // whose it is, the verdict says
-			}
-		}
-		if v.Problem == nil {
-			v.Problem = checkBoots(e.Checkpoint)
+			v.Problem = err
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if _, err := os.Lstat(m.Home.CheckpointDir(e.VM, e.ID)); missing(err) {
+			if ref != "" {
+				return nil, errs.Mark(fmt.Errorf("checkpoint %s@%s was forgotten meanwhile", e.VM, e.ID), errs.ErrNotFound)
+			}
 			continue
 		}
-		if v.Problem == nil && e.Files == nil {
+		if v.Problem == nil && v.Files == nil {
 			v.Note = "made by a noid that did not hash: lengths alone"
 		}
 		verdicts = append(verdicts, v)
 	}
 	return verdicts, nil
+}
+
+// verify is Verify for one checkpoint.
+func (m *Manager) verify(ctx context.Context, c store.Checkpoint, readData bool, progress func(store.Checkpoint, string, int64)) error {
+	reading := func(file string, length int64) {
+		if progress != nil {
+			progress(c, file, length)
+		}
+	}
+	err := m.check(ctx, c, readData, reading)
+	if err == nil {
+		err = m.checkSums(c)
+	}
+	if err == nil {
+		err = checkBoots(ctx, c, readData)
+	}
+	if damage, ok := errors.AsType[*damageError](err); ok {
+		return damage.err // whose it is, the verdict says
+	}
+	return err
 }
 
 func (m *Manager) toVerify(ctx context.Context, name, ref string) ([]store.CheckpointEntry, error) {

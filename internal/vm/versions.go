@@ -72,10 +72,13 @@ func fits(was, here store.Host) error {
 }
 
 // loadable refuses a checkpoint that this host cannot take: errs.ErrHost. What only the VMM can tell, it tells when the
-// new VM is made, which is before anything of the old one is touched.
-func loadable(c store.Checkpoint) error {
-	if err := checkBoots(c); err != nil {
-		return err
+// new VM is made, which is before anything of the old one is touched: see otherVersion.
+func (m *Manager) loadable(ctx context.Context, c store.Checkpoint) error {
+	if err := checkBoots(ctx, c, false); err != nil {
+		if !c.Memory || c.Machine.Driver != "firecracker" || ctx.Err() != nil { // which loads without them
+			return err
+		}
+		m.warn(err.Error() + ": it can run, but not be started again once it is stopped")
 	}
 	if !c.Memory || c.Host == nil {
 		return nil
@@ -91,18 +94,43 @@ func loadable(c store.Checkpoint) error {
 	return nil
 }
 
+// otherVersion explains why the VMM, whose version is here, did not load what was saved by machine's: another version that
+// cannot is errs.ErrHost. err is what it said.
+func otherVersion(machine vmm.Machine, here string, err error) error {
+	if here == "" || machine.DriverVersion == "" || here == machine.DriverVersion {
+		return err
+	}
+	hint := "load it with " + machine.Driver + " " + machine.DriverVersion + ": noid config set " + machine.Driver + " PATH"
+	return errs.WithHint(errs.Mark(fmt.Errorf("it was saved by %s %s, this is %s: %w", machine.Driver, machine.DriverVersion, here, err), errs.ErrHost), hint)
+}
+
+// notLoaded is err of a VMM that did not load c, with the cause where that is its version. Only then is a process spent on asking.
+func notLoaded(ctx context.Context, d Driver, c store.Checkpoint, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	if errors.Is(err, errs.ErrHost) {
+		if errs.Hint(err) == "" {
+			err = errs.WithHint(err, fmt.Sprintf("it was saved by noid %s with %s %s", c.NoidVersion, c.Machine.Driver, c.Machine.DriverVersion))
+		}
+		return err
+	}
+	here, _ := d.Version(ctx)
+	return otherVersion(c.Machine, here, err)
+}
+
 // checkBoots says whether kernel and initrd of c are there and as they were: QEMU reads them at a load too, and every VMM
-// when the VM is booted again.
-func checkBoots(c store.Checkpoint) error {
+// when the VM is booted again. With readData they are read, whatever their times.
+func checkBoots(ctx context.Context, c store.Checkpoint, readData bool) error {
 	for _, path := range slices.Sorted(maps.Keys(c.Boots)) {
 		was := c.Boots[path]
 		info, err := os.Stat(path)
-		if err == nil && was.Untouched(info) {
+		if err == nil && was.Untouched(info) && !readData {
 			continue
 		}
 		if err == nil {
 			var hash storage.Hash
-			if hash, err = storage.HashFile(context.Background(), path); err == nil && hash.Root() == was.Sum {
+			if hash, err = storage.HashFile(ctx, path); err == nil && hash.Root() == was.Sum {
 				continue
 			}
 			if err == nil {
