@@ -22,10 +22,11 @@ const (
 	// two looks. enoughSpace has it run again.
 	lowSpace    = 64 << 20
 	enoughSpace = 2 * lowSpace
-	// Free space is looked at every slowLook, and every fastLook once less than nearSpace is left.
-	nearSpace = 1 << 30
-	slowLook  = time.Second
-	fastLook  = 50 * time.Millisecond
+	// Free space is looked at every slowLook, and the more often the less there is, down to fastLook: before somebody who
+	// writes fillRate bytes a second has filled the disk.
+	fillRate = 2 << 30
+	slowLook = time.Second
+	fastLook = 50 * time.Millisecond
 )
 
 // WatchSpace keeps a full disk from ending the guest whose QEMU runs in the current directory, until ctx ends. Where memory's
@@ -62,8 +63,8 @@ func WatchSpace(ctx context.Context, resume func(context.Context) error) error {
 				noted = note(free) == nil
 			}
 		}
-		if !waits && !reserved && free < nearSpace {
-			look = fastLook
+		if !waits && !reserved {
+			look = max(fastLook, slowLook*time.Duration(min(free, fillRate))/fillRate)
 		}
 	}
 	return ctx.Err()
