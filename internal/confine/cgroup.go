@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -188,19 +189,29 @@ func (g Group) sweep() {
 	}
 }
 
+// leaveWait bounds the wait for the last thread of a VMM that was killed: the kernel calls a process gone a little before it
+// has taken it apart, guest memory and all. What is not gone by then goes with the next VM's start or end.
+const leaveWait = 300 * time.Millisecond
+
 // Leave removes the cgroup of a VMM that has ended, and noid's when it was the last.
 func Leave(pid int) {
 	mount, own, err := unified()
 	if err != nil {
 		return
 	}
-	for dir := filepath.Join(mount, own); ; dir = filepath.Dir(dir) {
-		group := filepath.Join(dir, cgroupName)
-		if unix.Rmdir(filepath.Join(group, vmPrefix+strconv.Itoa(pid))) == nil {
-			unix.Rmdir(group)
+	for dir := filepath.Join(mount, own); len(dir) >= len(mount); dir = filepath.Dir(dir) {
+		group := Group{Dir: filepath.Join(dir, cgroupName)}
+		vm := filepath.Join(group.Dir, vmPrefix+strconv.Itoa(pid))
+		err := unix.Rmdir(vm)
+		for began := time.Now(); err == unix.EBUSY && time.Since(began) < leaveWait; err = unix.Rmdir(vm) {
+			time.Sleep(2 * time.Millisecond)
+		}
+		if err == nil {
+			group.sweep()
+			group.Discard()
 			return
 		}
-		if dir == mount || len(dir) <= len(mount) {
+		if dir == mount {
 			return
 		}
 	}

@@ -39,7 +39,7 @@ func Start(cmd *exec.Cmd, p Policy) error {
 	var err error
 	onDyingThread(func() {
 		got := confineThread(p, cmd.Path, rules)
-		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", landlockEnv, got))
+		cmd.Env = append(cmd.Environ(), fmt.Sprintf("%s=%d", landlockEnv, got))
 		err = cmd.Start()
 	})
 	if err != nil {
