@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"noid/internal/errs"
@@ -38,7 +39,11 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, 
 	}
 	switch len(found) {
 	case 0:
-		return Checkpoint{}, noCheckpoint(vm, ref)
+		err := noCheckpoint(vm, ref)
+		if slices.ContainsFunc(list, func(c CheckpointEntry) bool { return c.Err != nil }) {
+			err = errs.WithHint(err, "a damaged checkpoint is known by its id alone: `noid verify "+vm+"` shows it")
+		}
+		return Checkpoint{}, err
 	case 1: // the index has served to find it; what is trusted is read
 		c, err := h.LoadCheckpoint(vm, found[0].ID)
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"noid/internal/errs"
 	"noid/internal/storage"
 	"noid/internal/store"
@@ -45,12 +47,23 @@ func thisHost() (*store.Host, error) {
 	return h, lines.Err()
 }
 
-// hostFlags are what /proc/cpuinfo calls flags and is about the host's kernel or platform, not about instructions that a
-// guest may use (arch/x86/include/asm/cpufeatures.h, words 3, 7, 8 and 11).
-var hostFlags = []string{"arch_perfmon", "arch_capabilities", "aperfmperf", "constant_tsc", "cpuid", "cpuid_fault", "cqm_mbm_local", "cqm_mbm_total",
-	"dtherm", "ept", "ept_ad", "epb", "est", "flexpriority", "hwp", "hwp_act_window", "hwp_epp", "ibpb", "ibrs", "ibrs_enhanced", "ida", "intel_ppin", "md_clear",
-	"nonstop_tsc", "nopl", "npt", "nrip_save", "pebs", "pln", "pti", "pts", "rapl", "rep_good", "ssbd", "stibp", "svm", "tpr_shadow", "tsc_known_freq",
-	"tsc_reliable", "vmx", "vnmi", "vpid", "xtopology", "extd_apicid", "user_shstk", "retpoline"}
+// guestFlags are what /proc/cpuinfo of x86 calls instructions and modes that a guest finds and then relies on (the kernel's
+// arch/x86/include/asm/cpufeatures.h). All else there is about the host: its kernel's bookkeeping, its mitigations, its
+// platform. Those come and go with a kernel or a BIOS setting, and a restore is not to be refused for them. A star stands
+// for any ending.
+var guestFlags = []string{"3dnow*", "abm", "adx", "aes", "amx*", "avx*", "bmi1", "bmi2", "cldemote", "clflush*", "clwb", "clzero", "cmov", "cmpccxadd",
+	"cx16", "cx8", "erms", "f16c", "fma*", "fpu", "fsgsbase", "fsr*", "fxsr*", "fzrm", "gfni", "hle", "ibt", "invpcid", "la57", "lahf_lm", "lm", "misalignsse",
+	"mmx*", "movbe", "movdir*", "mwaitx", "nx", "ospke", "pae", "pcid", "pclmulqdq", "pdpe1gb", "pge", "pku", "pni", "popcnt", "pse*", "ptwrite", "rdpid",
+	"rdrand", "rdseed", "rdtscp", "rtm", "serialize", "sha*", "shstk", "sm3", "sm4", "smap", "smep", "sse*", "ssse3", "syscall", "tbm", "tsc", "tsc_adjust",
+	"tsc_deadline_timer", "umip", "user_shstk", "vaes", "vpclmulqdq", "waitpkg", "wbnoinvd", "x2apic", "xgetbv1", "xop", "xsave*"}
+
+// forGuests reports whether a guest may rely on a flag. Other processors than x86 name no vendor, and list instructions alone.
+func forGuests(vendor, flag string) bool {
+	return vendor == "" || slices.ContainsFunc(guestFlags, func(f string) bool {
+		begin, star := strings.CutSuffix(f, "*")
+		return flag == f || star && strings.HasPrefix(flag, begin)
+	})
+}
 
 // fits says whether the state of a guest that used the processor was can be loaded on a host whose processor is here: the
 // guest has seen which instructions there are, and uses them.
@@ -61,7 +74,7 @@ func fits(was, here store.Host) error {
 	}
 	var lacking []string
 	for _, flag := range was.CPUFlags {
-		if !slices.Contains(here.CPUFlags, flag) && !slices.Contains(hostFlags, flag) {
+		if !slices.Contains(here.CPUFlags, flag) && forGuests(was.CPUVendor, flag) {
 			lacking = append(lacking, flag)
 		}
 	}
@@ -79,6 +92,12 @@ func (m *Manager) loadable(ctx context.Context, c store.Checkpoint) error {
 			return err
 		}
 		m.warn(err.Error() + ": it can run, but not be started again once it is stopped")
+	}
+	if c.Memory && c.Machine.Driver == "firecracker" { // QEMU's driver knows by itself
+		if err := kvmUsable("/dev/kvm"); err != nil {
+			return errs.WithHint(errs.Mark(fmt.Errorf("checkpoint %s@%s cannot be loaded here: it needs KVM: %w", c.VM, c.ID, err), errs.ErrHost),
+				"check that /dev/kvm is there and yours to open, or restore it on another host")
+		}
 	}
 	if !c.Memory || c.Host == nil {
 		return nil
@@ -117,6 +136,22 @@ func notLoaded(ctx context.Context, d Driver, c store.Checkpoint, err error) err
 	}
 	here, _ := d.Version(ctx)
 	return otherVersion(c.Machine, here, err)
+}
+
+// kvmVersion is KVM_GET_API_VERSION of linux/kvm.h, which answers 12 since 2007.
+const kvmVersion = 0xae00
+
+// kvmUsable says why the device at path is no KVM that can be opened.
+func kvmUsable(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := unix.IoctlRetInt(int(f.Fd()), kvmVersion); err != nil {
+		return fmt.Errorf("%s is no KVM: %w", path, err)
+	}
+	return nil
 }
 
 // checkBoots says whether kernel and initrd of c are there and as they were: QEMU reads them at a load too, and every VMM

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,12 +21,35 @@ func TestFits(t *testing.T) {
 		{"the same", was, ""},
 		{"a newer one", store.Host{CPUVendor: "GenuineIntel", CPUModel: "New", CPUFlags: []string{"avx", "avx2", "ept", "sse"}}, ""},
 		{"nested: no EPT for the host", store.Host{CPUVendor: "GenuineIntel", CPUModel: "Old", CPUFlags: []string{"avx", "sse"}}, ""},
+		{"another kernel or BIOS", store.Host{CPUVendor: "GenuineIntel", CPUModel: "Old", CPUFlags: []string{"avx", "lately_named", "sse"}}, ""},
 		{"an older one", store.Host{CPUVendor: "GenuineIntel", CPUModel: "Older", CPUFlags: []string{"ept", "sse"}}, "(Older) lacks avx"},
 		{"another vendor", store.Host{CPUVendor: "AuthenticAMD", CPUModel: "Zen", CPUFlags: was.CPUFlags}, "AuthenticAMD"},
 	} {
 		err := fits(was, tt.here)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+func TestForGuests(t *testing.T) {
+	for _, tt := range []struct {
+		vendor, flag string
+		want         bool
+	}{
+		{"AuthenticAMD", "avx512_vbmi2", true}, {"AuthenticAMD", "abm", true}, {"AuthenticAMD", "avx*", true}, {"AuthenticAMD", "abmx", false},
+		{"AuthenticAMD", "svm", false}, {"GenuineIntel", "vmx", false}, {"GenuineIntel", "ssbd", false}, {"GenuineIntel", "sse4_1", true}, {"", "asimd", true},
+	} {
+		if got := forGuests(tt.vendor, tt.flag); got != tt.want {
+			t.Errorf("%s's %s: %v", tt.vendor, tt.flag, got)
+		}
+	}
+}
+
+func TestKVMUsable(t *testing.T) {
+	for _, path := range []string{"/dev/null", filepath.Join(t.TempDir(), "missing"), t.TempDir()} {
+		if err := kvmUsable(path); err == nil {
+			t.Errorf("%s is taken for KVM", path)
 		}
 	}
 }
