@@ -42,12 +42,18 @@ func btrfsPending(dir string) int64 {
 		return 0
 	}
 	id := answer[16:32]
-	text, err := os.ReadFile(fmt.Sprintf("/sys/fs/btrfs/%x-%x-%x-%x-%x/allocation/data/bytes_may_use", id[:4], id[4:6], id[6:8], id[8:10], id[10:]))
-	if err != nil {
-		return 0
+	sys := fmt.Sprintf("/sys/fs/btrfs/%x-%x-%x-%x-%x/allocation/data", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+	sum := int64(0)
+	// In this order bytes only wander from the first to the second: they may count twice, never not at all.
+	for _, name := range []string{"bytes_may_use", "bytes_reserved"} {
+		text, err := os.ReadFile(filepath.Join(sys, name))
+		if err != nil {
+			continue
+		}
+		n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		sum += max(0, n)
 	}
-	n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	return max(0, n)
+	return sum
 }
 
 // fsNames names the file systems that noid's storage is likely to meet. The numbers are those of statfs(2).
