@@ -57,6 +57,14 @@ var commands = []command{
 	{name: "forget", args: []string{"forget", "src", "made"}, prepare: then(nothing, "checkpoint", "src", "--label", "made"), done: []int{3}},
 	{name: "destroy", args: []string{"destroy", "new"}, prepare: clone, done: []int{3}},
 	{name: "destroy --checkpoints", args: []string{"destroy", "new", "--checkpoints"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},
+	{name: "setup", args: []string{"setup"}, prepare: func(h *home) error {
+		for _, args := range [][]string{{"config", "set", "kernel", h.kernel}, {"config", "unset", "rootfs"}} {
+			if _, err := h.must(args...); err != nil {
+				return err
+			}
+		}
+		return os.RemoveAll(filepath.Join(h.dir, "images"))
+	}},
 	{name: "verify", args: []string{"verify", "src", "--read-data"}},
 	{name: "config", args: []string{"config", "set", "mem", "64"}},
 }
@@ -190,7 +198,10 @@ func (h *home) inflict(f fault) (r result) {
 
 // killVMM is the shell command that kills the VMM of the command's VM.
 func (h *home) killVMM(c command) string {
-	vm := c.args[1]
+	vm := "src"
+	if len(c.args) > 1 {
+		vm = c.args[1]
+	}
 	if c.verb() == "config" || c.verb() == "create" {
 		vm = "src"
 	}

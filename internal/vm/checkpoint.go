@@ -131,6 +131,9 @@ func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpo
 	return errs.WithHint(errs.Mark(fmt.Errorf("no space: up to %d MiB needed, %d MiB free", need>>20, free>>20), errs.ErrHost), "make room, or 'noid forget' checkpoints that you no longer need")
 }
 
+// interruptWait is how long an interrupted checkpoint tries to have its guest run again before it leaves that to the guard.
+const interruptWait = 300 * time.Millisecond
+
 // capture fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood still.
 // resumed is false when that guest could not be made to run again.
 func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st vmm.State) (downtime time.Duration, resumed bool, err error) {
@@ -148,7 +151,11 @@ func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st
 	if st == vmm.Running {
 		began := time.Now()
 		defer func() {
-			end, cancel := settle(ctx)
+			wait := settleWait
+			if ctx.Err() != nil && len(m.PauseGuard) > 0 {
+				wait = interruptWait // the user does not wait for a VMM that is busy writing: the guard does
+			}
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
 			defer cancel()
 			if e := d.Tell(end, dir, vmm.Resume); e != nil {
 				resumed, err = false, errors.Join(err, fmt.Errorf("resuming: %w", e))

@@ -31,6 +31,7 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	if err := v.Process.Kill(ctx); err != nil { // a halted Firecracker
 		return err
 	}
+	v.Boots = m.rehome(&v.Machine, v.Boots)
 	// Should noid be killed before the new process is recorded: an empty staging directory has Sweep look for it.
 	mark := m.Home.StagingDir(name)
 	if err := os.Mkdir(mark, 0o700); err != nil {

@@ -54,6 +54,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	if err := m.check(ctx, c, false, nil); err != nil {
 		return err
 	}
+	c.Boots = m.rehome(&c.Machine, c.Boots)
 	if err := m.loadable(ctx, c); err != nil {
 		return err
 	}

@@ -237,6 +237,7 @@ func (m *Manager) verify(ctx context.Context, c store.Checkpoint, readData bool,
 		err = m.checkSums(c)
 	}
 	if err == nil {
+		c.Boots = m.rehome(&c.Machine, c.Boots)
 		err = checkBoots(ctx, c, readData)
 	}
 	if damage, ok := errors.AsType[*damageError](err); ok {

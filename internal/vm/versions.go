@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -179,6 +180,27 @@ func checkBoots(ctx context.Context, c store.Checkpoint, readData bool) error {
 			"put the file back that was there")
 	}
 	return nil
+}
+
+// rehome has machine boot from the home's own kernel and initrd of the same names where those recorded are not there: the home
+// was moved or copied. It returns files by their new paths; whether they are the same, checkBoots says.
+func (m *Manager) rehome(machine *vmm.Machine, files map[string]store.File) map[string]store.File {
+	files = maps.Clone(files)
+	for _, path := range []*string{&machine.KernelPath, &machine.InitrdPath} {
+		here := filepath.Join(m.Home.KernelsDir(), filepath.Base(*path))
+		if _, err := os.Stat(*path); *path == "" || !missing(err) {
+			continue
+		}
+		if _, err := os.Stat(here); err != nil {
+			continue
+		}
+		if file, ok := files[*path]; ok {
+			delete(files, *path)
+			files[here] = file
+		}
+		*path = here
+	}
+	return files
 }
 
 // boots hashes what machine boots from.

@@ -246,9 +246,12 @@ func ended(v store.VM, err error) error {
 	return err
 }
 
+// settleWait bounds what settle is for.
+const settleWait = 30 * time.Second
+
 // settle is a context for what must be done even when ctx has ended: letting a VM run again, killing a half-started one.
 func settle(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	return context.WithTimeout(context.WithoutCancel(ctx), settleWait)
 }
 
 func (m *Manager) warn(text string) {

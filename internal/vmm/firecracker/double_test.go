@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"noid/internal/vmm"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,8 +35,8 @@ type script struct {
 	Refuse, Fault string
 }
 
-// requestsFile, in the double's working directory, gets a line a request: its method, path and body.
-const requestsFile = "requests"
+// requestsFile, where a VMM may make files, gets a line a request: its method, path and body.
+const requestsFile = vmm.NewSnapDir + "/requests"
 
 // doubleLifetime ends a double that its test left behind.
 const doubleLifetime = 2 * time.Minute

@@ -19,9 +19,9 @@ import (
 const (
 	// snapshotTimeout bounds the writing of all guest memory to disk and its fsync.
 	snapshotTimeout = 15 * time.Minute
-	// snapshotGrace is how long a cancelled Snapshot still waits. Firecracker cannot be told to stop, and answers nobody
-	// else meanwhile: without it, the caller's next word to the VM would find it deaf.
-	snapshotGrace = 10 * time.Second
+	// snapshotGrace is how long a cancelled Snapshot still waits for the end of a short one. Firecracker cannot be told to
+	// stop, and answers nobody else meanwhile.
+	snapshotGrace = 300 * time.Millisecond
 )
 
 // WriteBack implements vmm.Snapshotter. Memory has no file to write back; the disk's dirty pages would be flushed while the
@@ -35,15 +35,7 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 		return fmt.Errorf("writing back the disk: %w", err)
 	}
 	defer f.Close()
-	done := make(chan error, 1)
-	go func() { done <- unix.Fsync(int(f.Fd())) }()
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		<-done // a descriptor in use is not to be closed; fsync itself ends
-		err = ctx.Err()
-	}
-	if err != nil {
+	if err := storage.Sync(ctx, f); err != nil {
 		return fmt.Errorf("writing back the disk: %w", err)
 	}
 	return nil
