@@ -98,6 +98,7 @@ func (n noid) files() (list []string) {
 
 // TestHostile is a guest that does its worst, and a user's slips of the keyboard, on one VM and clones of it.
 func TestHostile(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	n.want(0, "checkpoint", "a", "--label", "good")

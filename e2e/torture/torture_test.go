@@ -11,7 +11,6 @@
 package torture
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand"
 	"os"
@@ -77,7 +76,10 @@ func TestTorture(t *testing.T) {
 		})
 	}
 	all.Wait()
-	fmt.Print(table(results))
+	if os.Getenv("NOID_TORTURE") != "" {
+		fmt.Print(table("steps", results, func(f fault) string { return f.step.site }))
+	}
+	fmt.Print(table("commands", results, func(f fault) string { return f.driver + " " + f.command }), summary(results))
 	if len(results) == 0 {
 		t.Error("nothing was tortured")
 	}
@@ -251,56 +253,69 @@ func (h *home) torture(bounded bool, limit time.Duration) func(func(result) bool
 	}
 }
 
-// table shows the results: commands against kinds of fault, survived of inflicted.
-func table(results []result) string {
+// table shows the results: rows, which name tells of a fault, against kinds of fault; survived of inflicted.
+func table(title string, results []result, name func(fault) string) string {
 	type cell struct{ survived, total int }
-	cells, rows, kinds := map[string]cell{}, []string{}, map[string]int{}
-	unreached := 0
+	cells, rows := map[[2]string]cell{}, []string{}
 	for _, r := range results {
 		if !r.reached {
-			unreached++
 			continue
 		}
-		row := r.fault.driver + " " + r.fault.command
+		row := name(r.fault)
 		if !slices.Contains(rows, row) {
 			rows = append(rows, row)
 		}
-		for _, key := range []string{row + r.fault.kind, row + "steps"} {
-			c := cells[key]
-			c.total++
-			if len(r.problems) == 0 {
-				c.survived++
+		key := [2]string{row, r.fault.kind}
+		c := cells[key]
+		c.total++
+		if len(r.problems) == 0 {
+			c.survived++
+		}
+		cells[key] = c
+	}
+	slices.Sort(rows)
+	var out strings.Builder
+	fmt.Fprintf(&out, "\n| %s: survived / inflicted |", title)
+	for _, kind := range columns {
+		fmt.Fprintf(&out, " %s |", kind)
+	}
+	fmt.Fprintf(&out, "\n|---|%s\n", strings.Repeat("---|", len(columns)))
+	for _, row := range rows {
+		fmt.Fprintf(&out, "| %s |", row)
+		for _, kind := range columns {
+			if c := cells[[2]string{row, kind}]; c.total > 0 {
+				fmt.Fprintf(&out, " %d/%d |", c.survived, c.total)
+			} else {
+				out.WriteString(" |")
 			}
-			cells[key] = c
+		}
+		out.WriteByte('\n')
+	}
+	return out.String()
+}
+
+// summary counts what the tables show.
+func summary(results []result) string {
+	kinds := map[string]int{}
+	survived, total, steps := 0, 0, map[string]bool{}
+	slowest := time.Duration(0)
+	for _, r := range results {
+		slowest = max(slowest, r.ended)
+		if !r.reached {
+			continue
+		}
+		steps[r.fault.step.site] = true
+		if total++; len(r.problems) == 0 {
+			survived++
 		}
 		for _, p := range r.problems {
 			kinds[p.kind]++
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b string) int { return cmp.Compare(strings.Fields(a)[0], strings.Fields(b)[0]) })
-	var out strings.Builder
-	fmt.Fprintf(&out, "\n| survived / inflicted |")
-	for _, kind := range columns {
-		fmt.Fprintf(&out, " %s |", kind)
+	text := fmt.Sprintf("\n%d of %d faults at %d steps survived: %d lost, %d orphaned, %d leaked, %d stuck; the slowest to end after Ctrl+C took %.1f s",
+		survived, total, len(steps), kinds["lost"], kinds["orphaned"], kinds["leaked"], kinds["stuck"], slowest.Seconds())
+	if missed := len(results) - total; missed > 0 {
+		text += fmt.Sprintf("; %d more were not reached: the command went another way that time", missed)
 	}
-	fmt.Fprintf(&out, "\n|---|%s\n", strings.Repeat("---|", len(columns)))
-	total := cell{}
-	for _, row := range rows {
-		fmt.Fprintf(&out, "| %s |", row)
-		for _, kind := range columns {
-			c := cells[row+kind]
-			fmt.Fprintf(&out, " %d/%d |", c.survived, c.total)
-		}
-		out.WriteByte('\n')
-		total.survived += cells[row+"steps"].survived
-		total.total += cells[row+"steps"].total
-	}
-	fmt.Fprintf(&out, "\n%d of %d faults survived: %d lost, %d orphaned, %d leaked, %d stuck", total.survived, total.total,
-		kinds["lost"], kinds["orphaned"], kinds["leaked"], kinds["stuck"])
-	slowest := slices.MaxFunc(append(results, result{}), func(a, b result) int { return cmp.Compare(a.ended, b.ended) })
-	fmt.Fprintf(&out, "; the slowest to end after Ctrl+C took %.1f s", slowest.ended.Seconds())
-	if unreached > 0 {
-		fmt.Fprintf(&out, "; %d more were not reached: the command went another way that time", unreached)
-	}
-	return out.String() + "\n"
+	return text + "\n"
 }

@@ -151,8 +151,9 @@ func stateWithin(ctx context.Context, d Driver, dir string, v store.VM, wait tim
 		if err == nil {
 			return st
 		}
-		if v.Process.Alive() && (ctx.Err() != nil || time.Now().After(deadline)) {
-			return vmm.Running // it is there, but busy with another noid
+		// It is there, but does not answer in time: busy with another noid, or on a busy host. Else it answers no more.
+		if v.Process.Alive() && (!errors.Is(err, errs.ErrTimeout) || ctx.Err() != nil || time.Now().After(deadline)) {
+			return vmm.Running
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
