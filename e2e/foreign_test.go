@@ -57,3 +57,30 @@ func TestForeignProcess(t *testing.T) {
 		t.Error("the VM's own VMM is left")
 	}
 }
+
+// TestDamagedRecord has a running VM's record damaged: a restore in place brings it back, and ends the VMM that was there.
+func TestDamagedRecord(t *testing.T) {
+	n := setup(t)
+	n.tiny("a")
+	n.answers("a", "s one", "token one")
+	n.want(0, "checkpoint", "a", "--label", "one")
+	path := filepath.Join(n.home, "storage/vms/a/vm.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own struct{ Process vmm.Process }
+	if err := json.Unmarshal(data, &own); err != nil || !own.Process.Alive() {
+		t.Fatalf("%v: %+v", err, own)
+	}
+	if err := os.WriteFile(path, data[:len(data)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.equal("state", "broken", n.state("a"))
+	n.want(1, "start", "a")
+	n.want(0, "restore", "a", "one")
+	n.answers("a", "g", "token one")
+	if own.Process.Alive() {
+		t.Error("the VMM of the damaged record is left")
+	}
+}

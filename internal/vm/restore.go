@@ -190,7 +190,11 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *s
 	}
 	end, cancel := settle(ctx) // the new VM stands: what is left is removing the old one, now in staging
 	defer cancel()
-	if e := errors.Join(old.Process.Kill(end), storage.RemoveAll(staging)); e != nil {
+	victim := old.Process
+	if !victim.Alive() { // or its record was damaged
+		victim, _ = stray(staging)
+	}
+	if e := errors.Join(victim.Kill(end), storage.RemoveAll(staging)); e != nil {
 		m.warn("removing the old vm: " + e.Error()) // Sweep tries again at the next command
 	}
 	return nil
