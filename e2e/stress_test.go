@@ -49,7 +49,6 @@ type stress struct {
 // Of a VM that one worker alone uses, each exit code and each token that the guest keeps must be the ones that the commands so
 // far explain. Of a shared one, a code must be one that a race explains. Afterwards the home is audited.
 func TestManyAtOnce(t *testing.T) {
-	t.Parallel()
 	duration, owners, others := 30*time.Second, 6, 10
 	if text := os.Getenv("NOID_TEST_STRESS"); text != "" {
 		var err error

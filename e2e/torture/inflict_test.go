@@ -46,7 +46,7 @@ var nothing = func(*home) error { return nil }
 var commands = []command{
 	{name: "create", args: []string{"create", "new", "--kernel", "KERNEL", "--rootfs", "ROOTFS", "--no-agent", "--mem", "64"}, done: []int{4}},
 	{name: "start", args: []string{"start", "new"}, prepare: then(clone, "stop", "--force", "new"), done: []int{5}},
-	{name: "stop", args: []string{"stop", "--force", "new"}, prepare: clone},
+	{name: "stop", args: []string{"stop", "--force", "new"}, prepare: clone, done: []int{5}}, // on a full disk it is not noted that noid did it
 	{name: "pause", args: []string{"pause", "new"}, prepare: clone},
 	{name: "resume", args: []string{"resume", "new"}, prepare: then(clone, "pause", "new")},
 	{name: "checkpoint", args: []string{"checkpoint", "src", "--label", "made"}},

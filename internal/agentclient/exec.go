@@ -98,7 +98,12 @@ func check(e wire.Exec) error {
 func (c *Client) run(ctx context.Context, j *job) (wire.Exit, error) {
 	pause := pauseMin
 	for first := true; ; first = false {
-		l, reply, err := c.attach(ctx, j.request, first)
+		attaching, stop := j.untilTimeout(ctx)
+		l, reply, err := c.attach(attaching, j.request, first)
+		stop()
+		if errors.Is(err, errTimedOut) {
+			return j.timedOut(ctx), nil
+		}
 		if err != nil {
 			return wire.Exit{}, err
 		}
@@ -112,8 +117,7 @@ func (c *Client) run(ctx context.Context, j *job) (wire.Exit, error) {
 		case err == nil:
 			return *j.exit, j.flush(ctx)
 		case errors.Is(err, errTimedOut):
-			j.flush(ctx)
-			return wire.Exit{Code: 128 + int(syscall.SIGTERM), Signal: int(syscall.SIGTERM), TimedOut: true, Error: err.Error()}, nil
+			return j.timedOut(ctx), nil
 		case !errors.Is(err, errBroken):
 			return wire.Exit{}, err
 		case !c.alive():
@@ -125,6 +129,25 @@ func (c *Client) run(ctx context.Context, j *job) (wire.Exit, error) {
 		}
 		sleep(ctx, pause)
 	}
+}
+
+// untilTimeout is ctx until the guest should long have ended the command: an agent that is gone does not tell.
+func (j *job) untilTimeout(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-j.timeout:
+			cancel(errTimedOut)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// timedOut is the end of a command of which nothing was heard in time.
+func (j *job) timedOut(ctx context.Context) wire.Exit {
+	j.flush(ctx)
+	return wire.Exit{Code: 128 + int(syscall.SIGTERM), Signal: int(syscall.SIGTERM), TimedOut: true, Error: errTimedOut.Error()}
 }
 
 // attach reaches the agent and has it start the command or attach to it again.

@@ -224,6 +224,7 @@ func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
 		return nil, err
 	}
 	if sweep {
+		config.Sweep(home.ConfigPath())
 		if err := home.Sweep(ctx); err != nil {
 			a.say("leftovers of an earlier command: %v", err)
 		}

@@ -219,3 +219,15 @@ func editLine(data []byte, key, line string) []byte {
 	}
 	return []byte(strings.Join(out, "\n") + "\n")
 }
+
+// Sweep removes what a killed change of the configuration at path has left. It waits for nobody.
+func Sweep(path string) {
+	lock, err := os.OpenFile(filepath.Join(filepath.Dir(path), lockName), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return // nobody has ever changed it
+	}
+	defer lock.Close()
+	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		storage.RemoveTemp(path)
+	}
+}

@@ -41,7 +41,7 @@ func Reserve(path string, size int64) (bool, error) {
 	}
 	// Looked at first: fallocate on a full disk takes all there is before it fails, from other VMs too.
 	data := dataBytes(f, size)
-	if free, err := Free(dir); err == nil && free < size-data {
+	if free, err := FreeFor(dir, size-data); err == nil && free < size-data {
 		return false, full(fmt.Errorf("reserving space for %s: %w", path, unix.ENOSPC), dir, size-data)
 	}
 	err = retry(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })

@@ -56,6 +56,24 @@ func btrfsPending(dir string) int64 {
 	return sum
 }
 
+// FreeFor is Free where that is enough for need bytes. Where it is not, it waits for what was removed of late: a journal
+// counts blocks as taken until it is written.
+func FreeFor(dir string, need int64) (int64, error) {
+	free, err := Free(dir)
+	if err != nil || free >= need {
+		return free, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return free, nil
+	}
+	defer f.Close()
+	if err := retry(func() error { return unix.Syncfs(int(f.Fd())) }); err != nil {
+		return free, nil
+	}
+	return Free(dir)
+}
+
 // fsNames names the file systems that noid's storage is likely to meet. The numbers are those of statfs(2).
 var fsNames = map[uint32]string{
 	unix.EXT4_SUPER_MAGIC:      "ext4", // ext2 and ext3 share it

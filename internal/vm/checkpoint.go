@@ -125,6 +125,11 @@ func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpo
 	if !reflinks || !cloned {
 		need += memory
 	}
+	if free < need {
+		if free, err = storage.FreeFor(staging, need); err != nil {
+			return err
+		}
+	}
 	if free >= need {
 		return nil
 	}

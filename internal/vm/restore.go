@@ -72,7 +72,14 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	}
 	keep := func() error { return nil }
 	if exists && o.Backup && err == nil {
-		keep = func() error { return m.backup(ctx, old, c) }
+		ran := old.Process.Alive()
+		keep = func() error {
+			err := m.backup(ctx, old, c)
+			if ran {
+				err = ended(old, err)
+			}
+			return err
+		}
 	}
 	v := store.VM{Name: target, CreatedAt: time.Now().UTC(), Machine: c.Machine, RestoredFrom: c.VM + "@" + c.ID, SourceKernel: c.SourceKernel, SourceRootfs: c.SourceRootfs,
 		Boots: c.Boots, AgentVersion: c.AgentVersion}
@@ -165,7 +172,7 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *s
 		return err
 	}
 	if err := keep(); err != nil {
-		return fmt.Errorf("keeping the present state: %w", ended(old, err))
+		return fmt.Errorf("keeping the present state: %w", err)
 	}
 	m.help(staging, v.Process) // it stays in the directory when that is renamed
 	if err := m.Home.SaveVM(staging, *v); err != nil {

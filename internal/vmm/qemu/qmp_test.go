@@ -68,7 +68,7 @@ func TestStateOfHostileQEMU(t *testing.T) {
 		{"no JSON", []string{"HTTP/1.1 200 \x1b[2J\n"}, `HTTP/1.1 200 ?[2J`},
 		{"no greeting", []string{"{}\n"}, "not QMP"},
 		{"refusal", []string{hello, ready, `{"id": 2, "error": {"class": "GenericError", "desc": "no \u001b[2J"}}` + "\n"}, "no ?[2J"},
-		{"odd status", []string{hello, ready, `{"return": {"status": "io-error"}, "id": 2}` + "\n"}, `"io-error"`},
+		{"odd status", []string{hello, ready, `{"return": {"status": "internal-error"}, "id": 2}` + "\n"}, `"internal-error"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := serve(t, test.answers...)
