@@ -42,7 +42,11 @@ func (s *stress) audit() {
 		for _, c := range list {
 			ids = append(ids, c.ID)
 			s.want(0, "restore", name, c.ID, "--as", "audited")
-			if token, err := s.token("audited"); err != nil {
+			token, err := s.token("audited")
+			if err != nil && strings.HasPrefix(name, "wild") && s.state("audited") == "stopped" {
+				err = nil // the guest was kept just before it reset itself, and does so again
+			}
+			if err != nil {
 				s.t.Errorf("restored from %s@%s (%s) the guest has the token %q: %v", name, c.ID, c.Label, token, err)
 			}
 			s.want(0, "destroy", "audited")
