@@ -22,6 +22,7 @@ import (
 	"noid/internal/console"
 	"noid/internal/errs"
 	"noid/internal/kvm"
+	"noid/internal/storage"
 	"noid/internal/store"
 	"noid/internal/vm"
 	"noid/internal/vmm/firecracker"
@@ -104,7 +105,7 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	}
 	text, hint := console.Sanitize([]byte(err.Error())), errs.Hint(err)
 	if hint == "" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
-		hint = "make room there, with 'noid forget' or 'noid destroy', or put NOID_HOME on a larger file system"
+		hint = storage.FullHint
 	}
 	if ctx.Err() != nil {
 		text, hint = "interrupted", ""

@@ -12,8 +12,7 @@ import (
 
 // Reserve gives every hole in the first size bytes of the regular file path blocks of its own, where that is worth
 // something: then a write there, through a mapping too, cannot run out of space. A mapping has no other way to say that
-// the disk is full than SIGBUS. Clone still knows them from
-// data, so a sparse copy of the file stays small.
+// the disk is full than SIGBUS. Clone still knows them from data, so a sparse copy of the file stays small.
 //
 // It reports whether it did that. It does not where a clone shares blocks (Reflinks): a block that is shared needs a new
 // one when it is written, whatever was reserved. Nor on file systems other than ext4 and XFS: tmpfs would take real memory,
@@ -58,45 +57,44 @@ func Reserve(path string, size int64) (bool, error) {
 
 // punch gives back what a failed reservation took: all that SEEK_DATA calls a hole.
 func punch(f *os.File, size int64) error {
-	for off := int64(0); off < size; {
-		start, end := dataAt(f, off, size)
-		if start > off {
-			err := retry(func() error {
-				return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, start-off)
-			})
-			if err != nil {
-				return fmt.Errorf("giving space back: %w", err)
-			}
+	hole := func(from, to int64) error {
+		if from == to {
+			return nil
 		}
-		off = end
+		err := retry(func() error {
+			return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
+		})
+		if err != nil {
+			return fmt.Errorf("giving space back: %w", err)
+		}
+		return nil
 	}
-	return nil
+	last := int64(0)
+	for start, end := range dataRuns(f, size) {
+		if err := hole(last, start); err != nil {
+			return err
+		}
+		last = end
+	}
+	return hole(last, size)
 }
 
 // DataBytes returns how many bytes of the regular file path are data and not holes: what a sparse copy of it takes. A
 // file with reserved blocks is written back for that.
 func DataBytes(ctx context.Context, path string) (data int64, err error) {
-	f, err := openRegular(path)
+	f, size, err := openRegular(path)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	size := info.Size()
-	if has, err := (&dataMap{f: f}).unwritten(size); err == nil && has {
+	if has, err := (&dataMap{f: f}).unwritten(size); err == nil && has { // dataOf would do it, deaf to ctx
 		if err := Sync(ctx, f); err != nil {
 			return 0, err
 		}
 	}
-	reserved := newDataMap(f, size)
-	if reserved == nil {
-		return dataBytes(f, size), nil
-	}
+	at := dataOf(f, size)
 	for off := int64(0); off < size; {
-		start, end, err := reserved.at(off, size)
+		start, end, err := at(off)
 		if err != nil {
 			return 0, err
 		}
@@ -107,10 +105,8 @@ func DataBytes(ctx context.Context, path string) (data int64, err error) {
 }
 
 func dataBytes(f *os.File, size int64) (data int64) {
-	for off := int64(0); off < size; {
-		start, end := dataAt(f, off, size)
+	for start, end := range dataRuns(f, size) {
 		data += end - start
-		off = end
 	}
 	return data
 }

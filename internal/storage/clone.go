@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 
@@ -39,15 +40,11 @@ func Clone(ctx context.Context, dst, src string) (method Method, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("copying %s: %w", src, err)
 	}
-	in, err := openRegular(src)
+	in, size, err := openRegular(src)
 	if err != nil {
 		return "", fmt.Errorf("copying: %w", err)
 	}
 	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return "", fmt.Errorf("copying: %w", err)
-	}
 	// O_EXCL refuses a symbolic link too, even one that points nowhere.
 	out, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -63,21 +60,17 @@ func Clone(ctx context.Context, dst, src string) (method Method, err error) {
 			err = explain(fmt.Errorf("copying %s to %s: %w", src, dst, err), dst)
 		}
 	}()
-	return fill(ctx, out, in, info.Size())
+	return fill(ctx, out, in, size)
 }
 
 // CloneInto is Clone into the open, empty file out, which it leaves there when it fails.
 func CloneInto(ctx context.Context, out *os.File, src string) (Method, error) {
-	in, err := openRegular(src)
+	in, size, err := openRegular(src)
 	if err != nil {
 		return "", fmt.Errorf("copying: %w", err)
 	}
 	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return "", fmt.Errorf("copying: %w", err)
-	}
-	return fill(ctx, out, in, info.Size())
+	return fill(ctx, out, in, size)
 }
 
 // fill makes the empty file out as the first size bytes of in.
@@ -94,15 +87,16 @@ func fill(ctx context.Context, out, in *os.File, size int64) (Method, error) {
 	return Copy, copySparse(ctx, out, in, size)
 }
 
-// openRegular opens a regular file for reading. O_NONBLOCK keeps a FIFO put in its place from blocking the open.
-func openRegular(path string) (*os.File, error) {
+// openRegular opens a regular file for reading and returns its length. O_NONBLOCK keeps a FIFO put in its place from blocking
+// the open.
+func openRegular(path string) (*os.File, int64, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%s is a symbolic link", path)
+		return nil, 0, fmt.Errorf("%s is a symbolic link", path)
 	} else if errors.Is(err, os.ErrNotExist) {
-		return nil, errs.Mark(err, errs.ErrNotFound)
+		return nil, 0, errs.Mark(err, errs.ErrNotFound)
 	} else if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -110,9 +104,9 @@ func openRegular(path string) (*os.File, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, 0, err
 	}
-	return f, nil
+	return f, info.Size(), nil
 }
 
 // copySparse copies the first size bytes of in to the empty file out, data only.
@@ -120,15 +114,12 @@ func copySparse(ctx context.Context, out, in *os.File, size int64) error {
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
-	reserved := newDataMap(in, size)
+	data := dataOf(in, size)
 	c := copier{out: out, in: in, inKernel: true}
 	for off := int64(0); off < size; {
-		start, end := dataAt(in, off, size)
-		if reserved != nil {
-			var err error
-			if start, end, err = reserved.at(off, size); err != nil {
-				return err
-			}
+		start, end, err := data(off)
+		if err != nil {
+			return err
 		}
 		for start < end {
 			if err := ctx.Err(); err != nil {
@@ -158,6 +149,19 @@ func dataAt(f *os.File, off, size int64) (start, end int64) {
 		end = size
 	}
 	return start, end
+}
+
+// dataRuns yields the runs of data of the first size bytes of f, by dataAt.
+func dataRuns(f *os.File, size int64) iter.Seq2[int64, int64] {
+	return func(yield func(start, end int64) bool) {
+		for off := int64(0); off < size; {
+			start, end := dataAt(f, off, size)
+			if start < end && !yield(start, end) {
+				return
+			}
+			off = end
+		}
+	}
 }
 
 // copier copies ranges inside the kernel for as long as the kernel does it.
@@ -225,6 +229,9 @@ func explain(err error, path string) error {
 	return err
 }
 
+// FullHint is the cure for a full disk.
+const FullHint = "make room there, with 'noid forget' or 'noid destroy', or put NOID_HOME on a larger file system"
+
 // full tells of a full disk under dir in numbers, with the cure. need is how many bytes were wanted there, 0 if nobody knows.
 func full(err error, dir string, need int64) error {
 	err = fmt.Errorf("%w (in %s)", err, dir)
@@ -234,6 +241,5 @@ func full(err error, dir string, need int64) error {
 	if free, freeErr := Free(dir); freeErr == nil {
 		err = fmt.Errorf("%w, %d MiB free", err, free>>20)
 	}
-	return errs.WithHint(errs.Mark(err, errs.ErrHost),
-		"make room there, with `noid forget` or `noid destroy`, or put NOID_HOME on a larger file system")
+	return errs.WithHint(errs.Mark(err, errs.ErrHost), FullHint)
 }

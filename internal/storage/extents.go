@@ -49,6 +49,18 @@ func newDataMap(f *os.File, size int64) *dataMap {
 	return d
 }
 
+// dataOf returns what finds the next run of data of f at or after an offset, as dataAt does; the offsets must not become
+// smaller from call to call. Where f has reserved blocks it writes f back first.
+func dataOf(f *os.File, size int64) func(off int64) (start, end int64, err error) {
+	if reserved := newDataMap(f, size); reserved != nil {
+		return func(off int64) (start, end int64, err error) { return reserved.at(off, size) }
+	}
+	return func(off int64) (start, end int64, err error) {
+		start, end = dataAt(f, off, size)
+		return start, end, nil
+	}
+}
+
 // unwritten reports whether f has reserved blocks.
 func (d *dataMap) unwritten(size int64) (bool, error) {
 	for from := int64(0); from < size; {

@@ -61,19 +61,15 @@ func (h Hash) Root() Sum {
 // HashFile reads the regular file path, all but its holes, and returns its hash. The length is taken once, at the start.
 // It honours ctx, and follows no link.
 func HashFile(ctx context.Context, path string) (Hash, error) {
-	f, err := openRegular(path)
+	f, size, err := openRegular(path)
 	if err != nil {
 		return Hash{}, fmt.Errorf("hashing: %w", err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Hash{}, fmt.Errorf("hashing: %w", err)
-	}
-	if info.Size() > maxHashed {
+	if size > maxHashed {
 		return Hash{}, fmt.Errorf("hashing %s: it is longer than %d TiB", path, maxHashed>>40)
 	}
-	h := Hash{Length: info.Size(), Chunks: make([]Sum, (info.Size()+HashChunk-1)/HashChunk)}
+	h := Hash{Length: size, Chunks: make([]Sum, (size+HashChunk-1)/HashChunk)}
 	// The chunks with data, found by one reader: a shared descriptor has one offset to seek with.
 	todo := make(chan int)
 	var workers sync.WaitGroup
@@ -107,8 +103,7 @@ func HashFile(ctx context.Context, path string) (Hash, error) {
 // eachDataChunk sends the numbers of the chunks of f that are not holes.
 func eachDataChunk(ctx context.Context, f *os.File, size int64, to chan<- int) error {
 	next := 0 // the first that was not sent
-	for off := int64(0); off < size; {
-		start, end := dataAt(f, off, size)
+	for start, end := range dataRuns(f, size) {
 		for i := max(next, int(start/HashChunk)); int64(i)*HashChunk < end; i++ {
 			select {
 			case to <- i:
@@ -117,7 +112,6 @@ func eachDataChunk(ctx context.Context, f *os.File, size int64, to chan<- int) e
 			}
 			next = i + 1
 		}
-		off = end
 	}
 	return ctx.Err()
 }

@@ -35,7 +35,7 @@ func RemoveTemp(path string) {
 
 // SyncFile makes the contents of the regular file path survive a power cut, or ends with ctx's error soon after ctx.
 func SyncFile(ctx context.Context, path string) error {
-	f, err := openRegular(path)
+	f, _, err := openRegular(path)
 	if err != nil {
 		return fmt.Errorf("syncing: %w", err)
 	}
