@@ -85,7 +85,7 @@ func (a *app) help(ctx context.Context, p vmm.Process) error {
 	var all sync.WaitGroup
 	var served error
 	all.Go(func() { served = qemu.ServeAgent(ctx) })
-	if _, err := os.Lstat(qemu.MemoryFile); err == nil {
+	if _, err := os.Lstat(vmm.MemoryFile); err == nil {
 		all.Go(func() { qemu.WatchSpace(ctx, a.resumeHere) })
 	}
 	for _, log := range []string{vmm.SerialLogFile, "qemu.log", "qmp.out", "firecracker.log"} {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"noid/internal/errs"
@@ -104,11 +103,11 @@ func (h *Home) sweepCheckpoints(ctx context.Context, vm string) error {
 // killIn kills the VMM that runs in the leftover directory dir of vm: the one recorded there, unless it is the published
 // VM's, and any that was started and not yet recorded, there or, by 'start', in the VM's own directory.
 func (h *Home) killIn(ctx context.Context, vm, dir string) error {
-	victims := stdinReaders(filepath.Join(dir, vmm.SerialInFile))
+	victims := vmm.FindIn(dir)
 	published, err := h.LoadVM(vm)
 	known := err == nil
 	if known && !published.Process.Alive() {
-		victims = append(victims, stdinReaders(filepath.Join(h.VMDir(vm), vmm.SerialInFile))...)
+		victims = append(victims, vmm.FindIn(h.VMDir(vm))...)
 	}
 	left, _, _, err := readVM(dir, vm)
 	// A restore stages a copy of the record, and was perhaps killed before it put a process of its own there.
@@ -120,32 +119,4 @@ func (h *Home) killIn(ctx context.Context, vm, dir string) error {
 		problems = append(problems, p.Kill(ctx))
 	}
 	return errors.Join(problems...)
-}
-
-// stdinReaders returns the processes whose standard input is the FIFO path, as a VMM's is from its first instruction on.
-func stdinReaders(path string) []vmm.Process {
-	fifo, err := os.Lstat(path)
-	// Nothing but a FIFO: a hostile VMM could have put a link to another process's input there.
-	if err != nil || fifo.Mode().Type() != fs.ModeNamedPipe {
-		return nil
-	}
-	pids, err := subdirs("/proc")
-	if err != nil {
-		return nil
-	}
-	var found []vmm.Process
-	for _, name := range pids {
-		pid, err := strconv.Atoi(name)
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		process, err := vmm.Identify(pid)
-		if err != nil {
-			continue
-		}
-		if info, err := os.Stat(filepath.Join("/proc", name, "fd", "0")); err == nil && os.SameFile(info, fifo) {
-			found = append(found, process)
-		}
-	}
-	return found
 }

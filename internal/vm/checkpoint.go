@@ -85,12 +85,8 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 	return c, m.keep(ctx, staging, &c)
 }
 
-const (
-	// memoryFile is the guest's memory where the driver keeps it as a file, to be cloned; else the snapshot writes all of it.
-	memoryFile = "memory"
-	// smallFiles is room for the device state, the console's log, sums and manifest.
-	smallFiles = 32 << 20
-)
+// smallFiles is room for the device state, the console's log, sums and manifest, in bytes.
+const smallFiles = 32 << 20
 
 // room refuses a checkpoint that would run out of space while the guest stands still. Where clones share blocks, cloned files
 // cost nothing yet; else they cost their data, which is counted exactly only when it matters: that means writing it back.
@@ -107,7 +103,7 @@ func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpo
 	if c.Memory {
 		memory = int64(c.Machine.MemMiB) << 20
 	}
-	path := filepath.Join(dir, memoryFile)
+	path := filepath.Join(dir, vmm.MemoryFile)
 	_, err = os.Lstat(path)
 	cloned := err == nil
 	if !reflinks {
@@ -125,13 +121,8 @@ func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpo
 	if !reflinks || !cloned {
 		need += memory
 	}
-	if free < need {
-		if free, err = storage.FreeFor(staging, need); err != nil {
-			return err
-		}
-	}
-	if free >= need {
-		return nil
+	if free, err = storage.FreeFor(staging, need); err != nil || free >= need {
+		return err
 	}
 	return errs.WithHint(errs.Mark(fmt.Errorf("no space: up to %d MiB needed, %d MiB free", need>>20, free>>20), errs.ErrHost), "make room, or 'noid forget' checkpoints that you no longer need")
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -102,27 +101,11 @@ func (m *Manager) disown(v *store.VM) {
 	}
 }
 
-// stray finds a VMM that runs in dir without being recorded: noid was killed between starting it and writing that down. It
-// is known by its working directory and by the console FIFO on its stdin.
+// stray finds a VMM that runs in dir without being recorded: noid was killed between starting it and writing that down, or
+// the record is damaged.
 func stray(dir string) (vmm.Process, bool) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return vmm.Process{}, false
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err != nil || cwd != dir {
-			continue
-		}
-		if in, err := os.Readlink(filepath.Join("/proc", e.Name(), "fd/0")); err != nil || in != filepath.Join(dir, vmm.SerialInFile) {
-			continue
-		}
-		if p, err := vmm.Identify(pid); err == nil && p.Alive() {
-			return p, true
-		}
+	if found := vmm.FindIn(dir); len(found) > 0 {
+		return found[0], true
 	}
 	return vmm.Process{}, false
 }

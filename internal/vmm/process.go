@@ -66,6 +66,33 @@ func (p Process) In(dir string) bool {
 	return err == nil && os.SameFile(want, got)
 }
 
+// FindIn returns the processes that work in dir and have its console FIFO as their standard input, as a VM's VMM has from its
+// first instruction on: whatever is recorded of them.
+func FindIn(dir string) (found []Process) {
+	fifo, err := os.Lstat(filepath.Join(dir, SerialInFile))
+	// Nothing but a FIFO: a hostile VMM could have put a link to another process's input there.
+	if err != nil || fifo.Mode().Type() != os.ModeNamedPipe {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if in, err := os.Stat(filepath.Join("/proc", e.Name(), "fd", "0")); err != nil || !os.SameFile(in, fifo) {
+			continue
+		}
+		if p, err := Identify(pid); err == nil && p.Alive() && p.In(dir) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
 // Kill sends SIGKILL to p, if it is alive, and waits until it is gone. The signal goes through a pidfd, so that it never
 // reaches another process that got the same pid meanwhile.
 func (p Process) Kill(ctx context.Context) error {

@@ -15,6 +15,7 @@ const (
 	RootfsFile    = "rootfs.ext4"  // the VM's own disk, made before Start and Load
 	SerialInFile  = "serial.in"    // FIFO; the VMM's stdin is an O_RDWR descriptor of it, so it never sees end of file
 	SerialLogFile = "serial.log"   // what the guest wrote to its console; the VMM's stdout, O_APPEND
+	MemoryFile    = "memory"       // guest memory where the driver keeps it as a file, to be cloned by a snapshot; else there is none
 	MemorySnap    = "memory.snap"  // guest memory as a snapshot keeps it, MemMiB long
 	StateSnap     = "vmstate.snap" // CPU and device state in the VMM's own format
 

@@ -42,7 +42,7 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 }
 
 // Snapshot implements vmm.Snapshotter with a Full snapshot. What it wrote when it fails, it removes. Firecracker writes in
-// its own directory, all that it may write to; the files are then moved to dst.
+// vmm.NewSnapDir, where alone it may make files; they are then moved to dst.
 func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 	files := []struct{ from, to string }{
 		{filepath.Join(dir, vmm.NewMemorySnap), filepath.Join(dst, vmm.MemorySnap)},

@@ -65,9 +65,8 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, setUp f
 	if err != nil {
 		return nil, err
 	}
-	// Firecracker refuses to start, or to load, where a socket of a run before is in the way. A snapshot of its is what a
-	// noid that was killed left.
-	for _, name := range []string{SocketFile, VsockFile, vmm.NewMemorySnap, vmm.NewStateSnap} {
+	// Firecracker refuses to start, or to load, where a socket of a run before is in the way.
+	for _, name := range []string{SocketFile, VsockFile} {
 		if err := remove(filepath.Join(dir, name)); err != nil {
 			return nil, fmt.Errorf("removing a leftover: %w", err)
 		}

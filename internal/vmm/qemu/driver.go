@@ -24,7 +24,6 @@ import (
 const (
 	SocketFile = "qemu.sock" // QMP, one client at a time
 	LogFile    = "qemu.log"  // QEMU's stderr
-	MemoryFile = "memory"    // the guest's RAM, mapped shared by QEMU
 
 	PortFile   = "agent.port"  // the guest's port for the agent, one client at a time: the VM's helper
 	AgentFile  = "agent.sock"  // connections to the agent, served by the helper

@@ -46,7 +46,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine) (vmm.Proc
 // cloneMemory makes dir/memory of dir/memory.snap, which must be as long as the guest's memory: QEMU takes a longer file
 // without a word.
 func cloneMemory(ctx context.Context, dir string, mib int) error {
-	from, to := filepath.Join(dir, vmm.MemorySnap), filepath.Join(dir, MemoryFile)
+	from, to := filepath.Join(dir, vmm.MemorySnap), filepath.Join(dir, vmm.MemoryFile)
 	info, err := os.Lstat(from)
 	if err != nil {
 		return fmt.Errorf("opening saved memory: %w", err)

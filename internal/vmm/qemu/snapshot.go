@@ -26,7 +26,7 @@ const (
 
 // WriteBack implements vmm.Snapshotter.
 func (d *Driver) WriteBack(ctx context.Context, dir string) error {
-	for _, name := range []string{vmm.RootfsFile, MemoryFile} {
+	for _, name := range []string{vmm.RootfsFile, vmm.MemoryFile} {
 		f, err := vmm.OpenIn(dir, name, unix.O_RDONLY)
 		if err != nil {
 			return fmt.Errorf("writing back: %w", err)
@@ -67,7 +67,7 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 	default:
 		return fmt.Errorf("%w: the guest must be paused for a snapshot, qemu's status is %q", errs.ErrState, vmm.Printable([]byte(status), 40))
 	}
-	for _, file := range []struct{ from, to string }{{lastStateFile, vmm.StateSnap}, {MemoryFile, vmm.MemorySnap}} {
+	for _, file := range []struct{ from, to string }{{lastStateFile, vmm.StateSnap}, {vmm.MemoryFile, vmm.MemorySnap}} {
 		to := filepath.Join(dst, file.to)
 		if _, err := storage.Clone(ctx, to, filepath.Join(dir, file.from)); err != nil {
 			return fmt.Errorf("saving %s: %w", file.from, err)

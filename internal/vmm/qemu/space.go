@@ -72,7 +72,7 @@ func WatchSpace(ctx context.Context, resume func(context.Context) error) error {
 
 // isReserved reports whether every page of the guest's memory has a block.
 func isReserved() (bool, error) {
-	f, err := vmm.OpenIn(".", MemoryFile, unix.O_RDONLY)
+	f, err := vmm.OpenIn(".", vmm.MemoryFile, unix.O_RDONLY)
 	if err != nil {
 		return false, err
 	}

@@ -52,7 +52,7 @@ func bounded(ctx context.Context, limit time.Duration) (context.Context, context
 // makeMemory makes dir/memory anew, all holes, with blocks of its own where the file system can promise them: a guest that
 // touches a page for which there is no block takes its QEMU down by SIGBUS. When it fails, the file is gone.
 func makeMemory(dir string, mib int) error {
-	path := filepath.Join(dir, MemoryFile)
+	path := filepath.Join(dir, vmm.MemoryFile)
 	if err := remove(path); err != nil {
 		return fmt.Errorf("removing old memory: %w", err)
 	}
@@ -95,7 +95,7 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 	if err := ctx.Err(); err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}
-	access := vmm.Access{Write: []string{MemoryFile, eventsInFile, eventsOutFile}}
+	access := vmm.Access{Write: []string{vmm.MemoryFile, eventsInFile, eventsOutFile}}
 	if strings.HasPrefix(m.Hardware[hwAccel], "kvm") {
 		access.Devices = []string{"/dev/kvm"}
 	}
