@@ -34,7 +34,7 @@ func checkConfinement(dir string, add func(name, detail, cure string, err error)
 	if missing != "" {
 		missing = "; this kernel's does not cover " + missing[2:]
 	}
-	add("Landlock", fmt.Sprintf("ABI %d: a VMM writes below its VM's directory alone%s", abi, missing),
+	add("Landlock", fmt.Sprintf("ABI %d: a VMM writes its VM's files alone%s", abi, missing),
 		"use a kernel with CONFIG_SECURITY_LANDLOCK, and landlock among its 'lsm='", landlockErr)
 	line := func(name string, ok bool, detail, without string) {
 		e := err

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/storage"
 )
 
 const (
@@ -119,12 +120,7 @@ func unified() (mount, own string, err error) {
 
 // cgroupOf returns the cgroup of a process as /proc names it, "/a/b".
 func cgroupOf(pid string) (string, error) {
-	f, err := os.Open("/proc/" + pid + "/cgroup")
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	data, err := proc(pid, "cgroup")
 	if err != nil {
 		return "", err
 	}
@@ -217,19 +213,10 @@ func Leave(pid int) {
 	}
 }
 
+// inMemory reports whether what is written in dir stays in memory, or may.
 func inMemory(dir string) bool {
-	var stat unix.Statfs_t
-	return unix.Statfs(dir, &stat) != nil || stat.Type == unix.TMPFS_MAGIC || stat.Type == unix.RAMFS_MAGIC
+	return slices.Contains([]string{"tmpfs", "ramfs", "unknown"}, storage.FSType(dir))
 }
 
-func write(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
-}
+// write writes a cgroup's file.
+func write(path, text string) error { return os.WriteFile(path, []byte(text), 0) }

@@ -2,7 +2,6 @@ package confine
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -27,9 +26,7 @@ func Of(pid int) (Holds, error) {
 	if err != nil {
 		return h, err
 	}
-	if f, err := os.Open(fmt.Sprintf("/proc/%d/environ", pid)); err == nil {
-		data, _ := io.ReadAll(io.LimitReader(f, 64<<10))
-		f.Close()
+	if data, err := proc(strconv.Itoa(pid), "environ"); err == nil {
 		for entry := range bytes.SplitSeq(data, []byte{0}) {
 			if value, ok := strings.CutPrefix(string(entry), landlockEnv+"="); ok {
 				h.LandlockABI, _ = strconv.Atoi(value)
@@ -42,14 +39,19 @@ func Of(pid int) (Holds, error) {
 	return h, nil
 }
 
-// status reads /proc/PID/status. pid may be a number, "self" or "thread-self".
-func status(pid string) (h Holds, err error) {
-	f, err := os.Open("/proc/" + pid + "/status")
+// proc reads /proc/PID/name, 64 KiB of it at most. pid may be a number, "self" or "thread-self".
+func proc(pid, name string) ([]byte, error) {
+	f, err := os.Open(filepath.Join("/proc", pid, name))
 	if err != nil {
-		return h, err
+		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	return io.ReadAll(io.LimitReader(f, 64<<10))
+}
+
+// status reads /proc/PID/status.
+func status(pid string) (h Holds, err error) {
+	data, err := proc(pid, "status")
 	if err != nil {
 		return h, err
 	}
