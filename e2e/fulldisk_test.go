@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -173,12 +172,7 @@ func (n noid) fullOrDone(args ...string) {
 // nothingLeft looks for what failed commands should have removed.
 func (n noid) nothingLeft() {
 	n.t.Helper()
-	filepath.WalkDir(n.home, func(path string, d fs.DirEntry, err error) error {
-		for _, prefix := range []string{".new-", ".old-", ".tmp-", ".noid-"} {
-			if strings.HasPrefix(filepath.Base(path), prefix) {
-				n.t.Errorf("left behind: %s", path)
-			}
-		}
-		return nil
-	})
+	for _, path := range n.leftovers() {
+		n.t.Errorf("left behind: %s", path)
+	}
 }

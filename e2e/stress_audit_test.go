@@ -146,11 +146,11 @@ func (s *stress) excess(rng *rand.Rand) []string {
 }
 
 // leftovers are the files and directories that commands make aside, anywhere in the home.
-func (s *stress) leftovers() []string {
+func (n noid) leftovers() []string {
 	var found []string
-	filepath.WalkDir(s.home, func(path string, e os.DirEntry, err error) error {
+	filepath.WalkDir(n.home, func(path string, e os.DirEntry, err error) error {
 		base := filepath.Base(path)
-		for _, prefix := range []string{".new-", ".old-", ".tmp-", ".vmlinux-", ".initrd-"} {
+		for _, prefix := range []string{".new-", ".old-", ".tmp-", ".noid-", ".vmlinux-", ".initrd-"} {
 			if err == nil && strings.HasPrefix(base, prefix) {
 				found = append(found, path)
 			}

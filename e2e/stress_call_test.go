@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"noid/internal/vmm"
 	"noid/internal/vmm/vmmtest/tinyguest"
 )
 
@@ -102,8 +103,9 @@ func (s *stress) call(rng *rand.Rand, hurt bool, args ...string) result {
 
 // awaitSnapshot returns when the snapshot of a checkpoint of name begins to be written, while the guest stands still.
 func (s *stress) awaitSnapshot(name string, done <-chan struct{}) {
-	pattern := filepath.Join("storage/checkpoints", name, ".new-*", "*.snap")
-	for len(globs(s.home, pattern)) == 0 {
+	staged := filepath.Join("storage/checkpoints", name, ".new-*", "*.snap")
+	own := filepath.Join("storage/vms", name, vmm.NewSnapDir, "*.snap") // where Firecracker writes it
+	for len(globs(s.home, staged))+len(globs(s.home, own)) == 0 {
 		select {
 		case <-done:
 			return
@@ -170,7 +172,10 @@ func (s *stress) token(name string) (string, error) {
 }
 
 // checkpoint is one in 'checkpoints --json'.
-type checkpoint struct{ ID, Label, Error string }
+type checkpoint struct {
+	ID, Label, Error string
+	Memory           bool
+}
 
 // checkpoints lists those of name, the oldest first. ok is false when there is neither a VM nor a checkpoint, or it was cut short.
 func (s *stress) checkpoints(rng *rand.Rand, hurt bool, name string) (list []checkpoint, ok bool) {

@@ -41,12 +41,7 @@ func (n noid) answers(name, line, want string) {
 	}
 }
 
-type saved struct {
-	ID, Label string
-	Memory    bool
-}
-
-func (n noid) checkpoints(name string) (list []saved) {
+func (n noid) checkpoints(name string) (list []checkpoint) {
 	n.t.Helper()
 	if err := json.Unmarshal([]byte(n.want(0, "checkpoints", name, "--json")), &list); err != nil {
 		n.t.Fatal(err)

@@ -75,8 +75,7 @@ func TestDamage(t *testing.T) {
 		{"no manifest", func() { check(t, os.Remove(path("checkpoint.json"))) }, "it is missing", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := n
-			n.t = t
+			n := n.in(t)
 			saved := t.TempDir()
 			n.keep(filepath.Dir(dir), saved)
 			defer n.keep(saved, filepath.Dir(dir))
@@ -194,8 +193,7 @@ func TestNotHere(t *testing.T) {
 		{"kernel", func(c *store.Checkpoint) { c.Boots = map[string]store.File{"/nonexistent/vmlinuz": {}} }, "/nonexistent/vmlinuz"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := n
-			n.t = t
+			n := n.in(t)
 			c := here
 			c.Machine.Hardware = maps.Clone(here.Machine.Hardware)
 			tt.change(&c)
