@@ -36,7 +36,12 @@ const chunk = 8 << 20
 // it fails, or ctx ends, dst is gone. A full disk is errs.ErrHost; dst there already is errs.ErrExists.
 //
 // The length is taken once, at the start: a file that grows meanwhile is cut there, one that shrinks is an error.
-func Clone(ctx context.Context, dst, src string) (method Method, err error) {
+func Clone(ctx context.Context, dst, src string) (Method, error) {
+	return clone(ctx, dst, src, false)
+}
+
+// clone is Clone, or CloneCompact.
+func clone(ctx context.Context, dst, src string, compact bool) (method Method, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("copying %s: %w", src, err)
 	}
@@ -60,7 +65,33 @@ func Clone(ctx context.Context, dst, src string) (method Method, err error) {
 			err = explain(fmt.Errorf("copying %s to %s: %w", src, dst, err), dst)
 		}
 	}()
+	if compact && fragmented(in, size) {
+		return Copy, copySparse(ctx, out, in, size, false) // the kernel's own copy would be a reflink
+	}
 	return fill(ctx, out, in, size)
+}
+
+// fragment is what an extent of a file holds on average, in bytes, when CloneCompact copies it: to reflink an extent takes
+// some 20 µs, to copy so many bytes not more.
+const fragment = 32 << 10
+
+// CloneCompact is Clone, but for a file in so many pieces that a copy, whose pieces are long again, takes no longer.
+func CloneCompact(ctx context.Context, dst, src string) (Method, error) {
+	return clone(ctx, dst, src, true)
+}
+
+// fragmented reports whether f is one to copy. A thousand pieces more than there must be are always few.
+func fragmented(f *os.File, size int64) bool {
+	n, err := extents(f)
+	if err != nil || n <= 1000 {
+		return false
+	}
+	data := int64(0)
+	for start, end := range dataRuns(f, size) {
+		data += end - start
+		n--
+	}
+	return n > max(1000, int(data/fragment))
 }
 
 // CloneInto is Clone into the open, empty file out, which it leaves there when it fails.
@@ -84,7 +115,7 @@ func fill(ctx context.Context, out, in *os.File, size int64) (Method, error) {
 		return "", err
 	}
 	// All else (EOPNOTSUPP, EXDEV, EINVAL, ENOTTY, EPERM of a filter …) only says that this is no place for reflinks.
-	return Copy, copySparse(ctx, out, in, size)
+	return Copy, copySparse(ctx, out, in, size, true)
 }
 
 // openRegular opens a regular file for reading and returns its length. O_NONBLOCK keeps a FIFO put in its place from blocking
@@ -109,13 +140,13 @@ func openRegular(path string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// copySparse copies the first size bytes of in to the empty file out, data only.
-func copySparse(ctx context.Context, out, in *os.File, size int64) error {
+// copySparse copies the first size bytes of in to the empty file out, data only; inside the kernel if that may be.
+func copySparse(ctx context.Context, out, in *os.File, size int64, inKernel bool) error {
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
 	data := dataOf(in, size)
-	c := copier{out: out, in: in, inKernel: true}
+	c := copier{out: out, in: in, inKernel: inKernel}
 	for off := int64(0); off < size; {
 		start, end, err := data(off)
 		if err != nil {

@@ -261,7 +261,7 @@ func TestCloneCancelled(t *testing.T) {
 		t.Errorf("Clone = %v", err)
 	}
 	in, out := open(t, src), open(t, dst)
-	if err := copySparse(ctx, out, in, 64<<20); !errors.Is(err, context.Canceled) {
+	if err := copySparse(ctx, out, in, 64<<20, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("copySparse = %v", err)
 	}
 }

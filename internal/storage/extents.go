@@ -9,9 +9,12 @@ import (
 
 // Of linux/fiemap.h and linux/fs.h: x/sys/unix has none of it.
 const (
-	fsIocFiemap     = 0xc020660b
-	fiemapSync      = 0x1   // FIEMAP_FLAG_SYNC: write back first
-	extentLast      = 0x1   // FIEMAP_EXTENT_LAST
+	fsIocFiemap = 0xc020660b
+	fiemapSync  = 0x1 // FIEMAP_FLAG_SYNC: write back first
+	extentLast  = 0x1 // FIEMAP_EXTENT_LAST
+	// FIEMAP_EXTENT_UNKNOWN, _DELALLOC, _ENCODED, _DATA_ENCRYPTED, _NOT_ALIGNED, _DATA_INLINE, _DATA_TAIL, _MERGED: the number
+	// of the block is none, or not all there is to say.
+	extentOdd       = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400 | 0x1000
 	extentUnwritten = 0x800 // FIEMAP_EXTENT_UNWRITTEN: blocks that were reserved and hold nothing
 )
 
@@ -80,16 +83,24 @@ func (d *dataMap) unwritten(size int64) (bool, error) {
 	return false, nil
 }
 
+// extents counts the extents of f, its holes not.
+func extents(f *os.File) (int, error) {
+	m := extentMap{length: ^uint64(0)}
+	err := retry(func() error { return fiemap(f, &m) }) // with room for none the kernel counts
+	return int(m.mapped), err
+}
+
+func fiemap(f *os.File, m *extentMap) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), fsIocFiemap, uintptr(unsafe.Pointer(m))); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 func (d *dataMap) fill(from int64, flags uint32) error {
 	d.m.start, d.m.length, d.m.flags, d.m.mapped, d.m.count = uint64(from), ^uint64(0)-uint64(from), flags, 0, uint32(len(d.m.extents))
 	d.next = 0
-	return retry(func() error {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, d.f.Fd(), fsIocFiemap, uintptr(unsafe.Pointer(&d.m)))
-		if errno != 0 {
-			return errno
-		}
-		return nil
-	})
+	return retry(func() error { return fiemap(d.f, &d.m) })
 }
 
 // at returns the next run of data at or after off, as dataAt does. off must not become smaller from call to call.

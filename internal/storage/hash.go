@@ -61,6 +61,11 @@ func (h Hash) Root() Sum {
 // HashFile reads the regular file path, all but its holes, and returns its hash. The length is taken once, at the start.
 // It honours ctx, and follows no link.
 func HashFile(ctx context.Context, path string) (Hash, error) {
+	return hashFile(ctx, path, func(int) (Sum, bool) { return Sum{}, false })
+}
+
+// hashFile is HashFile, but for the chunks whose sums are known.
+func hashFile(ctx context.Context, path string, known func(i int) (Sum, bool)) (Hash, error) {
 	f, size, err := openRegular(path)
 	if err != nil {
 		return Hash{}, fmt.Errorf("hashing: %w", err)
@@ -88,7 +93,18 @@ func HashFile(ctx context.Context, path string) (Hash, error) {
 			}
 		})
 	}
-	err = eachDataChunk(ctx, f, h.Length, todo)
+	err = eachDataChunk(ctx, f, h.Length, func(i int) error {
+		if sum, ok := known(i); ok {
+			h.Chunks[i] = sum
+			return nil
+		}
+		select {
+		case todo <- i:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	close(todo)
 	workers.Wait()
 	if failed != nil {
@@ -100,15 +116,13 @@ func HashFile(ctx context.Context, path string) (Hash, error) {
 	return h, nil
 }
 
-// eachDataChunk sends the numbers of the chunks of f that are not holes.
-func eachDataChunk(ctx context.Context, f *os.File, size int64, to chan<- int) error {
-	next := 0 // the first that was not sent
+// eachDataChunk calls do with the numbers of the chunks of f that are not holes.
+func eachDataChunk(ctx context.Context, f *os.File, size int64, do func(i int) error) error {
+	next := 0 // the first that was not done
 	for start, end := range dataRuns(f, size) {
 		for i := max(next, int(start/HashChunk)); int64(i)*HashChunk < end; i++ {
-			select {
-			case to <- i:
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := do(i); err != nil {
+				return err
 			}
 			next = i + 1
 		}

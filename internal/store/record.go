@@ -37,7 +37,9 @@ type VM struct {
 	SourceKernel  string      `json:"source_kernel,omitempty"`  // the path that the user gave
 	SourceRootfs  string      `json:"source_rootfs,omitempty"`  // the path that the user gave
 	RestoredFrom  string      `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
-	LastError     string      `json:"last_error,omitempty"`     // not sanitised: it may quote the guest
+	// LastCheckpoint is the newest checkpoint of this life of the VM, "vm@id": of a restored one what was made since.
+	LastCheckpoint string `json:"last_checkpoint,omitempty"`
+	LastError      string `json:"last_error,omitempty"` // not sanitised: it may quote the guest
 	// Unannounced is what the guest's agent must be told before the next command runs; nil when the guest knows all.
 	Unannounced *Announcement `json:"unannounced,omitempty"`
 	// Frozen: the agent was told of the pause that the VM is in.

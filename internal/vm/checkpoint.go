@@ -1,11 +1,13 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,7 +51,7 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 			err = fmt.Errorf("checkpoint of vm %q: %w", v.Name, err)
 		}
 	}()
-	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: v.RestoredFrom, Machine: v.Machine,
+	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: cmp.Or(v.LastCheckpoint, v.RestoredFrom), Machine: v.Machine,
 		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
 		Boots: v.Boots, AgentVersion: v.AgentVersion}
 	if c.Memory && onKVM(v.Machine) {
@@ -58,7 +60,7 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 		}
 	}
 	c.ID = store.NewID(func(id string) bool { _, err := os.Lstat(m.Home.CheckpointDir(v.Name, id)); return err == nil })
-	if err := m.room(ctx, staging, dir, c); err != nil {
+	if err := m.room(ctx, d, staging, dir, c); err != nil {
 		return c, err
 	}
 	c.AgentReady = v.Frozen
@@ -82,7 +84,14 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 	}
 	thaw() // what is left is hashing, which may take as long as reading the memory does
 	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
-	return c, m.keep(ctx, staging, &c)
+	if err := m.keep(ctx, staging, &c); err != nil {
+		return c, err
+	}
+	v.LastCheckpoint = c.VM + "@" + c.ID
+	if err := m.Home.SaveVM(dir, v); err != nil { // it costs the next one time
+		m.warn(err.Error())
+	}
+	return c, nil
 }
 
 // smallFiles is room for the device state, the console's log, sums and manifest, in bytes.
@@ -90,7 +99,7 @@ const smallFiles = 32 << 20
 
 // room refuses a checkpoint that would run out of space while the guest stands still. Where clones share blocks, cloned files
 // cost nothing yet; else they cost their data, which is counted exactly only when it matters: that means writing it back.
-func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpoint) error {
+func (m *Manager) room(ctx context.Context, d Driver, staging, dir string, c store.Checkpoint) error {
 	reflinks, err := storage.Reflinks(staging)
 	if err != nil {
 		return err
@@ -103,9 +112,8 @@ func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpo
 	if c.Memory {
 		memory = int64(c.Machine.MemMiB) << 20
 	}
-	path := filepath.Join(dir, vmm.MemoryFile)
-	_, err = os.Lstat(path)
-	cloned := err == nil
+	source := d.MemorySource(dir)
+	cloned := source != ""
 	if !reflinks {
 		disk, err := storage.DataBytes(ctx, filepath.Join(dir, vmm.RootfsFile))
 		if err != nil {
@@ -113,7 +121,7 @@ func (m *Manager) room(ctx context.Context, staging, dir string, c store.Checkpo
 		}
 		need += disk
 		if cloned && c.Memory && free < need+memory {
-			if memory, err = storage.DataBytes(ctx, path); err != nil {
+			if memory, err = storage.DataBytes(ctx, source); err != nil {
 				return err
 			}
 		}
@@ -179,16 +187,21 @@ func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st
 func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint) error {
 	c.Files = map[string]store.File{}
 	var sums []byte
+	parent := m.parent(*c)
 	for _, name := range filesOf(*c) {
 		path := filepath.Join(staging, name)
 		if err := storage.SyncFile(ctx, path); err != nil { // allocation is known once it is written
 			return err
 		}
-		file, hash, err := fileOf(ctx, path)
+		hash, err := m.hashLike(ctx, path, parent, name)
 		if err != nil {
 			return err
 		}
-		c.Files[name] = file
+		info, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		c.Files[name] = store.FileOf(info, hash)
 		for _, chunk := range hash.Chunks {
 			sums = append(sums, chunk[:]...)
 		}
@@ -215,6 +228,26 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 		return err
 	}
 	return storage.Publish(ctx, staging, m.Home.CheckpointDir(c.VM, c.ID))
+}
+
+// parent returns the checkpoint that c shares most with, the zero one when it is gone.
+func (m *Manager) parent(c store.Checkpoint) store.Checkpoint {
+	name, id, _ := strings.Cut(c.Parent, "@")
+	parent, err := m.Home.LoadCheckpoint(name, id)
+	if err != nil {
+		return store.Checkpoint{}
+	}
+	return parent
+}
+
+// hashLike hashes the file path of a new checkpoint, and reads only what it does not share with parent's file name.
+func (m *Manager) hashLike(ctx context.Context, path string, parent store.Checkpoint, name string) (storage.Hash, error) {
+	if _, ok := parent.Files[name]; ok {
+		if sums, err := m.savedSums(parent, name); err == nil {
+			return storage.HashLike(ctx, path, filepath.Join(m.Home.CheckpointDir(parent.VM, parent.ID), name), sums)
+		}
+	}
+	return storage.HashFile(ctx, path)
 }
 
 // Checkpoints lists the checkpoints of a VM, which may be gone.

@@ -23,6 +23,9 @@ const (
 // freeze tells the agent of v that its connections are about to break, and reports whether it heard. A snapshot keeps that
 // state, so that no clone takes the broken connections for clients that left.
 func (m *Manager) freeze(ctx context.Context, v store.VM) bool {
+	if !v.Machine.Agent {
+		return false
+	}
 	c, err := m.Agent(Info{VM: v})
 	if err != nil {
 		return false
@@ -93,6 +96,9 @@ func (m *Manager) announce(ctx context.Context, v *store.VM) error {
 
 // poweroff asks the agent to shut the guest down, and reports whether it will.
 func (m *Manager) poweroff(ctx context.Context, v store.VM) bool {
+	if !v.Machine.Agent {
+		return false
+	}
 	c, err := m.Agent(Info{VM: v})
 	if err != nil {
 		return false

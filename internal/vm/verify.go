@@ -30,16 +30,16 @@ func filesOf(c store.Checkpoint) []string {
 }
 
 // fileOf hashes the file path.
-func fileOf(ctx context.Context, path string) (store.File, storage.Hash, error) {
+func fileOf(ctx context.Context, path string) (store.File, error) {
 	hash, err := storage.HashFile(ctx, path)
 	if err != nil {
-		return store.File{}, hash, err
+		return store.File{}, err
 	}
 	info, err := os.Lstat(path)
 	if err != nil {
-		return store.File{}, hash, err
+		return store.File{}, err
 	}
-	return store.FileOf(info, hash), hash, nil
+	return store.FileOf(info, hash), nil
 }
 
 // check holds the checkpoint's files against what its manifest says. Large files are trusted when nobody has written to

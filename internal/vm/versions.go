@@ -210,7 +210,7 @@ func boots(ctx context.Context, machine vmm.Machine) (map[string]store.File, err
 		if path == "" {
 			continue
 		}
-		file, _, err := fileOf(ctx, path)
+		file, err := fileOf(ctx, path)
 		if err != nil {
 			return nil, err
 		}

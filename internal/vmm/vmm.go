@@ -96,8 +96,12 @@ type Driver interface {
 
 // Snapshotter is a Driver that can save and load a guest's memory and devices.
 type Snapshotter interface {
-	// WriteBack does, while the guest runs, whatever makes the coming Snapshot short: fsync of disk and memory files.
+	// WriteBack does, while the guest runs, whatever makes the coming Snapshot short: fsync of disk and memory files, a clone of
+	// what is known of memory.
 	WriteBack(ctx context.Context, dir string) error
+	// MemorySource returns the file of which the coming Snapshot's memory will be a clone, but for what was written since. It
+	// is empty when there is none, and all memory will be written.
+	MemorySource(dir string) string
 	// Snapshot writes the paused guest of dir to dst/memory.snap and dst/vmstate.snap, neither of which exists. It leaves
 	// the VM paused and able to resume whether it fails or not. The caller fsyncs dst.
 	Snapshot(ctx context.Context, dir, dst string) error

@@ -27,6 +27,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine) (vmm.Proc
 	if err != nil {
 		return vmm.Process{}, err
 	}
+	setBase(dir, filepath.Join(dir, vmm.MemorySnap)) // without one the next snapshot is Full
 	return child.Process, nil
 }
 

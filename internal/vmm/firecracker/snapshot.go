@@ -24,8 +24,8 @@ const (
 	snapshotGrace = 300 * time.Millisecond
 )
 
-// WriteBack implements vmm.Snapshotter. Memory has no file to write back; the disk's dirty pages would be flushed while the
-// guest stands still.
+// WriteBack implements vmm.Snapshotter: it makes the file that a Diff is written into, and writes back the disk, which
+// Firecracker flushes while the guest stands still.
 func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -38,11 +38,21 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	if err := storage.Sync(ctx, f); err != nil {
 		return fmt.Errorf("writing back the disk: %w", err)
 	}
+	if err := prepare(ctx, dir); err != nil {
+		return fmt.Errorf("preparing the memory's file: %w", err)
+	}
 	return nil
 }
 
-// Snapshot implements vmm.Snapshotter with a Full snapshot. What it wrote when it fails, it removes. Firecracker writes in
-// vmm.NewSnapDir, where alone it may make files; they are then moved to dst.
+// MemorySource implements vmm.Snapshotter.
+func (d *Driver) MemorySource(dir string) string {
+	path, _, _ := base(dir)
+	return path
+}
+
+// Snapshot implements vmm.Snapshotter with a Diff into a clone of the base (see base.go), or a Full snapshot where there is
+// none. What it wrote when it fails, it removes, and the next one is Full. Firecracker writes in vmm.NewSnapDir, where alone it
+// may make files; they are then moved to dst.
 func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 	files := []struct{ from, to string }{
 		{filepath.Join(dir, vmm.NewMemorySnap), filepath.Join(dst, vmm.MemorySnap)},
@@ -54,9 +64,15 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 		} else if !os.IsNotExist(err) {
 			return fmt.Errorf("writing the snapshot: %w", err)
 		}
-		if err := remove(f.from); err != nil { // of a noid that was killed
-			return fmt.Errorf("removing a leftover: %w", err)
-		}
+	}
+	kind := "Full"
+	if prepared(dir) {
+		kind = "Diff"
+	} else if err := remove(files[0].from); err != nil { // a Full one would be written over it
+		return fmt.Errorf("removing a leftover: %w", err)
+	}
+	if err := remove(files[1].from); err != nil { // of a noid that was killed
+		return fmt.Errorf("removing a leftover: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("writing the snapshot: %w", err)
@@ -81,8 +97,12 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 		}
 		err = fmt.Errorf("writing the snapshot: %w", err)
 	}()
+	// From here on the dirty pages may be forgotten: an end at any place leaves no base.
+	if err := dropBase(dir); err != nil {
+		return err
+	}
 	if err := c.call(patient, snapshotTimeout, http.MethodPut, "/snapshot/create",
-		snapshotCreate{SnapshotType: "Full", SnapshotPath: vmm.NewStateSnap, MemFilePath: vmm.NewMemorySnap}, nil); err != nil {
+		snapshotCreate{SnapshotType: kind, SnapshotPath: vmm.NewStateSnap, MemFilePath: vmm.NewMemorySnap}, nil); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -94,6 +114,7 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 			return err
 		}
 	}
+	setBase(dir, files[0].to) // without one the next is Full
 	return nil
 }
 

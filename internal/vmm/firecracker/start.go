@@ -26,6 +26,9 @@ const startTimeout = time.Minute
 func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
+	if err := emptyBase(dir, int64(m.MemMiB)<<20); err != nil {
+		return vmm.Process{}, err
+	}
 	child, err := d.launch(ctx, dir, m, func(ctx context.Context, c *client, v version) error {
 		for _, r := range append(beforeAll(v), bootRequests(m)...) {
 			if err := c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {

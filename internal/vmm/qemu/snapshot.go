@@ -40,6 +40,9 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	return nil
 }
 
+// MemorySource implements vmm.Snapshotter.
+func (d *Driver) MemorySource(dir string) string { return filepath.Join(dir, vmm.MemoryFile) }
+
 // Snapshot implements vmm.Snapshotter.
 func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 	ctx, cancel := bounded(ctx, migrateTimeout)

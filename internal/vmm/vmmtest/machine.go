@@ -80,6 +80,9 @@ func (vm *machine) boot(t *testing.T) {
 func (vm *machine) checkpoint(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
+	if err := vm.h.Driver.WriteBack(limit(t, bootLimit), vm.dir); err != nil {
+		t.Fatalf("WriteBack: %v", err)
+	}
 	if err := vm.h.Driver.Snapshot(limit(t, bootLimit), vm.dir, dir); err != nil {
 		t.Fatalf("Snapshot: %v", err)
 	}

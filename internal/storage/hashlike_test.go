@@ -1,0 +1,159 @@
+package storage
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestHashLike writes to a clone in all ways and hashes it with the sums of its source, of which one is forged: chunks that
+// are shared take it, others are read.
+func TestHashLike(t *testing.T) {
+	onEach(t, func(t *testing.T, dir string, reflinks bool) {
+		const chunks = 40
+		src := filepath.Join(dir, "src")
+		data := make([]byte, chunks*HashChunk-5000)
+		rnd := rand.NewChaCha8([32]byte{1})
+		rnd.Read(data)
+		copy(data[8*HashChunk:9*HashChunk], zeros)
+		if err := os.WriteFile(src, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := SyncFile(t.Context(), src); err != nil {
+			t.Fatal(err)
+		}
+		known, err := HashFile(t.Context(), src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dst := filepath.Join(dir, "dst")
+		if _, err := Clone(t.Context(), dst, src); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(dst, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		changed := map[int]bool{}
+		write := func(at int64, b []byte) {
+			if _, err := f.WriteAt(b, at); err != nil {
+				t.Fatal(err)
+			}
+			changed[int(at/HashChunk)], changed[int((at+int64(len(b))-1)/HashChunk)] = true, true
+		}
+		write(3*HashChunk+77, []byte("a few bytes"))
+		write(5*HashChunk-4096, bytes.Repeat([]byte{7}, 8192)) // over a border
+		write(8*HashChunk+4096, []byte("where zeros were"))
+		for _, hole := range []int64{11 * HashChunk, 13*HashChunk + 8192} {
+			if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, hole, HashChunk/2); err != nil {
+				t.Fatal(err)
+			}
+			changed[int(hole/HashChunk)] = true
+		}
+		if err := f.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		want, err := HashFile(t.Context(), dst)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := HashLike(t.Context(), dst, src, known)
+		if err != nil || got.Root() != want.Root() {
+			t.Errorf("it differs from HashFile's: %v", err)
+		}
+		forged := Hash{Length: known.Length, Chunks: make([]Sum, len(known.Chunks))}
+		for i := range forged.Chunks {
+			forged.Chunks[i] = Sum{1, byte(i)}
+		}
+		if got, err = HashLike(t.Context(), dst, src, forged); err != nil {
+			t.Fatal(err)
+		}
+		for i := range got.Chunks[:chunks-1] { // of the last, XFS may have reserved more
+			switch shared := reflinks && !changed[i]; {
+
+			case shared && got.Chunks[i] != forged.Chunks[i]:
+				t.Errorf("chunk %d is shared and was read", i)
+			case !shared && got.Chunks[i] != want.Chunks[i]:
+				t.Errorf("chunk %d was not read", i)
+			}
+		}
+		// Of another length, of nothing, of a file that is gone: all is read.
+		for _, like := range []string{filepath.Join(dir, "none"), os.DevNull} {
+			if got, err := HashLike(t.Context(), dst, like, known); err != nil || got.Root() != want.Root() {
+				t.Errorf("like %s: %v", like, err)
+			}
+		}
+	})
+}
+
+// TestCloneCompact clones a file of two large pieces, with holes, as it is, and once a thousand and a half of small ones have been
+// written into its clone, compact.
+func TestCloneCompact(t *testing.T) {
+	onEach(t, func(t *testing.T, dir string, reflinks bool) {
+		path := func(name string) string { return filepath.Join(dir, name) }
+		data := make([]byte, 12<<20)
+		rand.NewChaCha8([32]byte{2}).Read(data)
+		for name, at := range map[string]int64{"src": 0, "sparse": 12 << 20} {
+			f, err := os.Create(path(name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := f.Truncate(40 << 20); err != nil { // XFS reserves space behind a file that grows
+				t.Fatal(err)
+			}
+			for i := int64(0); i < 1500; i++ { // of the one adjacent, of the other with holes between
+				if _, err := f.WriteAt(data[i*8192:][:8192], i*8192+i*at/1024); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := f.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"src", "sparse"} {
+			if method, err := CloneCompact(t.Context(), path(name+"2"), path(name)); err != nil || (method == Reflink) != reflinks {
+				t.Errorf("%s, of as few pieces as can be: %s, %v", name, method, err)
+			}
+		}
+		f, err := os.OpenFile(path("src2"), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for i := int64(0); i < 1500; i++ {
+			if _, err := f.WriteAt(data[:4096], i*8192); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if method, err := CloneCompact(t.Context(), path("src3"), path("src2")); err != nil || method != Copy {
+			t.Errorf("%s, %v", method, err)
+		}
+		a, err := HashFile(t.Context(), path("src2"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := HashFile(t.Context(), path("src3")); err != nil || a.Root() != b.Root() {
+			t.Errorf("the copy differs: %v", err)
+		}
+		if err := SyncFile(t.Context(), path("src3")); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := os.Open(path("src3")); err != nil {
+			t.Error(err)
+		} else {
+			defer c.Close()
+			if n, err := extents(c); err != nil || reflinks && n > 200 {
+				t.Errorf("the copy has %d pieces, %v", n, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,121 @@
+package firecracker
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+// A Diff snapshot has the pages written since the last snapshot, the load or the boot: since the moment of the base. The base
+// is a file in the VM's directory with all of the guest's memory at that moment: a name more of the inode that was snapshotted
+// or loaded, or holes for the nothing that a boot begins with. A Diff written into a clone of it in place is a whole memory
+// file, which needs no other to be loaded.
+//
+// The name ends with the file's time of modification in nanoseconds, so that a file that was written to since is not taken for
+// it. Firecracker may only read it. Without a base the next snapshot is Full.
+const basePrefix = "memory.base."
+
+// bases returns the names of what calls itself a base in dir. More than one is none.
+func bases(dir string) []string {
+	found, _ := filepath.Glob(filepath.Join(escape(dir), basePrefix+"*"))
+	return found
+}
+
+// escape makes a path a pattern that only it matches.
+func escape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// base returns the base of the Firecracker in dir.
+func base(dir string) (path string, info fs.FileInfo, ok bool) {
+	found := bases(dir)
+	if len(found) != 1 {
+		return "", nil, false
+	}
+	info, err := os.Lstat(found[0])
+	if err != nil || !info.Mode().IsRegular() || found[0] != baseName(dir, info) {
+		return "", nil, false
+	}
+	return found[0], info, true
+}
+
+func baseName(dir string, info fs.FileInfo) string {
+	return filepath.Join(dir, basePrefix+strconv.FormatInt(info.ModTime().UnixNano(), 10))
+}
+
+// setBase makes memory, a file on dir's file system, the base. When it fails there is none.
+func setBase(dir, memory string) error {
+	if err := dropBase(dir); err != nil {
+		return err
+	}
+	info, err := os.Lstat(memory)
+	if err != nil {
+		return err
+	}
+	return os.Link(memory, baseName(dir, info))
+}
+
+// emptyBase makes the base of a guest that boots with size bytes of memory.
+func emptyBase(dir string, size int64) error {
+	if err := dropBase(dir); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, basePrefix)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), baseName(dir, info))
+}
+
+// dropBase makes the next snapshot Full.
+func dropBase(dir string) error {
+	for _, path := range bases(dir) {
+		if err := remove(path); err != nil {
+			return fmt.Errorf("removing the base of a snapshot before: %w", err)
+		}
+	}
+	return nil
+}
+
+// prepare clones the base to where the next Diff goes and has it on disk, with the base's time of modification: that marks it
+// as a clone of this base, and whole. Without a base nothing is there afterwards.
+func prepare(ctx context.Context, dir string) error {
+	to := filepath.Join(dir, vmm.NewMemorySnap)
+	if err := remove(to); err != nil { // of a noid that was killed
+		return err
+	}
+	from, info, ok := base(dir)
+	if !ok {
+		return nil
+	}
+	if _, err := storage.CloneCompact(ctx, to, from); err != nil {
+		return err
+	}
+	if err := storage.SyncFile(ctx, to); err != nil {
+		return err
+	}
+	return os.Chtimes(to, time.Time{}, info.ModTime())
+}
+
+// prepared reports whether prepare has cloned the base that dir has now.
+func prepared(dir string) bool {
+	_, want, ok := base(dir)
+	got, err := os.Lstat(filepath.Join(dir, vmm.NewMemorySnap))
+	return ok && err == nil && got.Mode().IsRegular() && got.Size() == want.Size() && got.ModTime().Equal(want.ModTime())
+}

@@ -1,0 +1,200 @@
+package firecracker
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"noid/internal/storage"
+	"noid/internal/vmm"
+	"noid/internal/vmm/vmmtest/tinyguest"
+)
+
+// kindOf returns the kind of snapshot that was asked for last of the double in dir.
+func kindOf(t *testing.T, dir string) any {
+	t.Helper()
+	_, bodies := requests(t, dir)
+	return bodies["/snapshot/create"]["snapshot_type"]
+}
+
+// TestBase follows the base of a VM through snapshots that succeed and fail: a Diff is asked for on a clone of it alone.
+func TestBase(t *testing.T) {
+	dir, d := newDir(t), New(fakeBinary(t, script{Version: "1.16.1"}))
+	p, err := d.Start(t.Context(), dir, machine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(t, p)
+	if err := d.Tell(t.Context(), dir, vmm.Pause); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := func(prepare bool, dst string) error {
+		t.Helper()
+		if prepare {
+			if err := d.WriteBack(t.Context(), dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return d.Snapshot(t.Context(), dir, dst)
+	}
+	var last string
+	for _, step := range []struct {
+		name    string
+		prepare bool
+		before  func() // the snapshot
+		fails   bool
+		want    string
+	}{
+		{name: "after the boot", prepare: true, want: "Diff"},
+		{name: "again", prepare: true, want: "Diff"},
+		{name: "not prepared", want: "Full"},
+		{name: "after a Full one", prepare: true, want: "Diff"},
+		{name: "written to since", prepare: true, before: func() {
+			if err := os.WriteFile(last, []byte("rotten"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, want: "Full"},
+		{name: "gone", prepare: true, before: func() { dropBase(dir) }, want: "Full"},
+		{name: "forgotten", prepare: true, before: func() { os.Remove(last) }, want: "Diff"},
+		{name: "refused", prepare: true, before: func() { d.Tell(t.Context(), dir, vmm.Resume) }, fails: true, want: "Diff"},
+		{name: "after a failure", prepare: true, before: func() { d.Tell(t.Context(), dir, vmm.Pause) }, want: "Full"},
+	} {
+		if step.before != nil {
+			time.Sleep(20 * time.Millisecond) // times of modification go in ticks
+			step.before()
+		}
+		dst := t.TempDir()
+		if err := snapshot(step.prepare, dst); (err != nil) != step.fails {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		// The Full one that resuming asks for, to a directory that is not there, comes before.
+		if got := kindOf(t, dir); got != step.want {
+			t.Errorf("%s: %v, want %s", step.name, got, step.want)
+		}
+		last = filepath.Join(dst, vmm.MemorySnap)
+		if found := bases(dir); len(found) != 1 && !step.fails || len(found) != 0 && step.fails {
+			t.Errorf("%s: bases %q", step.name, found)
+		}
+	}
+}
+
+// TestDiffIsWhole holds the memory of Diffs against that of Full snapshots of the same moment, with the real Firecracker and
+// a guest that writes to its memory: after the boot, on snapshots and after a load, on a file system with reflinks and one
+// without.
+func TestDiffIsWhole(t *testing.T) {
+	if _, err := exec.LookPath("firecracker"); err != nil {
+		t.Skip("NOT RUN: no firecracker binary on PATH")
+	}
+	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("NOT RUN: Firecracker needs KVM")
+	}
+	kvm.Close()
+	d, m := New(""), machine()
+	m.KernelPath, m.InitrdPath, m.CPUs, m.MemMiB = filepath.Join(t.TempDir(), "tiny.elf"), "", 1, 128
+	if err := os.WriteFile(m.KernelPath, tinyguest.Kernel(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := newDir(t)
+	p, err := d.Start(t.Context(), dir, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(t, p)
+	ask := func(line string) {
+		t.Helper()
+		if got, err := tinyguest.Ask(dir, line, 20*time.Second); err != nil {
+			t.Fatalf("%q: %q, %v", line, got, err)
+		}
+	}
+	for i := 0; ; i++ { // until it has booted
+		if _, err := tinyguest.Ask(dir, "c", time.Second); err == nil {
+			break
+		} else if i == 20 {
+			t.Fatal(err)
+		}
+	}
+	// check takes a snapshot with a prepared file and a Full one in the same pause, and compares them.
+	check := func(what string) (dst string) {
+		t.Helper()
+		dst = t.TempDir()
+		if err := d.WriteBack(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+		ask("s between") // after the clone was made
+		for _, step := range []func() error{
+			func() error { return d.Tell(t.Context(), dir, vmm.Pause) },
+			func() error {
+				if !prepared(dir) {
+					t.Errorf("%s: there is no base", what)
+				}
+				return d.Snapshot(t.Context(), dir, dst)
+			},
+		} {
+			if err := step(); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+		c, err := newClient(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.close()
+		full := filepath.Join(vmm.NewSnapDir, "full")
+		if err := c.call(t.Context(), time.Minute, http.MethodPut, "/snapshot/create",
+			snapshotCreate{SnapshotType: "Full", SnapshotPath: vmm.NewStateSnap, MemFilePath: full}, nil); err != nil {
+			t.Fatal(err)
+		}
+		want, err := storage.HashFile(t.Context(), filepath.Join(dir, full))
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(filepath.Join(dir, full))
+		got, err := storage.HashFile(t.Context(), filepath.Join(dst, vmm.MemorySnap))
+		if err != nil || got.Root() != want.Root() {
+			t.Errorf("%s: the memory is not the Full snapshot's, %v", what, err)
+		}
+		// That Full one has reset the log of dirty pages too, at the same moment: the base stays true.
+		if err := d.Tell(t.Context(), dir, vmm.Resume); err != nil {
+			t.Fatal(err)
+		}
+		return dst
+	}
+	check("after the boot")
+	ask("d 3")
+	check("after 3 MiB")
+	check("idle")
+	ask("d 40")
+	dst := check("after 40 MiB")
+	if n, err := storage.DataBytes(t.Context(), filepath.Join(dst, vmm.MemorySnap)); err != nil || n > 60<<20 {
+		t.Errorf("with 40 MiB written the memory takes %d MiB, %v", n>>20, err)
+	}
+	if err := p.Kill(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{vmm.MemorySnap, vmm.StateSnap} {
+		os.Remove(filepath.Join(dir, name))
+		if err := os.Link(filepath.Join(dst, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, err = d.Load(t.Context(), dir, m); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, p)
+	if err := d.Tell(t.Context(), dir, vmm.Resume); err != nil {
+		t.Fatal(err)
+	}
+	ask("d 7")
+	check("after a load")
+	data, err := os.ReadFile(filepath.Join(dir, LogFile))
+	if err != nil || strings.Contains(string(data), "panicked") || bytes.Contains(data, []byte("ERROR")) {
+		t.Logf("firecracker's log: %s", data)
+	}
+}
