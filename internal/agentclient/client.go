@@ -96,6 +96,9 @@ type failure struct {
 	heard bool // the agent said Hello
 	asked bool // the request was written, at least in part
 	final bool // trying again is no use
+	// mute is a connection on which an exec got no answer in time. Closed before the next one stands, it would tell the agent
+	// that the host left the command that it may have started.
+	mute net.Conn
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -135,7 +138,11 @@ func (c *Client) try(ctx context.Context, req wire.Request, patience, answer tim
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			conn.Close()
+			if f.asked && req.Op == wire.OpExec && errors.Is(err, errSlow) {
+				f.mute = conn
+			} else {
+				conn.Close()
+			}
 		}
 	}()
 	l := &link{conn, wire.NewReader(bufio.NewReaderSize(conn, wire.MaxData))}

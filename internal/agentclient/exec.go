@@ -178,6 +178,9 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 			return nil, reply, refused(reply)
 		}
 		f := err.(*failure)
+		if f.mute != nil {
+			defer f.mute.Close()
+		}
 		heard = heard || f.heard
 		mute++
 		if !f.asked {

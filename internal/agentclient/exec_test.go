@@ -409,3 +409,44 @@ func TestMany(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// deaf is a connection that brings nothing more once an exec was asked for.
+type deaf struct {
+	net.Conn
+	asked atomic.Bool
+}
+
+func (d *deaf) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte(wire.OpExec)) {
+		d.asked.Store(true)
+	}
+	return d.Conn.Write(b)
+}
+
+func (d *deaf) Read(b []byte) (int, error) {
+	for {
+		n, err := d.Conn.Read(b)
+		if err != nil || !d.asked.Load() {
+			return n, err
+		}
+	}
+}
+
+// TestLateReply has the agent's first answer lost: the command that it has started runs on for the second asking.
+func TestLateReply(t *testing.T) {
+	c := guest(t, nil)
+	dial, first := c.Dial, true
+	c.Dial = func(ctx context.Context) (net.Conn, error) {
+		conn, err := dial(ctx)
+		if first && err == nil {
+			first = false
+			return &deaf{Conn: conn}, nil
+		}
+		return conn, err
+	}
+	var out bytes.Buffer
+	exit, err := c.Exec(t.Context(), sh("sleep 4; echo done; exit 3"), Streams{Out: &out})
+	if err != nil || exit.Code != 3 || out.String() != "done\n" {
+		t.Errorf("%+v, %v, %q", exit, err, out.String())
+	}
+}
