@@ -25,7 +25,8 @@ const LockWait = 10 * time.Second
 type Lock struct{ f *os.File }
 
 // Lock waits up to LockWait for the VM name, which need not exist. verb is what the user typed ("checkpoint"), for the
-// message that others get: errs.ErrBusy. Locks are not recursive. Who takes two takes them in the order of their names.
+// message that others get: errs.ErrBusy. Locks are not recursive. Who takes a second takes it for
+// a name that no VM has, and can be refused it, not be stuck.
 //
 // The lock is an flock(2) on a file of its own, never deleted: if it were, one process could hold the deleted file and
 // another a new one of the same name, both sure to be alone. The file is empty while nobody holds it.

@@ -37,6 +37,7 @@ type VM struct {
 	SourceKernel  string      `json:"source_kernel,omitempty"`  // the path that the user gave
 	SourceRootfs  string      `json:"source_rootfs,omitempty"`  // the path that the user gave
 	RestoredFrom  string      `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
+	ForkedFrom    string      `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
 	// LastCheckpoint is the newest checkpoint of this life of the VM, "vm@id": of a restored one what was made since.
 	LastCheckpoint string `json:"last_checkpoint,omitempty"`
 	LastError      string `json:"last_error,omitempty"` // not sanitised: it may quote the guest

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"noid/internal/console"
@@ -36,62 +35,67 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (store.Che
 // checkpoint does the work for Checkpoint and for the backup before a restore; the lock is held. Of a VM that does not run
 // it keeps the disk alone.
 func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.State, label string) (c store.Checkpoint, err error) {
-	dir, parent := m.Home.VMDir(v.Name), m.Home.CheckpointsDir(v.Name)
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return c, err
+	c, staging, err := m.take(ctx, d, v, st, label)
+	if err == nil {
+		err = m.keep(ctx, staging, &c)
 	}
-	staging := m.Home.StagingCheckpointDir(v.Name)
+	if err != nil {
+		m.discard(v.Name, staging)
+		return c, fmt.Errorf("checkpoint of vm %q: %w", v.Name, err)
+	}
+	v.LastCheckpoint = c.VM + "@" + c.ID
+	if err := m.Home.SaveVM(m.Home.VMDir(v.Name), v); err != nil { // it costs the next one time
+		m.warn(err.Error())
+	}
+	return c, nil
+}
+
+// take captures v in a staging directory: it can be loaded from there, and lacks what keep adds. The caller keeps or discards
+// it, when this fails too.
+func (m *Manager) take(ctx context.Context, d Driver, v store.VM, st vmm.State, label string) (c store.Checkpoint, staging string, err error) {
+	dir, staging := m.Home.VMDir(v.Name), m.Home.StagingCheckpointDir(v.Name)
+	if err := os.MkdirAll(m.Home.CheckpointsDir(v.Name), 0o700); err != nil {
+		return c, staging, err
+	}
 	if err := os.Mkdir(staging, 0o700); err != nil {
-		return c, err
+		return c, staging, err
 	}
-	defer func() {
-		if err != nil {
-			storage.RemoveAll(staging)
-			os.Remove(parent) // only when this was the first
-			err = fmt.Errorf("checkpoint of vm %q: %w", v.Name, err)
-		}
-	}()
 	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: cmp.Or(v.LastCheckpoint, v.RestoredFrom), Machine: v.Machine,
 		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
 		Boots: v.Boots, AgentVersion: v.AgentVersion}
 	if c.Memory && onKVM(v.Machine) {
 		if c.Host, err = thisHost(); err != nil {
-			return c, err
+			return c, staging, err
 		}
 	}
 	c.ID = store.NewID(func(id string) bool { _, err := os.Lstat(m.Home.CheckpointDir(v.Name, id)); return err == nil })
 	if err := m.room(ctx, d, staging, dir, c); err != nil {
-		return c, err
+		return c, staging, err
 	}
 	c.AgentReady = v.Frozen
 	thaw := func() {}
 	if st == vmm.Running {
 		if c.AgentReady = m.freeze(ctx, v); c.AgentReady {
-			thaw = sync.OnceFunc(func() { m.thaw(ctx, v, false) })
-			defer thaw()
+			thaw = func() { m.thaw(ctx, v, false) }
 		}
 	}
+	defer func() { thaw() }()
 	paused := func(bool) {}
 	if st == vmm.Running {
 		if paused, err = m.insure(v); err != nil {
-			return c, err
+			return c, staging, err
 		}
 	}
 	downtime, resumed, err := m.capture(ctx, d, dir, staging, st)
 	paused(resumed)
-	if err != nil {
-		return c, err
-	}
-	thaw() // what is left is hashing, which may take as long as reading the memory does
 	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
-	if err := m.keep(ctx, staging, &c); err != nil {
-		return c, err
-	}
-	v.LastCheckpoint = c.VM + "@" + c.ID
-	if err := m.Home.SaveVM(dir, v); err != nil { // it costs the next one time
-		m.warn(err.Error())
-	}
-	return c, nil
+	return c, staging, err
+}
+
+// discard removes what take has made of name.
+func (m *Manager) discard(name, staging string) {
+	storage.RemoveAll(staging)
+	os.Remove(m.Home.CheckpointsDir(name)) // only when this was the first
 }
 
 // smallFiles is room for the device state, the console's log, sums and manifest, in bytes.

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/errs"
 	"noid/internal/guest"
 	"noid/internal/image"
 	"noid/internal/storage"
@@ -55,9 +54,8 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 		return err
 	}
 	defer lock.Unlock()
-	dir := m.Home.VMDir(o.Name)
-	if _, err := os.Lstat(dir); err == nil {
-		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q already exists", o.Name), errs.ErrExists), "choose another name, or 'noid destroy "+o.Name+"' first")
+	if err := m.free(o.Name); err != nil {
+		return err
 	}
 	v := store.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, Boots: files}
 	if machine.Agent {
@@ -69,7 +67,7 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 		err = m.boot(ctx, d, staging, &v) // before it has its name: whoever sees the VM sees it running
 	}
 	if err == nil {
-		err = publish(staging, dir)
+		err = publish(staging, m.Home.VMDir(o.Name))
 	}
 	if err != nil {
 		end, cancel := settle(ctx)

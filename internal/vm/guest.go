@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -82,7 +83,7 @@ func (m *Manager) announce(ctx context.Context, v *store.VM) error {
 	rand.Read(seed) // it never fails
 	told, cancel := context.WithTimeout(ctx, hooksWait)
 	defer cancel()
-	r := wire.Restored{Event: v.Unannounced.Event, Name: v.Name, Source: v.RestoredFrom, Seed: seed, Identity: v.Unannounced.Identity}
+	r := wire.Restored{Event: v.Unannounced.Event, Name: v.Name, Source: cmp.Or(v.RestoredFrom, v.ForkedFrom), Seed: seed, Identity: v.Unannounced.Identity}
 	hooks, err := c.Restored(told, r)
 	if err != nil {
 		return fmt.Errorf("telling the guest that it was restored: %w", err)

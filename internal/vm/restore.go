@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,47 +32,59 @@ type RestoreOptions struct {
 
 // Restore makes a running VM from a checkpoint. In place, the old VM runs until the new one does, and runs on if that fails.
 func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOptions) error {
-	target := name
-	if o.As != "" {
-		target = o.As
-	}
-	for _, n := range []string{name, target} {
-		if err := store.CheckName(n); err != nil {
-			return err
-		}
-	}
-	for _, n := range lockOrder(name, target) {
-		lock, err := m.Home.Lock(ctx, n, "restore")
-		if err != nil {
-			return err
-		}
-		defer lock.Unlock()
-	}
-	c, err := m.Home.FindCheckpoint(ctx, name, ref)
+	c, d, lock, err := m.find(ctx, name, ref, "restore")
 	if err != nil {
 		return err
 	}
+	defer lock.Unlock()
+	from := m.Home.CheckpointDir(c.VM, c.ID)
+	if o.As != "" {
+		err = m.clone(ctx, d, c, from, store.VM{Name: o.As, RestoredFrom: c.VM + "@" + c.ID}, o.KeepIdentity)
+	} else {
+		err = m.rewind(ctx, d, c, from, o.Backup)
+	}
+	if err != nil && !errors.Is(err, errs.ErrExists) {
+		err = fmt.Errorf("restoring %s@%s: %w", c.VM, c.ID, err)
+	}
+	return err
+}
+
+// find locks name and returns its checkpoint ref, if it is whole and can be loaded here.
+func (m *Manager) find(ctx context.Context, name, ref, verb string) (c store.Checkpoint, d Driver, lock *store.Lock, err error) {
+	if err := store.CheckName(name); err != nil {
+		return c, nil, nil, err
+	}
+	if lock, err = m.Home.Lock(ctx, name, verb); err != nil {
+		return c, nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Unlock()
+		}
+	}()
+	if c, err = m.Home.FindCheckpoint(ctx, name, ref); err != nil {
+		return c, nil, nil, err
+	}
 	if err := m.check(ctx, c, false, nil); err != nil {
-		return err
+		return c, nil, nil, err
 	}
 	c.Boots = m.rehome(&c.Machine, c.Boots)
 	if err := m.loadable(ctx, c); err != nil {
-		return err
+		return c, nil, nil, err
 	}
-	d, err := m.Driver(c.Machine.Driver)
-	if err != nil {
-		return err
-	}
-	old, err := m.load(target)
+	d, err = m.Driver(c.Machine.Driver)
+	return c, d, lock, err
+}
+
+// rewind puts the VM of c back to it, whose files are in from. The lock is held.
+func (m *Manager) rewind(ctx context.Context, d Driver, c store.Checkpoint, from string, backup bool) error {
+	old, err := m.load(c.VM)
 	exists := !errors.Is(err, errs.ErrNotFound)
 	if _, broken := errors.AsType[*store.BrokenError](err); err != nil && exists && !broken {
 		return err
 	}
-	if exists && o.As != "" {
-		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q already exists", target), errs.ErrExists), "choose another name, or 'noid destroy "+target+"' first")
-	}
 	keep := func() error { return nil }
-	if exists && o.Backup && err == nil {
+	if exists && backup && err == nil {
 		ran := old.Process.Alive()
 		keep = func() error {
 			err := m.backup(ctx, old, c)
@@ -81,34 +94,41 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 			return err
 		}
 	}
-	v := store.VM{Name: target, CreatedAt: time.Now().UTC(), Machine: c.Machine, RestoredFrom: c.VM + "@" + c.ID, SourceKernel: c.SourceKernel, SourceRootfs: c.SourceRootfs,
-		Boots: c.Boots, AgentVersion: c.AgentVersion}
-	if exists && !old.CreatedAt.IsZero() {
-		v.CreatedAt = old.CreatedAt
-	}
+	v := store.VM{Name: c.VM, RestoredFrom: c.VM + "@" + c.ID, CreatedAt: old.CreatedAt}
 	if c.Memory && c.Machine.Agent {
 		v.Unannounced = &store.Announcement{Event: "restore"}
-		if o.As != "" {
-			v.Unannounced = &store.Announcement{Event: "clone", Identity: !o.KeepIdentity}
-		}
 	}
-	if err := m.revive(ctx, d, c, &v, old, exists, keep); err != nil {
-		return fmt.Errorf("restoring %s@%s: %w", c.VM, c.ID, err)
-	}
-	if c.AgentReady {
-		m.notTold(target, m.announce(ctx, &v))
-	}
-	return nil
+	return m.revive(ctx, d, c, from, &v, old, exists, keep)
 }
 
-func lockOrder(a, b string) []string {
-	switch {
-	case a == b:
-		return []string{a}
-	case a < b:
-		return []string{a, b}
+// clone makes v, which has a new name and nothing more than what the caller knows, of c, whose files are in from.
+func (m *Manager) clone(ctx context.Context, d Driver, c store.Checkpoint, from string, v store.VM, keepIdentity bool) error {
+	if err := m.free(v.Name); err != nil {
+		return err
 	}
-	return []string{b, a}
+	lock, err := m.Home.Lock(ctx, v.Name, "restore")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if err := m.free(v.Name); err != nil {
+		return err
+	}
+	if c.Memory && c.Machine.Agent {
+		v.Unannounced = &store.Announcement{Event: "clone", Identity: !keepIdentity}
+	}
+	return m.revive(ctx, d, c, from, &v, store.VM{}, false, func() error { return nil })
+}
+
+// free refuses a name that a VM has, or that no VM can have.
+func (m *Manager) free(name string) error {
+	if err := store.CheckName(name); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(m.Home.VMDir(name)); err == nil {
+		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q already exists", name), errs.ErrExists), "choose another name, or 'noid destroy "+name+"' first")
+	}
+	return nil
 }
 
 // backup keeps the present of v as a checkpoint and forgets the oldest such ones beyond keepBackups, but never c.
@@ -137,10 +157,15 @@ func (m *Manager) backup(ctx context.Context, v store.VM, c store.Checkpoint) er
 	return nil
 }
 
-// revive starts v from c in a directory aside and puts it in its place once it runs. Whatever the VMM refuses, it refuses
-// before keep, which keeps the present, and before the old VM is touched.
-func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *store.VM, old store.VM, exists bool, keep func() error) (err error) {
-	from, staging, dir := m.Home.CheckpointDir(c.VM, c.ID), m.Home.StagingDir(v.Name), m.Home.VMDir(v.Name)
+// revive starts v, of which no more is known than what c does not tell, from c, whose files are in from: in a directory
+// aside, which is put in its place once the guest runs. Whatever the VMM refuses, it refuses before keep, which keeps the
+// present, and before the old VM is touched.
+func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from string, v *store.VM, old store.VM, exists bool, keep func() error) (err error) {
+	staging, dir := m.Home.StagingDir(v.Name), m.Home.VMDir(v.Name)
+	v.Machine, v.SourceKernel, v.SourceRootfs, v.Boots, v.AgentVersion = c.Machine, c.SourceKernel, c.SourceRootfs, c.Boots, c.AgentVersion
+	if v.CreatedAt.IsZero() {
+		v.CreatedAt = time.Now().UTC()
+	}
 	defer func() {
 		if err != nil {
 			end, cancel := settle(ctx)
@@ -186,25 +211,33 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, v *s
 			os.Remove(filepath.Join(staging, file))
 		}
 	}
-	if !exists {
-		if err := publish(staging, dir); err != nil {
+	var burial sync.WaitGroup
+	defer burial.Wait()
+	if exists {
+		if err := storage.Exchange(staging, dir); err != nil {
 			return err
 		}
-		return nil
-	}
-	if err := storage.Exchange(staging, dir); err != nil {
+		burial.Go(func() { m.bury(ctx, staging, old) })
+	} else if err := publish(staging, dir); err != nil {
 		return err
 	}
-	end, cancel := settle(ctx) // the new VM stands: what is left is removing the old one, now in staging
+	if c.AgentReady {
+		m.notTold(v.Name, m.announce(ctx, v))
+	}
+	return nil
+}
+
+// bury ends the VM old and removes its directory. Another has its place.
+func (m *Manager) bury(ctx context.Context, dir string, old store.VM) {
+	end, cancel := settle(ctx)
 	defer cancel()
 	victim := old.Process
 	if !victim.Alive() { // or its record was damaged
-		victim, _ = stray(staging)
+		victim, _ = stray(dir)
 	}
-	if e := errors.Join(victim.Kill(end), storage.RemoveAll(staging)); e != nil {
-		m.warn("removing the old vm: " + e.Error()) // Sweep tries again at the next command
+	if err := errors.Join(victim.Kill(end), storage.RemoveAll(dir)); err != nil {
+		m.warn("removing the old vm: " + err.Error()) // Sweep tries again at the next command
 	}
-	return nil
 }
 
 func link(ctx context.Context, dst, src string) error {
