@@ -8,6 +8,7 @@ import (
 
 	"noid/internal/config"
 	"noid/internal/errs"
+	"noid/internal/vm"
 )
 
 func usageError(text, hint string) error {
@@ -34,7 +35,13 @@ func (a *app) configCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return config.Set(p, args[0], args[1], checkFile)
+		if err := config.Set(p, args[0], args[1], checkFile); err != nil {
+			return err
+		}
+		if args[0] == "warm" && args[1] == "off" {
+			(&vm.Manager{Home: a.home}).DropTemplates()
+		}
+		return nil
 	}})
 	cmd.AddCommand(&cobra.Command{Use: "get KEY", Short: "Print a default", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
 		p, err := path()

@@ -16,6 +16,9 @@ func (a *app) consoleCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := touch(cmd.Context(), m, info); err != nil {
+				return err
+			}
 			return console.Attach(cmd.Context(), m.Home.VMDir(args[0]), console.AttachOptions{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Alive: info.Alive()})
 		},
 	}

@@ -267,6 +267,9 @@ func (c *copying) tool(ctx context.Context, name string, args []string) (func(co
 		return nil, err
 	}
 	client.Patience = max(c.o.wait, time.Millisecond)
+	if err := c.introduce(ctx, m, client, info, client.Patience); err != nil {
+		return nil, fmt.Errorf("vm %q: %w", name, err)
+	}
 	return func(ctx context.Context, in io.Reader, out io.Writer) error {
 		said := &toolErrors{warn: c.warner(fmt.Sprintf("in vm %q: ", name))}
 		exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: bytesOf(args), Stdin: in != nil}, agentclient.Streams{In: in, Out: out, Err: said})

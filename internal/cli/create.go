@@ -26,9 +26,11 @@ const (
 func (a *app) createCmd() *cobra.Command {
 	var o vm.CreateOptions
 	var cpus, mem string
-	var wait bool
+	var wait, cold bool
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a VM and boot it in the background", Args: cobra.ExactArgs(1),
+		Long: "Make a VM and boot it in the background. The first one of a kernel, root file system, size and driver becomes a template when it\n" +
+			"is up; the next ones are restored from that, each with an identity, a clock and random numbers of its own. --cold boots.\n" + exitHelp,
 		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
@@ -48,6 +50,7 @@ func (a *app) createCmd() *cobra.Command {
 				return err
 			}
 			o.Kernel, o.Rootfs = or(o.Kernel, a.config.Kernel), or(o.Rootfs, a.config.Rootfs)
+			o.Warm = !cold && a.config.Warm != "off"
 			o.BootArgs = join(a.config.BootArgs, o.BootArgs)
 			if o.Kernel == "" || o.Rootfs == "" {
 				what := "kernel"
@@ -68,6 +71,9 @@ func (a *app) createCmd() *cobra.Command {
 				if err := waitReady(ctx, m, info, createWait); err != nil {
 					return err
 				}
+				if err := m.Announce(ctx, o.Name); err != nil {
+					return err
+				}
 			}
 			fmt.Fprintln(a.out, o.Name)
 			return nil
@@ -81,6 +87,7 @@ func (a *app) createCmd() *cobra.Command {
 	f.StringVar(&o.Driver, "driver", "", "firecracker or qemu (default: the best that works here)")
 	f.StringVar(&o.BootArgs, "boot-args", "", "appended to the kernel's command line")
 	f.BoolVar(&wait, "wait", false, "return when the VM can run commands")
+	f.BoolVar(&cold, "cold", false, "boot it, whatever template there is")
 	f.BoolVar(&o.NoAgent, "no-agent", false, "leave noid's agent out of the guest: exec goes over the console")
 	return cmd
 }

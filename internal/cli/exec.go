@@ -136,6 +136,9 @@ func (a *app) exec(ctx context.Context, name string, argv []string, o execOption
 		patience = silentAfter
 	}
 	c.Patience = max(min(o.wait, patience), time.Millisecond)
+	if err := a.introduce(ctx, m, c, info, c.Patience); err != nil {
+		return execError(name, err)
+	}
 	err = a.execAgent(ctx, c, name, e, o)
 	if !errors.Is(err, agentclient.ErrNoAnswer) {
 		return err
@@ -161,11 +164,6 @@ func (a *app) recorded(ctx context.Context, name, verb string) (*vm.Manager, vm.
 		return nil, vm.Info{}, err
 	}
 	if info, err := m.Recorded(name); err == nil && info.Process.Alive() {
-		if info.Unannounced != nil { // no command runs before its guest knows the time
-			if err := m.Announce(ctx, name); err != nil && !errors.Is(err, errs.ErrTimeout) {
-				return nil, vm.Info{}, err
-			}
-		}
 		return m, info, nil
 	}
 	return a.live(ctx, name, verb)
@@ -218,6 +216,9 @@ func (a *app) execSerial(ctx context.Context, m *vm.Manager, name string, argv [
 	}
 	_, info, err := a.live(ctx, name, "exec")
 	if err != nil {
+		return err
+	}
+	if err := touch(ctx, m, info); err != nil {
 		return err
 	}
 	if !o.serial {

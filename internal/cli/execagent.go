@@ -156,6 +156,42 @@ func (a *app) lookAgain(ctx context.Context, cancel context.CancelCauseFunc, sta
 	}
 }
 
+// introduce tells the guest of info what it does not know yet, who and when it is, before any command runs there: see
+// vm.Manager.Announce. It waits for the agent, without the VM's lock: a guest may have to boot first. One whose agent does not
+// answer in time is left as it is.
+func (a *app) introduce(ctx context.Context, m *vm.Manager, c *agentclient.Client, info vm.Info, wait time.Duration) error {
+	if info.Unannounced == nil {
+		return nil
+	}
+	soon, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	soon, because := context.WithCancelCause(soon)
+	defer because(nil)
+	answered := make(chan struct{})
+	go a.lookAgain(soon, because, answered, info.Name)
+	err := c.Wait(soon)
+	close(answered)
+	switch cause := context.Cause(soon); {
+	case err == nil:
+		return m.Announce(ctx, info.Name)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case cause != nil && !errors.Is(cause, context.DeadlineExceeded):
+		return cause
+	case errors.Is(err, errs.ErrState):
+		return err
+	}
+	return touch(ctx, m, info)
+}
+
+// touch has a guest that is to become a template become none: a user is about to talk to it over its console.
+func touch(ctx context.Context, m *vm.Manager, info vm.Info) error {
+	if info.Unannounced == nil || info.Unannounced.Template == "" {
+		return nil
+	}
+	return m.Touch(ctx, info.Name)
+}
+
 // terminal prepares e and s for a terminal, in raw mode when it is read. The returned function puts it right; it may be
 // called more than once.
 func terminal(ctx context.Context, e *wire.Exec, s *agentclient.Streams, read bool) (restore func(), err error) {

@@ -133,14 +133,22 @@ func (a *app) inspectCmd() *cobra.Command {
 				Hardware      map[string]string `json:"hardware"`
 				RestoredFrom  string            `json:"restored_from,omitempty"`
 				ForkedFrom    string            `json:"forked_from,omitempty"`
+				WarmFrom      string            `json:"warm_from,omitempty"` // when its guest was kept after its boot; its uptime counts from that boot
 				Agent         bool              `json:"agent"`
 				Guest         *guestJSON        `json:"guest,omitempty"` // what its agent says, when it answers
 				LastError     string            `json:"last_error,omitempty"`
 				Confinement   *confine.Holds    `json:"confinement,omitempty"` // while it runs
 			}{toJSON(i), i.Machine.DriverVersion, dir, i.SourceKernel, i.Machine.KernelPath, i.Machine.InitrdPath, i.SourceRootfs,
-				i.Machine.BootArgs, i.Machine.Hardware, i.RestoredFrom, i.ForkedFrom, i.Machine.Agent, guest, console.Sanitize([]byte(i.LastError)), confinement(i)})
+				i.Machine.BootArgs, i.Machine.Hardware, i.RestoredFrom, i.ForkedFrom, warmFrom(i), i.Machine.Agent, guest, console.Sanitize([]byte(i.LastError)), confinement(i)})
 		},
 	}
 	cmd.Flags().Bool("json", true, "print JSON, the only form")
 	return cmd
+}
+
+func warmFrom(i vm.Info) string {
+	if i.WarmFrom == nil {
+		return ""
+	}
+	return utc(*i.WarmFrom)
 }

@@ -50,6 +50,9 @@ func (a *app) shell(ctx context.Context, name string, o execOptions) error {
 		return err
 	}
 	c.Patience = max(o.wait, time.Millisecond)
+	if err := a.introduce(ctx, m, c, info, c.Patience); err != nil {
+		return execError(name, err)
+	}
 	e := wire.Exec{Shell: true, Env: bytesOf(o.env), Dir: o.dir, User: o.user, TTY: o.tty, Stdin: true}
 	return a.execAgent(ctx, c, name, e, o)
 }

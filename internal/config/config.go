@@ -30,6 +30,7 @@ type Config struct {
 	BootArgs    string // appended to the driver's kernel command line
 	Firecracker string // the VMM's binary, absolute path
 	QEMU        string // the VMM's binary, absolute path
+	Warm        string // "on" or "off": whether create may restore a template
 }
 
 // maxFile bounds what is read: a config.toml is some lines long.

@@ -43,6 +43,7 @@ var keys = []key{
 	{name: "mem", isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
 	{name: "qemu", isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
 	{name: "rootfs", isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Rootfs = v }},
+	{name: "warm", clean: cleanSwitch, store: func(c *Config, v string) { c.Warm = v }},
 }
 
 // Keys returns the names of all settings, sorted.
@@ -120,6 +121,13 @@ func cleanDriver(s string) (string, error) {
 		return "", errs.WithHint(err, fmt.Sprintf("did you mean %q?", near))
 	}
 	return "", errs.WithHint(err, "the drivers are firecracker and qemu")
+}
+
+func cleanSwitch(s string) (string, error) {
+	if s == "on" || s == "off" {
+		return s, nil
+	}
+	return "", errs.WithHint(usage("%q is neither on nor off", s), "write on or off")
 }
 
 func cleanBootArgs(s string) (string, error) {

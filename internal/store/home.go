@@ -31,6 +31,7 @@ const (
 	indexFile      = "noid.db"     // SQLite makes noid.db-wal and noid.db-shm beside it
 	storageDir     = "storage"     // what can be large, so that it alone can be a mount point or a link to one
 	vmsDir         = "vms"         // in storage: one directory a VM
+	templatesDir   = "templates"   // in storage: guests right after their boot, for 'create'
 	checkpointsDir = "checkpoints" // in storage: one directory a VM, in it one a checkpoint; outlives the VM
 	kernelsDir     = "kernels"     // kernels and initramfs images, unpacked or built
 	imagesDir      = "images"      // root filesystems, downloaded or built
@@ -102,7 +103,7 @@ func (h *Home) open() error {
 	if err := h.protect(); err != nil {
 		return err
 	}
-	for _, sub := range []string{h.VMsDir(), filepath.Join(h.dir, storageDir, checkpointsDir), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
+	for _, sub := range []string{h.VMsDir(), filepath.Join(h.dir, storageDir, checkpointsDir), h.templatesDir(), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return errs.WithHint(err, "set NOID_HOME to a directory that you can write")
 		}

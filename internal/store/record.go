@@ -38,6 +38,9 @@ type VM struct {
 	SourceRootfs  string      `json:"source_rootfs,omitempty"`  // the path that the user gave
 	RestoredFrom  string      `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
 	ForkedFrom    string      `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
+	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one that
+	// booted itself.
+	WarmFrom *time.Time `json:"warm_from,omitempty"`
 	// LastCheckpoint is the newest checkpoint of this life of the VM, "vm@id": of a restored one what was made since.
 	LastCheckpoint string `json:"last_checkpoint,omitempty"`
 	LastError      string `json:"last_error,omitempty"` // not sanitised: it may quote the guest
@@ -50,10 +53,11 @@ type VM struct {
 	AgentVersion string          `json:"agent_version,omitempty"` // the noid whose agent is in the initrd
 }
 
-// Announcement tells a guest that it was loaded from a checkpoint.
+// Announcement tells a guest that it was loaded from a checkpoint, or made.
 type Announcement struct {
-	Event    string `json:"event"`              // "restore", or "clone" under another name
+	Event    string `json:"event"`              // "create", "restore", or "clone" under another name
 	Identity bool   `json:"identity,omitempty"` // the guest gets a hostname and a machine-id of its own
+	Template string `json:"template,omitempty"` // the template to be made of it first
 }
 
 // Checkpoint is what noid records of a checkpoint, as checkpoint.json. The sizes are bytes of disk that the files took
@@ -269,6 +273,14 @@ func parseVM(data []byte, name string) (VM, error) {
 }
 
 func parseCheckpoint(data []byte, vm, id string) (Checkpoint, error) {
+	c, err := decodeCheckpoint(data)
+	if err == nil && (c.VM != vm || c.ID != id) {
+		return Checkpoint{}, fmt.Errorf("it belongs to checkpoint %q of vm %q", c.ID, c.VM)
+	}
+	return c, err
+}
+
+func decodeCheckpoint(data []byte) (Checkpoint, error) {
 	var c Checkpoint
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Checkpoint{}, err
@@ -283,9 +295,6 @@ func parseCheckpoint(data []byte, vm, id string) (Checkpoint, error) {
 		return Checkpoint{}, errors.New("its checksum is missing: it is not as noid wrote it")
 	}
 	c.Checksum = ""
-	if c.VM != vm || c.ID != id {
-		return Checkpoint{}, fmt.Errorf("it belongs to checkpoint %q of vm %q", c.ID, c.VM)
-	}
 	return c, nil
 }
 

@@ -46,7 +46,7 @@ func (h *Home) Sweep(ctx context.Context) error {
 			problems = append(problems, h.sweepCheckpoints(ctx, vm))
 		}
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, h.sweepTemplates())...)
 }
 
 // tryLock takes the lock of the VM name if that can be had at once.

@@ -24,6 +24,7 @@ type CreateOptions struct {
 	Name, Driver, Kernel, Rootfs, BootArgs string
 	CPUs, MemMiB                           int
 	NoAgent                                bool // leave noid's agent out of the guest
+	Warm                                   bool // restore it from a template, or have it become one
 }
 
 // Create makes a VM and starts it; its guest boots in the background.
@@ -45,10 +46,6 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	if machine.InitrdPath, err = guest.Initramfs(m.Home.KernelsDir(), o.Kernel, machine.Agent); err != nil {
 		return fmt.Errorf("making the initramfs: %w", err)
 	}
-	files, err := boots(ctx, machine)
-	if err != nil {
-		return err
-	}
 	lock, err := m.Home.Lock(ctx, o.Name, "create")
 	if err != nil {
 		return err
@@ -57,9 +54,22 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	if err := m.free(o.Name); err != nil {
 		return err
 	}
-	v := store.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, Boots: files}
+	v := store.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs}
 	if machine.Agent {
-		v.AgentVersion = m.Version
+		v.AgentVersion, v.Unannounced = m.Version, &store.Announcement{Event: "create", Identity: true}
+	}
+	if o.Warm && machine.Agent {
+		key, err := m.templateKey(d, o, machine)
+		if err != nil {
+			return err
+		}
+		if m.warm(ctx, d, key, v) {
+			return nil
+		}
+		v.Unannounced.Template = key
+	}
+	if v.Boots, err = boots(ctx, machine); err != nil {
+		return err
 	}
 	staging := m.Home.StagingDir(o.Name)
 	err = m.stage(ctx, staging, o.Rootfs)
@@ -108,7 +118,10 @@ func (m *Manager) boot(ctx context.Context, d Driver, dir string, v *store.VM) e
 	if err != nil {
 		return err
 	}
-	v.Process, v.StopRequested, v.LastError, v.Unannounced, v.Frozen = p, false, "", nil, false
+	v.Process, v.StopRequested, v.LastError, v.Frozen = p, false, "", false
+	if v.Unannounced != nil && v.Unannounced.Event != "create" { // what was restored is over
+		v.Unannounced = nil
+	}
 	if err := m.Home.SaveVM(dir, *v); err != nil {
 		end, cancel := settle(ctx)
 		defer cancel()

@@ -65,6 +65,21 @@ func (m *Manager) Announce(ctx context.Context, name string) error {
 	return m.announce(ctx, &v)
 }
 
+// Touch keeps the guest of name from becoming a template: it is about to hear from a user.
+func (m *Manager) Touch(ctx context.Context, name string) error {
+	lock, err := m.Home.Lock(ctx, name, "touch")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	v, err := m.Home.LoadVM(name)
+	if err != nil || v.Unannounced == nil || v.Unannounced.Template == "" {
+		return err
+	}
+	v.Unannounced.Template = ""
+	return m.Home.SaveVM(m.Home.VMDir(name), v)
+}
+
 // announce is Announce under the VM's lock.
 func (m *Manager) announce(ctx context.Context, v *store.VM) error {
 	if v.Unannounced == nil {
@@ -77,7 +92,10 @@ func (m *Manager) announce(ctx context.Context, v *store.VM) error {
 	wait, cancel := context.WithTimeout(ctx, announceWait)
 	defer cancel()
 	if err := c.Wait(wait); err != nil {
-		return fmt.Errorf("telling the guest that it was restored: %w", err)
+		return fmt.Errorf("telling the guest who and when it is: %w", err)
+	}
+	if key := v.Unannounced.Template; key != "" {
+		m.template(ctx, *v, key)
 	}
 	seed := make([]byte, 64)
 	rand.Read(seed) // it never fails
@@ -86,7 +104,7 @@ func (m *Manager) announce(ctx context.Context, v *store.VM) error {
 	r := wire.Restored{Event: v.Unannounced.Event, Name: v.Name, Source: cmp.Or(v.RestoredFrom, v.ForkedFrom), Seed: seed, Identity: v.Unannounced.Identity}
 	hooks, err := c.Restored(told, r)
 	if err != nil {
-		return fmt.Errorf("telling the guest that it was restored: %w", err)
+		return fmt.Errorf("telling the guest who and when it is: %w", err)
 	}
 	if hooks != "" {
 		m.warn("in the guest's /etc/noid/on-restore.d: " + hooks)

@@ -42,6 +42,11 @@ func (m *Manager) used(ctx context.Context) (map[string]bool, error) {
 	if err := addVMs(); err != nil {
 		return nil, err
 	}
+	for _, key := range m.Home.Templates() {
+		if c, err := m.Home.ReadCheckpoint(m.Home.TemplateDir(key)); err == nil {
+			add(c.Machine)
+		}
+	}
 	owners, err := m.Home.CheckpointOwners() // a destroyed VM's checkpoints are there too
 	if err != nil {
 		return nil, err

@@ -97,6 +97,9 @@ func (m *Manager) rewind(ctx context.Context, d Driver, c store.Checkpoint, from
 	v := store.VM{Name: c.VM, RestoredFrom: c.VM + "@" + c.ID, CreatedAt: old.CreatedAt}
 	if c.Memory && c.Machine.Agent {
 		v.Unannounced = &store.Announcement{Event: "restore"}
+		if old.Unannounced != nil { // a clone that was not told who it is, say
+			v.Unannounced.Identity = old.Unannounced.Identity
+		}
 	}
 	return m.revive(ctx, d, c, from, &v, old, exists, keep)
 }

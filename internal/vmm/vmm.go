@@ -6,7 +6,9 @@ package vmm
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
 )
 
 // Names of the files that a driver finds or makes in a VM's directory. The VMM runs with that directory as its working
@@ -63,6 +65,15 @@ const (
 	Shutdown
 )
 
+// StampOf is a binary's part of a Stamp.
+func StampOf(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano()), nil
+}
+
 // Ending is how a guest ended, told from what its VMM left behind.
 type Ending int
 
@@ -81,6 +92,9 @@ type Driver interface {
 	Name() string
 	// Version asks the VMM's binary for its version. The error wraps errs.ErrHost when there is no usable binary.
 	Version(ctx context.Context) (string, error)
+	// Stamp says which VMM a guest would be booted by: its binary's path, length and time of modification, and the accelerator.
+	// Another stamp may be another machine. The error is Version's.
+	Stamp() (string, error)
 	// Start boots m in dir and returns once the guest's first instruction may run. dir holds rootfs.ext4, an existing
 	// serial.in and nothing else of ours that matters: a stale socket is removed. On error no process is left.
 	// It fills in m.DriverVersion and m.Hardware.

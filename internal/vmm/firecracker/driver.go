@@ -70,6 +70,15 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 	return v.text, v.check()
 }
 
+// Stamp implements vmm.Driver.
+func (d *Driver) Stamp() (string, error) {
+	binary, err := d.find()
+	if err != nil {
+		return "", err
+	}
+	return vmm.StampOf(binary)
+}
+
 // find returns the absolute path of the binary: Firecracker starts in another working directory.
 func (d *Driver) find() (string, error) {
 	names := []string{d.binary}

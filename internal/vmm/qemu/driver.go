@@ -79,6 +79,16 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 	return match[1], nil
 }
 
+// Stamp implements vmm.Driver.
+func (d *Driver) Stamp() (string, error) {
+	binary, err := d.find()
+	if err != nil {
+		return "", err
+	}
+	stamp, err := vmm.StampOf(binary)
+	return fmt.Sprintf("%s kvm=%t", stamp, d.kvm), err
+}
+
 // ask runs the binary with args and returns its output.
 func (d *Driver) ask(ctx context.Context, args ...string) (string, error) {
 	binary, err := d.find()

@@ -1,0 +1,59 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+
+	"noid/internal/storage"
+)
+
+// TemplateDir is where the template called key is, as a checkpoint that belongs to no VM.
+func (h *Home) TemplateDir(key string) string { return filepath.Join(h.templatesDir(), key) }
+
+func (h *Home) templatesDir() string { return filepath.Join(h.dir, storageDir, templatesDir) }
+
+// Templates returns the keys of all templates.
+func (h *Home) Templates() (keys []string) {
+	names, _ := subdirs(h.templatesDir())
+	for _, name := range names {
+		if !isStaging(name) {
+			keys = append(keys, name)
+		}
+	}
+	return keys
+}
+
+// RemoveTemplate takes a template out of use by one rename and then deletes it. What a VM has of it stays that VM's. Sweep does
+// what is left undone.
+func (h *Home) RemoveTemplate(key string) {
+	old := filepath.Join(h.templatesDir(), oldPrefix+NewID(nil))
+	if os.Rename(h.TemplateDir(key), old) == nil {
+		storage.RemoveAll(old)
+	}
+}
+
+// sweepTemplates removes what RemoveTemplate had no time for. Nobody makes a template in its own directory.
+func (h *Home) sweepTemplates() error {
+	names, err := subdirs(h.templatesDir())
+	if err != nil {
+		return nil // there are none
+	}
+	for _, name := range names {
+		if isStaging(name) {
+			if err := storage.RemoveAll(filepath.Join(h.templatesDir(), name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ReadCheckpoint reads the manifest of the checkpoint in dir, whosever it is. fs.ErrNotExist when dir is not there.
+func (h *Home) ReadCheckpoint(dir string) (Checkpoint, error) {
+	data, _, err := readManifest(dir, checkpointManifest)
+	if err != nil {
+		return Checkpoint{}, broken(err, dir, checkpointManifest)
+	}
+	c, err := decodeCheckpoint(data)
+	return c, broken(err, dir, checkpointManifest)
+}
