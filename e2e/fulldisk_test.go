@@ -29,9 +29,15 @@ func TestFullDisk(t *testing.T) {
 // mounted returns a small new file system of its own.
 func mounted(t *testing.T, mkfs []string) string {
 	t.Helper()
+	return mountedSize(t, mkfs, 1<<30)
+}
+
+// mountedSize is mounted with a size in bytes.
+func mountedSize(t testing.TB, mkfs []string, size int64) string {
+	t.Helper()
 	dir := t.TempDir()
 	image, mnt := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
-	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 1<<30), os.Mkdir(mnt, 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, size), os.Mkdir(mnt, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	for _, argv := range [][]string{append(mkfs[:len(mkfs):len(mkfs)], image), {"mount", "-o", "loop", image, mnt}} {

@@ -52,7 +52,7 @@ func (a *app) checkpointCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "checkpoint NAME", Short: "Keep memory, CPU and disk of a running or paused VM; prints the id", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := a.manager(cmd.Context(), true)
+			m, err := a.writer(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -125,7 +125,7 @@ func (a *app) restoreCmd() *cobra.Command {
 					return err
 				}
 			}
-			m, err := a.manager(cmd.Context(), true)
+			m, err := a.writer(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -3,12 +3,14 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"noid/internal/config"
 	"noid/internal/errs"
 	"noid/internal/vm"
+	"noid/internal/volume"
 )
 
 func usageError(text, hint string) error {
@@ -30,19 +32,24 @@ func (a *app) configCmd() *cobra.Command {
 		}
 		return home.ConfigPath(), nil // a damaged file is the business of the call that follows
 	}
-	cmd.AddCommand(&cobra.Command{Use: "set KEY VALUE", Short: "Set a default", Args: cobra.ExactArgs(2), RunE: func(_ *cobra.Command, args []string) error {
-		p, err := path()
-		if err != nil {
-			return err
-		}
-		if err := config.Set(p, args[0], args[1], checkFile); err != nil {
-			return err
-		}
-		if args[0] == "warm" && args[1] == "off" {
-			(&vm.Manager{Home: a.home}).DropTemplates()
-		}
-		return nil
-	}})
+	cmd.AddCommand(&cobra.Command{Use: "set KEY VALUE", Short: "Set a default", Args: cobra.ExactArgs(2),
+		Long: "Set a default. The keys are " + strings.Join(config.Keys(), ", ") + ".\n\n" + storageHelp + exitHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := path()
+			if err != nil {
+				return err
+			}
+			if args[0] == storageKey {
+				return a.setStorage(cmd.Context(), args[1], "config set storage "+args[1])
+			}
+			if err := config.Set(p, args[0], args[1], checkFile); err != nil {
+				return err
+			}
+			if args[0] == "warm" && args[1] == "off" {
+				(&vm.Manager{Home: a.home}).DropTemplates()
+			}
+			return nil
+		}})
 	cmd.AddCommand(&cobra.Command{Use: "get KEY", Short: "Print a default", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
 		p, err := path()
 		if err != nil {
@@ -55,10 +62,15 @@ func (a *app) configCmd() *cobra.Command {
 		fmt.Fprintln(a.out, value)
 		return nil
 	}})
-	cmd.AddCommand(&cobra.Command{Use: "unset KEY", Short: "Go back to the built-in default", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+	cmd.AddCommand(&cobra.Command{Use: "unset KEY", Short: "Go back to the built-in default", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		p, err := path()
 		if err != nil {
 			return err
+		}
+		if args[0] == storageKey && volume.Exists(a.home.Dir()) {
+			if err := a.setStorage(cmd.Context(), "plain", "config unset storage"); err != nil {
+				return err
+			}
 		}
 		return config.Unset(p, args[0])
 	}})

@@ -14,6 +14,7 @@ import (
 	"noid/internal/store"
 	"noid/internal/vm"
 	"noid/internal/vmm"
+	"noid/internal/volume"
 )
 
 // The defaults of a new VM.
@@ -35,7 +36,7 @@ func (a *app) createCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			a.boots = true
-			m, err := a.manager(ctx, true)
+			m, err := a.writer(ctx)
 			if err != nil {
 				return err
 			}
@@ -175,6 +176,9 @@ func join(a, b string) string {
 func (a *app) startCmd() *cobra.Command {
 	return a.simple("start", "Boot a stopped or dead VM from its disk", func(cmd *cobra.Command, m *vm.Manager, name string) error {
 		a.boots = true
+		if err := volume.Room(m.Home.Dir()); err != nil {
+			return err
+		}
 		if info, err := m.Get(cmd.Context(), name); err == nil {
 			a.notice(info.Machine.Driver)
 		}

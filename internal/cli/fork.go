@@ -49,7 +49,7 @@ func (a *app) forkCmd() *cobra.Command {
 					return err
 				}
 			}
-			m, err := a.manager(cmd.Context(), true)
+			m, err := a.writer(cmd.Context())
 			if err != nil {
 				return err
 			}

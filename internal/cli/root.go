@@ -27,6 +27,7 @@ import (
 	"noid/internal/vm"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
+	"noid/internal/volume"
 )
 
 // Exit codes, as CLI documentation lists them.
@@ -50,6 +51,7 @@ EXIT STATUS
 
 // app is what the verbs share during one run.
 type app struct {
+	ctx      context.Context // the run's, for open
 	out, err io.Writer
 	quiet    bool
 	started  bool // a verb runs: errors are no longer the parser's
@@ -74,6 +76,7 @@ func Main(args []string) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	if a.home != nil {
 		a.home.Close()
+		a.home.GiveBack()
 	}
 	return a.report(ctx, cmd, err)
 }
@@ -171,7 +174,7 @@ func (a *app) root() *cobra.Command {
 		Use: "noid", Short: "Make, run, checkpoint, restore and clone microVMs",
 		Long:          "noid makes, runs, checkpoints, restores and clones microVMs on this machine.\nStart with 'noid setup', then 'noid create NAME'." + "\n" + exitHelp,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.ctx = true, cmd.Context() },
 		Args:             cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -210,8 +213,11 @@ func (a *app) open() (*store.Home, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.home, err = store.Open(dir); err != nil {
+	if err := volume.Ready(a.ctx, dir); err != nil {
 		return nil, err
+	}
+	if a.home, err = store.Open(dir); err != nil {
+		return nil, errors.Join(volume.Missing(dir), err)
 	}
 	a.config, err = config.Load(a.home.ConfigPath())
 	return a.home, err
@@ -233,6 +239,15 @@ func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
 	m := &vm.Manager{Home: home, Driver: a.driver, Version: version(), Warn: func(s string) { fmt.Fprintln(a.err, "noid: "+s) }}
 	m.Helper, m.PauseGuard = ownCommand(helperVerb), ownCommand(pauseGuardVerb)
 	return m, nil
+}
+
+// writer is manager for a verb that fills the disk.
+func (a *app) writer(ctx context.Context) (*vm.Manager, error) {
+	m, err := a.manager(ctx, true)
+	if err == nil {
+		err = volume.Room(m.Home.Dir())
+	}
+	return m, err
 }
 
 // driver returns the driver called name. KVM is probed only where the answer matters: when QEMU is to start.

@@ -12,21 +12,32 @@ import (
 	"noid/internal/image"
 	"noid/internal/kvm"
 	"noid/internal/setup"
-	"noid/internal/storage"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
 )
 
 func (a *app) setupCmd() *cobra.Command {
-	return &cobra.Command{
+	var wish string
+	var undo bool
+	cmd := &cobra.Command{
 		Use: "setup", Short: "Get what is missing (VMM, kernel, root file system) and make it the default", Args: cobra.NoArgs,
+		Long: "Get what is missing (VMM, kernel, root file system) and make it the default.\n\n" + storageHelp + exitHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			home, err := a.open()
 			if err != nil {
 				return err
 			}
-			o := setup.Options{KernelsDir: home.KernelsDir(), ImagesDir: home.ImagesDir(), Progress: func(s string) { a.say("%s", s) }}
+			if undo && wish == "btrfs" {
+				return usageError("--undo-storage with --storage btrfs", "give one of the two")
+			}
+			if undo {
+				return a.setStorage(ctx, "plain", "setup --undo-storage")
+			}
+			if err := a.setupStorage(ctx, wish); err != nil {
+				return err
+			}
+			o := a.setupOptions()
 			if driver, err := a.choose(ctx, ""); err != nil {
 				return err
 			} else if driver == "qemu" {
@@ -60,6 +71,13 @@ func (a *app) setupCmd() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&wish, "storage", "", "btrfs: move the home's storage to a btrfs volume; plain: move it back")
+	cmd.Flags().BoolVar(&undo, "undo-storage", false, "move the home's storage out of its btrfs volume, and do nothing else")
+	return cmd
+}
+
+func (a *app) setupOptions() setup.Options {
+	return setup.Options{KernelsDir: a.home.KernelsDir(), ImagesDir: a.home.ImagesDir(), Progress: func(s string) { a.say("%s", s) }}
 }
 
 // check is a line of doctor.
@@ -110,11 +128,7 @@ func (a *app) doctorCmd() *cobra.Command {
 			add("kernel", a.config.Kernel, "run 'noid setup', or 'noid config set kernel PATH'", kErr)
 			rErr := image.CheckExt4(a.config.Rootfs)
 			add("root file system", a.config.Rootfs, "run 'noid setup', or 'noid config set rootfs PATH'", rErr)
-			reflinks, err := storage.Reflinks(home.Dir())
-			if err == nil && !reflinks {
-				err = fmt.Errorf("%s cannot share blocks: checkpoints copy the disk", storage.FSType(home.Dir()))
-			}
-			add("reflinks", storage.FSType(home.Dir())+": disks are cloned without copying", "put the home on btrfs or XFS: NOID_HOME=/path", err)
+			checkStorage(home, add)
 			checkConfinement(home.Dir(), add)
 			if err := ctx.Err(); err != nil {
 				return err // what was cut short tells nothing about the host

@@ -30,6 +30,7 @@ type Config struct {
 	BootArgs    string // appended to the driver's kernel command line
 	Firecracker string // the VMM's binary, absolute path
 	QEMU        string // the VMM's binary, absolute path
+	Storage     string // "plain" or "btrfs": what the user asked for; package volume sees what is there
 	Warm        string // "on" or "off": whether create may restore a template
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -37,12 +38,13 @@ type key struct {
 var keys = []key{
 	{name: "boot_args", clean: cleanBootArgs, store: func(c *Config, v string) { c.BootArgs = v }},
 	{name: "cpus", isInt: true, clean: cleanInt(ParseCPUs), store: func(c *Config, v string) { c.CPUs, _ = strconv.Atoi(v) }},
-	{name: "driver", clean: cleanDriver, store: func(c *Config, v string) { c.Driver = v }},
+	{name: "driver", clean: cleanWord("driver", "firecracker", "qemu"), store: func(c *Config, v string) { c.Driver = v }},
 	{name: "firecracker", isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.Firecracker = v }},
 	{name: "kernel", isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Kernel = v }},
 	{name: "mem", isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
 	{name: "qemu", isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
 	{name: "rootfs", isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Rootfs = v }},
+	{name: "storage", clean: cleanWord("way to keep the storage", "plain", "btrfs"), store: func(c *Config, v string) { c.Storage = v }},
 	{name: "warm", clean: cleanSwitch, store: func(c *Config, v string) { c.Warm = v }},
 }
 
@@ -109,18 +111,18 @@ func cleanInt(parse func(string) (int, error)) func(string) (string, error) {
 	}
 }
 
-func cleanDriver(s string) (string, error) {
-	drivers := []string{"firecracker", "qemu"}
-	for _, d := range drivers {
-		if s == d {
+// cleanWord accepts one of words, each of them a what.
+func cleanWord(what string, words ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if slices.Contains(words, s) {
 			return s, nil
 		}
+		err := usage("%q is not a %s", s, what)
+		if near := Nearest(s, words); near != "" {
+			return "", errs.WithHint(err, fmt.Sprintf("did you mean %q?", near))
+		}
+		return "", errs.WithHint(err, "choose "+strings.Join(words, " or "))
 	}
-	err := usage("%q is not a driver", s)
-	if near := Nearest(s, drivers); near != "" {
-		return "", errs.WithHint(err, fmt.Sprintf("did you mean %q?", near))
-	}
-	return "", errs.WithHint(err, "the drivers are firecracker and qemu")
 }
 
 func cleanSwitch(s string) (string, error) {

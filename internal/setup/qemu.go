@@ -20,8 +20,25 @@ func QEMU(ctx context.Context, o Options) error {
 	if _, err := exec.LookPath(binary); err == nil {
 		return nil
 	}
+	return install(ctx, o, binary, pkg)
+}
+
+// Btrfs returns the path of mkfs.btrfs. Where there is none, all is as in QEMU.
+func Btrfs(ctx context.Context, o Options) (string, error) {
+	const binary, pkg = "mkfs.btrfs", "btrfs-progs"
+	if path, err := findTool(binary, pkg); err == nil {
+		return path, nil
+	}
+	if err := install(ctx, o, binary, pkg); err != nil {
+		return "", err
+	}
+	return findTool(binary, pkg)
+}
+
+// install installs pkg, which has binary, with apt-get. Who cannot do that gets errs.ErrHost and what to run.
+func install(ctx context.Context, o Options, binary, pkg string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errs.WithHint(fmt.Errorf("%s is not installed: %w", binary, errs.ErrHost), "install QEMU with this system's package manager")
+		return errs.WithHint(fmt.Errorf("%s is not installed: %w", binary, errs.ErrHost), "install "+binary+" with this system's package manager")
 	}
 	if os.Geteuid() != 0 {
 		return errs.WithHint(fmt.Errorf("%s is not installed: %w", binary, errs.ErrHost), "sudo apt-get install --no-install-recommends "+pkg)

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -147,7 +148,8 @@ func (h *Home) checkUnused() error {
 	if err != nil {
 		return err
 	}
-	ours := []string{configFile, configLockFile, storageDir, kernelsDir, imagesDir, locksDir, "lost+found"}
+	// The two of package volume are in no new home, but their owner may have lost the version file.
+	ours := []string{configFile, configLockFile, storageDir, "storage.btrfs", ".volume", kernelsDir, imagesDir, locksDir, "lost+found"}
 	for _, e := range entries {
 		name := e.Name()
 		// Another noid may be making this very home, hence the temporary files; versionFile may have come meanwhile.
@@ -181,6 +183,30 @@ func (h *Home) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.closeIndex()
+}
+
+// GiveBack gives the small files that root makes in a home of somebody else to that user, who could not use the home any more.
+// Otherwise it does nothing.
+func (h *Home) GiveBack() {
+	if os.Geteuid() != 0 {
+		return
+	}
+	info, err := os.Stat(h.dir)
+	if err != nil {
+		return
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	if st.Uid == 0 {
+		return
+	}
+	for _, pattern := range []string{configFile, configLockFile, versionFile, indexFile + "*", locksDir + "/*", locksDir + "/.*.lock"} {
+		found, _ := filepath.Glob(globEscape(h.dir) + "/" + pattern)
+		for _, path := range found {
+			if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Sys().(*syscall.Stat_t).Uid == 0 {
+				os.Lchown(path, int(st.Uid), int(st.Gid))
+			}
+		}
+	}
 }
 
 // Dir is the home directory itself, an absolute path.

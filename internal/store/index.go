@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -151,7 +152,7 @@ func (h *Home) replaceIndex(ctx context.Context, always bool) error {
 		return err
 	}
 	defer f.Close()
-	if err := flockWithin(ctx, f, 2*time.Second); err != nil {
+	if err := flockWithin(ctx, f, unix.LOCK_EX, 2*time.Second); err != nil {
 		return fmt.Errorf("replacing the index: %w", err)
 	}
 	if !always && sound(ctx, h.indexPath()) {

@@ -22,7 +22,26 @@ const LockWait = 10 * time.Second
 
 // Lock is the right to change one VM, its checkpoints and its staging directories, or to make a VM of that name. It
 // ends with the process at the latest.
-type Lock struct{ f *os.File }
+type Lock struct {
+	f    *os.File
+	home *os.File // shared: nobody has LockAll meanwhile. Nil in LockAll's own
+}
+
+// homeLock is the lock of the whole home, in LocksDir: no VM's name begins with a dot. Every Lock holds it shared.
+const homeLock = ".home.lock"
+
+// LockAll waits up to wait for the right to change everything in the home in dir, which need not be open: nobody holds a
+// Lock meanwhile. verb is as in Lock. Others that hold a Lock, or this one, for longer are errs.ErrBusy.
+func LockAll(ctx context.Context, dir, verb string, wait time.Duration) (*Lock, error) {
+	f, err := lockFile(ctx, filepath.Join(dir, locksDir, homeLock), unix.LOCK_EX, wait, "the home")
+	if errors.Is(err, errs.ErrBusy) { // who holds it shared has not written itself down
+		return nil, errs.WithHint(errs.Mark(errors.New("the home is busy: another noid works in it"), errs.ErrBusy), busyHint)
+	} else if err != nil {
+		return nil, fmt.Errorf("locking the home: %w", err)
+	}
+	signHolder(f, verb)
+	return &Lock{f: f}, nil
+}
 
 // Lock waits up to LockWait for the VM name, which need not exist. verb is what the user typed ("checkpoint"), for the
 // message that others get: errs.ErrBusy. Locks are not recursive. Who takes a second takes it for
@@ -38,35 +57,69 @@ func (h *Home) Lock(ctx context.Context, name, verb string) (*Lock, error) {
 }
 
 func (h *Home) lockWithin(ctx context.Context, name, verb string, wait time.Duration) (*Lock, error) {
-	f, err := openLock(filepath.Join(h.LocksDir(), name+".lock"))
+	start := time.Now()
+	home, err := lockFile(ctx, filepath.Join(h.LocksDir(), homeLock), unix.LOCK_SH, wait, "the home")
 	if err != nil {
-		return nil, fmt.Errorf("locking vm %q: %w", name, err)
+		return nil, lockError(name, err)
 	}
-	// A blocking flock cannot be given up when ctx ends, so this asks again and again.
-	err = flockWithin(ctx, f, wait)
-	if errors.Is(err, errs.ErrBusy) {
-		err = busyError(name, f)
-		f.Close()
-		return nil, err
-	} else if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("locking vm %q: %w", name, err)
+	f, err := lockFile(ctx, filepath.Join(h.LocksDir(), name+".lock"), unix.LOCK_EX, wait-time.Since(start), fmt.Sprintf("vm %q", name))
+	if err != nil {
+		unlockFile(home)
+		return nil, lockError(name, err)
 	}
-	// Who holds it is only for messages: a full disk must not keep anybody from `destroy`.
+	signHolder(f, verb)
+	return &Lock{f: f, home: home}, nil
+}
+
+// signHolder notes who holds f. It is only for messages: a full disk must not keep anybody from `destroy`.
+func signHolder(f *os.File, verb string) {
 	f.Truncate(0)
 	f.WriteAt(fmt.Appendf(nil, "%d %s\n", os.Getpid(), verb), 0)
-	return &Lock{f}, nil
+}
+
+// lockError wraps err, met while locking the vm name, unless it says who holds what.
+func lockError(name string, err error) error {
+	if errors.Is(err, errs.ErrBusy) {
+		return err
+	}
+	return fmt.Errorf("locking vm %q: %w", name, err)
+}
+
+// lockFile opens the lock file path and takes its lock, how is LOCK_SH or LOCK_EX. Who holds it for longer than wait is in the
+// error, errs.ErrBusy, as holding what.
+func lockFile(ctx context.Context, path string, how int, wait time.Duration, what string) (*os.File, error) {
+	f, err := openLock(path)
+	if err != nil {
+		return nil, err
+	}
+	if err = flockWithin(ctx, f, how, wait); err == nil {
+		return f, nil
+	}
+	if errors.Is(err, errs.ErrBusy) {
+		err = busyError(what, f)
+	}
+	f.Close()
+	return nil, err
+}
+
+// unlockFile gives the lock of f free and closes it.
+func unlockFile(f *os.File) {
+	// LOCK_UN and not Close alone: a child that is between fork and exec this moment has a copy of the descriptor, and
+	// would keep the lock until its exec.
+	unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	f.Close()
 }
 
 func openLock(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600) // Go adds O_CLOEXEC
 }
 
-// flockWithin takes the exclusive lock of f or returns errs.ErrBusy after wait.
-func flockWithin(ctx context.Context, f *os.File, wait time.Duration) error {
+// flockWithin takes the lock of f, how is LOCK_SH or LOCK_EX, or returns errs.ErrBusy after wait. A blocking flock cannot be
+// given up when ctx ends, so this asks again and again.
+func flockWithin(ctx context.Context, f *os.File, how int, wait time.Duration) error {
 	deadline := time.Now().Add(wait)
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if err == nil || !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return err
 		}
@@ -81,16 +134,17 @@ func flockWithin(ctx context.Context, f *os.File, wait time.Duration) error {
 	}
 }
 
-// busyError names the holder of f as far as it has written itself down.
-func busyError(name string, f *os.File) error {
-	const hint = "wait for it, or end it, and try again"
+const busyHint = "wait for it, or end it, and try again"
+
+// busyError names the holder of f, the lock of what, as far as it has written itself down.
+func busyError(what string, f *os.File) error {
 	buf := make([]byte, 256)
 	n, _ := f.ReadAt(buf, 0)
 	pid, verb, _ := strings.Cut(string(bytes.TrimSpace(buf[:n])), " ")
 	if _, err := strconv.Atoi(pid); err != nil {
-		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q is busy: another noid holds it", name), errs.ErrBusy), hint)
+		return errs.WithHint(errs.Mark(fmt.Errorf("%s is busy: another noid holds it", what), errs.ErrBusy), busyHint)
 	}
-	return errs.WithHint(errs.Mark(fmt.Errorf("vm %q is busy: %q (pid %s) holds it", name, "noid "+verb, pid), errs.ErrBusy), hint)
+	return errs.WithHint(errs.Mark(fmt.Errorf("%s is busy: %q (pid %s) holds it", what, "noid "+verb, pid), errs.ErrBusy), busyHint)
 }
 
 // Unlock gives the VM free. It may be repeated, and called on nil.
@@ -99,9 +153,9 @@ func (l *Lock) Unlock() {
 		return
 	}
 	l.f.Truncate(0)
-	// LOCK_UN and not Close alone: a child that is between fork and exec this moment has a copy of the descriptor, and
-	// would keep the lock until its exec.
-	unix.Flock(int(l.f.Fd()), unix.LOCK_UN)
-	l.f.Close()
+	unlockFile(l.f)
 	l.f = nil
+	if l.home != nil {
+		unlockFile(l.home)
+	}
 }
