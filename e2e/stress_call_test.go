@@ -103,7 +103,7 @@ func (s *stress) call(rng *rand.Rand, hurt bool, args ...string) result {
 
 // awaitSnapshot returns when the snapshot of a checkpoint of name begins to be written, while the guest stands still.
 func (s *stress) awaitSnapshot(name string, done <-chan struct{}) {
-	staged := filepath.Join("storage/checkpoints", name, ".new-*", "*.snap")
+	staged := filepath.Join("storage/staging", ".new-"+name+"-*", "*.snap")
 	own := filepath.Join("storage/vms", name, vmm.NewSnapDir, "*.snap") // where Firecracker writes it
 	for len(globs(s.home, staged))+len(globs(s.home, own)) == 0 {
 		select {

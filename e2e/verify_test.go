@@ -232,7 +232,7 @@ func (n noid) refused(id, says string) {
 	if list := n.checkpoints("a"); len(list) != 1 {
 		n.t.Errorf("there are %d checkpoints: a refused restore has kept the present", len(list))
 	}
-	if left, err := filepath.Glob(filepath.Join(n.home, "storage/vms/.*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(n.home, "storage/staging/*")); err != nil || len(left) > 0 {
 		n.t.Errorf("left behind: %q, %v", left, err)
 	}
 }

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"noid/internal/console"
+	"noid/internal/storage"
 	"noid/internal/store"
 	"noid/internal/vm"
 )
@@ -30,7 +33,10 @@ type checkpointJSON struct {
 	AgentVersion string            `json:"agent_version,omitempty"`
 	Hardware     map[string]string `json:"hardware,omitempty"`
 	CPUModel     string            `json:"cpu_model,omitempty"`
-	Error        string            `json:"error,omitempty"`
+	// OwnBytes and SharedBytes are what its files take of the disk, and what other files have too. In 'checkpoints' alone.
+	OwnBytes    *int64 `json:"own_bytes,omitempty"`
+	SharedBytes *int64 `json:"shared_bytes,omitempty"`
+	Error       string `json:"error,omitempty"`
 }
 
 func checkpointToJSON(c store.Checkpoint, err error) checkpointJSON {
@@ -79,29 +85,52 @@ func (a *app) checkpointsCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "checkpoints NAME", Short: "List the checkpoints of a VM, which may be destroyed", Args: cobra.ExactArgs(1),
+		Long: "List the checkpoints of a VM, which may be destroyed. own is what forgetting a checkpoint would free, shared what other files,\n" +
+			"such as another checkpoint's or a VM's, have too.\n" + exitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := a.manager(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
-			entries, err := m.Checkpoints(cmd.Context(), args[0])
+			list := m.Home.CheckpointLabels // all that the table shows
+			if asJSON {
+				list = m.Checkpoints
+			}
+			entries, err := list(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			list, rows := make([]checkpointJSON, 0, len(entries)), [][]string{}
-			for _, e := range entries {
-				list = append(list, checkpointToJSON(e.Checkpoint, e.Err))
+			var problems []error
+			docs, rows := make([]checkpointJSON, 0, len(entries)), [][]string{}
+			occupied, errList := make([]storage.Occupied, len(entries)), make([]error, len(entries))
+			storage.Each(len(entries), func(i int) {
+				occupied[i], errList[i] = storage.Occupy(cmd.Context(), m.Home.CheckpointDir(entries[i].VM, entries[i].ID), nil)
+			})
+			for i, e := range entries {
+				err := errList[i]
+				if errors.Is(err, fs.ErrNotExist) && e.Err == nil {
+					continue // forgotten since
+				} else if cmd.Context().Err() != nil {
+					return err
+				} else if e.Err == nil {
+					problems = append(problems, err)
+				}
+				own, shared := occupied[i].Own(), occupied[i].Shared()
+				j := checkpointToJSON(e.Checkpoint, e.Err)
+				j.OwnBytes, j.SharedBytes = &own, &shared
+				docs = append(docs, j)
 				label, created := e.Label, local(e.CreatedAt)
 				if e.Err != nil {
 					label, created = "(broken)", "-"
 				}
-				rows = append(rows, []string{e.ID, label, created})
+				rows = append(rows, []string{e.ID, label, created, size(own), size(shared)})
 			}
 			if asJSON {
-				return printJSON(a.out, list)
+				problems = append(problems, printJSON(a.out, docs))
+			} else {
+				table(a.out, []string{"id", "label", "created", "own", "shared"}, rows)
 			}
-			table(a.out, []string{"id", "label", "created"}, rows)
-			return nil
+			return errors.Join(problems...)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -187,7 +187,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress and hints on a terminal")
 	for _, verb := range []*cobra.Command{a.createCmd(), a.destroyCmd(), a.listCmd(), a.inspectCmd(), a.execCmd(), a.shellCmd(), a.psCmd(), a.killCmd(), a.cpCmd(), a.consoleCmd(), a.logsCmd(),
-		a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd(),
+		a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd(), a.duCmd(),
 		a.configCmd(), a.setupCmd(), a.doctorCmd(), a.versionCmd(), a.completionCmd(), a.helperCmd(), a.pauseGuardCmd()} {
 		if verb.Long == "" {
 			verb.Long = verb.Short + ".\n" + exitHelp

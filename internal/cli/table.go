@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,6 +39,22 @@ func table(w io.Writer, header []string, rows [][]string) {
 		b.WriteString("|\n" + rule.String())
 	}
 	io.WriteString(w, b.String())
+}
+
+// size is how tables show a number of bytes.
+func size(n int64) string {
+	if n < 1024 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	value, unit := float64(n)/1024, 0
+	for ; value >= 1023.5 && unit < 4; unit++ {
+		value /= 1024
+	}
+	digits := 0
+	if value < 9.95 {
+		digits = 1
+	}
+	return strconv.FormatFloat(value, 'f', digits, 64) + " " + [...]string{"KiB", "MiB", "GiB", "TiB", "PiB"}[unit]
 }
 
 // local is how tables show a time.

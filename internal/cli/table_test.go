@@ -24,6 +24,15 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 4096: "4.0 KiB", 10 << 10: "10 KiB", 1<<20 - 1: "1.0 MiB", 1 << 20: "1.0 MiB",
+		1500 << 10: "1.5 MiB", 128 << 20: "128 MiB", 1 << 30: "1.0 GiB", 3 << 40: "3.0 TiB", 1<<63 - 1: "8192 PiB"} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestNameAndRef(t *testing.T) {
 	for _, c := range []struct {
 		args      []string

@@ -23,7 +23,7 @@ const (
 var pruned = []string{"initrd-" + hexKey + ".cpio", KernelPrefix + hexKey, VmlinuxPrefix + hexKey}
 
 // Prune deletes the initramfs and extracted kernels in cacheDir that were not used for olderThan and that keep does not
-// want; keep is asked with a path below cacheDir as that was given. A VM or a checkpoint records the paths of what it boots
+// want; keep is asked of old files alone, with a path below cacheDir as that was given. A VM or a checkpoint records the paths of what it boots
 // from: keep has to know them all. olderThan protects what is in use by a 'create' that has not recorded it yet. Other files
 // are left alone. A missing cacheDir is no error, and one file's error does not save the others.
 func Prune(cacheDir string, keep func(path string) bool, olderThan time.Duration) error {
@@ -35,7 +35,7 @@ func Prune(cacheDir string, keep func(path string) bool, olderThan time.Duration
 	errList := []error{err}
 	for _, e := range entries {
 		path := filepath.Join(cacheDir, e.Name())
-		if e.Type().IsRegular() && isPruned(e.Name()) && !keep(path) {
+		if e.Type().IsRegular() && isPruned(e.Name()) && unused(path, olderThan) && !keep(path) {
 			errList = append(errList, pruneFile(path, olderThan))
 		}
 	}
@@ -51,12 +51,18 @@ func isPruned(name string) bool {
 	return false
 }
 
+// unused reports whether path is there and was not used for olderThan.
+func unused(path string, olderThan time.Duration) bool {
+	info, err := os.Lstat(path)
+	return err == nil && time.Since(info.ModTime()) > olderThan
+}
+
 // pruneFile deletes a file that is old now: keep may have taken its time, and another noid may have begun to use it.
 func pruneFile(path string, olderThan time.Duration) error {
-	info, err := os.Lstat(path)
-	if err == nil && time.Since(info.ModTime()) > olderThan {
-		err = os.Remove(path)
+	if !unused(path, olderThan) {
+		return nil
 	}
+	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) { // another noid was faster
 		return nil
 	}

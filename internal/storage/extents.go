@@ -15,7 +15,8 @@ const (
 	// FIEMAP_EXTENT_UNKNOWN, _DELALLOC, _ENCODED, _DATA_ENCRYPTED, _NOT_ALIGNED, _DATA_INLINE, _DATA_TAIL, _MERGED: the number
 	// of the block is none, or not all there is to say.
 	extentOdd       = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400 | 0x1000
-	extentUnwritten = 0x800 // FIEMAP_EXTENT_UNWRITTEN: blocks that were reserved and hold nothing
+	extentUnwritten = 0x800  // FIEMAP_EXTENT_UNWRITTEN: blocks that were reserved and hold nothing
+	extentShared    = 0x2000 // FIEMAP_EXTENT_SHARED: other files have them too
 )
 
 // extent is struct fiemap_extent.

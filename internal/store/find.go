@@ -26,14 +26,17 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, 
 			return c, err
 		}
 	}
-	list, err := h.ListCheckpoints(ctx, vm)
+	list, err := h.labels(ctx, vm, false)
 	if err != nil {
 		return Checkpoint{}, err
 	}
 	isPrefix := len(ref) >= minPrefix && isHex(ref)
+	named := func(id, label string) bool {
+		return isPrefix && strings.HasPrefix(id, ref) || ref != "" && label == ref
+	}
 	var found []CheckpointEntry
 	for _, c := range list {
-		if isPrefix && strings.HasPrefix(c.ID, ref) || ref != "" && c.Label == ref {
+		if named(c.ID, c.Label) {
 			found = append(found, c)
 		}
 	}
@@ -48,6 +51,8 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, 
 		c, err := h.LoadCheckpoint(vm, found[0].ID)
 		if err != nil {
 			c = Checkpoint{VM: vm, ID: found[0].ID}
+		} else if !named(c.ID, c.Label) {
+			return Checkpoint{}, noCheckpoint(vm, ref)
 		}
 		return c, err
 	}

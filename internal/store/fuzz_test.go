@@ -27,7 +27,7 @@ func FuzzNames(f *testing.F) {
 			}
 			for _, dir := range []string{h.StagingDir(s), h.OldDir(s)} {
 				base := filepath.Base(dir)
-				if vm, ok := stagedVM(base); !ok || vm != s || !isStaging(base) || CheckName(base) == nil || filepath.Dir(dir) != h.VMsDir() {
+				if vm, ok := stagedVM(base); !ok || vm != s || !isStaging(base) || CheckName(base) == nil || filepath.Dir(dir) != h.StagingRoot() {
 					t.Errorf("staging directory %q of %q: %q, %v", base, s, vm, ok)
 				}
 			}

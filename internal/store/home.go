@@ -2,7 +2,7 @@
 // written down about it.
 //
 // The manifests (vm.json, checkpoint.json) are the truth. The SQLite database beside them is an index over them, there to
-// list quickly; it corrects itself whenever it disagrees, and may be deleted at any time.
+// list and find quickly; it corrects itself whenever it disagrees, and may be deleted at any time.
 package store
 
 import (
@@ -34,6 +34,7 @@ const (
 	vmsDir         = "vms"         // in storage: one directory a VM
 	templatesDir   = "templates"   // in storage: guests right after their boot, for 'create'
 	checkpointsDir = "checkpoints" // in storage: one directory a VM, in it one a checkpoint; outlives the VM
+	stagingDir     = "staging"     // in storage: what is being made or removed, one directory each
 	kernelsDir     = "kernels"     // kernels and initramfs images, unpacked or built
 	imagesDir      = "images"      // root filesystems, downloaded or built
 	locksDir       = "locks"       // one file a VM name, also for names that are no VM yet or any more
@@ -104,7 +105,7 @@ func (h *Home) open() error {
 	if err := h.protect(); err != nil {
 		return err
 	}
-	for _, sub := range []string{h.VMsDir(), filepath.Join(h.dir, storageDir, checkpointsDir), h.templatesDir(), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
+	for _, sub := range []string{h.VMsDir(), h.CheckpointsRoot(), h.StagingRoot(), h.templatesDir(), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return errs.WithHint(err, "set NOID_HOME to a directory that you can write")
 		}
@@ -215,15 +216,21 @@ func (h *Home) Dir() string { return h.dir }
 // ConfigPath is where config.toml is, or would be.
 func (h *Home) ConfigPath() string { return filepath.Join(h.dir, configFile) }
 
-// VMsDir holds one directory a VM, and staging directories whose names begin with a dot.
+// VMsDir holds one directory a VM.
 func (h *Home) VMsDir() string { return filepath.Join(h.dir, storageDir, vmsDir) }
 
 // VMDir is the directory of the VM called name, which CheckName must have accepted.
 func (h *Home) VMDir(name string) string { return filepath.Join(h.VMsDir(), name) }
 
+// StagingRoot holds what is being made or removed, see StagingDir.
+func (h *Home) StagingRoot() string { return filepath.Join(h.dir, storageDir, stagingDir) }
+
+// CheckpointsRoot holds one directory for each VM that has checkpoints.
+func (h *Home) CheckpointsRoot() string { return filepath.Join(h.dir, storageDir, checkpointsDir) }
+
 // CheckpointsDir holds the checkpoints of vm. It exists only once there was one.
 func (h *Home) CheckpointsDir(vm string) string {
-	return filepath.Join(h.dir, storageDir, checkpointsDir, vm)
+	return filepath.Join(h.CheckpointsRoot(), vm)
 }
 
 // CheckpointDir is the directory of checkpoint id of vm.

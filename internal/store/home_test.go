@@ -136,7 +136,7 @@ func TestNames(t *testing.T) {
 	h := openHome(t)
 	for _, name := range []string{"a", "a-b", "a-00000000", "x.y-"} {
 		for _, dir := range []string{h.StagingDir(name), h.OldDir(name)} {
-			if got, ok := stagedVM(filepath.Base(dir)); !ok || got != name || filepath.Dir(dir) != h.VMsDir() {
+			if got, ok := stagedVM(filepath.Base(dir)); !ok || got != name || filepath.Dir(dir) != h.StagingRoot() {
 				t.Errorf("%s belongs to %q, %v", dir, got, ok)
 			}
 		}

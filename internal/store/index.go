@@ -8,30 +8,30 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"noid/internal/storage"
 )
 
 // indexSchema is PRAGMA user_version of the database that this package knows.
-const indexSchema = 1
+const indexSchema = 2
 
-// One table holds both kinds; the row of a VM itself has no id. json is the manifest as read when the stamp was taken. The
-// views are for people with a sqlite3 prompt.
+// One table holds both kinds; the rows of VMs themselves have no vm, but their name as id. brief is what listings need of the
+// manifest as it was when the stamp was taken, and sum is over the rest of the row.
 const createIndex = `
-CREATE TABLE manifests (
+CREATE TABLE briefs (
 	vm TEXT NOT NULL, id TEXT NOT NULL,
 	ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-	json TEXT NOT NULL,
+	brief TEXT NOT NULL, sum TEXT NOT NULL,
 	PRIMARY KEY (vm, id)
-) WITHOUT ROWID;
-CREATE VIEW vms AS SELECT vm AS name, json ->> 'created_at' AS created_at, json FROM manifests WHERE id = '';
-CREATE VIEW checkpoints AS SELECT vm, id, json ->> 'label' AS label, json ->> 'created_at' AS created_at, json
-	FROM manifests WHERE id <> '';`
+) WITHOUT ROWID;`
 
-const dropIndex = `DROP VIEW IF EXISTS vms; DROP VIEW IF EXISTS checkpoints; DROP TABLE IF EXISTS manifests;`
+const dropIndex = `DROP VIEW IF EXISTS vms; DROP VIEW IF EXISTS checkpoints; DROP TABLE IF EXISTS manifests; DROP TABLE IF EXISTS briefs;`
 
 // busyTimeoutMs is how long SQLite waits for another writer. Short: the listing is right without the index too.
 const busyTimeoutMs = 500
@@ -39,13 +39,25 @@ const busyTimeoutMs = 500
 // indexLock guards the replacing of a damaged database. No VM's name begins with a dot.
 const indexLock = ".index.lock"
 
-// key names a manifest; id is empty for a VM.
+// key names a manifest; vm is empty for that of a VM, whose name is id.
 type key struct{ vm, id string }
 
 // row is what the index knows of a manifest.
 type row struct {
 	stamp
-	json []byte
+	brief string
+}
+
+// sum tells a row that was damaged in a way that SQLite does not notice.
+func (r row) sum(k key) string {
+	b := make([]byte, 0, 256)
+	for _, n := range []int64{int64(r.ino), r.size, r.mtimeNs} {
+		b = append(strconv.AppendInt(b, n, 10), 0)
+	}
+	for _, s := range []string{k.vm, k.id, r.brief} {
+		b = append(append(b, s...), 0)
+	}
+	return storage.SumOf(b).String()
 }
 
 // withIndex calls f with the open database. A database that turns out damaged is moved aside and f called once more, on
@@ -187,26 +199,29 @@ func sound(ctx context.Context, path string) bool {
 	if err := db.QueryRowContext(ctx, `PRAGMA quick_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		return false
 	}
-	_, err = db.ExecContext(ctx, `SELECT vm, id, ino, size, mtime_ns, json FROM manifests LIMIT 1`)
+	_, err = db.ExecContext(ctx, `SELECT vm, id, ino, size, mtime_ns, brief, sum FROM briefs LIMIT 1`)
 	return err == nil
 }
 
-// readIndex returns the rows that where selects.
-func readIndex(ctx context.Context, db *sql.DB, where string, args ...any) (map[key]row, error) {
-	rows, err := db.QueryContext(ctx, `SELECT vm, id, ino, size, mtime_ns, json FROM manifests WHERE `+where, args...)
+// readIndex returns the rows of the checkpoints of vm, or, with an empty vm, those of the VMs.
+func readIndex(ctx context.Context, db *sql.DB, vm string) (map[key]row, error) {
+	rows, err := db.QueryContext(ctx, `SELECT id, ino, size, mtime_ns, brief, sum FROM briefs WHERE vm = ?`, vm)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	known := map[key]row{}
 	for rows.Next() {
-		var k key
+		k := key{vm: vm}
 		var r row
 		var ino int64 // SQLite has no unsigned 64-bit integers
-		if err := rows.Scan(&k.vm, &k.id, &ino, &r.size, &r.mtimeNs, &r.json); err != nil {
+		var sum string
+		if err := rows.Scan(&k.id, &ino, &r.size, &r.mtimeNs, &r.brief, &sum); err != nil {
 			return nil, err
 		}
-		r.ino = uint64(ino)
+		if r.ino = uint64(ino); r.sum(k) != sum {
+			r = row{} // no file has this stamp: it is read, and the row made anew
+		}
 		known[k] = r
 	}
 	return known, rows.Err()
@@ -223,14 +238,14 @@ func writeIndex(ctx context.Context, db *sql.DB, changed map[key]row, gone []key
 	}
 	defer tx.Rollback()
 	for k, r := range changed {
-		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO manifests (vm, id, ino, size, mtime_ns, json) VALUES (?, ?, ?, ?, ?, ?)`,
-			k.vm, k.id, int64(r.ino), r.size, r.mtimeNs, string(r.json))
+		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO briefs (vm, id, ino, size, mtime_ns, brief, sum) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			k.vm, k.id, int64(r.ino), r.size, r.mtimeNs, r.brief, r.sum(k))
 		if err != nil {
 			return err
 		}
 	}
 	for _, k := range gone {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM manifests WHERE vm = ? AND id = ?`, k.vm, k.id); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM briefs WHERE vm = ? AND id = ?`, k.vm, k.id); err != nil {
 			return err
 		}
 	}

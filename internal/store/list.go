@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"noid/internal/storage"
 )
 
-// VMEntry is a VM in a listing. When Err is set, a *BrokenError, the record holds the name alone.
+// VMEntry is a VM in a listing. Of its record it has what Brief leaves. When Err is set, a *BrokenError, that is the name alone.
 type VMEntry struct {
 	VM
 	Err error
@@ -29,26 +31,24 @@ type CheckpointEntry struct {
 // ListVMs returns all VMs, the broken ones too, sorted by time of creation, then name. It does not need the index to
 // be right, writable or there.
 func (h *Home) ListVMs(ctx context.Context) ([]VMEntry, error) {
-	names, err := subdirs(h.VMsDir())
+	names, err := h.VMNames()
 	if err != nil {
-		return nil, fmt.Errorf("listing vms: %w", err)
+		return nil, err
 	}
-	keys := make([]key, 0, len(names))
-	for _, name := range names {
-		if CheckName(name) == nil { // not a staging directory, nor a stray such as lost+found
-			keys = append(keys, key{vm: name})
-		}
-	}
+	list := make([]VMEntry, 0, len(names))
 	s := source[VM]{
-		base:  vmManifest,
-		dir:   func(k key) string { return h.VMDir(k.vm) },
-		parse: func(k key, data []byte) (VM, error) { return parseVM(data, k.vm) },
-		where: `id = ''`,
+		ids:  names,
+		path: func(name string) string { return filepath.Join(h.VMDir(name), vmManifest) },
+		read: func(name string) (VM, stamp, error) {
+			v, st, err := readVM(h.VMDir(name), name)
+			return v.Brief(), st, err
+		},
+		pack:   packVM,
+		unpack: unpackVM,
 	}
-	var list []VMEntry
-	err = eachManifest(ctx, h, s, keys, func(k key, v VM, err error) {
+	err = eachBrief(ctx, h, s, func(name string, v VM, err error) {
 		if err != nil {
-			v = VM{Name: k.vm}
+			v = VM{Name: name}
 		}
 		list = append(list, VMEntry{v, err})
 	})
@@ -59,12 +59,97 @@ func (h *Home) ListVMs(ctx context.Context) ([]VMEntry, error) {
 }
 
 // ListCheckpoints returns all checkpoints of vm, the broken ones too, sorted by time of creation, then id. The VM need
-// not exist any more; when there is neither, that is errs.ErrNotFound.
+// not exist any more; when there is neither, that is errs.ErrNotFound. It reads every manifest.
 func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntry, error) {
+	ids, err := h.CheckpointIDs(vm)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]CheckpointEntry, len(ids))
+	storage.Each(len(ids), func(i int) {
+		if ctx.Err() == nil {
+			c, _, err := readCheckpoint(h.CheckpointDir(vm, ids[i]), vm, ids[i])
+			if err != nil {
+				c = Checkpoint{VM: vm, ID: ids[i]}
+			}
+			list[i] = CheckpointEntry{c, err}
+		}
+	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(c CheckpointEntry) bool { return errors.Is(c.Err, fs.ErrNotExist) }) // forgotten since
+	sortCheckpoints(list)
+	return list, nil
+}
+
+// CheckpointLabels is ListCheckpoints with no more of a record than VM, ID, label and time of creation, and from the index
+// where that has them as they are.
+func (h *Home) CheckpointLabels(ctx context.Context, vm string) ([]CheckpointEntry, error) {
+	return h.labels(ctx, vm, true)
+}
+
+// labels is CheckpointLabels that does not look, unless told to, whether manifests are as they were: they never change but by
+// damage.
+func (h *Home) labels(ctx context.Context, vm string, look bool) ([]CheckpointEntry, error) {
+	ids, err := h.CheckpointIDs(vm)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]CheckpointEntry, 0, len(ids))
+	s := source[Checkpoint]{
+		vm:  vm,
+		ids: ids,
+		read: func(id string) (Checkpoint, stamp, error) {
+			c, st, err := readCheckpoint(h.CheckpointDir(vm, id), vm, id)
+			return Checkpoint{VM: vm, ID: id, Label: c.Label, CreatedAt: c.CreatedAt}, st, err
+		},
+		pack: func(c Checkpoint) string { return c.CreatedAt.Format(time.RFC3339Nano) + "\t" + c.Label },
+		unpack: func(id, brief string) (Checkpoint, bool) {
+			created, label, found := strings.Cut(brief, "\t")
+			at, err := time.Parse(time.RFC3339Nano, created)
+			return Checkpoint{VM: vm, ID: id, Label: label, CreatedAt: at}, found && err == nil
+		},
+	}
+	if look {
+		s.path = func(id string) string { return filepath.Join(h.CheckpointDir(vm, id), checkpointManifest) }
+	}
+	err = eachBrief(ctx, h, s, func(_ string, c Checkpoint, err error) { list = append(list, CheckpointEntry{c, err}) })
+	sortCheckpoints(list)
+	return list, err
+}
+
+func sortCheckpoints(list []CheckpointEntry) {
+	slices.SortFunc(list, func(a, b CheckpointEntry) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
+	})
+}
+
+// VMNames returns the names of all VMs, the broken ones too, sorted.
+func (h *Home) VMNames() ([]string, error) {
+	names, err := named(h.VMsDir(), isName) // no staging directory, nor a stray such as lost+found
+	if err != nil {
+		return nil, fmt.Errorf("listing vms: %w", err)
+	}
+	return names, nil
+}
+
+// CheckpointOwners returns the names of the VMs, destroyed ones too, that may have checkpoints, sorted.
+func (h *Home) CheckpointOwners() ([]string, error) {
+	owners, err := named(h.CheckpointsRoot(), isName)
+	if err != nil {
+		return nil, fmt.Errorf("listing checkpoints: %w", err)
+	}
+	return owners, nil
+}
+
+// CheckpointIDs returns the ids of all checkpoints of vm, the broken ones too, sorted. The VM need not exist any more; when
+// there is neither, that is errs.ErrNotFound.
+func (h *Home) CheckpointIDs(vm string) ([]string, error) {
 	if err := CheckName(vm); err != nil {
 		return nil, err
 	}
-	names, err := subdirs(h.CheckpointsDir(vm))
+	ids, err := named(h.CheckpointsDir(vm), checkID)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(h.VMDir(vm)); errors.Is(err, fs.ErrNotExist) {
 			return nil, noVM(vm)
@@ -72,40 +157,17 @@ func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntr
 	} else if err != nil {
 		return nil, fmt.Errorf("listing the checkpoints of vm %q: %w", vm, err)
 	}
-	keys := make([]key, 0, len(names))
-	for _, id := range names {
-		if checkID(id) {
-			keys = append(keys, key{vm, id})
-		}
-	}
-	s := source[Checkpoint]{
-		base:  checkpointManifest,
-		dir:   func(k key) string { return h.CheckpointDir(k.vm, k.id) },
-		parse: func(k key, data []byte) (Checkpoint, error) { return parseCheckpoint(data, k.vm, k.id) },
-		where: `vm = ? AND id <> ''`, args: []any{vm},
-	}
-	var list []CheckpointEntry
-	err = eachManifest(ctx, h, s, keys, func(k key, c Checkpoint, err error) {
-		if err != nil {
-			c = Checkpoint{VM: k.vm, ID: k.id}
-		}
-		list = append(list, CheckpointEntry{c, err})
-	})
-	slices.SortFunc(list, func(a, b CheckpointEntry) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
-	})
-	return list, err
+	return ids, nil
 }
 
-// CheckpointOwners returns the names of the VMs, destroyed ones too, that may have checkpoints, sorted.
-func (h *Home) CheckpointOwners() ([]string, error) {
-	owners, err := subdirs(filepath.Join(h.dir, storageDir, checkpointsDir))
-	if err != nil {
-		return nil, fmt.Errorf("listing checkpoints: %w", err)
-	}
-	owners = slices.DeleteFunc(owners, func(name string) bool { return CheckName(name) != nil })
-	slices.Sort(owners)
-	return owners, nil
+func isName(s string) bool { return CheckName(s) == nil }
+
+// named returns the names in dir that are right, sorted.
+func named(dir string, right func(string) bool) ([]string, error) {
+	names, err := subdirs(dir)
+	names = slices.DeleteFunc(names, func(name string) bool { return !right(name) })
+	slices.Sort(names)
+	return names, err
 }
 
 // subdirs returns the names in dir, unsorted.
@@ -118,25 +180,26 @@ func subdirs(dir string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// source says where one kind of manifest lies and which rows of the index are about it.
+// source is one kind of manifest, of which the index has briefs.
 type source[T any] struct {
-	base  string
-	dir   func(key) string
-	parse func(key, []byte) (T, error)
-	where string
-	args  []any
+	vm     string // whose checkpoints; empty for VMs
+	ids    []string
+	path   func(id string) string // the manifest, to see whether it has changed; nil to take it as unchanged
+	read   func(id string) (T, stamp, error)
+	pack   func(T) string
+	unpack func(id, brief string) (T, bool)
 }
 
 // settled is the age from which a manifest's time of change is trusted to tell it from a later one: the clock of a file
 // system ticks every few milliseconds, and two saves within a tick could look the same.
 const settled = 100 * time.Millisecond
 
-// eachManifest reads the manifests of keys, from the index where that has them as they are, and tells each of them. It leaves the
-// index right. The error is ctx's alone: everything else is told of the manifest that it concerns.
-func eachManifest[T any](ctx context.Context, h *Home, s source[T], keys []key, tell func(key, T, error)) error {
+// eachBrief tells each brief of s, from the index where that has it as it is, else from the manifest. It leaves the index
+// right. The error is ctx's alone: everything else is told of the manifest that it concerns.
+func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(string, T, error)) error {
 	var known map[key]row
 	err := h.withIndex(ctx, func(db *sql.DB) (err error) {
-		known, err = readIndex(ctx, db, s.where, s.args...)
+		known, err = readIndex(ctx, db, s.vm)
 		return err
 	})
 	if err != nil {
@@ -144,32 +207,26 @@ func eachManifest[T any](ctx context.Context, h *Home, s source[T], keys []key, 
 	}
 	useIndex := err == nil
 	changed := map[key]row{}
-	for _, k := range keys {
+	for _, id := range s.ids {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		old, have := known[k]
+		k := key{s.vm, id}
+		old := known[k]
 		delete(known, k) // what is left at the end is gone
-		if have {
-			if info, err := os.Lstat(filepath.Join(s.dir(k), s.base)); err == nil && info.Mode().IsRegular() && stampOf(info) == old.stamp {
-				if record, err := s.parse(k, old.json); err == nil {
-					tell(k, record, nil)
-					continue
-				}
+		if old.stamp != (stamp{}) && (s.path == nil || stampNow(s.path(id)) == old.stamp) {
+			if record, ok := s.unpack(id, old.brief); ok {
+				tell(id, record, nil)
+				continue
 			}
 		}
-		data, st, err := readManifest(s.dir(k), s.base)
-		var record T
-		if err == nil {
-			record, err = s.parse(k, data)
-		}
-		err = broken(err, s.dir(k), s.base)
+		record, st, err := s.read(id)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since its name was read
 		}
-		tell(k, record, err)
-		if err == nil && time.Since(time.Unix(0, st.mtimeNs)) > settled {
-			changed[k] = row{st, data}
+		tell(id, record, err)
+		if err == nil && (s.path == nil || time.Since(time.Unix(0, st.mtimeNs)) > settled) {
+			changed[k] = row{st, s.pack(record)}
 		}
 	}
 	if !useIndex {
@@ -209,7 +266,7 @@ func (h *Home) Repair(ctx context.Context) (report string, err error) {
 	}
 	checkpoints := 0
 	for _, vm := range owners {
-		list, err := h.ListCheckpoints(ctx, vm)
+		list, err := h.CheckpointLabels(ctx, vm) // which fills the index
 		if err != nil {
 			return "", err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"noid/internal/errs"
+	"noid/internal/vmm"
 )
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -52,7 +53,7 @@ func indexed(t *testing.T, h *Home) []string {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	rows, err := db.Query(`SELECT name FROM vms UNION ALL SELECT vm || '@' || id FROM checkpoints ORDER BY 1`)
+	rows, err := db.Query(`SELECT iif(vm = '', id, vm || '@' || id) FROM briefs ORDER BY 1`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,13 +97,13 @@ func TestListVMs(t *testing.T) {
 	}
 	// A changed manifest is seen at once, a removed VM too.
 	v := testVM("b", epoch)
-	v.LastError = "changed"
+	v.Machine.CPUs = 7
 	addVM(t, h, v)
 	if err := os.RemoveAll(h.VMDir("c")); err != nil {
 		t.Fatal(err)
 	}
 	list, err := h.ListVMs(t.Context())
-	want := []VMEntry{{VM: v}, {VM: testVM("a", epoch.Add(time.Hour))}}
+	want := []VMEntry{{VM: v.Brief()}, {VM: testVM("a", epoch.Add(time.Hour)).Brief()}}
 	if diff := cmp.Diff(want, list); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
@@ -118,26 +119,59 @@ func TestIndexIsUsed(t *testing.T) {
 	wantNames(t, indexed(t, h)) // too young: a second save within the clock's tick would not be seen
 	age(t, path)
 	names(t, h)
-	err := h.withIndex(t.Context(), func(db *sql.DB) error {
-		_, err := db.Exec(`UPDATE manifests SET json = json_set(json, '$.last_error', 'from the index')`)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+	alter := func(v VM) {
+		t.Helper()
+		err := h.withIndex(t.Context(), func(db *sql.DB) error {
+			known, err := readIndex(t.Context(), db, "")
+			r := known[key{id: "a"}]
+			r.brief = packVM(v)
+			return errors.Join(err, writeIndex(t.Context(), db, map[key]row{{id: "a"}: r}, nil))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	lastError := func() string {
+	cpus := func() int {
 		list, err := h.ListVMs(t.Context())
 		if err != nil || len(list) != 1 {
 			t.Fatal(list, err)
 		}
-		return list[0].LastError
+		return list[0].Machine.CPUs
 	}
-	if got := lastError(); got != "from the index" {
-		t.Errorf("the index was not used: %q", got)
+	v := testVM("a", epoch)
+	v.Machine.CPUs = 77
+	alter(v)
+	if got := cpus(); got != 77 {
+		t.Errorf("the index was not used: %d", got)
 	}
+	// A change that SQLite takes for a sound database.
+	err := h.withIndex(t.Context(), func(db *sql.DB) error {
+		_, err := db.Exec(`UPDATE briefs SET brief = replace(brief, '77', '78')`)
+		return err
+	})
+	if got := cpus(); err != nil || got != testVM("a", epoch).Machine.CPUs {
+		t.Errorf("a damaged row was used: %d, %v", got, err)
+	}
+	alter(v)
 	addVM(t, h, testVM("a", epoch))
-	if got := lastError(); got != testVM("a", epoch).LastError {
-		t.Errorf("a stale row was used: %q", got)
+	if got := cpus(); got != testVM("a", epoch).Machine.CPUs {
+		t.Errorf("a stale row was used: %d", got)
+	}
+}
+
+// TestBrief has the index tell of a VM what its manifest does.
+func TestBrief(t *testing.T) {
+	full := testVM("a", epoch.Add(123456789))
+	full.Machine.Driver, full.StopRequested, full.Process = "a driver", true, vmm.Process{PID: 12, StartTicks: 1 << 63, BootID: "b"}
+	for _, v := range []VM{full, {Name: "a"}} {
+		got, ok := unpackVM("a", packVM(v))
+		if diff := cmp.Diff(v.Brief(), got); !ok || diff != "" {
+			t.Errorf("%v %s", ok, diff)
+		}
+	}
+	full.Machine.Driver = "a\tdriver"
+	if got, ok := unpackVM("a", packVM(full)); ok {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -281,6 +315,13 @@ func TestListCheckpoints(t *testing.T) {
 	}
 	if _, err := h.FindCheckpoint(t.Context(), "prod", "abc"); err == nil || err.Error() != `no vm "prod"` {
 		t.Errorf("of no VM: %v", err)
+	}
+	// The index has a label that the checkpoint does not: what was found is not what was meant.
+	err := h.withIndex(t.Context(), func(db *sql.DB) error {
+		return writeIndex(t.Context(), db, map[key]row{{"dev", "bbbb0001"}: {stamp{1, 1, 1}, epoch.Format(time.RFC3339Nano) + "\tlie"}}, nil)
+	})
+	if c, findErr := h.FindCheckpoint(t.Context(), "dev", "lie"); err != nil || !errors.Is(findErr, errs.ErrNotFound) {
+		t.Errorf("FindCheckpoint of a lie: %q, %v, %v", c.ID, findErr, err)
 	}
 	report, err := h.Repair(t.Context())
 	if err != nil || !strings.HasPrefix(report, "0 vms, 8 checkpoints, 1 of them broken\ncheckpoint \"12345678\"") {

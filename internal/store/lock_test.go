@@ -224,7 +224,7 @@ func TestSweep(t *testing.T) {
 	// In use by another noid, and nobody's but young.
 	_, kill := holder(t, h, "busy")
 	busy, busyCheckpoint := mkdir(h.StagingDir("busy")), mkdir(h.StagingCheckpointDir("busy"))
-	young, stray := mkdir(filepath.Join(h.VMsDir(), ".tmp-1")), mkdir(filepath.Join(h.VMsDir(), ".tmp-2"))
+	young, stray := mkdir(filepath.Join(h.StagingRoot(), ".tmp-1")), mkdir(filepath.Join(h.StagingRoot(), ".tmp-2"))
 	age(t, stray)
 	if err := os.Chtimes(stray, time.Now(), time.Now().Add(-2*strayAge)); err != nil {
 		t.Fatal(err)

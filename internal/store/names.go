@@ -10,8 +10,8 @@ import (
 	"noid/internal/errs"
 )
 
-// Staging directories stand beside what they become or were: a rename moves them, and a killed command's leftovers are
-// known by their names (see Sweep). No VM's name begins with a dot.
+// Staging directories stand in a directory of their own, in the file system of what they become or were: a rename moves
+// them, and a killed command's leftovers are known without a look at all that is whole (see Sweep). No VM's name begins with a dot.
 const (
 	newPrefix = ".new-" // being made, or exchanged out of its place and to be removed
 	oldPrefix = ".old-" // taken out of its place, to be removed
@@ -73,24 +73,21 @@ func ParseRef(s string) (vm, ref string, err error) {
 
 // StagingDir returns a new name for the directory in which the VM name is made, before it is published as VMDir(name).
 // Nothing is created. Hold the lock of name while it exists: whatever is left without is swept.
-func (h *Home) StagingDir(name string) string {
-	return filepath.Join(h.VMsDir(), newPrefix+name+"-"+NewID(nil))
-}
+func (h *Home) StagingDir(name string) string { return h.staged(newPrefix, name) }
 
 // OldDir returns a new name to which VMDir(name) is renamed before it is removed, so that a VM is never half there.
-func (h *Home) OldDir(name string) string {
-	return filepath.Join(h.VMsDir(), oldPrefix+name+"-"+NewID(nil))
-}
+func (h *Home) OldDir(name string) string { return h.staged(oldPrefix, name) }
 
-// StagingCheckpointDir returns a new name for the directory in which a checkpoint of vm is made. Its parent,
-// CheckpointsDir(vm), may have to be made first. Hold the lock of vm while it exists.
-func (h *Home) StagingCheckpointDir(vm string) string {
-	return filepath.Join(h.CheckpointsDir(vm), newPrefix+NewID(nil))
-}
+// StagingCheckpointDir returns a new name for the directory in which a checkpoint of vm is made. Make it before
+// CheckpointsDir(vm), for Sweep to remove that too when it is empty. Hold the lock of vm while it exists.
+func (h *Home) StagingCheckpointDir(vm string) string { return h.staged(newPrefix, vm) }
 
-// OldCheckpointDir returns a new name to which a checkpoint of vm is renamed before it is removed.
-func (h *Home) OldCheckpointDir(vm string) string {
-	return filepath.Join(h.CheckpointsDir(vm), oldPrefix+NewID(nil))
+// OldCheckpointDir returns a new name to which a checkpoint of vm is renamed before it is removed. Remove CheckpointsDir(vm)
+// first, if that was the last.
+func (h *Home) OldCheckpointDir(vm string) string { return h.staged(oldPrefix, vm) }
+
+func (h *Home) staged(prefix, vm string) string {
+	return filepath.Join(h.StagingRoot(), prefix+vm+"-"+NewID(nil))
 }
 
 // isStaging reports whether base is the name of a staging directory.
@@ -98,7 +95,7 @@ func isStaging(base string) bool {
 	return strings.HasPrefix(base, newPrefix) || strings.HasPrefix(base, oldPrefix) || strings.HasPrefix(base, tmpPrefix)
 }
 
-// stagedVM returns the VM to which a staging directory in VMsDir belongs: ".new-NAME-RANDOM" gives NAME.
+// stagedVM returns the VM to which a staging directory belongs: ".new-NAME-RANDOM" gives NAME.
 func stagedVM(base string) (string, bool) {
 	if !isStaging(base) {
 		return "", false

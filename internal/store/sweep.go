@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,31 +18,19 @@ const strayAge = time.Hour
 
 // Sweep removes what killed commands left behind: staging directories of VMs and checkpoints that nobody holds the lock
 // of, and the VMMs that run in them, which no command can reach. It waits for nobody. It goes on after an error and
-// returns all of them.
+// returns all of them. It looks at nothing that is whole, however much is in the home.
 func (h *Home) Sweep(ctx context.Context) error {
-	names, err := subdirs(h.VMsDir())
+	names, err := subdirs(h.StagingRoot())
 	if err != nil {
 		return fmt.Errorf("sweeping: %w", err)
 	}
 	var problems []error
 	for _, base := range names {
-		if !isStaging(base) {
-			continue
-		}
-		dir := filepath.Join(h.VMsDir(), base)
+		dir := filepath.Join(h.StagingRoot(), base)
 		if vm, ok := stagedVM(base); ok {
-			problems = append(problems, h.sweepVM(ctx, vm, dir))
+			problems = append(problems, h.sweep(ctx, vm, dir))
 		} else if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > strayAge {
 			problems = append(problems, storage.RemoveAll(dir))
-		}
-	}
-	owners, err := subdirs(filepath.Join(h.dir, storageDir, checkpointsDir))
-	if err != nil {
-		problems = append(problems, fmt.Errorf("sweeping: %w", err))
-	}
-	for _, vm := range owners {
-		if CheckName(vm) == nil {
-			problems = append(problems, h.sweepCheckpoints(ctx, vm))
 		}
 	}
 	return errors.Join(append(problems, h.sweepTemplates())...)
@@ -58,7 +45,8 @@ func (h *Home) tryLock(ctx context.Context, name string) (l *Lock, ok bool, err 
 	return l, err == nil, err
 }
 
-func (h *Home) sweepVM(ctx context.Context, vm, dir string) error {
+// sweep removes the staging directory dir of vm, unless vm is locked.
+func (h *Home) sweep(ctx context.Context, vm, dir string) error {
 	lock, ok, err := h.tryLock(ctx, vm)
 	if !ok {
 		return err
@@ -67,37 +55,8 @@ func (h *Home) sweepVM(ctx context.Context, vm, dir string) error {
 	if err := h.killIn(ctx, vm, dir); err != nil {
 		return fmt.Errorf("sweeping %s: %w", dir, err) // removing the files under a live VMM would only hide it
 	}
+	os.Remove(h.CheckpointsDir(vm)) // it fails, rightly, when there are checkpoints
 	return storage.RemoveAll(dir)
-}
-
-func (h *Home) sweepCheckpoints(ctx context.Context, vm string) error {
-	dir := h.CheckpointsDir(vm)
-	names, err := subdirs(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("sweeping: %w", err)
-	}
-	var leftovers []string
-	for _, base := range names {
-		if isStaging(base) {
-			leftovers = append(leftovers, base)
-		}
-	}
-	if len(leftovers) == 0 && len(names) > 0 {
-		return nil
-	}
-	lock, ok, err := h.tryLock(ctx, vm)
-	if !ok {
-		return err
-	}
-	defer lock.Unlock()
-	var problems []error
-	for _, base := range leftovers {
-		problems = append(problems, storage.RemoveAll(filepath.Join(dir, base)))
-	}
-	os.Remove(dir) // it fails, rightly, when there are checkpoints
-	return errors.Join(problems...)
 }
 
 // killIn kills the VMM that runs in the leftover directory dir of vm: the one recorded there, unless it is the published
@@ -109,7 +68,7 @@ func (h *Home) killIn(ctx context.Context, vm, dir string) error {
 	if known && !published.Process.Alive() {
 		victims = append(victims, vmm.FindIn(h.VMDir(vm))...)
 	}
-	left, _, _, err := readVM(dir, vm)
+	left, _, err := readVM(dir, vm)
 	// A restore stages a copy of the record, and was perhaps killed before it put a process of its own there.
 	if err == nil && left.Process.In(dir) && !(known && published.Process == left.Process) {
 		victims = append(victims, left.Process)

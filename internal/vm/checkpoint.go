@@ -54,10 +54,10 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 // it, when this fails too.
 func (m *Manager) take(ctx context.Context, d Driver, v store.VM, st vmm.State, label string) (c store.Checkpoint, staging string, err error) {
 	dir, staging := m.Home.VMDir(v.Name), m.Home.StagingCheckpointDir(v.Name)
-	if err := os.MkdirAll(m.Home.CheckpointsDir(v.Name), 0o700); err != nil {
+	if err := os.Mkdir(staging, 0o700); err != nil {
 		return c, staging, err
 	}
-	if err := os.Mkdir(staging, 0o700); err != nil {
+	if err := os.MkdirAll(m.Home.CheckpointsDir(v.Name), 0o700); err != nil {
 		return c, staging, err
 	}
 	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: cmp.Or(v.LastCheckpoint, v.RestoredFrom), Machine: v.Machine,
@@ -94,8 +94,8 @@ func (m *Manager) take(ctx context.Context, d Driver, v store.VM, st vmm.State, 
 
 // discard removes what take has made of name.
 func (m *Manager) discard(name, staging string) {
-	storage.RemoveAll(staging)
 	os.Remove(m.Home.CheckpointsDir(name)) // only when this was the first
+	storage.RemoveAll(staging)             // last: Sweep looks after what has a staging directory
 }
 
 // smallFiles is room for the device state, the console's log, sums and manifest, in bytes.
@@ -287,7 +287,6 @@ func (m *Manager) Forget(ctx context.Context, name string, refs []string) error 
 			return err
 		}
 	}
-	os.Remove(m.Home.CheckpointsDir(name)) // when it was the last
 	m.prune(ctx)
 	return nil
 }
@@ -298,5 +297,7 @@ func (m *Manager) remove(name, id string) error {
 	if err := os.Rename(m.Home.CheckpointDir(name, id), old); err != nil {
 		return err
 	}
-	return errors.Join(storage.SyncDir(m.Home.CheckpointsDir(name)), storage.RemoveAll(old))
+	err := storage.SyncDir(m.Home.CheckpointsDir(name))
+	os.Remove(m.Home.CheckpointsDir(name)) // when it was the last
+	return errors.Join(err, storage.RemoveAll(old))
 }

@@ -140,7 +140,7 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 		if !checkpoints || !errors.Is(err, errs.ErrNotFound) {
 			return 0, err
 		}
-		if list, _ := m.Home.ListCheckpoints(ctx, name); len(list) == 0 {
+		if ids, _ := m.Home.CheckpointIDs(name); len(ids) == 0 {
 			return 0, err
 		}
 	} else {
@@ -160,20 +160,19 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 			return 0, err
 		}
 	}
-	list, err := m.Home.ListCheckpoints(ctx, name)
+	ids, err := m.Home.CheckpointIDs(name)
 	if errors.Is(err, errs.ErrNotFound) {
 		return 0, nil
 	} else if err != nil {
 		return 0, err
 	}
 	if !checkpoints {
-		return len(list), nil
+		return len(ids), nil
 	}
-	for _, c := range list {
-		if err := m.remove(name, c.ID); err != nil {
+	for _, id := range ids {
+		if err := m.remove(name, id); err != nil {
 			return 0, err
 		}
 	}
-	os.Remove(m.Home.CheckpointsDir(name))
 	return 0, nil
 }

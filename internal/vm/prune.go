@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"iter"
 	"path/filepath"
 	"time"
 
@@ -15,53 +16,66 @@ import (
 const pruneAge = 24 * time.Hour
 
 // prune deletes the kernels and initramfs in the home that no VM and no checkpoint boots from any more. It is a courtesy:
-// failing is no failure.
+// failing is no failure. It reads records until each file that is old enough was named, most often one record.
 func (m *Manager) prune(ctx context.Context) {
-	used, err := m.used(ctx)
-	if err != nil { // of a broken record nobody knows what it needs
-		return
+	next, stop := iter.Pull2(m.machines())
+	defer stop()
+	// By their names without their directories, as a home may be reached by several paths.
+	used, unknown := map[string]bool{}, false
+	keep := func(path string) bool {
+		for !unknown && !used[filepath.Base(path)] {
+			machine, err, more := next()
+			if !more {
+				return false
+			}
+			unknown = err != nil || ctx.Err() != nil // of a broken record nobody knows what it needs
+			used[filepath.Base(machine.KernelPath)], used[filepath.Base(machine.InitrdPath)] = true, true
+		}
+		return true
 	}
-	guest.Prune(m.Home.KernelsDir(), func(path string) bool { return used[filepath.Base(path)] }, pruneAge)
+	guest.Prune(m.Home.KernelsDir(), keep, pruneAge)
 }
 
-// used returns the names, without their directories as a home may be reached by several paths, of the files that VMs and
-// checkpoints boot from. The error is a record's that cannot be read.
-func (m *Manager) used(ctx context.Context) (map[string]bool, error) {
-	used := map[string]bool{}
-	add := func(machine vmm.Machine) {
-		used[filepath.Base(machine.KernelPath)], used[filepath.Base(machine.InitrdPath)] = true, true
-	}
-	addVMs := func() error {
-		vms, err := m.Home.ListVMs(ctx)
-		for _, v := range vms {
-			add(v.Machine)
-			err = errors.Join(err, v.Err)
-		}
-		return err
-	}
-	if err := addVMs(); err != nil {
-		return nil, err
-	}
-	for _, key := range m.Home.Templates() {
-		if c, err := m.Home.ReadCheckpoint(m.Home.TemplateDir(key)); err == nil {
-			add(c.Machine)
-		}
-	}
-	owners, err := m.Home.CheckpointOwners() // a destroyed VM's checkpoints are there too
-	if err != nil {
-		return nil, err
-	}
-	for _, owner := range owners {
-		list, err := m.Home.ListCheckpoints(ctx, owner)
-		if err != nil && !errors.Is(err, errs.ErrNotFound) { // forgotten since
-			return nil, err
-		}
-		for _, c := range list {
-			if c.Err != nil {
-				return nil, c.Err
+// machines goes over all VMs and checkpoints, and the VMs again: a checkpoint may have been restored and forgotten in
+// between. The error is a record's that cannot be read.
+func (m *Manager) machines() iter.Seq2[vmm.Machine, error] {
+	return func(yield func(vmm.Machine, error) bool) {
+		gone := func(err error) bool { return errors.Is(err, errs.ErrNotFound) } // destroyed or forgotten since
+		vms := func() bool {
+			names, err := m.Home.VMNames()
+			if err != nil {
+				return yield(vmm.Machine{}, err)
 			}
-			add(c.Machine)
+			for _, name := range names {
+				if v, err := m.Home.LoadVM(name); !gone(err) && !yield(v.Machine, err) {
+					return false
+				}
+			}
+			return true
 		}
+		if !vms() {
+			return
+		}
+		for _, key := range m.Home.Templates() {
+			if c, err := m.Home.ReadCheckpoint(m.Home.TemplateDir(key)); err == nil && !yield(c.Machine, nil) {
+				return
+			}
+		}
+		owners, err := m.Home.CheckpointOwners() // a destroyed VM's checkpoints are there too
+		if err != nil && !yield(vmm.Machine{}, err) {
+			return
+		}
+		for _, owner := range owners {
+			ids, err := m.Home.CheckpointIDs(owner)
+			if err != nil && !gone(err) && !yield(vmm.Machine{}, err) {
+				return
+			}
+			for _, id := range ids {
+				if c, err := m.Home.LoadCheckpoint(owner, id); !gone(err) && !yield(c.Machine, err) {
+					return
+				}
+			}
+		}
+		vms()
 	}
-	return used, addVMs() // again: a checkpoint may have been restored and forgotten in between
 }

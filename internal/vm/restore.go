@@ -143,7 +143,7 @@ func (m *Manager) backup(ctx context.Context, v store.VM, c store.Checkpoint) er
 	if _, err := m.checkpoint(ctx, d, v, certain(ctx, d, m.Home.VMDir(v.Name), v), backupLabel+c.ID); err != nil {
 		return errs.WithHint(err, "--no-backup restores without keeping the present")
 	}
-	list, err := m.Home.ListCheckpoints(ctx, v.Name)
+	list, err := m.Home.CheckpointLabels(ctx, v.Name)
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ type Info struct {
 	Err   error // why it is Broken
 }
 
-// List returns all VMs with their states.
+// List returns all VMs with their states. Of their records it has what store.VM.Brief leaves.
 func (m *Manager) List(ctx context.Context) ([]Info, error) {
 	entries, err := m.Home.ListVMs(ctx)
 	if err != nil {
@@ -176,10 +176,14 @@ func (m *Manager) List(ctx context.Context) ([]Info, error) {
 			infos[i].State, infos[i].Err = Broken, err
 			continue
 		}
-		wg.Go(func() {
-			m.disown(&infos[i].VM)
-			infos[i].State = state(ctx, d, m.Home.VMDir(e.Name), infos[i].VM)
-		})
+		if e.Process.Alive() { // its VMM is asked, which may take its time
+			wg.Go(func() {
+				m.disown(&infos[i].VM)
+				infos[i].State = state(ctx, d, m.Home.VMDir(e.Name), infos[i].VM)
+			})
+		} else {
+			infos[i].State = state(ctx, d, m.Home.VMDir(e.Name), e.VM)
+		}
 	}
 	wg.Wait()
 	return infos, nil

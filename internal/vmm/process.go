@@ -48,7 +48,7 @@ func ParseProcess(args []string) (p Process, err error) {
 
 // Alive reports whether the very process that p names exists and is not a zombie.
 func (p Process) Alive() bool {
-	if p.PID <= 0 || p.BootID != bootID() {
+	if p.PID <= 0 || p.BootID != bootID() || unix.Kill(p.PID, 0) == unix.ESRCH { // which is cheaper to ask than /proc
 		return false
 	}
 	ticks, state, err := readStat(p.PID)

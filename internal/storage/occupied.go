@@ -1,0 +1,221 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Occupied is what a set of files takes of the disk. The zero value is no file at all.
+type Occupied struct {
+	own    int64             // bytes that one file alone has, by one name
+	linked map[inode]*links  // the same of files with several names
+	shared map[uint64]*spans // what files have in common with others, by device
+}
+
+type inode struct{ dev, ino uint64 }
+
+// links tells of a file with several names.
+type links struct {
+	own   int64
+	names uint64 // in the set
+	all   uint64
+}
+
+// Occupy looks at the directory dir and all that is below it, except the directories that skip is true for; it may be
+// nil. It reads no data and follows no link but dir itself. What cannot be looked at is left out and named in the error; what is
+// removed meanwhile is no error, dir itself excepted.
+func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occupied, err error) {
+	o = Occupied{linked: map[inode]*links{}, shared: map[uint64]*spans{}}
+	var problems []error
+	st, err := statfs(dir)
+	if err != nil {
+		return o, err
+	}
+	var d *dataMap
+	if t := uint32(st.Type); t != unix.EXT4_SUPER_MAGIC && t != unix.TMPFS_MAGIC { // they share nothing
+		d = new(dataMap)
+	}
+	root := dir + "/." // of a link: where it leads
+	err = filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if skip != nil && entry != nil && entry.IsDir() && skip(p) {
+			return fs.SkipDir
+		}
+		var info fs.FileInfo
+		if err == nil {
+			info, err = entry.Info()
+		}
+		if err == nil {
+			err = o.look(p, info, d)
+		}
+		if err != nil && (p == root || !errors.Is(err, fs.ErrNotExist)) {
+			problems = append(problems, err)
+		}
+		return nil
+	})
+	return o, errors.Join(append(problems, err)...)
+}
+
+// look adds the file p.
+func (o *Occupied) look(p string, info fs.FileInfo, d *dataMap) error {
+	st := info.Sys().(*syscall.Stat_t)
+	own := st.Blocks * 512 // stat(2): always units of 512 bytes
+	if !info.Mode().IsRegular() {
+		o.own += own
+		return nil
+	}
+	id := inode{uint64(st.Dev), st.Ino}
+	if l := o.linked[id]; l != nil {
+		l.names++
+		return nil
+	}
+	var err error
+	if own > 0 && d != nil {
+		var shared []span
+		shared, err = sharedSpans(p, d)
+		own = max(0, own-length(shared))
+		o.share(id.dev, shared)
+	}
+	if st.Nlink > 1 {
+		o.linked[id] = &links{own, 1, uint64(st.Nlink)}
+	} else {
+		o.own += own
+	}
+	return err
+}
+
+// Add puts the files of p into o. A path must not be in both.
+func (o *Occupied) Add(p Occupied) {
+	if o.linked == nil {
+		o.linked, o.shared = map[inode]*links{}, map[uint64]*spans{}
+	}
+	o.own += p.own
+	for id, l := range p.linked {
+		if mine := o.linked[id]; mine != nil {
+			mine.names += l.names
+		} else {
+			o.linked[id] = new(*l)
+		}
+	}
+	for dev, s := range p.shared {
+		o.share(dev, s.list)
+	}
+}
+
+func (o *Occupied) share(dev uint64, list []span) {
+	if o.shared[dev] == nil {
+		o.shared[dev] = &spans{}
+	}
+	o.shared[dev].add(list)
+}
+
+// Own is the bytes that removing the files would free. Where files share blocks among themselves and with nobody else these
+// are not in it: a file system tells that a block is shared, not with whom.
+func (o *Occupied) Own() int64 {
+	own := o.own
+	for _, l := range o.linked {
+		if l.names >= l.all {
+			own += l.own
+		}
+	}
+	return own
+}
+
+// Shared is the bytes that others have too, by reflink or by another name that is not in the set, each counted once.
+func (o *Occupied) Shared() int64 {
+	shared := int64(0)
+	for _, l := range o.linked {
+		if l.names < l.all {
+			shared += l.own
+		}
+	}
+	for _, s := range o.shared {
+		shared += s.bytes()
+	}
+	return shared
+}
+
+// Total is all that the files take, each block counted once.
+func (o *Occupied) Total() int64 { return o.Own() + o.Shared() }
+
+// span is a run of bytes on a device.
+type span struct{ from, to uint64 }
+
+// spans are runs of bytes that may overlap.
+type spans struct {
+	list []span
+	tidy int // the length of list after the last merge
+}
+
+// add puts list into s, which stays in proportion to what it covers.
+func (s *spans) add(list []span) {
+	s.list = append(s.list, list...)
+	if len(s.list) > 2*s.tidy+1024 {
+		s.merge()
+	}
+}
+
+// merge puts s in order and makes one of what overlaps or touches.
+func (s *spans) merge() {
+	slices.SortFunc(s.list, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	out := s.list[:0]
+	for _, x := range s.list {
+		if last := len(out) - 1; last >= 0 && x.from <= out[last].to {
+			out[last].to = max(out[last].to, x.to)
+		} else {
+			out = append(out, x)
+		}
+	}
+	s.list, s.tidy = out, len(out)
+}
+
+// bytes is how much s covers.
+func (s *spans) bytes() int64 {
+	s.merge()
+	return length(s.list)
+}
+
+func length(list []span) (n int64) {
+	for _, x := range list {
+		n += int64(x.to - x.from)
+	}
+	return n
+}
+
+// sharedSpans returns where the blocks of the regular file path lie that other files have too: none on a file system that
+// cannot tell or does not share.
+func sharedSpans(path string, d *dataMap) (shared []span, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	d.f = f
+	for from := int64(0); ; {
+		if d.fill(from, 0) != nil {
+			return shared, nil
+		}
+		for _, e := range d.m.extents[:d.m.mapped] {
+			if e.flags&extentShared != 0 {
+				shared = append(shared, span{e.physical, e.physical + e.length})
+			}
+			from = int64(e.logical + e.length)
+			if e.flags&extentLast != 0 {
+				return shared, nil
+			}
+		}
+		if d.m.mapped < d.m.count {
+			return shared, nil
+		}
+	}
+}

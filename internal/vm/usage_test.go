@@ -1,0 +1,69 @@
+package vm
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"noid/internal/errs"
+	"noid/internal/storage"
+	"noid/internal/store"
+)
+
+func TestUsage(t *testing.T) {
+	const mib = 1 << 20
+	home, err := store.Open(filepath.Join(t.TempDir(), "home"))
+	must(t, err)
+	defer home.Close()
+	m := &Manager{Home: home}
+	put := func(path string, n int) {
+		t.Helper()
+		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		must(t, os.WriteFile(path, []byte(strings.Repeat("x", n)), 0o600))
+	}
+	put(filepath.Join(home.VMDir("a"), "rootfs.ext4"), 3*mib)
+	put(filepath.Join(home.CheckpointDir("a", "00000001"), "rootfs.ext4"), 3*mib)
+	put(filepath.Join(home.CheckpointDir("a", "00000001"), "memory.snap"), 8*mib)
+	put(filepath.Join(home.CheckpointDir("a", "00000002"), "rootfs.ext4"), 3*mib)
+	must(t, os.Link(filepath.Join(home.CheckpointDir("a", "00000001"), "memory.snap"), filepath.Join(home.VMDir("a"), "memory.snap")))
+	put(filepath.Join(home.CheckpointDir("gone", "00000003"), "rootfs.ext4"), mib)
+	put(filepath.Join(home.ImagesDir(), "rootfs.ext4"), 5*mib)
+	put(filepath.Join(home.KernelsDir(), "vmlinux"), 6*mib)
+	put(filepath.Join(home.StagingDir("a"), "rootfs.ext4"), 2*mib)
+	must(t, os.Mkdir(home.VMDir("empty"), 0o700))
+	is := func(what string, got, want int64) {
+		t.Helper()
+		if got < want*mib || got > want*mib+256<<10 {
+			t.Errorf("%s: %d bytes, want about %d MiB", what, got, want)
+		}
+	}
+
+	u, err := m.Usage(t.Context(), nil)
+	if err != nil || len(u.VMs) != 3 || u.VMs[0].Name != "a" || u.VMs[1].Name != "empty" || u.VMs[2].Name != "gone" || u.VMs[0].Checkpoints != 2 {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	a, gone := u.VMs[0], u.VMs[2]
+	is("own of a", a.VM.Own(), 3)
+	is("shared of a", a.VM.Shared(), 8)
+	is("own of its checkpoints", a.OfCheckpoints.Own(), 6)
+	is("shared of its checkpoints", a.OfCheckpoints.Shared(), 8)
+	is("a and its checkpoints", a.Total.Total(), 17)
+	is("of a destroyed vm", gone.VM.Total(), 0)
+	is("its checkpoints", gone.OfCheckpoints.Own(), 1)
+	is("images", u.Images.Own(), 5)
+	is("kernels", u.Kernels.Own(), 6)
+	is("other", u.Other.Own(), 2)
+	is("all", u.Total.Total(), 31)
+	// Neither forgotten nor counted twice, not even a directory.
+	if all, err := storage.Occupy(t.Context(), home.Dir(), nil); err != nil || all.Total() != u.Total.Total() {
+		t.Errorf("the home has %d bytes, its parts %d, %v", all.Total(), u.Total.Total(), err)
+	}
+
+	u, err = m.Usage(t.Context(), []string{"gone", "nobody", "gone", "../x"})
+	if !errors.Is(err, errs.ErrNotFound) || !strings.Contains(err.Error(), `no vm "nobody"`) || len(u.VMs) != 1 || u.Images != nil {
+		t.Errorf("%+v, %v", u, err)
+	}
+	is("gone alone", u.Total.Total(), 1)
+}
