@@ -34,14 +34,16 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 lint:
-	@test -z "$$(gofmt -l cmd internal e2e)" || { echo "not gofmt-ed:"; gofmt -l cmd internal e2e; exit 1; }
+	@test -z "$$(gofmt -l bench cmd internal e2e)" || { echo "not gofmt-ed:"; gofmt -l bench cmd internal e2e; exit 1; }
 	$(GO) vet ./...
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/noid
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
-# 'noid list' with 100 VMs on record and 'noid exec NAME true' on a real VM, beside a Go program that prints a line.
+# noid beside the bare VMM, in turns, as a table of medians: docs/performance.md. BENCHFLAGS such as '-pairs 5 -run 3 -json FILE'; '-set lab' is
+# the KVM lab.
+BENCHFLAGS ?=
 bench: build
-	. scripts/guest-env.sh && $(GO) test -run '^$$' -bench . -benchtime 5s ./e2e ./internal/store
+	scripts/bench.sh $(BENCHFLAGS)
 
 clean:
 	rm -rf bin

@@ -373,38 +373,3 @@ func TestListWithoutWriting(t *testing.T) {
 		run(t, "mount", "-o", "remount,rw", dir)
 	}
 }
-
-func BenchmarkListVMs100(b *testing.B) {
-	h := openHome(b)
-	for i := range 100 {
-		name := fmt.Sprintf("vm%03d", i)
-		addVM(b, h, testVM(name, epoch.Add(time.Duration(i)*time.Second)))
-		age(b, filepath.Join(h.VMDir(name), "vm.json"))
-	}
-	list := func(b *testing.B) {
-		if list, err := h.ListVMs(b.Context()); err != nil || len(list) != 100 {
-			b.Fatal(len(list), err)
-		}
-	}
-	list(b) // fills the index
-	b.Run("open", func(b *testing.B) {
-		for b.Loop() {
-			list(b)
-		}
-	})
-	b.Run("with opening", func(b *testing.B) { // what `noid list` does
-		for b.Loop() {
-			h.Close()
-			list(b)
-		}
-	})
-	b.Run("manifests only", func(b *testing.B) { // what the index has to beat
-		for b.Loop() {
-			for i := range 100 {
-				if _, err := h.LoadVM(fmt.Sprintf("vm%03d", i)); err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
-	})
-}

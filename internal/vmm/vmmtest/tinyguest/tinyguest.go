@@ -13,6 +13,8 @@
 //	c        how many lines it has obeyed                count N
 //	d N      write a word to each page of N MiB, from    dirty N
 //	         16 MiB on; another one each time
+//	p N      write a word to each of N pages, 16384 at most, dirty N
+//	         scattered over the 64 MiB from 16 MiB on
 //	h        reset the machine, which ends the VMM
 package tinyguest
 
@@ -24,6 +26,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +44,7 @@ func Kernel() []byte {
 		noteLen    = 12 + 4 + 8
 		textAt     = 0x1000
 	)
-	text := append(bytes.Clone(code), texts...)
+	text := slices.Concat(code, []byte(texts), moreCode)
 	var out bytes.Buffer
 	put := func(values ...any) {
 		for _, v := range values {
@@ -58,7 +61,7 @@ func Kernel() []byte {
 }
 
 // answers are what a line's answer begins with.
-var answers = map[byte]string{'s': "token ", 'g': "token ", 'c': "count ", 'd': "dirty "}
+var answers = map[byte]string{'s': "token ", 'g': "token ", 'c': "count ", 'd': "dirty ", 'p': "dirty "}
 
 // Ask gives the guest in vmDir, a VM's directory, a line and returns its answer, without the newline. It needs no noid.
 // After wait, or at once when no VMM reads the console, it fails: errs.ErrTimeout, errs.ErrState. One question at a time.

@@ -61,7 +61,7 @@ func TestFirecracker(t *testing.T) {
 func try(t *testing.T, d driver) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	m := vmm.Machine{CPUs: 1, MemMiB: 32, KernelPath: kernel(t)}
+	m := vmm.Machine{CPUs: 1, MemMiB: 96, KernelPath: kernel(t)}
 	dir := vmDir(t)
 	p, err := d.Start(ctx, dir, &m)
 	if err != nil {
@@ -77,6 +77,7 @@ func try(t *testing.T, d driver) {
 	ask(t, dir, "s hello", "token hello")
 	ask(t, dir, "c", "count 2")
 	ask(t, dir, "d 8", "dirty 8")
+	ask(t, dir, "p 1000", "dirty 1000")
 	snap := t.TempDir()
 	if err := d.Tell(ctx, dir, vmm.Pause); err != nil {
 		t.Fatal(err)
@@ -104,7 +105,7 @@ func try(t *testing.T, d driver) {
 	}
 	ask(t, clone, "g", "token hello")
 	ask(t, dir, "g", "token changed")
-	ask(t, clone, "c", "count 5")
+	ask(t, clone, "c", "count 6")
 	if _, err := tinyguest.Ask(clone, "h", 0); err == nil {
 		t.Error("an answer to h")
 	}

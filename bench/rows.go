@@ -1,0 +1,36 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// A row is a question with a goal. What it measures, docs/performance.md says.
+type row struct {
+	number string
+	what   string // what is measured, beside what
+	goal   goal
+	sets   string // in which it makes sense
+	run    func(*trial) error
+}
+
+func (r row) in(set string) bool { return slices.Contains(strings.Fields(r.sets), set) }
+
+var rows = []row{
+	{"1", "idle checkpoint's downtime, 2 GiB, beside dd conv=fsync of 2 GiB", ratio(0.10), "direct", rowIdle},
+	{"2", "idle checkpoint's downtime, 2 GiB beside 256 MiB", ratio(1.3), "direct", rowSizes},
+	{"3", "checkpoint's downtime beside bare pause, Diff, resume", ratio(1.5), "direct", rowDirty},
+	{"4", "first checkpoint of 2 GiB, 10 % in use, beside bare Full", ratio(0.2), "direct", rowFirst},
+	{"5", "checkpoint's downtime after 1 GiB was written, beside idle", ratio(2), "direct tcg", rowWritten},
+	{"6", "restore --as to first answer, beside bare load, resume, answer", ratio(1.3), "tcg direct lab", rowRestore},
+	{"7", "beside quick-sandbox 0.13, 512 MiB", ratio(1), "tcg", rowQuicksand},
+	{"8", "change, checkpoint, restore the one before, answer", goal{}, "tcg direct", rowExplore},
+	{"9", "create beside create --cold, to first exec", ratio(0.10), "tcg lab", rowWarm},
+	{"10", "create (cold) beside bare boot, to first answer", ratio(1.15), "tcg direct lab", rowCold},
+	{"11", "fork -n 10 beside 10 bare restores one after the other, to all answers", ratio(0.7), "tcg direct", rowFork},
+	{"12", "Pss of each of 10 idle clones, of its RAM", value(15), "tcg direct lab", rowPss},
+	{"13", "exec true beside agent's ping and a Go program that does nothing", more(2), "tcg lab", rowExec},
+	{"14", "with 1,000 VMs and 1,000 checkpoints on record, beside 10", ratio(1.2), "tcg", rowMany},
+	{"15", "late in a chain of 100 checkpoints, 1,000 scattered pages each, beside early", ratio(1.2), "direct", rowChain},
+	{"16", "bytes that an idle checkpoint adds, beside bytes that changed", ratio(2), "tcg direct", rowBytes},
+}
