@@ -85,10 +85,10 @@ func (c *Client) Thaw(ctx context.Context, clock bool) error {
 }
 
 // Restored tells the guest that it was loaded from a snapshot. r.Clock is filled in. hooks says what failed in the guest's own
-// hooks; the rest was done all the same.
-func (c *Client) Restored(ctx context.Context, r wire.Restored) (hooks string, err error) {
+// hooks; the rest was done all the same. An agent that does not take the request within wait is errs.ErrTimeout.
+func (c *Client) Restored(ctx context.Context, wait time.Duration, r wire.Restored) (hooks string, err error) {
 	r.Clock = now
-	reply, err := c.call(ctx, wire.Request{Op: wire.OpRestored, Restored: &r}, unasked, hooksTime)
+	reply, err := c.callWithin(ctx, wait, wire.Request{Op: wire.OpRestored, Restored: &r}, unasked, hooksTime)
 	return clean(reply.Hooks), err
 }
 
@@ -112,11 +112,20 @@ const (
 
 // call asks req, which is not OpExec, and again when the connection breaks, as retry says.
 func (c *Client) call(ctx context.Context, req wire.Request, retry again, answer time.Duration) (wire.Reply, error) {
+	return c.callWithin(ctx, 0, req, retry, answer)
+}
+
+// callWithin is call that gives up when the agent has not taken the request within wait, unless that is 0.
+func (c *Client) callWithin(ctx context.Context, wait time.Duration, req wire.Request, retry again, answer time.Duration) (wire.Reply, error) {
 	ctx, stop := c.watch(ctx)
 	defer stop()
-	t := tries{}
+	began, t := time.Now(), tries{}
 	for {
-		l, reply, err := c.ask(ctx, req, t.patience(), answer)
+		patience := t.patience()
+		if wait > 0 {
+			patience = max(min(patience, wait-time.Since(began)), time.Millisecond)
+		}
+		l, reply, err := c.ask(ctx, req, patience, answer)
 		if err == nil {
 			l.Close()
 			return reply, refused(reply)
@@ -124,6 +133,9 @@ func (c *Client) call(ctx context.Context, req wire.Request, retry again, answer
 		f := err.(*failure)
 		if f.final || retry == once || retry == unasked && f.asked {
 			return reply, c.because(f)
+		}
+		if wait > 0 && time.Since(began) >= wait && c.alive() {
+			return reply, errs.Mark(fmt.Errorf("waiting for the guest's agent: %w", f), errs.ErrTimeout)
 		}
 		if err := t.pause(ctx, c, f); err != nil {
 			return reply, err

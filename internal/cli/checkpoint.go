@@ -161,7 +161,7 @@ func (a *app) restoreCmd() *cobra.Command {
 			if o.KeepIdentity && o.As == "" {
 				return usageError("--keep-identity without --as", "a restore in place keeps the identity anyway")
 			}
-			o.Backup, a.boots = !noBackup, true
+			o.Backup = !noBackup
 			if err := m.Restore(cmd.Context(), name, ref, o); err != nil {
 				return err
 			}

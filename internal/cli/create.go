@@ -35,7 +35,6 @@ func (a *app) createCmd() *cobra.Command {
 		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			a.boots = true
 			m, err := a.writer(ctx)
 			if err != nil {
 				return err
@@ -175,7 +174,6 @@ func join(a, b string) string {
 
 func (a *app) startCmd() *cobra.Command {
 	return a.simple("start", "Boot a stopped or dead VM from its disk", func(cmd *cobra.Command, m *vm.Manager, name string) error {
-		a.boots = true
 		if err := volume.Room(m.Home.Dir()); err != nil {
 			return err
 		}

@@ -53,7 +53,6 @@ func (a *app) forkCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.boots = true
 			var failed []error
 			downtime, err := m.Fork(cmd.Context(), name, ref, o, func(clone string, err error) {
 				if err != nil {

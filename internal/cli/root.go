@@ -58,7 +58,6 @@ type app struct {
 	home     *store.Home
 	config   config.Config
 	noticed  bool // the missing KVM was mentioned
-	boots    bool // the verb starts VMMs: whether KVM is real matters
 }
 
 // codeError carries an exit code of its own: a guest command's.
@@ -256,7 +255,7 @@ func (a *app) driver(name string) (vm.Driver, error) {
 	case "firecracker":
 		return firecracker.New(a.config.Firecracker), nil
 	case "qemu":
-		d := qemu.New(a.config.QEMU, a.boots && realKVM())
+		d := qemu.New(a.config.QEMU, realKVM)
 		d.Helper = a.startHelper
 		return d, nil
 	}

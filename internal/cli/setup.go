@@ -41,7 +41,7 @@ func (a *app) setupCmd() *cobra.Command {
 			if driver, err := a.choose(ctx, ""); err != nil {
 				return err
 			} else if driver == "qemu" {
-				if _, err := qemu.New(a.config.QEMU, false).Version(ctx); err != nil {
+				if _, err := qemu.New(a.config.QEMU, realKVM).Version(ctx); err != nil {
 					if err := setup.QEMU(ctx, o); err != nil {
 						return err
 					}
@@ -122,7 +122,7 @@ func (a *app) doctorCmd() *cobra.Command {
 				"QEMU runs guests without KVM, slowly; for KVM use a host with virtualization and join the group kvm", err)
 			fc, fcErr := firecracker.New(a.config.Firecracker).Version(ctx)
 			add("Firecracker", "version "+fc, "put the binary firecracker on PATH, if this host has KVM", fcErr)
-			q, qErr := qemu.New(a.config.QEMU, false).Version(ctx)
+			q, qErr := qemu.New(a.config.QEMU, realKVM).Version(ctx)
 			add("QEMU", "version "+q, "run 'noid setup'", qErr)
 			_, kErr := image.InspectKernel(a.config.Kernel)
 			add("kernel", a.config.Kernel, "run 'noid setup', or 'noid config set kernel PATH'", kErr)

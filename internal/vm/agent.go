@@ -16,6 +16,11 @@ import (
 // Agent returns a client of the agent in the guest of info. It connects to nothing yet, and does not care whether there is
 // an agent. errs.ErrHost when the VM's driver cannot reach one.
 func (m *Manager) Agent(info Info) (*agentclient.Client, error) {
+	return m.agentIn(m.Home.VMDir(info.Name), info)
+}
+
+// agentIn is Agent for a VM whose directory is dir.
+func (m *Manager) agentIn(dir string, info Info) (*agentclient.Client, error) {
 	d, err := m.Driver(info.Machine.Driver)
 	if err != nil {
 		return nil, err
@@ -24,7 +29,6 @@ func (m *Manager) Agent(info Info) (*agentclient.Client, error) {
 	if !ok {
 		return nil, errs.Mark(fmt.Errorf("driver %s cannot reach an agent: %w", d.Name(), errors.ErrUnsupported), errs.ErrHost)
 	}
-	dir := m.Home.VMDir(info.Name)
 	return &agentclient.Client{
 		Dial:    func(ctx context.Context) (net.Conn, error) { return c.Connect(ctx, dir) },
 		Alive:   m.successor(info),

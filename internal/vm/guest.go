@@ -18,7 +18,6 @@ const (
 	freezeWait = time.Second
 	// announceWait bounds the wait for an agent's first word after a restore. Its hooks have 30 s of their own.
 	announceWait = 10 * time.Second
-	hooksWait    = 35 * time.Second
 )
 
 // freeze tells the agent of v that its connections are about to break, and reports whether it heard. A snapshot keeps that
@@ -85,32 +84,36 @@ func (m *Manager) announce(ctx context.Context, v *store.VM) error {
 	if v.Unannounced == nil {
 		return nil
 	}
-	c, err := m.Agent(Info{VM: *v})
-	if err != nil {
-		return err
-	}
-	wait, cancel := context.WithTimeout(ctx, announceWait)
-	defer cancel()
-	if err := c.Wait(wait); err != nil {
-		return fmt.Errorf("telling the guest who and when it is: %w", err)
-	}
 	if key := v.Unannounced.Template; key != "" {
 		m.template(ctx, *v, key)
 	}
+	if err := m.tell(ctx, *v, m.Home.VMDir(v.Name)); err != nil {
+		return err
+	}
+	v.Unannounced = nil
+	return m.Home.SaveVM(m.Home.VMDir(v.Name), *v)
+}
+
+// tell tells the guest of v, which runs in dir, what it does not know yet.
+func (m *Manager) tell(ctx context.Context, v store.VM, dir string) error {
+	if v.Unannounced == nil {
+		return nil
+	}
+	c, err := m.agentIn(dir, Info{VM: v})
+	if err != nil {
+		return err
+	}
 	seed := make([]byte, 64)
 	rand.Read(seed) // it never fails
-	told, cancel := context.WithTimeout(ctx, hooksWait)
-	defer cancel()
 	r := wire.Restored{Event: v.Unannounced.Event, Name: v.Name, Source: cmp.Or(v.RestoredFrom, v.ForkedFrom), Seed: seed, Identity: v.Unannounced.Identity}
-	hooks, err := c.Restored(told, r)
+	hooks, err := c.Restored(ctx, announceWait, r)
 	if err != nil {
 		return fmt.Errorf("telling the guest who and when it is: %w", err)
 	}
 	if hooks != "" {
 		m.warn("in the guest's /etc/noid/on-restore.d: " + hooks)
 	}
-	v.Unannounced = nil
-	return m.Home.SaveVM(m.Home.VMDir(v.Name), *v)
+	return nil
 }
 
 // poweroff asks the agent to shut the guest down, and reports whether it will.

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,16 +84,9 @@ func (m *Manager) rewind(ctx context.Context, d Driver, c store.Checkpoint, from
 	if _, broken := errors.AsType[*store.BrokenError](err); err != nil && exists && !broken {
 		return err
 	}
-	keep := func() error { return nil }
+	keep := nothing
 	if exists && backup && err == nil {
-		ran := old.Process.Alive()
-		keep = func() error {
-			err := m.backup(ctx, old, c)
-			if ran {
-				err = ended(old, err)
-			}
-			return err
-		}
+		keep = func(ctx context.Context) (func(), error) { return m.backup(ctx, old, c) }
 	}
 	v := store.VM{Name: c.VM, RestoredFrom: c.VM + "@" + c.ID, CreatedAt: old.CreatedAt}
 	if c.Memory && c.Machine.Agent {
@@ -101,7 +95,11 @@ func (m *Manager) rewind(ctx context.Context, d Driver, c store.Checkpoint, from
 			v.Unannounced.Identity = old.Unannounced.Identity
 		}
 	}
-	return m.revive(ctx, d, c, from, &v, old, exists, keep)
+	if err := m.revive(ctx, d, c, from, &v, old, exists, keep); err != nil {
+		return err
+	}
+	m.boundBackups(ctx, c)
+	return nil
 }
 
 // clone makes v, which has a new name and nothing more than what the caller knows, of c, whose files are in from.
@@ -120,7 +118,7 @@ func (m *Manager) clone(ctx context.Context, d Driver, c store.Checkpoint, from 
 	if c.Memory && c.Machine.Agent {
 		v.Unannounced = &store.Announcement{Event: "clone", Identity: !keepIdentity}
 	}
-	return m.revive(ctx, d, c, from, &v, store.VM{}, false, func() error { return nil })
+	return m.revive(ctx, d, c, from, &v, store.VM{}, false, nothing)
 }
 
 // free refuses a name that a VM has, or that no VM can have.
@@ -134,85 +132,104 @@ func (m *Manager) free(name string) error {
 	return nil
 }
 
-// backup keeps the present of v as a checkpoint and forgets the oldest such ones beyond keepBackups, but never c.
-func (m *Manager) backup(ctx context.Context, v store.VM, c store.Checkpoint) error {
+// backup keeps the present of v as a checkpoint before c is restored. undo forgets that again.
+func (m *Manager) backup(ctx context.Context, v store.VM, c store.Checkpoint) (undo func(), err error) {
+	ran := v.Process.Alive()
 	d, err := m.Driver(v.Machine.Driver)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := m.checkpoint(ctx, d, v, certain(ctx, d, m.Home.VMDir(v.Name), v), backupLabel+c.ID); err != nil {
-		return errs.WithHint(err, "--no-backup restores without keeping the present")
+	kept, err := m.checkpoint(ctx, d, v, certain(ctx, d, m.Home.VMDir(v.Name), v), backupLabel+c.ID)
+	if err == nil {
+		return func() { m.remove(v.Name, kept.ID) }, nil
 	}
-	list, err := m.Home.CheckpointLabels(ctx, v.Name)
-	if err != nil {
-		return err
+	err = errs.WithHint(err, "--no-backup restores without keeping the present")
+	if ran {
+		err = ended(v, err)
 	}
+	return nil, fmt.Errorf("keeping the present state: %w", err)
+}
+
+// boundBackups forgets the oldest automatic checkpoints of c's VM beyond keepBackups, but never c.
+func (m *Manager) boundBackups(ctx context.Context, c store.Checkpoint) {
+	list, err := m.Home.CheckpointLabels(ctx, c.VM)
 	seen := 0
-	for i := len(list) - 1; i >= 0; i-- {
+	for i := len(list) - 1; i >= 0 && err == nil; i-- {
 		if l := list[i]; l.Err == nil && len(l.Label) > len(backupLabel) && l.Label[:len(backupLabel)] == backupLabel && l.ID != c.ID {
 			if seen++; seen > keepBackups {
-				if err := m.remove(v.Name, l.ID); err != nil {
-					return err
-				}
+				err = m.remove(c.VM, l.ID)
 			}
 		}
 	}
-	return nil
+	if err != nil {
+		m.warn("forgetting old checkpoints from before restores: " + err.Error())
+	}
 }
 
+// nothing is a keep of revive for what has no present.
+func nothing(context.Context) (undo func(), err error) { return func() {}, nil }
+
 // revive starts v, of which no more is known than what c does not tell, from c, whose files are in from: in a directory
-// aside, which is put in its place once the guest runs. Whatever the VMM refuses, it refuses before keep, which keeps the
-// present, and before the old VM is touched.
-func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from string, v *store.VM, old store.VM, exists bool, keep func() error) (err error) {
+// aside, which is put in its place once the guest runs. keep keeps the present meanwhile, and gives back what undoes that when
+// the VMM refuses c. The old VM runs on until the new one stands.
+func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from string, v *store.VM, old store.VM, exists bool, keep func(context.Context) (undo func(), err error)) (err error) {
 	staging, dir := m.Home.StagingDir(v.Name), m.Home.VMDir(v.Name)
 	v.Machine, v.SourceKernel, v.SourceRootfs, v.Boots, v.AgentVersion = c.Machine, c.SourceKernel, c.SourceRootfs, c.Boots, c.AgentVersion
 	if v.CreatedAt.IsZero() {
 		v.CreatedAt = time.Now().UTC()
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var kept sync.WaitGroup
+	var undo func()
+	var keepErr error
 	defer func() {
 		if err != nil {
+			cancel()
+			kept.Wait()
+			if undo != nil {
+				undo()
+			}
 			end, cancel := settle(ctx)
 			defer cancel()
 			v.Process.Kill(end)
 			storage.RemoveAll(staging)
 		}
 	}()
-	if err := m.stage(ctx, staging, filepath.Join(from, vmm.RootfsFile)); err != nil {
+	kept.Go(func() { undo, keepErr = keep(ctx) })
+	if err := m.unfold(ctx, d, c, from, staging, v); err != nil {
 		return err
 	}
-	if _, err := storage.Clone(ctx, filepath.Join(staging, vmm.SerialLogFile), filepath.Join(from, vmm.SerialLogFile)); err != nil {
-		return err
-	}
-	if c.Memory {
-		for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
-			// The very inode of the checkpoint: clones share its page cache, and it outlives 'noid forget'.
-			if err := link(ctx, filepath.Join(staging, file), filepath.Join(from, file)); err != nil {
-				return err
-			}
-		}
-		if v.Process, err = d.Load(ctx, staging, &v.Machine); err != nil {
-			err = notLoaded(ctx, d, c, err)
-		}
-	} else {
-		v.Process, err = d.Start(ctx, staging, &v.Machine)
-	}
-	if err != nil {
-		return err
-	}
-	if err := keep(); err != nil {
-		return fmt.Errorf("keeping the present state: %w", err)
+	if kept.Wait(); keepErr != nil {
+		return keepErr
 	}
 	m.help(staging, v.Process) // it stays in the directory when that is renamed
-	if err := m.Home.SaveVM(staging, *v); err != nil {
-		return err
-	}
+	var saved sync.WaitGroup
+	var saveErr error
+	saved.Go(func() { saveErr = m.Home.SaveVM(staging, *v) })
 	if c.Memory {
-		if err := d.Tell(ctx, staging, vmm.Resume); err != nil {
-			return err
+		err = d.Tell(ctx, staging, vmm.Resume)
+	}
+	if saved.Wait(); err != nil || saveErr != nil {
+		return cmp.Or(err, saveErr)
+	}
+	told := make(chan error, 1)
+	if c.AgentReady {
+		here, openErr := os.Open(staging) // by this name another VM may go soon
+		if openErr != nil {
+			return openErr
 		}
-		for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} { // the VMM has them open or no longer needs them
-			os.Remove(filepath.Join(staging, file))
-		}
+		defer here.Close()
+		go func() { told <- m.tell(ctx, *v, fmt.Sprintf("/proc/self/fd/%d", here.Fd())) }()
+		defer func() {
+			if err != nil {
+				cancel()
+				<-told
+			}
+		}()
+	}
+	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} { // the VMM has them open or no longer needs them
+		os.Remove(filepath.Join(staging, file))
 	}
 	var burial sync.WaitGroup
 	defer burial.Wait()
@@ -225,7 +242,36 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from
 		return err
 	}
 	if c.AgentReady {
-		m.notTold(v.Name, m.announce(ctx, v))
+		err := <-told
+		if err == nil {
+			v.Unannounced = nil
+			err = m.Home.SaveVM(dir, *v)
+		}
+		m.notTold(v.Name, err)
+	}
+	return nil
+}
+
+// unfold makes the directory staging of c, whose files are in from, and starts v there. What has memory stays paused.
+func (m *Manager) unfold(ctx context.Context, d Driver, c store.Checkpoint, from, staging string, v *store.VM) (err error) {
+	if err := m.stage(ctx, staging, filepath.Join(from, vmm.RootfsFile)); err != nil {
+		return err
+	}
+	if _, err := storage.Clone(ctx, filepath.Join(staging, vmm.SerialLogFile), filepath.Join(from, vmm.SerialLogFile)); err != nil {
+		return err
+	}
+	if !c.Memory {
+		v.Process, err = d.Start(ctx, staging, &v.Machine)
+		return err
+	}
+	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
+		// The very inode of the checkpoint: clones share its page cache, and it outlives 'noid forget'.
+		if err := link(ctx, filepath.Join(staging, file), filepath.Join(from, file)); err != nil {
+			return err
+		}
+	}
+	if v.Process, err = d.Load(ctx, staging, &v.Machine); err != nil {
+		return notLoaded(ctx, d, c, err)
 	}
 	return nil
 }

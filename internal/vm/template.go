@@ -64,7 +64,7 @@ func (m *Manager) warm(ctx context.Context, d Driver, key string, v store.VM) bo
 	}
 	if err == nil {
 		v.WarmFrom = &c.CreatedAt
-		err = m.revive(ctx, d, c, dir, &v, store.VM{}, false, func() error { return nil })
+		err = m.revive(ctx, d, c, dir, &v, store.VM{}, false, nothing)
 	}
 	if err != nil && ctx.Err() == nil {
 		m.Home.RemoveTemplate(key)

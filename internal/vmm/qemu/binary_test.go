@@ -15,7 +15,7 @@ import (
 
 // TestUnknownMachineType loads what another QEMU saved, with a real binary but no guest.
 func TestUnknownMachineType(t *testing.T) {
-	d := New("", false)
+	d := New("", noKVM)
 	if _, err := d.Version(t.Context()); err != nil {
 		t.Skipf("NOT RUN: %v", err)
 	}

@@ -16,8 +16,8 @@ func TestMain(m *testing.M) {
 func TestConformance(t *testing.T) {
 	vmmtest.Run(t, vmmtest.Harness{
 		Guest:   vmmtest.GuestFromEnv(t, "NOID_TEST_KERNEL"),
-		Driver:  qemu.New("", vmmtest.KVM()),
+		Driver:  qemu.New("", vmmtest.KVM),
 		Helper:  true,
-		Missing: qemu.New("/nonexistent/qemu", vmmtest.KVM()),
+		Missing: qemu.New("/nonexistent/qemu", vmmtest.KVM),
 	})
 }

@@ -44,7 +44,7 @@ const (
 // Driver implements vmm.Driver and vmm.Snapshotter with one QEMU binary.
 type Driver struct {
 	binary string
-	kvm    bool
+	kvm    func() bool
 	// Helper starts the helper of the VM in dir, whose process serves AgentFile. It is called when nobody does, and need
 	// not wait. Nil: Connect fails then.
 	Helper func(dir string) error
@@ -58,7 +58,9 @@ var (
 
 // New returns a driver that runs binary, or with "" the qemu-system-ARCH of this machine from PATH or /usr/local/bin. With
 // kvm, guests run on /dev/kvm; otherwise QEMU emulates (TCG). Whether KVM is any good here is for the caller to find out.
-func New(binary string, kvm bool) *Driver { return &Driver{binary: binary, kvm: kvm} }
+//
+// kvm is asked when a guest is to be booted, or loaded that ran on KVM.
+func New(binary string, kvm func() bool) *Driver { return &Driver{binary: binary, kvm: kvm} }
 
 // Name returns "qemu".
 func (d *Driver) Name() string { return "qemu" }
@@ -86,7 +88,7 @@ func (d *Driver) Stamp() (string, error) {
 		return "", err
 	}
 	stamp, err := vmm.StampOf(binary)
-	return fmt.Sprintf("%s kvm=%t", stamp, d.kvm), err
+	return fmt.Sprintf("%s kvm=%t", stamp, d.kvm()), err
 }
 
 // ask runs the binary with args and returns its output.

@@ -44,7 +44,7 @@ func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) 
 		return nil, fmt.Errorf("%w run a VM: this qemu has no machine type %q", errs.ErrHost, alias)
 	}
 	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: emulatedCPU(), hwLayout: layout}
-	if d.kvm {
+	if d.kvm() {
 		hw[hwAccel], hw[hwCPU] = "kvm", "host"
 	}
 	return hw, nil
@@ -75,7 +75,7 @@ func (d *Driver) checkHardware(hw map[string]string) error {
 	case "tcg":
 		return nil
 	case "kvm":
-		if d.kvm {
+		if d.kvm() {
 			return nil
 		}
 		return errs.WithHint(fmt.Errorf("%w load this state: it was saved under KVM (accel=kvm, cpu %s), and KVM is not usable here",

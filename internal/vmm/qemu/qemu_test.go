@@ -89,7 +89,7 @@ func TestLoadRefuses(t *testing.T) {
 				m.Hardware[k] = v
 			}
 			m.Hardware[test.key] = test.value
-			_, err := New("", false).Load(t.Context(), dir, &m)
+			_, err := New("", noKVM).Load(t.Context(), dir, &m)
 			if !errors.Is(err, errs.ErrHost) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("Load: %v, want one of %v that names %s", err, errs.ErrHost, test.want)
 			}
@@ -128,7 +128,7 @@ func TestEnded(t *testing.T) {
 			dir := t.TempDir()
 			write(t, filepath.Join(dir, eventsOutFile), test.events)
 			write(t, filepath.Join(dir, vmm.SerialLogFile), test.console)
-			if got := New("", false).Ended(dir); got != test.want {
+			if got := New("", noKVM).Ended(dir); got != test.want {
 				t.Errorf("Ended: %d, want %d", got, test.want)
 			}
 		})
@@ -139,7 +139,7 @@ func TestEnded(t *testing.T) {
 		if err := os.Symlink(filepath.Join(other, eventsOutFile), filepath.Join(dir, eventsOutFile)); err != nil {
 			t.Fatal(err)
 		}
-		if got := New("", false).Ended(dir); got != vmm.EndedUnknown {
+		if got := New("", noKVM).Ended(dir); got != vmm.EndedUnknown {
 			t.Errorf("Ended: %d, want %d", got, vmm.EndedUnknown)
 		}
 	})
@@ -151,3 +151,5 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+func noKVM() bool { return false }

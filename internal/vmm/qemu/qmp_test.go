@@ -72,7 +72,7 @@ func TestStateOfHostileQEMU(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := serve(t, test.answers...)
-			state, err := New("", false).State(t.Context(), dir)
+			state, err := New("", noKVM).State(t.Context(), dir)
 			if test.want == "" {
 				if err != nil || state != vmm.Paused {
 					t.Fatalf("State: %q, %v; want paused", state, err)

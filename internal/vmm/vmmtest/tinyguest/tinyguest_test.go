@@ -42,7 +42,7 @@ func TestQEMU(t *testing.T) {
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		t.Skip("NOT RUN: no qemu-system-x86_64")
 	}
-	try(t, qemu.New("", false))
+	try(t, qemu.New("", func() bool { return false }))
 }
 
 func TestFirecracker(t *testing.T) {
