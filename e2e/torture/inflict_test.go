@@ -54,6 +54,7 @@ var commands = []command{
 	{name: "restore", args: []string{"restore", "src", "one"}, ends: true},
 	{name: "restore, dead", args: []string{"restore", "src", "one"}, prepare: then(nothing, "stop", "--force", "src"), ends: true},
 	{name: "restore --as", args: []string{"restore", "src", "one", "--as", "new"}, done: []int{4}},
+	{name: "fork", args: []string{"fork", "src", "--as", "new"}, done: []int{4}},
 	{name: "forget", args: []string{"forget", "src", "made"}, prepare: then(nothing, "checkpoint", "src", "--label", "made"), done: []int{3}},
 	{name: "destroy", args: []string{"destroy", "new"}, prepare: clone, done: []int{3}},
 	{name: "destroy --checkpoints", args: []string{"destroy", "new", "--checkpoints"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},
@@ -255,9 +256,10 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 			say("lost", "%s is %s", vm.Name, vm.State)
 		}
 	}
-	if c.ends || c.name == "restore --as" || c.name == "create" || c.name == "start" {
+	asNew := c.name == "restore --as" || c.name == "fork"
+	if c.ends || asNew && !stateNeeded || c.name == "create" || c.name == "start" {
 		vm := c.args[1]
-		if c.name == "restore --as" {
+		if asNew {
 			vm = "new"
 		}
 		if err := h.ready(vm); err != nil {

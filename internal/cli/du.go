@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"noid/internal/storage"
+	"noid/internal/store"
 	"noid/internal/vm"
 )
 
@@ -59,6 +60,11 @@ func (a *app) duCmd() *cobra.Command {
 			"own: what no other file has, and removing these would free. shared: what other files have too, by reflink or by another\n" +
 			"name. total: both of the VM and its checkpoints, each block counted once. Compression is not seen.\n" + exitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range args {
+				if err := store.CheckName(name); err != nil {
+					return err
+				}
+			}
 			m, err := a.manager(cmd.Context(), false)
 			if err != nil {
 				return err

@@ -17,7 +17,7 @@ import (
 // It reports whether it did that. It does not where a clone shares blocks (Reflinks): a block that is shared needs a new
 // one when it is written, whatever was reserved. Nor on file systems other than ext4 and XFS: tmpfs would take real memory,
 // others reserve nothing. A full disk is errs.ErrHost and undone: the file has its holes back.
-func Reserve(path string, size int64) (bool, error) {
+func Reserve(ctx context.Context, path string, size int64) (bool, error) {
 	dir := filepath.Dir(path)
 	switch FSType(dir) {
 	case "ext4":
@@ -40,7 +40,7 @@ func Reserve(path string, size int64) (bool, error) {
 	}
 	// Looked at first: fallocate on a full disk takes all there is before it fails, from other VMs too.
 	data := dataBytes(f, size)
-	if free, err := FreeFor(dir, size-data); err == nil && free < size-data {
+	if free, err := FreeFor(ctx, dir, size-data); err == nil && free < size-data {
 		return false, full(fmt.Errorf("reserving space for %s: %w", path, unix.ENOSPC), dir, size-data)
 	}
 	err = retry(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })

@@ -25,7 +25,7 @@ func reservedFile(t *testing.T, size int64) string {
 	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
-	done, err := Reserve(path, size)
+	done, err := Reserve(t.Context(), path, size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestReserveMoreThanThereIs(t *testing.T) {
 	if err := os.Truncate(path, 2*free); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Reserve(path, 2*free); !errors.Is(err, unix.ENOSPC) || !errors.Is(err, errs.ErrHost) {
+	if _, err := Reserve(t.Context(), path, 2*free); !errors.Is(err, unix.ENOSPC) || !errors.Is(err, errs.ErrHost) {
 		t.Errorf("Reserve of twice the free space: %v", err)
 	}
 	if got := blocks(t, path); got != before {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,22 +58,32 @@ func btrfsPending(dir string) int64 {
 	return sum
 }
 
-// FreeFor is Free where that is enough for need bytes. Where it is not, it waits for what was removed of late: a journal
-// counts blocks as taken until it is written.
-func FreeFor(dir string, need int64) (int64, error) {
-	free, err := Free(dir)
-	if err != nil || free >= need {
-		return free, err
+// freeWait bounds the wait for space that is coming free: Linux gives back a killed VMM's memory file up to a second and a half
+// after the process is gone.
+const freeWait = 2 * time.Second
+
+// FreeFor is Free where that is enough for need bytes. Where it is not, it waits for what was removed of late: a journal counts
+// blocks as taken until it is written, and a file that was mapped is let go of in the background.
+func FreeFor(ctx context.Context, dir string, need int64) (int64, error) {
+	for deadline := time.Now().Add(freeWait); ; {
+		free, err := Free(dir)
+		if err != nil || free >= need || time.Now().After(deadline) || ctx.Err() != nil {
+			return free, err
+		}
+		f, err := os.Open(dir)
+		if err != nil {
+			return free, nil
+		}
+		err = retry(func() error { return unix.Syncfs(int(f.Fd())) })
+		f.Close()
+		if err != nil {
+			return free, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return free, nil
-	}
-	defer f.Close()
-	if err := retry(func() error { return unix.Syncfs(int(f.Fd())) }); err != nil {
-		return free, nil
-	}
-	return Free(dir)
 }
 
 // fsNames names the file systems that noid's storage is likely to meet. The numbers are those of statfs(2).

@@ -133,7 +133,7 @@ func (m *Manager) room(ctx context.Context, d Driver, staging, dir string, c sto
 	if !reflinks || !cloned {
 		need += memory
 	}
-	if free, err = storage.FreeFor(staging, need); err != nil || free >= need {
+	if free, err = storage.FreeFor(ctx, staging, need); err != nil || free >= need {
 		return err
 	}
 	return errs.WithHint(errs.Mark(fmt.Errorf("no space: up to %d MiB needed, %d MiB free", need>>20, free>>20), errs.ErrHost), "make room, or 'noid forget' checkpoints that you no longer need")

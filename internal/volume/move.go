@@ -141,7 +141,7 @@ func stageVolume(ctx context.Context, dir, mkfs string) error {
 	if err != nil {
 		return err
 	}
-	free, err := storage.FreeFor(dir, need+hostReserve)
+	free, err := storage.FreeFor(ctx, dir, need+hostReserve)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func stagePlain(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	free, err := storage.FreeFor(dir, need)
+	free, err := storage.FreeFor(ctx, dir, need)
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func cloneMemory(ctx context.Context, dir string, mib int) error {
 	}
 	method, err := storage.Clone(ctx, to, from)
 	if err == nil && method == storage.Copy { // see makeMemory
-		if _, err = storage.Reserve(to, info.Size()); err != nil {
+		if _, err = storage.Reserve(ctx, to, info.Size()); err != nil {
 			os.Remove(to)
 		}
 	}

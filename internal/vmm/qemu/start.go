@@ -30,7 +30,7 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (vmm.Pro
 		return vmm.Process{}, err
 	}
 	m.Hardware = hw
-	if err := makeMemory(dir, m.MemMiB); err != nil {
+	if err := makeMemory(ctx, dir, m.MemMiB); err != nil {
 		return vmm.Process{}, err
 	}
 	child, c, err := d.launch(ctx, dir, m, false)
@@ -51,7 +51,7 @@ func bounded(ctx context.Context, limit time.Duration) (context.Context, context
 
 // makeMemory makes dir/memory anew, all holes, with blocks of its own where the file system can promise them: a guest that
 // touches a page for which there is no block takes its QEMU down by SIGBUS. When it fails, the file is gone.
-func makeMemory(dir string, mib int) error {
+func makeMemory(ctx context.Context, dir string, mib int) error {
 	path := filepath.Join(dir, vmm.MemoryFile)
 	if err := remove(path); err != nil {
 		return fmt.Errorf("removing old memory: %w", err)
@@ -65,7 +65,7 @@ func makeMemory(dir string, mib int) error {
 		err = closeErr
 	}
 	if err == nil {
-		_, err = storage.Reserve(path, int64(mib)<<20)
+		_, err = storage.Reserve(ctx, path, int64(mib)<<20)
 	}
 	if err != nil {
 		os.Remove(path)
