@@ -32,6 +32,7 @@ type usageJSON struct {
 	VMs        []vmUsageJSON `json:"vms"`
 	Images     *occupiedJSON `json:"images,omitempty"`
 	Kernels    *occupiedJSON `json:"kernels,omitempty"`
+	Templates  *occupiedJSON `json:"templates,omitempty"`
 	Other      *occupiedJSON `json:"other,omitempty"`
 	TotalBytes int64         `json:"total_bytes"`
 }
@@ -44,7 +45,7 @@ func occupiedToJSON(o *storage.Occupied) *occupiedJSON {
 }
 
 func usageToJSON(u vm.Usage) usageJSON {
-	j := usageJSON{VMs: []vmUsageJSON{}, Images: occupiedToJSON(u.Images), Kernels: occupiedToJSON(u.Kernels), Other: occupiedToJSON(u.Other),
+	j := usageJSON{VMs: []vmUsageJSON{}, Images: occupiedToJSON(u.Images), Kernels: occupiedToJSON(u.Kernels), Templates: occupiedToJSON(u.Templates), Other: occupiedToJSON(u.Other),
 		TotalBytes: u.Total.Total()}
 	for _, v := range u.VMs {
 		j.VMs = append(j.VMs, vmUsageJSON{v.Name, *occupiedToJSON(&v.VM), v.Checkpoints, *occupiedToJSON(&v.OfCheckpoints), v.Total.Total()})
@@ -97,7 +98,7 @@ func usageTable(w io.Writer, u usageJSON) {
 	for _, part := range []struct {
 		name string
 		*occupiedJSON
-	}{{"(images)", u.Images}, {"(kernels)", u.Kernels}, {"(other)", u.Other}} {
+	}{{"(images)", u.Images}, {"(kernels)", u.Kernels}, {"(templates)", u.Templates}, {"(other)", u.Other}} {
 		if part.occupiedJSON != nil {
 			rows = append(rows, []string{part.name, size(part.OwnBytes), size(part.SharedBytes), "-", "-", "-", size(part.OwnBytes + part.SharedBytes)})
 		}

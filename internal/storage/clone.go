@@ -13,6 +13,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -92,6 +93,23 @@ func fragmented(f *os.File, size int64) bool {
 		n--
 	}
 	return n > max(1000, int(data/fragment))
+}
+
+// Compact rewrites a file of many small pieces, by CloneCompact's measure, in longer ones, while it is in use and mapped: what
+// it shares with clones it shares no longer. Only btrfs can do that; elsewhere, and when it fails, the file stays as it is.
+func Compact(f *os.File) {
+	info, err := f.Stat()
+	if err != nil || !fragmented(f, info.Size()) {
+		return
+	}
+	// BTRFS_IOC_DEFRAG_RANGE and its struct of linux/btrfs.h.
+	const defragRange = 0x40309410
+	args := struct {
+		start, length, flags  uint64
+		extentThreshold, comp uint32
+		_                     [4]uint32
+	}{length: 1<<64 - 1, extentThreshold: 1 << 20} // longer pieces are left alone
+	unix.Syscall(unix.SYS_IOCTL, f.Fd(), defragRange, uintptr(unsafe.Pointer(&args)))
 }
 
 // CloneInto is Clone into the open, empty file out, which it leaves there when it fails.

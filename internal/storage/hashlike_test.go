@@ -134,6 +134,29 @@ func TestCloneCompact(t *testing.T) {
 		if err := f.Sync(); err != nil {
 			t.Fatal(err)
 		}
+		// In use, and mapped.
+		if _, err := Clone(t.Context(), path("live"), path("src2")); err != nil {
+			t.Fatal(err)
+		}
+		live, err := os.OpenFile(path("live"), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer live.Close()
+		mapped, err := unix.Mmap(int(live.Fd()), 0, 12<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Munmap(mapped)
+		mapped[5<<20] ^= 1
+		want := bytes.Clone(mapped)
+		Compact(live)
+		if err := live.Sync(); err != nil || !bytes.Equal(mapped, want) {
+			t.Errorf("compacting changes what is in the file, %v", err)
+		}
+		if n, err := extents(live); FSType(dir) == "btrfs" && (err != nil || n > 200) {
+			t.Errorf("the file in use has %d pieces, %v", n, err)
+		}
 		if method, err := CloneCompact(t.Context(), path("src3"), path("src2")); err != nil || method != Copy {
 			t.Errorf("%s, %v", method, err)
 		}

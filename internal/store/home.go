@@ -105,7 +105,7 @@ func (h *Home) open() error {
 	if err := h.protect(); err != nil {
 		return err
 	}
-	for _, sub := range []string{h.VMsDir(), h.CheckpointsRoot(), h.StagingRoot(), h.templatesDir(), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
+	for _, sub := range []string{h.VMsDir(), h.CheckpointsRoot(), h.StagingRoot(), h.TemplatesRoot(), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return errs.WithHint(err, "set NOID_HOME to a directory that you can write")
 		}

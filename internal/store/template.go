@@ -8,13 +8,14 @@ import (
 )
 
 // TemplateDir is where the template called key is, as a checkpoint that belongs to no VM.
-func (h *Home) TemplateDir(key string) string { return filepath.Join(h.templatesDir(), key) }
+func (h *Home) TemplateDir(key string) string { return filepath.Join(h.TemplatesRoot(), key) }
 
-func (h *Home) templatesDir() string { return filepath.Join(h.dir, storageDir, templatesDir) }
+// TemplatesRoot is where all templates are.
+func (h *Home) TemplatesRoot() string { return filepath.Join(h.dir, storageDir, templatesDir) }
 
 // Templates returns the keys of all templates.
 func (h *Home) Templates() (keys []string) {
-	names, _ := subdirs(h.templatesDir())
+	names, _ := subdirs(h.TemplatesRoot())
 	for _, name := range names {
 		if !isStaging(name) {
 			keys = append(keys, name)
@@ -26,7 +27,7 @@ func (h *Home) Templates() (keys []string) {
 // RemoveTemplate takes a template out of use by one rename and then deletes it. What a VM has of it stays that VM's. Sweep does
 // what is left undone.
 func (h *Home) RemoveTemplate(key string) {
-	old := filepath.Join(h.templatesDir(), oldPrefix+NewID(nil))
+	old := filepath.Join(h.TemplatesRoot(), oldPrefix+NewID(nil))
 	if os.Rename(h.TemplateDir(key), old) == nil {
 		storage.RemoveAll(old)
 	}
@@ -34,13 +35,13 @@ func (h *Home) RemoveTemplate(key string) {
 
 // sweepTemplates removes what RemoveTemplate had no time for. Nobody makes a template in its own directory.
 func (h *Home) sweepTemplates() error {
-	names, err := subdirs(h.templatesDir())
+	names, err := subdirs(h.TemplatesRoot())
 	if err != nil {
 		return nil // there are none
 	}
 	for _, name := range names {
 		if isStaging(name) {
-			if err := storage.RemoveAll(filepath.Join(h.templatesDir(), name)); err != nil {
+			if err := storage.RemoveAll(filepath.Join(h.TemplatesRoot(), name)); err != nil {
 				return err
 			}
 		}

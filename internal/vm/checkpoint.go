@@ -133,6 +133,9 @@ func (m *Manager) room(ctx context.Context, d Driver, staging, dir string, c sto
 	if !reflinks || !cloned {
 		need += memory
 	}
+	if free < need && len(m.Home.Templates()) > 0 { // they are for speed alone
+		m.DropTemplates()
+	}
 	if free, err = storage.FreeFor(ctx, staging, need); err != nil || free >= need {
 		return err
 	}

@@ -32,6 +32,9 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 		return err
 	}
 	v.Boots = m.rehome(&v.Machine, v.Boots)
+	if v.WarmFrom = nil; v.Unannounced != nil { // its disk is no new one's any more
+		v.Unannounced.Template = ""
+	}
 	// Should noid be killed before the new process is recorded: an empty staging directory has Sweep look for it.
 	mark := m.Home.StagingDir(name)
 	if err := os.Mkdir(mark, 0o700); err != nil {

@@ -14,9 +14,9 @@ import (
 
 // Usage is what the things in a home take of the disk.
 type Usage struct {
-	VMs                    []VMUsage         // sorted by name
-	Images, Kernels, Other *storage.Occupied // nil when VMs were named
-	Total                  storage.Occupied  // all of these
+	VMs                               []VMUsage         // sorted by name
+	Images, Kernels, Templates, Other *storage.Occupied // nil when VMs were named
+	Total                             storage.Occupied  // all of these
 }
 
 // VMUsage is what a VM and its checkpoints take of the disk. Either may be gone.
@@ -60,11 +60,11 @@ func (m *Manager) Usage(ctx context.Context, names []string) (Usage, error) {
 		u.VMs = append(u.VMs, v)
 	}
 	if all {
-		images, kernels := occupy(m.Home.ImagesDir(), nil), occupy(m.Home.KernelsDir(), nil)
-		u.Images, u.Kernels, u.Other = &images, &kernels, &storage.Occupied{}
-		parts := []string{m.Home.ImagesDir(), m.Home.KernelsDir(), m.Home.StagingRoot(), m.Home.VMsDir(), m.Home.CheckpointsRoot()}
+		images, kernels, templates := occupy(m.Home.ImagesDir(), nil), occupy(m.Home.KernelsDir(), nil), occupy(m.Home.TemplatesRoot(), nil)
+		u.Images, u.Kernels, u.Templates, u.Other = &images, &kernels, &templates, &storage.Occupied{}
+		parts := []string{m.Home.ImagesDir(), m.Home.KernelsDir(), m.Home.TemplatesRoot(), m.Home.StagingRoot(), m.Home.VMsDir(), m.Home.CheckpointsRoot()}
 		u.Other.Add(occupy(m.Home.Dir(), func(p string) bool { return slices.Contains(parts, p) }))
-		for _, dir := range parts[2:] { // not by the walk above: storage may be a link
+		for _, dir := range parts[3:] { // not by the walk above: storage may be a link
 			u.Other.Add(occupy(dir, func(p string) bool {
 				_, known := slices.BinarySearch(names, filepath.Base(p))
 				return known && filepath.Dir(p) == dir

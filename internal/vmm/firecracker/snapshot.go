@@ -30,11 +30,12 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := vmm.OpenIn(dir, vmm.RootfsFile, unix.O_RDONLY)
+	f, err := vmm.OpenIn(dir, vmm.RootfsFile, unix.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("writing back the disk: %w", err)
 	}
 	defer f.Close()
+	storage.Compact(f) // it is cloned while the guest stands still
 	if err := storage.Sync(ctx, f); err != nil {
 		return fmt.Errorf("writing back the disk: %w", err)
 	}

@@ -27,10 +27,11 @@ const (
 // WriteBack implements vmm.Snapshotter.
 func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	for _, name := range []string{vmm.RootfsFile, vmm.MemoryFile} {
-		f, err := vmm.OpenIn(dir, name, unix.O_RDONLY)
+		f, err := vmm.OpenIn(dir, name, unix.O_RDWR)
 		if err != nil {
 			return fmt.Errorf("writing back: %w", err)
 		}
+		storage.Compact(f) // it is cloned while the guest stands still
 		err = storage.Sync(ctx, f)
 		f.Close()
 		if err != nil {
