@@ -40,10 +40,8 @@ type VM struct {
 	ForkedFrom    string      `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
 	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one that
 	// booted itself.
-	WarmFrom *time.Time `json:"warm_from,omitempty"`
-	// LastCheckpoint is the newest checkpoint of this life of the VM, "vm@id": of a restored one what was made since.
-	LastCheckpoint string `json:"last_checkpoint,omitempty"`
-	LastError      string `json:"last_error,omitempty"` // not sanitised: it may quote the guest
+	WarmFrom  *time.Time `json:"warm_from,omitempty"`
+	LastError string     `json:"last_error,omitempty"` // not sanitised: it may quote the guest
 	// Unannounced is what the guest's agent must be told before the next command runs; nil when the guest knows all.
 	Unannounced *Announcement `json:"unannounced,omitempty"`
 	// Frozen: the agent was told of the pause that the VM is in.
@@ -146,7 +144,7 @@ func (h *Home) SaveVM(dir string, v VM) error {
 // RemoveTemp removes what a killed SaveVM has left in dir; hold the VM's lock.
 func (h *Home) RemoveTemp(dir string) { storage.RemoveTemp(filepath.Join(dir, vmManifest)) }
 
-// SaveCheckpoint writes checkpoint.json in dir, read-only, atomically and durably.
+// SaveCheckpoint writes checkpoint.json in dir, read-only and atomically. It is on disk once storage.Publish has published dir.
 func (h *Home) SaveCheckpoint(dir string, c Checkpoint) error {
 	c.Format, c.CreatedAt, c.Checksum = manifestFormat, c.CreatedAt.UTC(), unsummed
 	data, err := encode(c)
@@ -154,7 +152,11 @@ func (h *Home) SaveCheckpoint(dir string, c Checkpoint) error {
 		return fmt.Errorf("writing %s: %w", filepath.Join(dir, checkpointManifest), err)
 	}
 	data = bytes.Replace(data, checksumOf(unsummed), checksumOf(storage.SumOf(data).String()), 1)
-	return storage.WriteFile(filepath.Join(dir, checkpointManifest), data, 0o400)
+	path := filepath.Join(dir, checkpointManifest)
+	if err := os.WriteFile(path+".new", data, 0o400); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // unsummed stands in a manifest where its checksum goes.

@@ -43,11 +43,23 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 		m.discard(v.Name, staging)
 		return c, fmt.Errorf("checkpoint of vm %q: %w", v.Name, err)
 	}
-	v.LastCheckpoint = c.VM + "@" + c.ID
-	if err := m.Home.SaveVM(m.Home.VMDir(v.Name), v); err != nil { // it costs the next one time
-		m.warn(err.Error())
-	}
+	m.noteLast(m.Home.VMDir(v.Name), c.VM+"@"+c.ID)
 	return c, nil
+}
+
+// lastFile is a link in a VM's directory whose target names the checkpoint, "vm@id", that was made of it last. It says with what
+// the next one shares most, so that losing it costs time alone.
+const lastFile = "checkpoint.last"
+
+// last returns the checkpoint that v, in dir, has most in common with.
+func last(dir string, v store.VM) string {
+	ref, _ := os.Readlink(filepath.Join(dir, lastFile))
+	return cmp.Or(ref, v.RestoredFrom)
+}
+
+func (m *Manager) noteLast(dir, ref string) {
+	os.Remove(filepath.Join(dir, lastFile))
+	os.Symlink(ref, filepath.Join(dir, lastFile))
 }
 
 // take captures v in a staging directory: it can be loaded from there, and lacks what keep adds. The caller keeps or discards
@@ -60,7 +72,7 @@ func (m *Manager) take(ctx context.Context, d Driver, v store.VM, st vmm.State, 
 	if err := os.MkdirAll(m.Home.CheckpointsDir(v.Name), 0o700); err != nil {
 		return c, staging, err
 	}
-	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: cmp.Or(v.LastCheckpoint, v.RestoredFrom), Machine: v.Machine,
+	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: last(dir, v), Machine: v.Machine,
 		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
 		Boots: v.Boots, AgentVersion: v.AgentVersion}
 	if c.Memory && onKVM(v.Machine) {
@@ -197,6 +209,9 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 	parent := m.parent(*c)
 	for _, name := range filesOf(*c) {
 		path := filepath.Join(staging, name)
+		if err := os.Chmod(path, 0o400); err != nil {
+			return err
+		}
 		if err := storage.SyncFile(ctx, path); err != nil { // allocation is known once it is written
 			return err
 		}
@@ -224,11 +239,8 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 		case vmm.StateSnap:
 			c.StateLength, c.StateBytes = hash.Length, onDisk
 		}
-		if err := os.Chmod(path, 0o400); err != nil {
-			return err
-		}
 	}
-	if err := storage.WriteFile(filepath.Join(staging, store.SumsFile), sums, 0o400); err != nil {
+	if err := os.WriteFile(filepath.Join(staging, store.SumsFile), sums, 0o400); err != nil {
 		return err
 	}
 	if err := m.Home.SaveCheckpoint(staging, *c); err != nil {

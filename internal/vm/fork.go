@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +56,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 	if err != nil {
 		return 0, ended(v, fmt.Errorf("fork of vm %q: %w", name, err))
 	}
-	m.clones(ctx, d, c, staging, store.VM{ForkedFrom: name, LastCheckpoint: cmp.Or(v.LastCheckpoint, v.RestoredFrom)}, o, made)
+	m.clones(ctx, d, c, staging, store.VM{ForkedFrom: name}, o, made)
 	return c.DowntimeMs, nil
 }
 
