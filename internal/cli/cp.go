@@ -267,18 +267,21 @@ func (c *copying) tool(ctx context.Context, name string, args []string) (func(co
 		return nil, err
 	}
 	client.Patience = max(c.o.wait, time.Millisecond)
-	if err := c.introduce(ctx, m, client, info, client.Patience); err != nil {
-		return nil, fmt.Errorf("vm %q: %w", name, err)
+	in := func(err error) error {
+		err = fmt.Errorf("vm %q: %w", name, err)
+		if errors.Is(err, agentclient.ErrNoAnswer) {
+			err = errs.WithHint(err, "the boot has not finished or failed: 'noid logs "+name+"' shows it; --wait-timeout waits longer")
+		}
+		return err
 	}
-	return func(ctx context.Context, in io.Reader, out io.Writer) error {
+	if err := c.introduce(ctx, m, client, info, client.Patience); err != nil {
+		return nil, in(err)
+	}
+	return func(ctx context.Context, stdin io.Reader, out io.Writer) error {
 		said := &toolErrors{warn: c.warner(fmt.Sprintf("in vm %q: ", name))}
-		exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: bytesOf(args), Stdin: in != nil}, agentclient.Streams{In: in, Out: out, Err: said})
+		exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: bytesOf(args), Stdin: stdin != nil}, agentclient.Streams{In: stdin, Out: out, Err: said})
 		if err != nil {
-			err = fmt.Errorf("vm %q: %w", name, err)
-			if errors.Is(err, agentclient.ErrNoAnswer) {
-				err = errs.WithHint(err, "the boot has not finished or failed: 'noid logs "+name+"' shows it; --wait-timeout waits longer")
-			}
-			return err
+			return in(err)
 		}
 		return c.toolEnded(name, exit, said)
 	}, nil

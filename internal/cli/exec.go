@@ -136,10 +136,12 @@ func (a *app) exec(ctx context.Context, name string, argv []string, o execOption
 		patience = silentAfter
 	}
 	c.Patience = max(min(o.wait, patience), time.Millisecond)
-	if err := a.introduce(ctx, m, c, info, c.Patience); err != nil {
-		return execError(name, err)
+	switch err = a.introduce(ctx, m, c, info, c.Patience); {
+	case err == nil:
+		err = a.execAgent(ctx, c, name, e, o)
+	case !errors.Is(err, agentclient.ErrNoAnswer):
+		err = execError(name, err)
 	}
-	err = a.execAgent(ctx, c, name, e, o)
 	if !errors.Is(err, agentclient.ErrNoAnswer) {
 		return err
 	}

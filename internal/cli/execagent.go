@@ -157,8 +157,8 @@ func (a *app) lookAgain(ctx context.Context, cancel context.CancelCauseFunc, sta
 }
 
 // introduce tells the guest of info what it does not know yet, who and when it is, before any command runs there: see
-// vm.Manager.Announce. It waits for the agent, without the VM's lock: a guest may have to boot first. One whose agent does not
-// answer in time is left as it is.
+// vm.Manager.Announce. It waits for the agent, without the VM's lock: a guest may have to boot first. When the agent does not
+// answer in time the error wraps agentclient.ErrNoAnswer.
 func (a *app) introduce(ctx context.Context, m *vm.Manager, c *agentclient.Client, info vm.Info, wait time.Duration) error {
 	if info.Unannounced == nil {
 		return nil
@@ -181,7 +181,10 @@ func (a *app) introduce(ctx context.Context, m *vm.Manager, c *agentclient.Clien
 	case errors.Is(err, errs.ErrState):
 		return err
 	}
-	return touch(ctx, m, info)
+	if err := touch(ctx, m, info); err != nil {
+		return err
+	}
+	return errs.Mark(fmt.Errorf("%w: %w", agentclient.ErrNoAnswer, err), errs.ErrTimeout)
 }
 
 // touch has a guest that is to become a template become none: a user is about to talk to it over its console.
@@ -253,6 +256,9 @@ func (a *app) execEither(ctx context.Context, m *vm.Manager, c *agentclient.Clie
 		return a.noAnswer(name, o, silent)
 	case agent:
 		os.Remove(silentFile(m, name))
+		if err := m.Announce(ctx, name); err != nil {
+			return execError(name, err)
+		}
 		c.Patience = fallbackAfter
 		return a.execAgent(ctx, c, name, e, o)
 	}
