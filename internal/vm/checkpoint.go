@@ -157,6 +157,11 @@ func (m *Manager) room(ctx context.Context, d Driver, staging, dir string, c sto
 // interruptWait is how long an interrupted checkpoint tries to have its guest run again before it leaves that to the guard.
 const interruptWait = 300 * time.Millisecond
 
+const (
+	writeBacks = 3                     // at most, before a pause
+	calm       = 50 * time.Millisecond // what one takes at most after which the pause may come
+)
+
 // capture fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood still.
 // resumed is false when that guest could not be made to run again.
 func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st vmm.State) (downtime time.Duration, resumed bool, err error) {
@@ -167,8 +172,15 @@ func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st
 			return 0, true, err
 		}
 		defer unlock()
-		if err := d.WriteBack(ctx, dir); err != nil {
-			return 0, true, err
+		// While much is written back the guest writes more, which would be written back in the pause.
+		for range writeBacks {
+			began := time.Now()
+			if err := d.WriteBack(ctx, dir); err != nil {
+				return 0, true, err
+			}
+			if time.Since(began) < calm {
+				break
+			}
 		}
 	}
 	if st == vmm.Running {

@@ -112,7 +112,7 @@ func (p Process) Kill(ctx context.Context) error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing process %d: %w", p.PID, err)
 	}
-	if err := p.Wait(ctx); err != nil {
+	if err := p.AwaitEnd(ctx); err != nil {
 		return err
 	}
 	confine.Leave(p.PID)

@@ -113,7 +113,7 @@ var errEnded = errors.New("firecracker ended early")
 
 // await returns when something accepts connections on the API socket.
 func await(ctx context.Context, c *client, child *vmm.Child) error {
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for pause := time.Millisecond / 2; ; pause = min(2*pause, 2*time.Millisecond) {
 		conn, err := c.dial(ctx)
 		if err == nil {
 			conn.Close()

@@ -28,7 +28,7 @@ func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%w waiting for the vm's helper", errs.ErrTimeout))
 	defer cancel()
 	started := false
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 5*time.Millisecond) {
 		conn, err := vmm.Dial(ctx, dir, AgentFile)
 		if err == nil {
 			return conn, nil

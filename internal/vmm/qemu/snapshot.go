@@ -19,7 +19,7 @@ const (
 	// migrateTimeout bounds writing or reading the device state: 0.1 s, and the flush of the guest's disk before it.
 	migrateTimeout = 2 * time.Minute
 	// pollEvery is how often a migration is looked at.
-	pollEvery = 5 * time.Millisecond
+	pollEvery = time.Millisecond
 	// fdName is what QEMU calls the descriptor of the state file.
 	fdName = "state"
 )

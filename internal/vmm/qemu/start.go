@@ -137,7 +137,7 @@ func makeEvents(dir string) (*os.File, error) {
 
 // await connects to a QEMU that is starting.
 func await(ctx context.Context, dir string, child *vmm.Child) (*client, error) {
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 4*time.Millisecond) {
 		c, err := dial(ctx, dir)
 		if err == nil {
 			return c, nil
