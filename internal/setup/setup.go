@@ -75,6 +75,15 @@ func workDir(dir string) (work string, done func(), err error) {
 	}, nil
 }
 
+// Sweep removes what a setup that was killed, or could not remove it, has left.
+func Sweep(o Options) {
+	for _, dir := range []string{o.KernelsDir, o.ImagesDir} {
+		if _, done, err := workDir(dir); err == nil { // its first work
+			done()
+		}
+	}
+}
+
 // publish renames from to to, which does not exist, once all of from is on disk.
 func publish(from, to string) error {
 	f, err := os.Open(from)

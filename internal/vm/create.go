@@ -80,10 +80,7 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 		err = publish(staging, m.Home.VMDir(o.Name))
 	}
 	if err != nil {
-		end, cancel := settle(ctx)
-		defer cancel()
-		v.Process.Kill(end)
-		storage.RemoveAll(staging)
+		abandon(ctx, v.Process, staging)
 		return fmt.Errorf("creating vm %q: %w", o.Name, err)
 	}
 	return nil

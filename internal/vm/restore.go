@@ -190,10 +190,7 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from
 			if undo != nil {
 				undo()
 			}
-			end, cancel := settle(ctx)
-			defer cancel()
-			v.Process.Kill(end)
-			storage.RemoveAll(staging)
+			abandon(ctx, v.Process, staging)
 		}
 	}()
 	kept.Go(func() { undo, keepErr = keep(ctx) })
@@ -281,15 +278,24 @@ func (m *Manager) unfold(ctx context.Context, d Driver, c store.Checkpoint, from
 
 // bury ends the VM old and removes its directory. Another has its place.
 func (m *Manager) bury(ctx context.Context, dir string, old store.VM) {
-	end, cancel := settle(ctx)
-	defer cancel()
 	victim := old.Process
 	if !victim.Alive() { // or its record was damaged
 		victim, _ = stray(dir)
 	}
-	if err := errors.Join(victim.Kill(end), storage.RemoveAll(dir)); err != nil {
-		m.warn("removing the old vm: " + err.Error()) // Sweep tries again at the next command
+	if err := abandon(ctx, victim, dir); err != nil {
+		m.warn("removing the old vm: " + err.Error())
 	}
+}
+
+// abandon ends p and removes dir, the staging directory that it works in. A process that cannot be ended keeps its directory:
+// there Sweep finds it at the next command.
+func abandon(ctx context.Context, p vmm.Process, dir string) error {
+	end, cancel := settle(ctx)
+	defer cancel()
+	if err := p.Kill(end); err != nil {
+		return err
+	}
+	return storage.RemoveAll(dir)
 }
 
 func link(ctx context.Context, dst, src string) error {
