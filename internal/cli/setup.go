@@ -38,6 +38,7 @@ func (a *app) setupCmd() *cobra.Command {
 				return err
 			}
 			o := a.setupOptions()
+			setup.Sweep(o)
 			if driver, err := a.choose(ctx, ""); err != nil {
 				return err
 			} else if driver == "qemu" {
