@@ -11,7 +11,7 @@ import (
 // one whose clones are copies, has all of it read.
 func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	same, err := sameChunks(path, like, h.Length)
-	if err != nil || same == nil {
+	if err != nil {
 		return HashFile(ctx, path)
 	}
 	return hashFile(ctx, path, func(i int) (Sum, bool) {
@@ -22,8 +22,8 @@ func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	})
 }
 
-// sameChunks tells for each chunk of the files a and b, both size bytes long, whether it consists of the same blocks. It is nil
-// when nobody can tell.
+// sameChunks tells for each chunk of the files a and b, both size bytes long, whether it consists of the same blocks. The error
+// is also that of a file system that cannot tell.
 func sameChunks(a, b string, size int64) ([]bool, error) {
 	maps := make([]blockMap, 2)
 	for i, path := range []string{a, b} {

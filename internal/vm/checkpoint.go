@@ -43,7 +43,7 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 		m.discard(v.Name, staging)
 		return c, fmt.Errorf("checkpoint of vm %q: %w", v.Name, err)
 	}
-	m.noteLast(m.Home.VMDir(v.Name), c.VM+"@"+c.ID)
+	noteLast(m.Home.VMDir(v.Name), c.VM+"@"+c.ID)
 	return c, nil
 }
 
@@ -57,7 +57,7 @@ func last(dir string, v store.VM) string {
 	return cmp.Or(ref, v.RestoredFrom)
 }
 
-func (m *Manager) noteLast(dir, ref string) {
+func noteLast(dir, ref string) {
 	os.Remove(filepath.Join(dir, lastFile))
 	os.Symlink(ref, filepath.Join(dir, lastFile))
 }
@@ -85,13 +85,11 @@ func (m *Manager) take(ctx context.Context, d Driver, v store.VM, st vmm.State, 
 		return c, staging, err
 	}
 	c.AgentReady = v.Frozen
-	thaw := func() {}
 	if st == vmm.Running {
 		if c.AgentReady = m.freeze(ctx, v); c.AgentReady {
-			thaw = func() { m.thaw(ctx, v, false) }
+			defer m.thaw(ctx, v, false)
 		}
 	}
-	defer func() { thaw() }()
 	paused := func(bool) {}
 	if st == vmm.Running {
 		if paused, err = m.insure(v); err != nil {
@@ -221,10 +219,7 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 	parent := m.parent(*c)
 	for _, name := range filesOf(*c) {
 		path := filepath.Join(staging, name)
-		if err := os.Chmod(path, 0o400); err != nil {
-			return err
-		}
-		if err := storage.SyncFile(ctx, path); err != nil { // allocation is known once it is written
+		if err := seal(ctx, path); err != nil {
 			return err
 		}
 		hash, err := m.hashLike(ctx, path, parent, name)
@@ -259,6 +254,14 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 		return err
 	}
 	return storage.Publish(ctx, staging, m.Home.CheckpointDir(c.VM, c.ID))
+}
+
+// seal makes a checkpoint's file read-only and has it on disk: what it takes there is known only then.
+func seal(ctx context.Context, path string) error {
+	if err := os.Chmod(path, 0o400); err != nil {
+		return err
+	}
+	return storage.SyncFile(ctx, path)
 }
 
 // parent returns the checkpoint that c shares most with, the zero one when it is gone.

@@ -201,7 +201,7 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from
 		return keepErr
 	}
 	if v.RestoredFrom == "" && c.Parent != "" { // a fork's first checkpoint shares most with its source's last
-		m.noteLast(staging, c.Parent)
+		noteLast(staging, c.Parent)
 	}
 	m.help(staging, v.Process) // it stays in the directory when that is renamed
 	var saved sync.WaitGroup

@@ -92,10 +92,7 @@ func (m *Manager) template(ctx context.Context, v store.VM, key string) {
 	c.Files = map[string]store.File{}
 	for _, name := range filesOf(c) {
 		path := filepath.Join(staging, name)
-		if err := os.Chmod(path, 0o400); err != nil {
-			return
-		}
-		if err := storage.SyncFile(ctx, path); err != nil {
+		if err := seal(ctx, path); err != nil {
 			return
 		}
 		info, err := os.Lstat(path)
