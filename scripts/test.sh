@@ -47,5 +47,6 @@ passed=$(grep -cE '^\s*--- PASS' "$log" || true); failed=$(grep -cE '^\s*--- FAI
 # What only lacks a program that this script installs must not be skipped.
 if grep -E 'NOT RUN: ' "$log" | grep -qE 'NOID_TEST_(KERNEL|INITRD|ROOTFS|BIN)|busybox|dash|qemu'; then echo "a test was skipped that this machine can run" >&2; code=1; fi
 if [ "$(id -u)" = 0 ] && grep -E 'NOT RUN: ' "$log" | grep -qE 'not root|loop|btrfs|XFS'; then echo "a file system test was skipped as root" >&2; code=1; fi
+awk '/^=== RUN   [^\/]*$/ { n = 0 } n < 40 { line[n++] = $0 } /^--- FAIL/ { print "What failed first:"; for (i = 0; i < n; i++) print "  " line[i]; print "  " $0 }' "$log"
 echo "$passed passed, $failed failed, $skipped skipped"
 exit $code

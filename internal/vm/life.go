@@ -147,11 +147,16 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 			return 0, err
 		}
 	} else {
-		if err := v.Process.Kill(ctx); err != nil {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		end, cancel := settle(ctx) // from the first kill on: a dead VM is not what an interrupted destroy leaves
+		defer cancel()
+		if err := v.Process.Kill(end); err != nil {
 			return 0, err
 		}
 		if p, ok := stray(dir); ok {
-			if err := p.Kill(ctx); err != nil {
+			if err := p.Kill(end); err != nil {
 				return 0, err
 			}
 		}
