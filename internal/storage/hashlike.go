@@ -1,9 +1,14 @@
 package storage
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // HashLike is HashFile for a file that was cloned from like, or as like was, and has been written to since: where both have
@@ -103,4 +108,43 @@ func (b *blockMap) at(off int64) (place, error) {
 			return place{end: 1<<63 - 1}, nil
 		}
 	}
+}
+
+// WriteLike writes data to the new file path, with mode 0400. What the file like has at the same place is shared with it, where the
+// file system can do that: the new file takes room for the blocks that differ. Nothing is synced.
+func WriteLike(ctx context.Context, path, like string, data []byte) error {
+	const block = 4096
+	if len(data) > block {
+		if how, err := Clone(ctx, path, like); err == nil && how == Reflink {
+			if err := overwrite(path, data, block); err == nil {
+				return os.Chmod(path, 0o400)
+			}
+		}
+		os.Remove(path)
+	}
+	return os.WriteFile(path, data, 0o400)
+}
+
+// overwrite makes data the content of the file path and writes only the blocks that have to change.
+func overwrite(path string, data []byte, block int) error {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	had := make([]byte, len(data))
+	n, err := f.ReadAt(had, 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	for at := 0; at < len(data); at += block {
+		end := min(at+block, len(data))
+		if end <= n && bytes.Equal(had[at:end], data[at:end]) {
+			continue
+		}
+		if _, err := f.WriteAt(data[at:end], int64(at)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(f.Truncate(int64(len(data))), f.Close())
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -177,6 +178,49 @@ func TestCloneCompact(t *testing.T) {
 			if n, err := extents(c); err != nil || reflinks && n > 200 {
 				t.Errorf("the copy has %d pieces, %v", n, err)
 			}
+		}
+	})
+}
+
+// TestWriteLike writes a file beside others: its content is what was given whatever they hold, and what is equal is shared.
+func TestWriteLike(t *testing.T) {
+	onEach(t, func(t *testing.T, dir string, reflinks bool) {
+		data := make([]byte, 40_000)
+		rand.NewChaCha8([32]byte{2}).Read(data)
+		other := bytes.Clone(data)
+		copy(other[9000:], "differs")
+		for name, like := range map[string][]byte{"equal": data, "differs": other, "shorter": data[:10_000], "longer": slices.Concat(other, data), "empty": {}, "missing": nil} {
+			src, dst := filepath.Join(dir, name), filepath.Join(dir, name+".new")
+			if like != nil {
+				if err := os.WriteFile(src, like, 0o400); err != nil {
+					t.Fatal(err)
+				}
+				if err := SyncFile(t.Context(), src); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := WriteLike(t.Context(), dst, src, data); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%s: other bytes than were written (%v)", name, err)
+			}
+			if info, err := os.Stat(dst); err != nil || info.Mode() != 0o400 {
+				t.Errorf("%s: %v, %v", name, info.Mode(), err)
+			}
+			if err := SyncFile(t.Context(), dst); err != nil {
+				t.Fatal(err)
+			}
+			occupied, err := Occupy(t.Context(), dir, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "differs" && reflinks && occupied.Shared() < 36_864-2*4096 {
+				t.Errorf("only %d bytes are shared", occupied.Shared())
+			}
+		}
+		if now, err := os.ReadFile(filepath.Join(dir, "differs")); err != nil || !bytes.Equal(now, other) {
+			t.Errorf("the other file has changed (%v)", err)
 		}
 	})
 }

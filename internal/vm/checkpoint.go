@@ -247,7 +247,8 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 			c.StateLength, c.StateBytes = hash.Length, onDisk
 		}
 	}
-	if err := os.WriteFile(filepath.Join(staging, store.SumsFile), sums, 0o400); err != nil {
+	like := filepath.Join(m.Home.CheckpointDir(parent.VM, parent.ID), store.SumsFile)
+	if err := storage.WriteLike(ctx, filepath.Join(staging, store.SumsFile), like, sums); err != nil {
 		return err
 	}
 	if err := m.Home.SaveCheckpoint(staging, *c); err != nil {
