@@ -286,12 +286,8 @@ func (a *app) notice(driver string) {
 	}
 }
 
-// realKVM is the best of three probes: a busy host may interrupt one.
+// realKVM reports whether guests run on this host's KVM at a speed worth having.
 var realKVM = sync.OnceValue(func() bool {
-	for range 3 {
-		if r, err := kvm.Probe(); err != nil || r.Real() {
-			return err == nil
-		}
-	}
-	return false
+	r, err := kvm.Probe()
+	return err == nil && r.Real()
 })
