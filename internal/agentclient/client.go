@@ -30,7 +30,8 @@ type Client struct {
 	Alive func() bool
 	// Release is noid's own, told to the agent.
 	Release string
-	// Patience is how long Exec and Start try to reach an agent that has not yet said a word. 0: until the context ends.
+	// Patience is how long Exec and Start try to reach an agent that has not yet said a word, one that has gets longer. 0: until the
+	// context ends.
 	Patience time.Duration
 }
 

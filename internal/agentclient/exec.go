@@ -36,6 +36,7 @@ const (
 	settled      = time.Second      // a connection that lasted so long or brought something was a good one
 	drainTime    = time.Second      // for what a dead VMM's connection still holds
 	nudgeEvery   = time.Second      // of silence, after which a frame finds out whether the connection still stands
+	silence      = 20 * time.Second // at least, of an agent that spoke and has not said that it took the command
 	firstReply   = 3 * time.Second  // for the first Reply, which a snapshot may have cut off; asking twice starts once
 )
 
@@ -50,7 +51,7 @@ func newJob() string {
 // where it was, for as long as the VMM lives and ctx lets it.
 //
 // Cancelling ctx leaves: the guest hangs the command up, and ctx's cause is returned. Other errors: ErrNoAnswer when Patience
-// ran out; errs.ErrState when the VM died or went back to a time before the command; errs.ErrUsage and errs.ErrBusy when the
+// ran out, errs.ErrTimeout alone when an agent that had spoken never said that it took the command; errs.ErrState when the VM died or went back to a time before the command; errs.ErrUsage and errs.ErrBusy when the
 // agent refused; wire.ErrProtocol; and what a Write to Out or Err failed with, after which the command was hung up.
 func (c *Client) Exec(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, error) {
 	e.Job, e.Attach = newJob(), false
@@ -154,12 +155,15 @@ func (j *job) timedOut(ctx context.Context) wire.Exit {
 func (c *Client) attach(ctx context.Context, request func() wire.Exec, first bool) (*link, wire.Reply, error) {
 	watched, stop := c.watch(ctx)
 	defer stop()
-	began, mute, heard := time.Now(), 0, !first
+	last, mute, limit, asked := time.Now(), 0, c.Patience, false // last is when the agent said something
+	if !first {
+		limit = 0 // the command runs, and its guest may stand still for days
+	}
 	var t tries
 	for {
 		patience := t.patience()
-		if c.Patience > 0 && !heard {
-			patience = max(min(patience, c.Patience-time.Since(began)), time.Millisecond)
+		if limit > 0 {
+			patience = max(min(patience, limit-time.Since(last)), time.Millisecond)
 		}
 		e := request()
 		answer := answerTime
@@ -181,7 +185,10 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 		if f.mute != nil {
 			defer f.mute.Close()
 		}
-		heard = heard || f.heard
+		if f.heard && limit > 0 {
+			last, limit = time.Now(), max(limit, silence)
+		}
+		asked = asked || f.asked
 		mute++
 		if !f.asked {
 			mute = 0
@@ -191,7 +198,9 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 			return nil, reply, context.Cause(ctx)
 		case f.final || mute == maxMute:
 			return nil, reply, c.because(f)
-		case c.Patience > 0 && !heard && time.Since(began) >= c.Patience && c.alive():
+		case limit > 0 && time.Since(last) >= limit && c.alive() && asked:
+			return nil, reply, errs.Mark(fmt.Errorf("the guest's agent fell silent, the command may have begun: %w", f), errs.ErrTimeout)
+		case limit > 0 && time.Since(last) >= limit && c.alive():
 			return nil, reply, errs.Mark(fmt.Errorf("%w: %w", ErrNoAnswer, f), errs.ErrTimeout)
 		}
 		if err := t.pause(watched, c, f); err != nil {

@@ -450,3 +450,27 @@ func TestLateReply(t *testing.T) {
 		t.Errorf("%+v, %v, %q", exit, err, out.String())
 	}
 }
+
+// TestSilence has an agent that dies when it was asked for a command: Exec does not wait for it for ever, and says that the command
+// may have begun.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	c := guest(t, nil)
+	dial, first := c.Dial, true
+	c.Patience = time.Second
+	c.Dial = func(ctx context.Context) (net.Conn, error) {
+		if !first {
+			host, guest := net.Pipe()
+			t.Cleanup(func() { guest.Close() })
+			go guest.Read(make([]byte, 1<<10))
+			return host, nil
+		}
+		first = false
+		conn, err := dial(ctx)
+		return &deaf{Conn: conn}, err
+	}
+	_, err := c.Exec(limited(t, 2*time.Minute), sh("true"), Streams{})
+	if !errors.Is(err, errs.ErrTimeout) || errors.Is(err, ErrNoAnswer) || !strings.Contains(err.Error(), "may have begun") {
+		t.Errorf("Exec: %v", err)
+	}
+}

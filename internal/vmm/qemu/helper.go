@@ -46,8 +46,7 @@ func ServeAgent(ctx context.Context) error {
 	var h holder
 	var all sync.WaitGroup
 	defer all.Wait()
-	stop := context.AfterFunc(ctx, func() { control.Close() })
-	defer stop()
+	defer control.Close()
 	all.Go(func() { h.serve(ctx, control) })
 	mux.Serve(ctx, h.dial, agent)
 	return nil
@@ -112,7 +111,7 @@ func (h *holder) serve(ctx context.Context, control *net.UnixListener) {
 	for {
 		client, err := control.Accept()
 		if err != nil {
-			if ctx.Err() != nil || sleep(ctx, heldMin) != nil {
+			if errors.Is(err, net.ErrClosed) || sleep(ctx, heldMin) != nil {
 				return
 			}
 			continue
