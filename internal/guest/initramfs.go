@@ -42,8 +42,7 @@ func Initramfs(cacheDir, kernelPath string, agent bool) (string, error) {
 	}
 	path := filepath.Join(cacheDir, "initrd-"+key+".cpio")
 	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
-		now := time.Now()
-		if err := os.Chtimes(path, now, now); !errors.Is(err, fs.ErrNotExist) {
+		if err := Use(path); !errors.Is(err, fs.ErrNotExist) {
 			return path, nil // a cache that cannot be written to serves as well
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -51,10 +52,18 @@ func isPruned(name string) bool {
 	return false
 }
 
+// Use notes that the file path of a cache directory is used now: in its access time, as by its modification time a checkpoint knows
+// the file again that its VM boots from.
+func Use(path string) error { return os.Chtimes(path, time.Now(), time.Time{}) }
+
 // unused reports whether path is there and was not used for olderThan.
 func unused(path string, olderThan time.Duration) bool {
 	info, err := os.Lstat(path)
-	return err == nil && time.Since(info.ModTime()) > olderThan
+	if err != nil {
+		return false
+	}
+	used := time.Unix(info.Sys().(*syscall.Stat_t).Atim.Unix())
+	return min(time.Since(used), time.Since(info.ModTime())) > olderThan
 }
 
 // pruneFile deletes a file that is old now: keep may have taken its time, and another noid may have begun to use it.

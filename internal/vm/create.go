@@ -158,8 +158,7 @@ func (m *Manager) bootable(ctx context.Context, kernel, driver string) (string, 
 	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", path, info.Size(), info.ModTime().UnixNano()))
 	out := filepath.Join(m.Home.KernelsDir(), fmt.Sprintf("%s%x", name, key[:8]))
 	if _, err := os.Stat(out); err == nil {
-		now := time.Now()
-		if err := os.Chtimes(out, now, now); !missing(err) { // its last use, for prune
+		if err := guest.Use(out); !missing(err) {
 			return out, nil // a cache that cannot be written to serves as well
 		}
 	}
