@@ -270,7 +270,7 @@ func (m *Manager) unfold(ctx context.Context, d Driver, c store.Checkpoint, from
 			return err
 		}
 	}
-	if v.Process, err = d.Load(ctx, staging, &v.Machine); err != nil {
+	if v.Process, err = d.Load(ctx, staging, &v.Machine, c.AgentReady); err != nil {
 		return notLoaded(ctx, d, c, err)
 	}
 	return nil

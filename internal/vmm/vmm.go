@@ -121,7 +121,8 @@ type Snapshotter interface {
 	Snapshot(ctx context.Context, dir, dst string) error
 	// Load starts a VMM in dir from dir/memory.snap and dir/vmstate.snap (read-only, perhaps shared with a checkpoint
 	// by hard link: never written) and dir/rootfs.ext4, and leaves the guest paused. On error no process is left.
-	Load(ctx context.Context, dir string, m *Machine) (Process, error)
+	// booted says that the saved guest has left its firmware behind: it has its kernel and initramfs in memory.
+	Load(ctx context.Context, dir string, m *Machine, booted bool) (Process, error)
 }
 
 // Connector is a Driver whose guests can run noid's agent.

@@ -184,7 +184,7 @@ func TestDiffIsWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if p, err = d.Load(t.Context(), dir, m); err != nil {
+	if p, err = d.Load(t.Context(), dir, m, false); err != nil {
 		t.Fatal(err)
 	}
 	kill(t, p)

@@ -145,7 +145,7 @@ func TestLoadRequests(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir, d := newDir(t), New(fakeBinary(t, test.script))
-			p, err := d.Load(t.Context(), dir, machine())
+			p, err := d.Load(t.Context(), dir, machine(), false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -243,7 +243,7 @@ func TestStartFails(t *testing.T) {
 func TestLoadFails(t *testing.T) {
 	dir := newDir(t)
 	d := New(fakeBinary(t, script{Version: "1.16.1", Refuse: "/snapshot/load", Fault: "bitcode error"}))
-	if _, err := d.Load(t.Context(), dir, machine()); err == nil || !strings.Contains(err.Error(), "bitcode error") {
+	if _, err := d.Load(t.Context(), dir, machine(), false); err == nil || !strings.Contains(err.Error(), "bitcode error") {
 		t.Errorf("Load of a refused snapshot: %v", err)
 	}
 	if names, _ := requests(t, dir); len(names) != 3 {
@@ -252,7 +252,7 @@ func TestLoadFails(t *testing.T) {
 	wantNobody(t, dir)
 	m := machine()
 	m.MemMiB *= 2
-	if _, err := d.Load(t.Context(), dir, m); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := d.Load(t.Context(), dir, m, false); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("Load of another machine's memory: %v", err)
 	}
 }

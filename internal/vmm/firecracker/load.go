@@ -12,8 +12,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// Load implements vmm.Snapshotter.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
+// Load implements vmm.Snapshotter. Firecracker has no firmware.
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ bool) (vmm.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
 	if err := checkMemory(dir, m.MemMiB); err != nil {

@@ -17,7 +17,7 @@ import (
 
 // Load implements vmm.Snapshotter. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and
 // can be snapshotted again as cheaply as one that was booted.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bool) (vmm.Process, error) {
 	if err := d.checkHardware(m.Hardware); err != nil {
 		return vmm.Process{}, err
 	}
@@ -31,7 +31,15 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine) (vmm.Proc
 	}
 	ctx, cancel := bounded(ctx, startTimeout+migrateTimeout)
 	defer cancel()
-	child, c, err := d.launch(ctx, dir, m, true)
+	machine := *m
+	if booted {
+		defer removeStubs(dir)
+		if err := stub(dir, &machine); err != nil {
+			return vmm.Process{}, fmt.Errorf("making a stub of the kernel: %w", err)
+		}
+	}
+	child, c, err := d.launch(ctx, dir, &machine, true)
+	m.DriverVersion = machine.DriverVersion
 	if err != nil {
 		return vmm.Process{}, err
 	}

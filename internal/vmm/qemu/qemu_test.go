@@ -89,7 +89,7 @@ func TestLoadRefuses(t *testing.T) {
 				m.Hardware[k] = v
 			}
 			m.Hardware[test.key] = test.value
-			_, err := New("", noKVM).Load(t.Context(), dir, &m)
+			_, err := New("", noKVM).Load(t.Context(), dir, &m, false)
 			if !errors.Is(err, errs.ErrHost) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("Load: %v, want one of %v that names %s", err, errs.ErrHost, test.want)
 			}

@@ -73,7 +73,7 @@ func testCancel(t *testing.T, h Harness) {
 	}
 	clone := source.placed(t, checkpoint)
 	for _, after := range moments {
-		p, err := h.Driver.Load(cancelled(t, after), clone.dir, &clone.m)
+		p, err := h.Driver.Load(cancelled(t, after), clone.dir, &clone.m, false)
 		t.Logf("Load cancelled after %v: %v", after, err)
 		if err == nil {
 			clone.p = p
@@ -98,7 +98,9 @@ func testCancel(t *testing.T, h Harness) {
 		t.Run(test.name, func(t *testing.T) {
 			cut := source.placed(t, checkpoint)
 			cutFile(t, filepath.Join(cut.dir, test.file), test.keep)
-			failsWith(t, cut, "", h.Driver.Load)
+			failsWith(t, cut, "", func(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
+				return h.Driver.Load(ctx, dir, m, true)
+			})
 		})
 	}
 }

@@ -117,7 +117,7 @@ func (vm *machine) load(t *testing.T, checkpoint string) *machine {
 
 func (vm *machine) loadPaused(t *testing.T) {
 	t.Helper()
-	p, err := vm.h.Driver.Load(limit(t, bootLimit), vm.dir, &vm.m)
+	p, err := vm.h.Driver.Load(limit(t, bootLimit), vm.dir, &vm.m, true)
 	if err != nil {
 		t.Fatalf("Load: %v", err)
 	}

@@ -95,7 +95,7 @@ func try(t *testing.T, d driver) {
 			t.Fatal(err)
 		}
 	}
-	q, err := d.Load(ctx, clone, &m)
+	q, err := d.Load(ctx, clone, &m, false)
 	if err != nil {
 		t.Fatal(err)
 	}
