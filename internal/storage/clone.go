@@ -112,14 +112,18 @@ func Compact(f *os.File) {
 	unix.Syscall(unix.SYS_IOCTL, f.Fd(), defragRange, uintptr(unsafe.Pointer(&args)))
 }
 
-// CloneInto is Clone into the open, empty file out, which it leaves there when it fails.
+// CloneInto is Clone into the open file out, which holds nothing or holes alone, and stays there when it fails.
 func CloneInto(ctx context.Context, out *os.File, src string) (Method, error) {
 	in, size, err := openRegular(src)
 	if err != nil {
 		return "", fmt.Errorf("copying: %w", err)
 	}
 	defer in.Close()
-	return fill(ctx, out, in, size)
+	method, err := fill(ctx, out, in, size)
+	if err != nil {
+		err = explain(fmt.Errorf("copying %s to %s: %w", src, out.Name(), err), out.Name())
+	}
+	return method, err
 }
 
 // fill makes the empty file out as the first size bytes of in.
@@ -268,6 +272,7 @@ func retry(f func() error) error {
 // explain gives err, met while writing path, its kind, and the cure when the disk is full.
 func explain(err error, path string) error {
 	switch {
+	case errors.Is(err, errs.ErrHost): // explained already
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return full(err, filepath.Dir(path), 0)
 	case errors.Is(err, os.ErrExist):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +27,17 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 		return vmm.Process{}, fmt.Errorf("opening device state: %w", err)
 	}
 	defer state.Close()
-	if err := cloneMemory(ctx, dir, m.MemMiB); err != nil {
+	memory, err := openMemory(dir, m.MemMiB)
+	if err != nil {
 		return vmm.Process{}, err
 	}
 	ctx, cancel := bounded(ctx, startTimeout+migrateTimeout)
 	defer cancel()
+	// QEMU maps the memory when it starts, and looks at it only once it is told to load.
+	var filled sync.WaitGroup
+	var fillErr error
+	filled.Go(func() { fillErr = fillMemory(ctx, memory, dir) })
+	defer filled.Wait()
 	machine := *m
 	if booted {
 		defer removeStubs(dir)
@@ -41,9 +48,14 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 	child, c, err := d.launch(ctx, dir, &machine, true)
 	m.DriverVersion = machine.DriverVersion
 	if err != nil {
+		cancel()
 		return vmm.Process{}, err
 	}
 	defer c.close()
+	if filled.Wait(); fillErr != nil {
+		child.Abort()
+		return vmm.Process{}, fillErr
+	}
 	if err := c.load(ctx, state, child); err != nil {
 		child.Abort()
 		return vmm.Process{}, explain(fmt.Errorf("loading device state: %w", err), dir, m)
@@ -51,27 +63,47 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 	return child.Process, nil
 }
 
-// cloneMemory makes dir/memory of dir/memory.snap, which must be as long as the guest's memory: QEMU takes a longer file
-// without a word.
-func cloneMemory(ctx context.Context, dir string, mib int) error {
-	from, to := filepath.Join(dir, vmm.MemorySnap), filepath.Join(dir, vmm.MemoryFile)
+// openMemory makes dir/memory for dir/memory.snap, which must be as long as the guest's memory: QEMU takes a longer file without a
+// word.
+func openMemory(dir string, mib int) (*os.File, error) {
+	from, to, size := filepath.Join(dir, vmm.MemorySnap), filepath.Join(dir, vmm.MemoryFile), int64(mib)<<20
 	info, err := os.Lstat(from)
 	if err != nil {
-		return fmt.Errorf("opening saved memory: %w", err)
+		return nil, fmt.Errorf("opening saved memory: %w", err)
 	}
-	if info.Size() != int64(mib)<<20 {
-		return fmt.Errorf("%w: %s is %d bytes long, a guest of %d MiB has %d", errs.ErrState, from, info.Size(), mib, int64(mib)<<20)
+	if info.Size() != size {
+		return nil, fmt.Errorf("%w: %s is %d bytes long, a guest of %d MiB has %d", errs.ErrState, from, info.Size(), mib, size)
 	}
 	if err := remove(to); err != nil {
-		return fmt.Errorf("removing old memory: %w", err)
+		return nil, fmt.Errorf("removing old memory: %w", err)
 	}
-	method, err := storage.Clone(ctx, to, from)
+	f, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("making the guest's memory: %w", err)
+	}
+	if err := f.Truncate(size); err != nil {
+		f.Close()
+		os.Remove(to)
+		return nil, fmt.Errorf("making the guest's memory: %w", err)
+	}
+	return f, nil
+}
+
+// fillMemory puts the saved memory into the new file of openMemory and closes it. When it fails, the file is gone.
+func fillMemory(ctx context.Context, memory *os.File, dir string) error {
+	path := filepath.Join(dir, vmm.MemoryFile)
+	method, err := storage.CloneInto(ctx, memory, filepath.Join(dir, vmm.MemorySnap))
+	if closeErr := memory.Close(); err == nil {
+		err = closeErr
+	}
 	if err == nil && method == storage.Copy { // see makeMemory
-		if _, err = storage.Reserve(ctx, to, info.Size()); err != nil {
-			os.Remove(to)
+		var info os.FileInfo
+		if info, err = os.Lstat(path); err == nil {
+			_, err = storage.Reserve(ctx, path, info.Size())
 		}
 	}
 	if err != nil {
+		os.Remove(path)
 		return fmt.Errorf("cloning saved memory: %w", err)
 	}
 	return nil
