@@ -38,8 +38,12 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 	var fillErr error
 	filled.Go(func() { fillErr = fillMemory(ctx, memory, dir) })
 	defer filled.Wait()
+	emulated := m.Hardware[hwAccel] == "tcg"
+	if !emulated { // not shown to be sound with KVM
+		filled.Wait()
+	}
 	machine := *m
-	if booted {
+	if booted && emulated { // likewise
 		defer removeStubs(dir)
 		if err := stub(dir, &machine); err != nil {
 			return vmm.Process{}, fmt.Errorf("making a stub of the kernel: %w", err)
