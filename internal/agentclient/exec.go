@@ -51,8 +51,8 @@ func newJob() string {
 // where it was, for as long as the VMM lives and ctx lets it.
 //
 // Cancelling ctx leaves: the guest hangs the command up, and ctx's cause is returned. Other errors: ErrNoAnswer when Patience
-// ran out, errs.ErrTimeout alone when an agent that had spoken never said that it took the command; errs.ErrState when the VM died or went back to a time before the command; errs.ErrUsage and errs.ErrBusy when the
-// agent refused; wire.ErrProtocol; and what a Write to Out or Err failed with, after which the command was hung up.
+// ran out, errs.ErrTimeout alone when an agent that had spoken never said that it took the command; errs.ErrState when the VM died
+// or went back to a time before the command; errs.ErrUsage and errs.ErrBusy when the agent refused; wire.ErrProtocol; and what a Write to Out or Err failed with, after which the command was hung up.
 func (c *Client) Exec(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, error) {
 	e.Job, e.Attach = newJob(), false
 	if err := check(e); err != nil {
@@ -198,10 +198,12 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 			return nil, reply, context.Cause(ctx)
 		case f.final || mute == maxMute:
 			return nil, reply, c.because(f)
-		case limit > 0 && time.Since(last) >= limit && c.alive() && asked:
-			return nil, reply, errs.Mark(fmt.Errorf("the guest's agent fell silent, the command may have begun: %w", f), errs.ErrTimeout)
 		case limit > 0 && time.Since(last) >= limit && c.alive():
-			return nil, reply, errs.Mark(fmt.Errorf("%w: %w", ErrNoAnswer, f), errs.ErrTimeout)
+			err := fmt.Errorf("%w: %w", ErrNoAnswer, f)
+			if asked {
+				err = fmt.Errorf("the guest's agent fell silent, the command may have begun: %w", f)
+			}
+			return nil, reply, errs.Mark(err, errs.ErrTimeout)
 		}
 		if err := t.pause(watched, c, f); err != nil {
 			if ctx.Err() != nil {

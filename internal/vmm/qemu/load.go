@@ -27,20 +27,27 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 		return vmm.Process{}, fmt.Errorf("opening device state: %w", err)
 	}
 	defer state.Close()
-	memory, err := openMemory(dir, m.MemMiB)
+	if err := checkMemory(dir, m.MemMiB); err != nil {
+		return vmm.Process{}, err
+	}
+	memory, err := newMemory(dir, m.MemMiB)
 	if err != nil {
 		return vmm.Process{}, err
 	}
 	ctx, cancel := bounded(ctx, startTimeout+migrateTimeout)
-	defer cancel()
 	// QEMU maps the memory when it starts, and looks at it only once it is told to load.
 	var filled sync.WaitGroup
 	var fillErr error
-	filled.Go(func() { fillErr = fillMemory(ctx, memory, dir) })
-	defer filled.Wait()
+	filled.Go(func() { fillErr = fillMemory(ctx, memory, dir, m.MemMiB) })
+	defer func() {
+		cancel()
+		filled.Wait()
+	}()
 	emulated := m.Hardware[hwAccel] == "tcg"
 	if !emulated { // not shown to be sound with KVM
-		filled.Wait()
+		if filled.Wait(); fillErr != nil {
+			return vmm.Process{}, fillErr
+		}
 	}
 	machine := *m
 	if booted && emulated { // likewise
@@ -53,6 +60,9 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 	m.DriverVersion = machine.DriverVersion
 	if err != nil {
 		cancel()
+		if filled.Wait(); fillErr != nil && !errors.Is(fillErr, context.Canceled) { // QEMU missed its memory's file
+			err = fillErr
+		}
 		return vmm.Process{}, err
 	}
 	defer c.close()
@@ -67,47 +77,30 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 	return child.Process, nil
 }
 
-// openMemory makes dir/memory for dir/memory.snap, which must be as long as the guest's memory: QEMU takes a longer file without a
-// word.
-func openMemory(dir string, mib int) (*os.File, error) {
-	from, to, size := filepath.Join(dir, vmm.MemorySnap), filepath.Join(dir, vmm.MemoryFile), int64(mib)<<20
-	info, err := os.Lstat(from)
+// checkMemory refuses a dir/memory.snap that is not as long as the guest's memory: QEMU takes a longer file without a word.
+func checkMemory(dir string, mib int) error {
+	path := filepath.Join(dir, vmm.MemorySnap)
+	info, err := os.Lstat(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening saved memory: %w", err)
+		return fmt.Errorf("opening saved memory: %w", err)
 	}
-	if info.Size() != size {
-		return nil, fmt.Errorf("%w: %s is %d bytes long, a guest of %d MiB has %d", errs.ErrState, from, info.Size(), mib, size)
+	if info.Size() != int64(mib)<<20 {
+		return fmt.Errorf("%w: %s is %d bytes long, a guest of %d MiB has %d", errs.ErrState, path, info.Size(), mib, int64(mib)<<20)
 	}
-	if err := remove(to); err != nil {
-		return nil, fmt.Errorf("removing old memory: %w", err)
-	}
-	f, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("making the guest's memory: %w", err)
-	}
-	if err := f.Truncate(size); err != nil {
-		f.Close()
-		os.Remove(to)
-		return nil, fmt.Errorf("making the guest's memory: %w", err)
-	}
-	return f, nil
+	return nil
 }
 
-// fillMemory puts the saved memory into the new file of openMemory and closes it. When it fails, the file is gone.
-func fillMemory(ctx context.Context, memory *os.File, dir string) error {
-	path := filepath.Join(dir, vmm.MemoryFile)
+// fillMemory puts the saved memory of dir into the file of newMemory and closes it. When it fails, the file is gone.
+func fillMemory(ctx context.Context, memory *os.File, dir string, mib int) error {
 	method, err := storage.CloneInto(ctx, memory, filepath.Join(dir, vmm.MemorySnap))
 	if closeErr := memory.Close(); err == nil {
 		err = closeErr
 	}
 	if err == nil && method == storage.Copy { // see makeMemory
-		var info os.FileInfo
-		if info, err = os.Lstat(path); err == nil {
-			_, err = storage.Reserve(ctx, path, info.Size())
-		}
+		_, err = storage.Reserve(ctx, memory.Name(), int64(mib)<<20)
 	}
 	if err != nil {
-		os.Remove(path)
+		os.Remove(memory.Name())
 		return fmt.Errorf("cloning saved memory: %w", err)
 	}
 	return nil

@@ -52,19 +52,12 @@ func bounded(ctx context.Context, limit time.Duration) (context.Context, context
 // makeMemory makes dir/memory anew, all holes, with blocks of its own where the file system can promise them: a guest that
 // touches a page for which there is no block takes its QEMU down by SIGBUS. When it fails, the file is gone.
 func makeMemory(ctx context.Context, dir string, mib int) error {
-	path := filepath.Join(dir, vmm.MemoryFile)
-	if err := remove(path); err != nil {
-		return fmt.Errorf("removing old memory: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := newMemory(dir, mib)
 	if err != nil {
-		return fmt.Errorf("making the guest's memory: %w", err)
+		return err
 	}
-	err = f.Truncate(int64(mib) << 20)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
+	path := f.Name()
+	if err = f.Close(); err == nil {
 		_, err = storage.Reserve(ctx, path, int64(mib)<<20)
 	}
 	if err != nil {
@@ -72,6 +65,24 @@ func makeMemory(ctx context.Context, dir string, mib int) error {
 		return fmt.Errorf("making the guest's memory: %w", err)
 	}
 	return nil
+}
+
+// newMemory makes dir/memory anew, all holes. When it fails, the file is gone.
+func newMemory(dir string, mib int) (*os.File, error) {
+	path := filepath.Join(dir, vmm.MemoryFile)
+	if err := remove(path); err != nil {
+		return nil, fmt.Errorf("removing old memory: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("making the guest's memory: %w", err)
+	}
+	if err := f.Truncate(int64(mib) << 20); err != nil {
+		f.Close()
+		os.Remove(path)
+		return nil, fmt.Errorf("making the guest's memory: %w", err)
+	}
+	return f, nil
 }
 
 // launch starts QEMU in dir, where memory stands ready, and returns when it answers. It fills in m.DriverVersion. On error
