@@ -24,6 +24,7 @@ const (
 	maxHooks   = 4 << 10               // bytes of Reply.Hooks
 	hookOutput = 256                   // bytes of a failed hook's output that are told
 	hooksDir   = "/etc/noid/on-restore.d"
+	syncWait   = time.Second // before a changed file is written to the disk: the guest has better to do at first
 )
 
 // setClock sets the wall clock to ns since 1970, if it is off. 0 leaves it.
@@ -99,45 +100,33 @@ func setIdentity(dir, name string) {
 	rewrite(filepath.Join(dir, "var/lib/dbus/machine-id"), text, false) // often a link to the other, which stays one
 }
 
-// rewrite replaces a regular file's content and keeps its mode and owner. create makes it if it is not there. A file that
-// cannot be replaced because something is mounted on it is overwritten.
+// rewrite gives a regular file other content. It is overwritten, not replaced: a clone waits for this, and a new file beside the
+// old one, the rename and the old one's removal are a third of all that an emulated guest runs until its first answer.
+// create makes the file if it is not there.
 func rewrite(path, content string, create bool) error {
-	mode, uid, gid := uint32(0o444), 0, 0
 	var st unix.Stat_t
+	flags := os.O_WRONLY | unix.O_NOFOLLOW
 	switch err := unix.Lstat(path, &st); {
 	case err == unix.ENOENT && create:
+		flags |= os.O_CREATE | os.O_EXCL
 	case err != nil:
 		return err
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return fmt.Errorf("%s: not a regular file", path)
-	default:
-		mode, uid, gid = st.Mode&0o7777, int(st.Uid), int(st.Gid)
 	}
-	tmp := path + ".noid-new"
-	os.Remove(tmp)
-	err := writeNew(tmp, content, mode, uid, gid)
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err == nil {
-		return nil
-	}
-	os.Remove(tmp)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, flags, 0o444)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(content)
+	if length := int64(len(content)); err == nil && length != st.Size {
+		// A reader who comes in between finds a line too many. A crash could leave the new length and the old content, for as
+		// long as the kernel writes lengths before contents: 5 and 30 s after the change.
+		err = f.Truncate(length)
+		time.AfterFunc(syncWait, func() { defer survive(); f.Sync(); f.Close() })
+		return err
+	}
 	return errors.Join(err, f.Close())
-}
-
-func writeNew(path, content string, mode uint32, uid, gid int) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(content)
-	return errors.Join(err, f.Chown(uid, gid), f.Chmod(os.FileMode(mode&0o777)), f.Close())
 }
 
 // runHooks runs the executables in dir in the order of their names, and returns a line for each that failed.
