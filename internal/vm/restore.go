@@ -95,11 +95,7 @@ func (m *Manager) rewind(ctx context.Context, d Driver, c store.Checkpoint, from
 			v.Unannounced.Identity = old.Unannounced.Identity
 		}
 	}
-	if err := m.revive(ctx, d, c, from, &v, old, exists, keep); err != nil {
-		return err
-	}
-	m.boundBackups(ctx, c)
-	return nil
+	return m.revive(ctx, d, c, from, &v, old, exists, keep)
 }
 
 // clone makes v, which has a new name and nothing more than what the caller knows, of c, whose files are in from.
@@ -197,9 +193,6 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from
 	if err := m.unfold(ctx, d, c, from, staging, v); err != nil {
 		return err
 	}
-	if kept.Wait(); keepErr != nil {
-		return keepErr
-	}
 	if v.RestoredFrom == "" && c.Parent != "" { // a fork's first checkpoint shares most with its source's last
 		noteLast(staging, c.Parent)
 	}
@@ -212,6 +205,9 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from
 	}
 	if saved.Wait(); err != nil || saveErr != nil {
 		return cmp.Or(err, saveErr)
+	}
+	if kept.Wait(); keepErr != nil { // until now the guest has talked to nobody
+		return keepErr
 	}
 	told := make(chan error, 1)
 	if c.AgentReady {
@@ -238,6 +234,7 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from
 			return err
 		}
 		burial.Go(func() { m.bury(ctx, staging, old) })
+		burial.Go(func() { m.boundBackups(ctx, c) })
 	} else if err := publish(staging, dir); err != nil {
 		return err
 	}
