@@ -119,14 +119,25 @@ func rewrite(path, content string, create bool) error {
 		return err
 	}
 	_, err = f.WriteString(content)
-	if length := int64(len(content)); err == nil && length != st.Size {
-		// A reader who comes in between finds a line too many. A crash could leave the new length and the old content, for as
-		// long as the kernel writes lengths before contents: 5 and 30 s after the change.
+	length := int64(len(content))
+	if err == nil && length < st.Size { // a reader who comes in between finds a line too many
 		err = f.Truncate(length)
-		time.AfterFunc(syncWait, func() { defer survive(); f.Sync(); f.Close() })
-		return err
+	}
+	if length != st.Size {
+		// A crash could leave the new length and the old content, for as long as the kernel writes lengths before contents: 5
+		// and 30 s after the change.
+		time.AfterFunc(syncWait, func() { defer survive(); syncFile(path) })
 	}
 	return errors.Join(err, f.Close())
+}
+
+// syncFile writes a file to the disk. It opens it for reading: a file that is open for writing keeps its file system from
+// becoming read-only.
+func syncFile(path string) {
+	if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
+		f.Sync()
+		f.Close()
+	}
 }
 
 // runHooks runs the executables in dir in the order of their names, and returns a line for each that failed.
