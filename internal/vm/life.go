@@ -150,19 +150,20 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		end, cancel := settle(ctx) // from the first kill on: a dead VM is not what an interrupted destroy leaves
+		// First out of the way, then killed: whoever is killed in between leaves no dead VM, but one that Sweep ends.
+		old := m.Home.OldDir(name)
+		if err := publish(dir, old); err != nil {
+			return 0, err
+		}
+		end, cancel := settle(ctx)
 		defer cancel()
 		if err := v.Process.Kill(end); err != nil {
 			return 0, err
 		}
-		if p, ok := stray(dir); ok {
+		if p, ok := stray(old); ok {
 			if err := p.Kill(end); err != nil {
 				return 0, err
 			}
-		}
-		old := m.Home.OldDir(name)
-		if err := publish(dir, old); err != nil {
-			return 0, err
 		}
 		if err := storage.RemoveAll(old); err != nil {
 			return 0, err
