@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -13,9 +14,10 @@ import (
 // orphan of the machine and would now and then take a status that os/exec waits for. So all processes of the agent are
 // started here, in either mode.
 type reaper struct {
-	all  bool // wait for any child: the agent is PID 1
-	sigs chan os.Signal
-	quit chan struct{}
+	all   bool // wait for any child: the agent is PID 1
+	sigs  chan os.Signal
+	quit  chan struct{}
+	forks chan func() // what the forking thread is to run
 
 	// mu is held from a fork until the pid is in procs, and while statuses are collected. A pid in procs is therefore not
 	// reaped yet, and a signal to it hits no stranger.
@@ -31,8 +33,9 @@ type process struct {
 }
 
 func newReaper(all bool) *reaper {
-	r := &reaper{all: all, sigs: make(chan os.Signal, 1), quit: make(chan struct{}), procs: map[int]*process{}}
+	r := &reaper{all: all, sigs: make(chan os.Signal, 1), quit: make(chan struct{}), forks: make(chan func()), procs: map[int]*process{}}
 	signal.Notify(r.sigs, unix.SIGCHLD)
+	go r.fork()
 	go r.loop()
 	return r
 }
@@ -40,6 +43,20 @@ func newReaper(all bool) *reaper {
 func (r *reaper) close() {
 	signal.Stop(r.sigs)
 	close(r.quit)
+}
+
+// fork runs what forks, on a thread that does nothing else. The kernel gives a SIGCHLD to the thread that forked (complete_signal
+// in kernel/signal.c), and were that one stuck in a file's system call, on a disk that is broken, the signal would wait with it.
+func (r *reaper) fork() {
+	runtime.LockOSThread()
+	for {
+		select {
+		case f := <-r.forks:
+			f()
+		case <-r.quit:
+			return
+		}
+	}
 }
 
 func (r *reaper) loop() {
@@ -92,9 +109,20 @@ func (r *reaper) wait(pid int) bool {
 func (r *reaper) start(path string, argv []string, attr *syscall.ProcAttr) (*process, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	protectOOM(false)
-	pid, err := syscall.ForkExec(path, argv, attr)
-	protectOOM(true)
+	var pid int
+	var err error
+	forked := make(chan struct{})
+	select {
+	case r.forks <- func() {
+		defer close(forked)
+		protectOOM(false)
+		pid, err = syscall.ForkExec(path, argv, attr)
+		protectOOM(true)
+	}:
+		<-forked
+	case <-r.quit:
+		err = os.ErrClosed
+	}
 	if err != nil {
 		return nil, err
 	}

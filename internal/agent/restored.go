@@ -126,16 +126,16 @@ func rewrite(path, content string, create bool) error {
 	if length != st.Size {
 		// A crash could leave the new length and the old content, for as long as the kernel writes lengths before contents: 5
 		// and 30 s after the change.
-		time.AfterFunc(syncWait, func() { defer survive(); syncFile(path) })
+		time.AfterFunc(syncWait, func() { defer survive(); writeBack(path) })
 	}
 	return errors.Join(err, f.Close())
 }
 
-// syncFile writes a file to the disk. It opens it for reading: a file that is open for writing keeps its file system from
-// becoming read-only.
-func syncFile(path string) {
+// writeBack starts to write a file's content to the disk, and does not wait for that: on a broken disk fsync(2) can take for ever.
+// It opens the file for reading: one that is open for writing keeps its file system from becoming read-only.
+func writeBack(path string) {
 	if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
-		f.Sync()
+		unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 		f.Close()
 	}
 }
