@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
-	"noid/internal/storage"
 	"noid/internal/store"
 	"noid/internal/vmm"
 )
@@ -155,17 +154,7 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 		if err := publish(dir, old); err != nil {
 			return 0, err
 		}
-		end, cancel := settle(ctx)
-		defer cancel()
-		if err := v.Process.Kill(end); err != nil {
-			return 0, err
-		}
-		if p, ok := stray(old); ok {
-			if err := p.Kill(end); err != nil {
-				return 0, err
-			}
-		}
-		if err := storage.RemoveAll(old); err != nil {
+		if err := abandon(ctx, v.Process, old); err != nil {
 			return 0, err
 		}
 	}

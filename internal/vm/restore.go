@@ -273,23 +273,25 @@ func (m *Manager) unfold(ctx context.Context, d Driver, c store.Checkpoint, from
 	return nil
 }
 
-// bury ends the VM old and removes its directory. Another has its place.
+// bury abandons the old VM, whose place another has.
 func (m *Manager) bury(ctx context.Context, dir string, old store.VM) {
-	victim := old.Process
-	if !victim.Alive() { // or its record was damaged
-		victim, _ = stray(dir)
-	}
-	if err := abandon(ctx, victim, dir); err != nil {
+	if err := abandon(ctx, old.Process, dir); err != nil {
 		m.warn("removing the old vm: " + err.Error())
 	}
 }
 
-// abandon ends p and removes dir, the staging directory that it works in. A process that cannot be ended keeps its directory:
-// there Sweep finds it at the next command.
+// abandon ends p, or what else runs in dir where p does not live, and removes dir, a directory in the staging area. A process that
+// cannot be ended keeps its directory: there Sweep finds it at the next command.
 func abandon(ctx context.Context, p vmm.Process, dir string) error {
 	end, cancel := settle(ctx)
 	defer cancel()
-	if err := p.Kill(end); err != nil {
+	var err error
+	if p.Alive() {
+		err = p.Kill(end)
+	} else {
+		err = killStray(end, dir)
+	}
+	if err != nil {
 		return err
 	}
 	return storage.RemoveAll(dir)

@@ -67,11 +67,9 @@ func (m *Manager) open(ctx context.Context, name, verb string) (store.VM, Driver
 		return store.VM{}, nil, nil, err
 	}
 	if !v.Process.Alive() {
-		if p, ok := stray(m.Home.VMDir(name)); ok {
-			if err := p.Kill(ctx); err != nil {
-				lock.Unlock()
-				return store.VM{}, nil, nil, err
-			}
+		if err := killStray(ctx, m.Home.VMDir(name)); err != nil {
+			lock.Unlock()
+			return store.VM{}, nil, nil, err
 		}
 	}
 	m.tidy(name)
@@ -101,13 +99,15 @@ func (m *Manager) disown(v *store.VM) {
 	}
 }
 
-// stray finds a VMM that runs in dir without being recorded: noid was killed between starting it and writing that down, or
-// the record is damaged.
-func stray(dir string) (vmm.Process, bool) {
-	if found := vmm.FindIn(dir); len(found) > 0 {
-		return found[0], true
+// killStray ends what runs in dir without being recorded: noid was killed between starting a VMM and writing that down, or the record
+// is damaged.
+func killStray(ctx context.Context, dir string) error {
+	for _, p := range vmm.FindIn(dir) {
+		if err := p.Kill(ctx); err != nil {
+			return err
+		}
 	}
-	return vmm.Process{}, false
+	return nil
 }
 
 // state derives the state of v, asking its VMM when it lives.
