@@ -164,7 +164,7 @@ export PATH=/bin:/sbin
 /bin/busybox --install -s /bin
 ln -s /bin/busybox /sbin/modprobe
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
-stty -F /dev/ttyS1 -onlcr
+stty -F /dev/ttyS1 -onlcr -echo
 lost() { echo "kvm-lab: \$*" >/dev/ttyS1; echo noid-lab-exit 125 >/dev/ttyS0; poweroff -f; }
 modprobe virtio_pci; modprobe virtiofs; modprobe overlay
 mount -t virtiofs host /host || lost "no virtiofs"
@@ -210,6 +210,12 @@ for _ in {1..100}; do
 done
 [[ -S $run/fs.sock ]] || no_lab "virtiofsd did not come up: $(tail -n 3 "$run/virtiofsd.log")"
 
+# An interrupt from outside every second, as a byte on ttyS1 that nobody reads: QEMU's emulated SVM now and then loses the timer's, and the
+# halted processor would sleep for ever.
+mkfifo "$run/poke"
+"${mine[@]}" bash -c 'while sleep 1; do echo; done' >"$run/poke" 2>/dev/null &
+pids+=("$!")
+
 # timeout has a process group of its own, passes signals on and outlives QEMU only to report.
 setpriv --pdeathsig TERM timeout -k 5 "$limit" qemu-system-x86_64 \
   -M q35,sata=off,smbus=off,usb=off,vmport=off,memory-backend=mem \
@@ -218,7 +224,7 @@ setpriv --pdeathsig TERM timeout -k 5 "$limit" qemu-system-x86_64 \
   -serial "file:$run/console" -serial stdio \
   -chardev "socket,id=fs,path=$run/fs.sock" -device vhost-user-fs-pci,chardev=fs,tag=host \
   -kernel "$cache/vmlinuz" -initrd "$run/initrd" \
-  -append "console=ttyS0 reboot=t panic=-1 quiet loglevel=1 mitigations=off audit=0 random.trust_cpu=on" </dev/null 2>"$run/qemu.log" &
+  -append "console=ttyS0 reboot=t panic=-1 quiet loglevel=1 mitigations=off audit=0 random.trust_cpu=on" <"$run/poke" 2>"$run/qemu.log" &
 vm=$!
 pids+=("$vm")
 # QEMU's emulated SVM now and then leaves the lab's processor halted for ever, with no timer to wake it.
@@ -229,7 +235,7 @@ pids+=("$vm")
 pids+=("$!")
 ended=0
 wait "$vm" || ended=$? # a signal to this script ends the wait, and its trap runs
-pids=("${pids[0]}" "${pids[2]}")
+pids=("${pids[0]}" "${pids[1]}" "${pids[3]}")
 
 code=$(sed -n 's/.*noid-lab-exit \([0-9]*\).*/\1/p' "$run/console" 2>/dev/null | tail -n 1)
 if [[ -e $run/hung ]]; then

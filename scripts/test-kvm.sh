@@ -20,14 +20,21 @@ failed=0 again=0
 
 # tries LOG COMMAND...: in the lab, at most twice, each failure said. QEMU's emulated SVM now and then crashes a guest, or the lab's own
 # kernel ("stack guard page was hit", in the thread of a virtual CPU), before any checkpoint was made; what is really broken fails both times.
+# A lab that itself hung or panicked (exit code 125) has tried nothing: for that there are two tries more.
 tries() {
-  local log=$1 try code
+  local log=$1 try=0 hung=0 code
   shift
-  for try in 1 2; do
+  while [ $try -lt 2 ]; do
     code=0
     scripts/kvm-lab.sh -t 600 "$@" >"$log" 2>&1 || code=$?
     [ $code != 0 ] || return 0
-    echo "try $try of 2 failed (exit code $code):"
+    if [ $code = 125 ] && [ $hung -lt 2 ]; then
+      hung=$((hung + 1))
+      echo "the lab itself failed:"
+    else
+      try=$((try + 1))
+      echo "try $try of 2 failed (exit code $code):"
+    fi
     tail -n 40 "$log"
     again=$((again + 1))
   done
