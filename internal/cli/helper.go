@@ -132,22 +132,15 @@ func ownCommand(verb string) []string {
 	return nil
 }
 
-// startHelper starts the helper of the VM whose directory is dir.
-func (a *app) startHelper(dir string) error {
-	home, err := a.open()
-	if err != nil {
-		return err
-	}
-	v, err := home.LoadVM(filepath.Base(dir))
-	if err != nil {
-		return err
-	}
-	if !v.Process.Alive() {
+// startHelper starts the helper of the VM whose directory is dir, by whatever name: while a clone is made it has none of its own yet.
+func startHelper(dir string) error {
+	found := vmm.FindIn(dir)
+	if len(found) == 0 {
 		return errors.New("its VMM has ended")
 	}
 	command := ownCommand(helperVerb)
 	if command == nil {
 		return errors.New("this program is not noid")
 	}
-	return vmm.StartHelper(command, dir, v.Process)
+	return vmm.StartHelper(command, dir, found[0])
 }

@@ -256,7 +256,7 @@ func (a *app) driver(name string) (vm.Driver, error) {
 		return firecracker.New(a.config.Firecracker), nil
 	case "qemu":
 		d := qemu.New(a.config.QEMU, realKVM)
-		d.Helper = a.startHelper
+		d.Helper = startHelper
 		return d, nil
 	}
 	return nil, errs.WithHint(errs.Mark(fmt.Errorf("no driver %q", name), errs.ErrUsage), "choose firecracker or qemu")
