@@ -57,7 +57,7 @@ func (a *app) forkCmd() *cobra.Command {
 			downtime, err := m.Fork(cmd.Context(), name, ref, o, func(clone string, err error) {
 				if err != nil {
 					failed = append(failed, err)
-					if len(o.Names) > 1 {
+					if len(o.Names) > 1 && cmd.Context().Err() == nil { // of Ctrl+C is told once
 						fmt.Fprintln(a.err, "noid: "+console.Sanitize([]byte(err.Error())))
 						if hint := errs.Hint(err); hint != "" {
 							fmt.Fprintln(a.err, "hint: "+console.Sanitize([]byte(hint)))
