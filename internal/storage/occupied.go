@@ -112,6 +112,9 @@ func (o *Occupied) Add(p Occupied) {
 	}
 }
 
+// Discount takes bytes of what o has by itself out of it: they are counted elsewhere.
+func (o *Occupied) Discount(bytes int64) { o.own = max(0, o.own-bytes) }
+
 func (o *Occupied) share(dev uint64, list []span) {
 	if o.shared[dev] == nil {
 		o.shared[dev] = &spans{}

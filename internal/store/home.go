@@ -26,6 +26,9 @@ import (
 
 // Names in the home directory.
 const (
+	// VolumeFile holds a btrfs file system that is mounted on storage: see package volume.
+	VolumeFile = "storage.btrfs"
+
 	versionFile    = "version"     // format of the whole home: one decimal number and a newline
 	configFile     = "config.toml" // the user's defaults; a file that people edit, so not in the database
 	configLockFile = ".config.lock"
@@ -150,7 +153,7 @@ func (h *Home) checkUnused() error {
 		return err
 	}
 	// The two of package volume are in no new home, but their owner may have lost the version file.
-	ours := []string{configFile, configLockFile, storageDir, "storage.btrfs", ".volume", kernelsDir, imagesDir, locksDir, "lost+found"}
+	ours := []string{configFile, configLockFile, storageDir, VolumeFile, ".volume", kernelsDir, imagesDir, locksDir, "lost+found"}
 	for _, e := range entries {
 		name := e.Name()
 		// Another noid may be making this very home, hence the temporary files; versionFile may have come meanwhile.

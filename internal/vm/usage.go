@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"noid/internal/storage"
+	"noid/internal/store"
 )
 
 // Usage is what the things in a home take of the disk.
@@ -32,8 +34,12 @@ type VMUsage struct {
 func (m *Manager) Usage(ctx context.Context, names []string) (Usage, error) {
 	var u Usage
 	var problems []error
+	var inVolume storage.Occupied
 	occupy := func(dir string, skip func(string) bool) storage.Occupied {
 		o, err := storage.Occupy(ctx, dir, skip)
+		if device(dir) != device(m.Home.Dir()) {
+			inVolume.Add(o)
+		}
 		if _, gone := os.Lstat(dir); err != nil && !errors.Is(gone, fs.ErrNotExist) {
 			problems = append(problems, fmt.Errorf("looking at %s: %w", dir, err))
 		}
@@ -70,6 +76,20 @@ func (m *Manager) Usage(ctx context.Context, names []string) (Usage, error) {
 				return known && filepath.Dir(p) == dir
 			}))
 		}
+		if info, err := os.Lstat(filepath.Join(m.Home.Dir(), store.VolumeFile)); err == nil { // what lies in it was counted there
+			twice := min(inVolume.Total(), info.Sys().(*syscall.Stat_t).Blocks*512)
+			u.Other.Discount(twice)
+			u.Total.Discount(twice)
+		}
 	}
 	return u, errors.Join(append(problems, ctx.Err())...)
+}
+
+// device is the number of the file system that dir is on, 0 without dir.
+func device(dir string) uint64 {
+	var st syscall.Stat_t
+	if syscall.Stat(dir, &st) != nil {
+		return 0
+	}
+	return uint64(st.Dev)
 }

@@ -12,6 +12,34 @@ import (
 	"noid/internal/store"
 )
 
+// TestUsageOfVolume has the storage on another file system, which lies in a file of the home: its bytes count once.
+func TestUsageOfVolume(t *testing.T) {
+	const mib = 1 << 20
+	dir := filepath.Join(t.TempDir(), "home")
+	inside, err := os.MkdirTemp("/dev/shm", "noid-test-")
+	if err != nil || device(inside) == device(t.TempDir()) {
+		t.Skip("NOT RUN: no second file system on /dev/shm")
+	}
+	defer os.RemoveAll(inside)
+	must(t, os.Mkdir(dir, 0o700))
+	must(t, os.Symlink(inside, filepath.Join(dir, "storage")))
+	home, err := store.Open(dir)
+	must(t, err)
+	defer home.Close()
+	must(t, os.Mkdir(home.VMDir("a"), 0o700))
+	must(t, os.WriteFile(filepath.Join(home.VMDir("a"), "rootfs.ext4"), make([]byte, 3*mib), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, store.VolumeFile), make([]byte, 5*mib), 0o600))
+	u, err := (&Manager{Home: home}).Usage(t.Context(), nil)
+	must(t, err)
+	const little = 512 << 10 // directories, the index
+	if got := u.Total.Total(); got < 5*mib || got > 5*mib+little {
+		t.Errorf("all: %d bytes, and 5 MiB are the volume's", got)
+	}
+	if got := u.Other.Own(); got < 2*mib || got > 2*mib+little {
+		t.Errorf("other: %d bytes, and 2 MiB of the volume are nobody's", got)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	const mib = 1 << 20
 	home, err := store.Open(filepath.Join(t.TempDir(), "home"))

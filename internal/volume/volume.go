@@ -31,7 +31,7 @@ import (
 
 // Names in the home.
 const (
-	imageFile  = "storage.btrfs"
+	imageFile  = store.VolumeFile
 	storageDir = "storage"
 	imagesDir  = "images" // in the home, and in the volume
 	workDir    = ".volume"
