@@ -52,6 +52,9 @@ func Make(ctx context.Context, h *store.Home, verb, mkfs string) error {
 
 // Unmake moves everything out of the volume of home h, if it has one, and deletes the volume. Otherwise as Make.
 func Unmake(ctx context.Context, h *store.Home, verb string) error {
+	if !Exists(h.Dir()) && !exists(filepath.Join(h.Dir(), workDir)) {
+		return nil // whoever asks, and whatever runs
+	}
 	lock, err := lockStopped(ctx, h, verb)
 	if err != nil {
 		return fmt.Errorf("moving the storage out of its volume: %w", err)
