@@ -86,7 +86,10 @@ func (c *canary) kinds() map[string]func(path string) error {
 		"link to a directory": func(path string) error { return os.Symlink(c.path("dir"), path) },
 		"link to nothing":     func(path string) error { return os.Symlink(c.path("absent"), path) },
 		"FIFO":                func(path string) error { return syscall.Mkfifo(path, 0o600) },
-		"directory":           func(path string) error { return os.MkdirAll(filepath.Join(path, "in", "it"), 0o500) },
+		"directory": func(path string) error { // that its owner, unless that is root, cannot empty
+			in := filepath.Join(path, "in")
+			return errors.Join(os.MkdirAll(filepath.Join(in, "it"), 0o700), os.Chmod(in, 0o500), os.Chmod(path, 0o500))
+		},
 		"huge file": func(path string) error {
 			return errors.Join(os.WriteFile(path, []byte("{"), 0o600), os.Truncate(path, 1<<40))
 		},

@@ -50,6 +50,13 @@ func TestDamage(t *testing.T) {
 			}
 		}
 	}
+	resize := func(name string, size int64) func() {
+		return func() {
+			t.Helper()
+			check(t, os.Chmod(path(name), 0o600))
+			check(t, os.Truncate(path(name), size))
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		damage func()
@@ -62,8 +69,8 @@ func TestDamage(t *testing.T) {
 		{"a bit of the device state", flip("vmstate.snap", 1000, true), "vmstate.snap differs at 0 MiB", false},
 		{"a bit of the console's log", flip("serial.log", 1, true), "serial.log differs", false},
 		{"a bit of the manifest", flip("checkpoint.json", 40, false), "checkpoint.json", false},
-		{"a truncated file", func() { check(t, os.Truncate(path("memory.snap"), 63<<20)) }, "memory.snap has 66060288 bytes, not the 67108864", false},
-		{"a file too long", func() { check(t, os.Truncate(path("rootfs.ext4"), 1<<30)) }, "rootfs.ext4 has 1073741824 bytes", false},
+		{"a truncated file", resize("memory.snap", 63<<20), "memory.snap has 66060288 bytes, not the 67108864", false},
+		{"a file too long", resize("rootfs.ext4", 1<<30), "rootfs.ext4 has 1073741824 bytes", false},
 		{"a missing file", func() { check(t, os.Remove(path("vmstate.snap"))) }, "vmstate.snap is missing", false},
 		{"another one's memory", func() {
 			check(t, os.Rename(filepath.Join(filepath.Dir(dir), other, "memory.snap"), path("memory.snap")))
