@@ -154,7 +154,12 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 		if err := publish(dir, old); err != nil {
 			return 0, err
 		}
-		if err := abandon(ctx, v.Process, old); err != nil {
+		end, cancel := settle(ctx)
+		defer cancel()
+		if err := v.Process.Kill(end); err != nil {
+			return 0, err
+		}
+		if err := abandon(ctx, vmm.Process{}, old); err != nil { // with what else runs there, whoever was recorded
 			return 0, err
 		}
 	}

@@ -34,12 +34,8 @@ type VMUsage struct {
 func (m *Manager) Usage(ctx context.Context, names []string) (Usage, error) {
 	var u Usage
 	var problems []error
-	var inVolume storage.Occupied
 	occupy := func(dir string, skip func(string) bool) storage.Occupied {
 		o, err := storage.Occupy(ctx, dir, skip)
-		if device(dir) != device(m.Home.Dir()) {
-			inVolume.Add(o)
-		}
 		if _, gone := os.Lstat(dir); err != nil && !errors.Is(gone, fs.ErrNotExist) {
 			problems = append(problems, fmt.Errorf("looking at %s: %w", dir, err))
 		}
@@ -69,27 +65,20 @@ func (m *Manager) Usage(ctx context.Context, names []string) (Usage, error) {
 		images, kernels, templates := occupy(m.Home.ImagesDir(), nil), occupy(m.Home.KernelsDir(), nil), occupy(m.Home.TemplatesRoot(), nil)
 		u.Images, u.Kernels, u.Templates, u.Other = &images, &kernels, &templates, &storage.Occupied{}
 		parts := []string{m.Home.ImagesDir(), m.Home.KernelsDir(), m.Home.TemplatesRoot(), m.Home.StagingRoot(), m.Home.VMsDir(), m.Home.CheckpointsRoot()}
-		u.Other.Add(occupy(m.Home.Dir(), func(p string) bool { return slices.Contains(parts, p) }))
+		home := occupy(m.Home.Dir(), func(p string) bool { return slices.Contains(parts, p) })
+		u.Other.Add(home)
 		for _, dir := range parts[3:] { // not by the walk above: storage may be a link
 			u.Other.Add(occupy(dir, func(p string) bool {
 				_, known := slices.BinarySearch(names, filepath.Base(p))
 				return known && filepath.Dir(p) == dir
 			}))
 		}
-		if info, err := os.Lstat(filepath.Join(m.Home.Dir(), store.VolumeFile)); err == nil { // what lies in it was counted there
-			twice := min(inVolume.Total(), info.Sys().(*syscall.Stat_t).Blocks*512)
+		if info, err := os.Lstat(filepath.Join(m.Home.Dir(), store.VolumeFile)); err == nil {
+			inside := max(0, u.Total.Total()-kernels.Total()-home.Total()) // counted already
+			twice := min(inside, info.Sys().(*syscall.Stat_t).Blocks*512)
 			u.Other.Discount(twice)
 			u.Total.Discount(twice)
 		}
 	}
 	return u, errors.Join(append(problems, ctx.Err())...)
-}
-
-// device is the number of the file system that dir is on, 0 without dir.
-func device(dir string) uint64 {
-	var st syscall.Stat_t
-	if syscall.Stat(dir, &st) != nil {
-		return 0
-	}
-	return uint64(st.Dev)
 }
