@@ -8,9 +8,9 @@ LDFLAGS = -s -w -X noid/internal/cli.release=$(VERSION)
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/noid ./cmd/noid
 
-# noid with a fault to order at each of its steps, see internal/fault. For tests alone.
+# noid with a fault to order at each of its steps, see test/fault. For tests alone.
 fault-build:
-	$(GO) run ./internal/fault/instrument -o bin/_fault
+	$(GO) run ./test/fault/instrument -o bin/_fault
 	CGO_ENABLED=0 $(GO) build -trimpath -overlay bin/_fault/overlay.json -o bin/noid-fault ./cmd/noid
 
 # The quick start on a real VM, in a home of its own.
@@ -34,7 +34,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 lint:
-	@test -z "$$(gofmt -l bench cmd internal e2e)" || { echo "not gofmt-ed:"; gofmt -l bench cmd internal e2e; exit 1; }
+	@test -z "$$(gofmt -l bench cmd internal test)" || { echo "not gofmt-ed:"; gofmt -l bench cmd internal test; exit 1; }
 	$(GO) vet ./...
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/noid
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...

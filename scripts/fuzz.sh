@@ -10,7 +10,7 @@ cache=$(go env GOCACHE)/fuzz
 ran=0 failed=()
 # late: the run met its own end on a busy machine, no input failed (https://go.dev/issue/48591).
 late() { grep -q '^    context deadline exceeded$' "$1" && ! grep -q 'Failing input' "$1"; }
-for dir in $(grep -rlE '^func Fuzz[A-Za-z0-9_]*\(' --include='*_test.go' cmd internal e2e | xargs -n1 dirname | sort -u); do
+for dir in $(grep -rlE '^func Fuzz[A-Za-z0-9_]*\(' --include='*_test.go' cmd internal test | xargs -n1 dirname | sort -u); do
   targets=$(grep -hoE '^func Fuzz[A-Za-z0-9_]*\(' "$dir"/*_test.go | sed 's/^func //; s/($//' | sort)
   targets=$(for t in $targets; do if grep -qE "$pattern" <<<"$dir/$t"; then echo "$t"; fi; done)
   [ -n "$targets" ] || continue

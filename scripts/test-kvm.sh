@@ -14,7 +14,7 @@ fi
 . scripts/guest-env.sh
 CGO_ENABLED=0 go test -c -o bin/qemu.test ./internal/vmm/qemu
 CGO_ENABLED=0 go test -c -o bin/firecracker.test ./internal/vmm/firecracker
-CGO_ENABLED=0 go test -c -o bin/e2e.test ./e2e
+CGO_ENABLED=0 go test -c -o bin/e2e.test ./test/e2e
 export NOID_TEST_KVM=1 NOID_DEMO_KERNEL=$NOID_TEST_KERNEL NOID_DEMO_ROOTFS=$NOID_TEST_ROOTFS
 failed=0 again=0
 
@@ -56,7 +56,7 @@ conformance() {
 }
 across() {
   echo "KVM lab: a command across checkpoints with $1"
-  if tries "bin/lab-across-$1.log" env NOID_TEST_DRIVER="$1" sh -c "cd e2e && ../bin/e2e.test -test.v -test.run 'TestExecAcrossCheckpoints$' -test.timeout 580s"; then
+  if tries "bin/lab-across-$1.log" env NOID_TEST_DRIVER="$1" sh -c "cd test/e2e && ../../bin/e2e.test -test.v -test.run 'TestExecAcrossCheckpoints$' -test.timeout 580s"; then
     results "bin/lab-across-$1.log"
   fi
 }

@@ -17,7 +17,7 @@ import (
 
 const (
 	// runtimePath is the package that the copies call.
-	runtimePath = "noid/internal/fault"
+	runtimePath = "noid/test/fault"
 	// runtimeName is how they call it. No source uses the name, which rewrite checks.
 	runtimeName = "noidfault"
 )
