@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/agentclient"
+	"noid/internal/link"
+	"noid/internal/link/wire"
 	"noid/internal/vmm/vmmtest/tinyguest"
-	"noid/internal/wire"
 )
 
 // Files in a bare VM's directory. The console's have the names that tinyguest.Ask looks for.
@@ -145,9 +145,9 @@ func (v *bare) cloneDisk(snap string) error {
 }
 
 // client reaches the agent of a Linux guest. done closes what it opened.
-func (v *bare) client() (c *agentclient.Client, done func()) {
+func (v *bare) client() (c *link.Client, done func()) {
 	var closers []func()
-	return &agentclient.Client{Dial: func(ctx context.Context) (net.Conn, error) {
+	return &link.Client{Dial: func(ctx context.Context) (net.Conn, error) {
 			conn, closer, err := v.api.agent(ctx, v)
 			if err == nil {
 				closers = append(closers, closer)
@@ -171,7 +171,7 @@ func (v *bare) run(argv ...string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(v.x.ctx, time.Minute)
 	defer cancel()
-	_, err := client.Exec(ctx, job, agentclient.Streams{Out: &out})
+	_, err := client.Exec(ctx, job, link.Streams{Out: &out})
 	return out.String(), err
 }
 

@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 const (

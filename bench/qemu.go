@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/mux"
-	"noid/internal/wire"
+	"noid/internal/link/mux"
+	"noid/internal/link/wire"
 )
 
 const (

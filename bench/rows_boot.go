@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"noid/internal/agentclient"
+	"noid/internal/link"
 )
 
 const bootMiB = 256
@@ -111,8 +111,8 @@ func rowExec(x *trial) error {
 }
 
 // agent reaches the agent of a VM of noid's: over vsock, or by the VM's helper.
-func (x *trial) agent(name string) *agentclient.Client {
-	return &agentclient.Client{Dial: func(ctx context.Context) (net.Conn, error) {
+func (x *trial) agent(name string) *link.Client {
+	return &link.Client{Dial: func(ctx context.Context) (net.Conn, error) {
 		if x.driver == "firecracker" {
 			conn, _, err := firecracker{}.agent(ctx, &bare{dir: x.vmDir(name)})
 			return conn, err

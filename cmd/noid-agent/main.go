@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/agent"
-	"noid/internal/tarfs"
+	"noid/internal/link/tarfs"
 )
 
 // release is set by the linker.

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // attachment is a host's connection to a job. A job has at most one: a newer one takes the job over.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 func TestCommands(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"noid/internal/tarfs"
-	"noid/internal/wire"
+	"noid/internal/link/tarfs"
+	"noid/internal/link/wire"
 )
 
 // deadline is when a test gives up waiting for what must come.

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // maxAddresses bounds Info.Addresses.

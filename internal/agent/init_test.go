@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // testInit is the test binary as PID 1.

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // job is a command, its streams, and what has become of its host.

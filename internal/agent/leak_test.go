@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // A thousand jobs, some of which their hosts leave, take nothing for good.

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // The connection is cut after any number of bytes, and every byte arrives once, in both directions.

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 const (

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/mux"
-	"noid/internal/wire"
+	"noid/internal/link/mux"
+	"noid/internal/link/wire"
 )
 
 // Run is the agent's life; it does not return. With asInit it is the guest's PID 1.

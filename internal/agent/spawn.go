@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // defaultPath is PATH for a command that is not given another.

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // openTerminal makes a pseudo-terminal: the agent's side of it, and the descriptor for the command. Where the guest has no

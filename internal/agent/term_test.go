@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"testing"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 func TestTerminal(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 func TestLookup(t *testing.T) {

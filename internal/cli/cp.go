@@ -14,12 +14,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"noid/internal/agentclient"
 	"noid/internal/console"
 	"noid/internal/errs"
+	"noid/internal/link"
+	"noid/internal/link/tarfs"
+	"noid/internal/link/wire"
 	"noid/internal/store"
-	"noid/internal/tarfs"
-	"noid/internal/wire"
 )
 
 // copyOptions are the flags of cp.
@@ -269,7 +269,7 @@ func (c *copying) tool(ctx context.Context, name string, args []string) (func(co
 	client.Patience = max(c.o.wait, time.Millisecond)
 	in := func(err error) error {
 		err = fmt.Errorf("vm %q: %w", name, err)
-		if errors.Is(err, agentclient.ErrNoAnswer) {
+		if errors.Is(err, link.ErrNoAnswer) {
 			err = errs.WithHint(err, "the boot has not finished or failed: 'noid logs "+name+"' shows it; --wait-timeout waits longer")
 		}
 		return err
@@ -279,7 +279,7 @@ func (c *copying) tool(ctx context.Context, name string, args []string) (func(co
 	}
 	return func(ctx context.Context, stdin io.Reader, out io.Writer) error {
 		said := &toolErrors{warn: c.warner(fmt.Sprintf("in vm %q: ", name))}
-		exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: bytesOf(args), Stdin: stdin != nil}, agentclient.Streams{In: stdin, Out: out, Err: said})
+		exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: bytesOf(args), Stdin: stdin != nil}, link.Streams{In: stdin, Out: out, Err: said})
 		if err != nil {
 			return in(err)
 		}

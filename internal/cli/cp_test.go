@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"noid/internal/errs"
-	"noid/internal/tarfs"
-	"noid/internal/wire"
+	"noid/internal/link/tarfs"
+	"noid/internal/link/wire"
 )
 
 func TestParsePlace(t *testing.T) {

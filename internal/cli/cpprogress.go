@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"noid/internal/console"
-	"noid/internal/tarfs"
+	"noid/internal/link/tarfs"
 )
 
 // toolErrors takes what a guest's tool writes to standard error: lines that begin with tarfs's prefixes. It holds one line.

@@ -13,12 +13,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"noid/internal/agentclient"
 	"noid/internal/console"
 	"noid/internal/errs"
+	"noid/internal/link"
+	"noid/internal/link/wire"
 	"noid/internal/vm"
 	"noid/internal/vmm"
-	"noid/internal/wire"
 )
 
 // execOptions are the flags of exec.
@@ -139,10 +139,10 @@ func (a *app) exec(ctx context.Context, name string, argv []string, o execOption
 	switch err = a.introduce(ctx, m, c, info, c.Patience); {
 	case err == nil:
 		err = a.execAgent(ctx, c, name, e, o)
-	case !errors.Is(err, agentclient.ErrNoAnswer):
+	case !errors.Is(err, link.ErrNoAnswer):
 		err = execError(name, err)
 	}
-	if !errors.Is(err, agentclient.ErrNoAnswer) {
+	if !errors.Is(err, link.ErrNoAnswer) {
 		return err
 	}
 	return a.execEither(ctx, m, c, name, argv, e, o, err)

@@ -23,9 +23,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/agent"
-	"noid/internal/agentclient"
 	"noid/internal/errs"
-	"noid/internal/wire"
+	"noid/internal/link"
+	"noid/internal/link/wire"
 )
 
 // asNoid in the environment makes TestAsNoid be a noid that runs one command through the agent on a socket.
@@ -56,8 +56,8 @@ func TestAsNoid(t *testing.T) {
 	os.Exit(a.report(ctx, &cobra.Command{Use: "exec"}, err))
 }
 
-func socketClient(path string) *agentclient.Client {
-	return &agentclient.Client{Dial: func(ctx context.Context) (net.Conn, error) {
+func socketClient(path string) *link.Client {
+	return &link.Client{Dial: func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
 	}}

@@ -12,11 +12,11 @@ import (
 
 	"golang.org/x/term"
 
-	"noid/internal/agentclient"
 	"noid/internal/console"
 	"noid/internal/errs"
+	"noid/internal/link"
+	"noid/internal/link/wire"
 	"noid/internal/vm"
-	"noid/internal/wire"
 )
 
 const (
@@ -27,7 +27,7 @@ const (
 )
 
 // execAgent runs e through the agent.
-func (a *app) execAgent(ctx context.Context, c *agentclient.Client, name string, e wire.Exec, o execOptions) error {
+func (a *app) execAgent(ctx context.Context, c *link.Client, name string, e wire.Exec, o execOptions) error {
 	// From here on signals are the command's: ctx, which they end, is not what ends it.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -47,7 +47,7 @@ func (a *app) execAgent(ctx context.Context, c *agentclient.Client, name string,
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)...)
 	defer signal.Stop(signals)
-	s := agentclient.Streams{Out: a.out, Err: a.err, Signals: passOn(ctx, cancel, signals, o.tty), Started: func() { close(started) }}
+	s := link.Streams{Out: a.out, Err: a.err, Signals: passOn(ctx, cancel, signals, o.tty), Started: func() { close(started) }}
 	if o.stdin {
 		s.In = os.Stdin
 	}
@@ -158,8 +158,8 @@ func (a *app) lookAgain(ctx context.Context, cancel context.CancelCauseFunc, sta
 
 // introduce tells the guest of info what it does not know yet, who and when it is, before any command runs there: see
 // vm.Manager.Announce. It waits for the agent, without the VM's lock: a guest may have to boot first. When the agent does not
-// answer in time the error wraps agentclient.ErrNoAnswer.
-func (a *app) introduce(ctx context.Context, m *vm.Manager, c *agentclient.Client, info vm.Info, wait time.Duration) error {
+// answer in time the error wraps link.ErrNoAnswer.
+func (a *app) introduce(ctx context.Context, m *vm.Manager, c *link.Client, info vm.Info, wait time.Duration) error {
 	if info.Unannounced == nil {
 		return nil
 	}
@@ -184,7 +184,7 @@ func (a *app) introduce(ctx context.Context, m *vm.Manager, c *agentclient.Clien
 	if err := touch(ctx, m, info); err != nil {
 		return err
 	}
-	return errs.Mark(fmt.Errorf("%w: %w", agentclient.ErrNoAnswer, err), errs.ErrTimeout)
+	return errs.Mark(fmt.Errorf("%w: %w", link.ErrNoAnswer, err), errs.ErrTimeout)
 }
 
 // touch has a guest that is to become a template become none: a user is about to talk to it over its console.
@@ -197,7 +197,7 @@ func touch(ctx context.Context, m *vm.Manager, info vm.Info) error {
 
 // terminal prepares e and s for a terminal, in raw mode when it is read. The returned function puts it right; it may be
 // called more than once.
-func terminal(ctx context.Context, e *wire.Exec, s *agentclient.Streams, read bool) (restore func(), err error) {
+func terminal(ctx context.Context, e *wire.Exec, s *link.Streams, read bool) (restore func(), err error) {
 	in, out := int(os.Stdin.Fd()), int(os.Stdout.Fd())
 	screen := out
 	if !term.IsTerminal(out) {
@@ -243,7 +243,7 @@ func terminal(ctx context.Context, e *wire.Exec, s *agentclient.Streams, read bo
 
 // execEither goes on after the agent has not answered for a while: a kernel that cannot load noid's initramfs has no agent.
 // Whichever of agent and console answers first gets the command.
-func (a *app) execEither(ctx context.Context, m *vm.Manager, c *agentclient.Client, name string, argv []string, e wire.Exec, o execOptions, silent error) error {
+func (a *app) execEither(ctx context.Context, m *vm.Manager, c *link.Client, name string, argv []string, e wire.Exec, o execOptions, silent error) error {
 	left := o.wait - c.Patience
 	if left <= 0 {
 		return a.noAnswer(name, o, silent)
@@ -276,7 +276,7 @@ func silentFile(m *vm.Manager, name string) string {
 }
 
 // firstToAnswer waits until the agent or a shell on the console of the VM in dir answers, and says whether it was the agent.
-func firstToAnswer(ctx context.Context, c *agentclient.Client, dir string, wait time.Duration) (agent bool, err error) {
+func firstToAnswer(ctx context.Context, c *link.Client, dir string, wait time.Duration) (agent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	byAgent, bySerial := make(chan error, 1), make(chan error, 1)

@@ -11,11 +11,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"noid/internal/agentclient"
 	"noid/internal/config"
 	"noid/internal/console"
 	"noid/internal/errs"
-	"noid/internal/wire"
+	"noid/internal/link"
+	"noid/internal/link/wire"
 )
 
 // shortID is how many digits of a job's id people see.
@@ -62,7 +62,7 @@ func (a *app) psCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), answerTime, agentclient.ErrNoAnswer)
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), answerTime, link.ErrNoAnswer)
 			defer cancel()
 			jobs, err := c.Jobs(ctx)
 			if err != nil {
@@ -98,7 +98,7 @@ func (a *app) killCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), answerTime, agentclient.ErrNoAnswer)
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), answerTime, link.ErrNoAnswer)
 			defer cancel()
 			if err := c.Kill(ctx, strings.ToLower(args[1]), n); err != nil {
 				err = a.unanswered(ctx, args[0], "kill", err)
@@ -138,7 +138,7 @@ func signalNumber(s string) (int, error) {
 }
 
 // agent returns a client for a VM that runs and has an agent.
-func (a *app) agent(ctx context.Context, name, verb string) (*agentclient.Client, error) {
+func (a *app) agent(ctx context.Context, name, verb string) (*link.Client, error) {
 	m, info, err := a.live(ctx, name, verb)
 	if err != nil {
 		return nil, err

@@ -8,10 +8,10 @@ import (
 
 	"noid/internal/confine"
 	"noid/internal/console"
+	"noid/internal/link/wire"
 	"noid/internal/vm"
 	"noid/internal/vmm"
 	"noid/internal/vmm/qemu"
-	"noid/internal/wire"
 )
 
 // vmJSON is a VM in list --json.

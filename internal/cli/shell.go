@@ -10,7 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"noid/internal/errs"
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 func (a *app) shellCmd() *cobra.Command {

@@ -7,20 +7,20 @@ import (
 	"net"
 	"sync"
 
-	"noid/internal/agentclient"
 	"noid/internal/errs"
+	"noid/internal/link"
 	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
 // Agent returns a client of the agent in the guest of info. It connects to nothing yet, and does not care whether there is
 // an agent. errs.ErrHost when the VM's driver cannot reach one.
-func (m *Manager) Agent(info Info) (*agentclient.Client, error) {
+func (m *Manager) Agent(info Info) (*link.Client, error) {
 	return m.agentIn(m.Home.VMDir(info.Name), info)
 }
 
 // agentIn is Agent for a VM whose directory is dir.
-func (m *Manager) agentIn(dir string, info Info) (*agentclient.Client, error) {
+func (m *Manager) agentIn(dir string, info Info) (*link.Client, error) {
 	d, err := m.Driver(info.Machine.Driver)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func (m *Manager) agentIn(dir string, info Info) (*agentclient.Client, error) {
 	if !ok {
 		return nil, errs.Mark(fmt.Errorf("driver %s cannot reach an agent: %w", d.Name(), errors.ErrUnsupported), errs.ErrHost)
 	}
-	return &agentclient.Client{
+	return &link.Client{
 		Dial:    func(ctx context.Context) (net.Conn, error) { return c.Connect(ctx, dir) },
 		Alive:   m.successor(info),
 		Release: m.Version,

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/link/wire"
 	"noid/internal/store"
-	"noid/internal/wire"
 )
 
 const (

@@ -263,7 +263,7 @@ func (m *Manager) unfold(ctx context.Context, d Driver, c store.Checkpoint, from
 	}
 	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
 		// The very inode of the checkpoint: clones share its page cache, and it outlives 'noid forget'.
-		if err := link(ctx, filepath.Join(staging, file), filepath.Join(from, file)); err != nil {
+		if err := hardLink(ctx, filepath.Join(staging, file), filepath.Join(from, file)); err != nil {
 			return err
 		}
 	}
@@ -297,7 +297,7 @@ func abandon(ctx context.Context, p vmm.Process, dir string) error {
 	return storage.RemoveAll(dir)
 }
 
-func link(ctx context.Context, dst, src string) error {
+func hardLink(ctx context.Context, dst, src string) error {
 	err := os.Link(src, dst)
 	if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EPERM) {
 		_, err = storage.Clone(ctx, dst, src)

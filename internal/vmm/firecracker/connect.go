@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/link/wire"
 	"noid/internal/vmm"
-	"noid/internal/wire"
 )
 
 const (

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"noid/internal/link/wire"
 	"noid/internal/vmm"
-	"noid/internal/wire"
 )
 
 // BaseArgs returns the driver's own kernel command line, to which Machine.BootArgs is appended. reboot=t and panic=-1 make

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/mux"
+	"noid/internal/link/mux"
 	"noid/internal/vmm"
 )
 

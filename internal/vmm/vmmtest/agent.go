@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"noid/internal/agentclient"
+	"noid/internal/link"
+	"noid/internal/link/wire"
 	"noid/internal/vmm"
-	"noid/internal/wire"
 )
 
 // atOnce is how many connections are open at the same time.
@@ -71,8 +71,8 @@ func (vm *machine) help(t *testing.T) {
 var startHelper = vmm.StartHelper
 
 // agent returns a client of the guest's agent.
-func (vm *machine) agent() *agentclient.Client {
-	return &agentclient.Client{
+func (vm *machine) agent() *link.Client {
+	return &link.Client{
 		Dial:  func(ctx context.Context) (net.Conn, error) { return vm.h.Driver.Connect(ctx, vm.dir) },
 		Alive: vm.p.Alive,
 	}

@@ -1,4 +1,4 @@
-package agentclient
+package link
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // Streams are what a command is connected to.

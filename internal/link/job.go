@@ -1,4 +1,4 @@
-package agentclient
+package link
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 const (

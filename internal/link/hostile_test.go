@@ -1,4 +1,4 @@
-package agentclient
+package link
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // TestHostile has a guest break the protocol: Exec ends with wire.ErrProtocol and does not dial again.

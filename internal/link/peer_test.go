@@ -1,4 +1,4 @@
-package agentclient
+package link
 
 import (
 	"bufio"
@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // greeting is what a scripted guest says first, where that is not the usual.

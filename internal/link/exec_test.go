@@ -1,4 +1,4 @@
-package agentclient
+package link
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ import (
 
 	"noid/internal/agent"
 	"noid/internal/errs"
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // guest runs the real agent in this process and returns a client of it. cut, if not nil, says for each connection in turn

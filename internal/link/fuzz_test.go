@@ -1,4 +1,4 @@
-package agentclient
+package link
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // recording is a connection on which a guest said all it has to say, whatever it is asked.

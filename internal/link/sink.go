@@ -1,11 +1,11 @@
-package agentclient
+package link
 
 import (
 	"fmt"
 	"io"
 	"sync"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // ackEvery is how many bytes are consumed before they are acknowledged: often enough that the agent's window never runs

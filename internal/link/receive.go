@@ -1,10 +1,10 @@
-package agentclient
+package link
 
 import (
 	"errors"
 	"fmt"
 
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // maxIdle is how many frames in a row may bring nothing new. An agent has reason for a few after an attach.

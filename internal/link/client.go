@@ -1,4 +1,4 @@
-// Package agentclient is the host's end of the guest agent: running commands, listing and signalling them, and telling the
+// Package link is the host's end of the guest agent: running commands, listing and signalling them, and telling the
 // guest what happens to its VM. It speaks package wire over connections that the caller dials.
 //
 // A command outlives its connections. When one breaks, because its VM is checkpointed or paused, the client dials again and
@@ -6,7 +6,7 @@
 //
 // The guest is hostile: every buffer, count and wait is bounded, offsets must be those that the protocol allows, and text
 // from the guest is cut and made harmless before it gets into an error.
-package agentclient
+package link
 
 import (
 	"bufio"
@@ -19,7 +19,7 @@ import (
 
 	"noid/internal/console"
 	"noid/internal/errs"
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // Client reaches the agent of one guest. Its methods may be called side by side: each uses connections of its own.

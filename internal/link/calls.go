@@ -1,4 +1,4 @@
-package agentclient
+package link
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
-	"noid/internal/wire"
+	"noid/internal/link/wire"
 )
 
 // Bounds of what a guest may list.
