@@ -10,7 +10,7 @@ import (
 	"noid/internal/config"
 	"noid/internal/console"
 	"noid/internal/errs"
-	"noid/internal/image"
+	"noid/internal/boot"
 	"noid/internal/store"
 	"noid/internal/vm"
 	"noid/internal/vmm"
@@ -146,10 +146,10 @@ func (a *app) destroyCmd() *cobra.Command {
 func checkFile(key, value string) error {
 	switch key {
 	case "kernel":
-		_, err := image.InspectKernel(value)
+		_, err := boot.InspectKernel(value)
 		return err
 	case "rootfs":
-		return image.CheckExt4(value)
+		return boot.CheckExt4(value)
 	case "firecracker", "qemu":
 		if info, err := os.Stat(value); err == nil && (info.IsDir() || info.Mode()&0o111 == 0) {
 			return errs.Mark(fmt.Errorf("%q is not an executable file", value), errs.ErrUsage)

@@ -9,7 +9,7 @@ import (
 
 	"noid/internal/config"
 	"noid/internal/errs"
-	"noid/internal/image"
+	"noid/internal/boot"
 	"noid/internal/kvm"
 	"noid/internal/setup"
 	"noid/internal/vmm/firecracker"
@@ -48,7 +48,7 @@ func (a *app) setupCmd() *cobra.Command {
 					}
 				}
 			}
-			if _, err := image.InspectKernel(a.config.Kernel); a.config.Kernel == "" || err != nil {
+			if _, err := boot.InspectKernel(a.config.Kernel); a.config.Kernel == "" || err != nil {
 				path, err := setup.Kernel(ctx, o)
 				if err != nil {
 					return err
@@ -58,7 +58,7 @@ func (a *app) setupCmd() *cobra.Command {
 				}
 				a.say("kernel: %s", path)
 			}
-			if err := image.CheckExt4(a.config.Rootfs); a.config.Rootfs == "" || err != nil {
+			if err := boot.CheckExt4(a.config.Rootfs); a.config.Rootfs == "" || err != nil {
 				path, err := setup.Rootfs(ctx, o)
 				if err != nil {
 					return err
@@ -125,9 +125,9 @@ func (a *app) doctorCmd() *cobra.Command {
 			add("Firecracker", "version "+fc, "put the binary firecracker on PATH, if this host has KVM", fcErr)
 			q, qErr := qemu.New(a.config.QEMU, realKVM).Version(ctx)
 			add("QEMU", "version "+q, "run 'noid setup'", qErr)
-			_, kErr := image.InspectKernel(a.config.Kernel)
+			_, kErr := boot.InspectKernel(a.config.Kernel)
 			add("kernel", a.config.Kernel, "run 'noid setup', or 'noid config set kernel PATH'", kErr)
-			rErr := image.CheckExt4(a.config.Rootfs)
+			rErr := boot.CheckExt4(a.config.Rootfs)
 			add("root file system", a.config.Rootfs, "run 'noid setup', or 'noid config set rootfs PATH'", rErr)
 			checkStorage(home, add)
 			checkConfinement(home.Dir(), add)

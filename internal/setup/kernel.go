@@ -13,15 +13,14 @@ import (
 	"strings"
 
 	"noid/internal/errs"
-	"noid/internal/guest"
-	"noid/internal/image"
+	"noid/internal/boot"
 	"noid/internal/lazy"
 )
 
 // hostBootDir is where distributions install kernels.
 const hostBootDir = "/boot"
 
-// Kernel returns the path of a kernel that can run VMs here, with its modules where guest.FindModules finds them: the
+// Kernel returns the path of a kernel that can run VMs here, with its modules where boot.FindModules finds them: the
 // host's own newest one that this user may read, else one that an earlier call fetched, else the distribution's kernel for
 // virtual machines, which it downloads. The error wraps errs.ErrHost if there is no way to get one.
 func Kernel(ctx context.Context, o Options) (string, error) {
@@ -68,21 +67,21 @@ func usable(path string) error {
 		return err
 	}
 	f.Close()
-	k, err := image.InspectKernel(path)
+	k, err := boot.InspectKernel(path)
 	if err != nil {
 		return err
 	}
 	if k.Arch != runtime.GOARCH {
 		return fmt.Errorf("it is for %s", k.Arch)
 	}
-	modules := guest.FindModules(path, k.Version)
+	modules := boot.FindModules(path, k.Version)
 	if modules == "" {
 		return errors.New("its modules are not there")
 	}
 	if builtIn(modules, "virtio_blk") {
 		return nil
 	}
-	if found, err := guest.ResolveModules(modules, []string{"virtio_blk"}); err != nil {
+	if found, err := boot.ResolveModules(modules, []string{"virtio_blk"}); err != nil {
 		return err
 	} else if len(found) == 0 {
 		return errors.New("it has no driver for virtio disks")
@@ -174,7 +173,7 @@ func publishKernel(o Options, work, tree string) (string, error) {
 	if len(kernels) != 1 {
 		return "", fmt.Errorf("the package holds %d kernels", len(kernels))
 	}
-	k, err := image.InspectKernel(kernels[0])
+	k, err := boot.InspectKernel(kernels[0])
 	if err != nil {
 		return "", err
 	}

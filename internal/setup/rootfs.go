@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"noid/internal/image"
+	"noid/internal/boot"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 // without them the error wraps errs.ErrHost.
 func Rootfs(ctx context.Context, o Options) (string, error) {
 	path := filepath.Join(o.ImagesDir, rootfsName)
-	if image.CheckExt4(path) == nil {
+	if boot.CheckExt4(path) == nil {
 		return path, nil
 	}
 	work, done, err := workDir(o.ImagesDir)

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"noid/internal/errs"
-	"noid/internal/image"
+	"noid/internal/boot"
 )
 
 func TestWorkDir(t *testing.T) {
@@ -135,7 +135,7 @@ func TestRootfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := image.CheckExt4(path); err != nil {
+	if err := boot.CheckExt4(path); err != nil {
 		t.Error(err)
 	}
 	for file, want := range map[string][]string{

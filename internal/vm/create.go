@@ -12,8 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/guest"
-	"noid/internal/image"
+	"noid/internal/boot"
 	"noid/internal/storage"
 	"noid/internal/store"
 	"noid/internal/vmm"
@@ -36,14 +35,14 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := image.CheckExt4(o.Rootfs); err != nil {
+	if err := boot.CheckExt4(o.Rootfs); err != nil {
 		return err
 	}
 	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs, Agent: !o.NoAgent}
 	if machine.KernelPath, err = m.bootable(ctx, o.Kernel, o.Driver); err != nil {
 		return err
 	}
-	if machine.InitrdPath, err = guest.Initramfs(m.Home.KernelsDir(), o.Kernel, machine.Agent); err != nil {
+	if machine.InitrdPath, err = boot.Initramfs(m.Home.KernelsDir(), o.Kernel, machine.Agent); err != nil {
 		return fmt.Errorf("making the initramfs: %w", err)
 	}
 	lock, err := m.Home.Lock(ctx, o.Name, "create")
@@ -138,7 +137,7 @@ func (m *Manager) help(dir string, p vmm.Process) {
 // bootable returns the path of a kernel in the home that the driver can boot: the user's own may be gone when a checkpoint
 // of the VM is restored. For Firecracker, which takes ELF alone, it is the payload of a bzImage. It is made once.
 func (m *Manager) bootable(ctx context.Context, kernel, driver string) (string, error) {
-	k, err := image.InspectKernel(kernel)
+	k, err := boot.InspectKernel(kernel)
 	if err != nil {
 		return "", err
 	}
@@ -150,15 +149,15 @@ func (m *Manager) bootable(ctx context.Context, kernel, driver string) (string, 
 	if err != nil {
 		return "", err
 	}
-	extract := driver == "firecracker" && k.Format == image.BzImage
-	name := guest.KernelPrefix
+	extract := driver == "firecracker" && k.Format == boot.BzImage
+	name := boot.KernelPrefix
 	if extract {
-		name = guest.VmlinuxPrefix
+		name = boot.VmlinuxPrefix
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", path, info.Size(), info.ModTime().UnixNano()))
 	out := filepath.Join(m.Home.KernelsDir(), fmt.Sprintf("%s%x", name, key[:8]))
 	if _, err := os.Stat(out); err == nil {
-		if err := guest.Use(out); !missing(err) {
+		if err := boot.Use(out); !missing(err) {
 			return out, nil // a cache that cannot be written to serves as well
 		}
 	}
@@ -170,7 +169,7 @@ func (m *Manager) bootable(ctx context.Context, kernel, driver string) (string, 
 	}
 	return out, storage.WriteOnce(out, 0o600, func(tmp *os.File) error {
 		if extract {
-			return image.ExtractVmlinux(tmp, path)
+			return boot.ExtractVmlinux(tmp, path)
 		}
 		_, err := storage.CloneInto(ctx, tmp, path)
 		return err

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
-	"noid/internal/guest"
+	"noid/internal/boot"
 	"noid/internal/vmm"
 )
 
@@ -33,7 +33,7 @@ func (m *Manager) prune(ctx context.Context) {
 		}
 		return true
 	}
-	guest.Prune(m.Home.KernelsDir(), keep, pruneAge)
+	boot.Prune(m.Home.KernelsDir(), keep, pruneAge)
 }
 
 // machines goes over all VMs and checkpoints, and the VMs again: a checkpoint may have been restored and forgotten in

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"noid/internal/guest"
+	"noid/internal/boot"
 	"noid/internal/store"
 	"noid/internal/vmm"
 )
@@ -74,7 +74,7 @@ func TestPrune(t *testing.T) {
 	must(t, m.Forget(t.Context(), "gone", []string{"aaaaaaaa"}))
 	left("its checkpoint forgotten", "initrd-2123456789abcdef.cpio", "vmlinux-2123456789abcdef", "vmlinux-6.1")
 
-	must(t, guest.Use(second.KernelPath))
+	must(t, boot.Use(second.KernelPath))
 	_, err = m.Destroy(t.Context(), "other", false)
 	must(t, err)
 	left("no vm, and one file was used of late", "vmlinux-2123456789abcdef", "vmlinux-6.1")

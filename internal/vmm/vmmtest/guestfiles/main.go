@@ -8,8 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"noid/internal/guest"
-	"noid/internal/image"
+	"noid/internal/boot"
 )
 
 func main() {
@@ -17,7 +16,7 @@ func main() {
 	if len(os.Args) != 3 {
 		log.Fatal("usage: guestfiles KERNELS-DIR BZIMAGE")
 	}
-	initrd, err := guest.Initramfs(os.Args[1], os.Args[2], true)
+	initrd, err := boot.Initramfs(os.Args[1], os.Args[2], true)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -26,7 +25,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := image.ExtractVmlinux(f, os.Args[2]); err != nil {
+	if err := boot.ExtractVmlinux(f, os.Args[2]); err != nil {
 		log.Fatal(err)
 	}
 	if err := f.Close(); err != nil {

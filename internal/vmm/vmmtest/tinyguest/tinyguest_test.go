@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/image"
+	"noid/internal/boot"
 	"noid/internal/vmm"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
@@ -33,7 +33,7 @@ func kernel(t *testing.T) string {
 }
 
 func TestIsKernel(t *testing.T) {
-	if k, err := image.InspectKernel(kernel(t)); err != nil || k.Format != image.ELF || k.Arch != "amd64" {
+	if k, err := boot.InspectKernel(kernel(t)); err != nil || k.Format != boot.ELF || k.Arch != "amd64" {
 		t.Errorf("InspectKernel says %+v, %v", k, err)
 	}
 }

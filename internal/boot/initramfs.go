@@ -1,4 +1,4 @@
-package guest
+package boot
 
 import (
 	"crypto/sha256"
@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"noid/internal/image"
 	"noid/internal/storage"
 )
 
@@ -31,7 +30,7 @@ func Initramfs(cacheDir, kernelPath string, agent bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kernel, err := image.InspectKernel(kernelPath)
+	kernel, err := InspectKernel(kernelPath)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,8 @@
-// Package guest makes the initramfs that noid boots its VMs with: cmd/noid-init as /init, the kernel modules that the
-// root filesystem's disk and noid's devices need, and cmd/noid-agent. The root filesystem itself needs nothing of noid in it.
-package guest
+// Package boot owns what a VM boots from: it tells kernels and ext4 images from anything else, extracts the ELF from a
+// bzImage, and makes the initramfs of noid-init, the kernel's modules and noid-agent. The root file system needs nothing
+// of noid in it. Kernels and images are untrusted input: every length that a header states is checked against the file
+// and against a bound.
+package boot
 
 import (
 	"bytes"

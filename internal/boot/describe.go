@@ -1,7 +1,4 @@
-// Package image looks into the kernels and root filesystem images that users name: what a file is, whether a VM can boot
-// it, and how to turn a compressed kernel into the ELF that Firecracker wants. The files are untrusted input: every length
-// that a header states is checked against the file and against a bound.
-package image
+package boot
 
 import (
 	"bytes"
