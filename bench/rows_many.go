@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"noid/internal/proc"
 	"noid/internal/store"
-	"noid/internal/vmm"
 )
 
 // rowMany has two homes with one running VM each, whose other VMs and checkpoints are records and hard links.
@@ -123,7 +123,7 @@ func (x *trial) record(id string, count int) error {
 	if err != nil {
 		return err
 	}
-	v.Process, v.StopRequested = vmm.Process{}, true
+	v.Process, v.StopRequested = proc.Process{}, true
 	source := h.CheckpointDir("a", id)
 	files, err := os.ReadDir(source)
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/console"
 	"noid/internal/storage"
 	"noid/internal/store"
+	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
 
@@ -47,7 +47,7 @@ func checkpointToJSON(c store.Checkpoint, err error) checkpointJSON {
 		j.CPUModel = c.Host.CPUModel
 	}
 	if err != nil {
-		j.Error = console.Sanitize([]byte(err.Error()))
+		j.Error = untrusted.Text([]byte(err.Error()))
 	}
 	return j
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"noid/internal/console"
 	"noid/internal/errs"
 	"noid/internal/link"
 	"noid/internal/link/tarfs"
 	"noid/internal/link/wire"
 	"noid/internal/store"
+	"noid/internal/untrusted"
 )
 
 // copyOptions are the flags of cp.
@@ -299,7 +299,7 @@ func (c *copying) toolEnded(name string, exit wire.Exit, said *toolErrors) error
 	}
 	text := said.last
 	if text == "" {
-		text = fmt.Sprintf("its tar ended with exit code %d %s", exit.Code, console.OneLine(exit.Error, 200))
+		text = fmt.Sprintf("its tar ended with exit code %d %s", exit.Code, untrusted.Line(exit.Error, 200))
 	}
 	err := fmt.Errorf("vm %q: %s", name, strings.TrimSpace(text))
 	switch exit.Code {
@@ -332,7 +332,7 @@ func (c *copying) warner(prefix string) func(string) {
 		c.mu.Unlock()
 		switch {
 		case n < tarfs.MaxWarnings:
-			c.progress.say("noid: cp: " + prefix + console.OneLine(s, tarfs.MaxLine))
+			c.progress.say("noid: cp: " + prefix + untrusted.Line(s, tarfs.MaxLine))
 		case n == tarfs.MaxWarnings:
 			c.progress.say("noid: cp: more warnings are not shown")
 		}

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"noid/internal/console"
 	"noid/internal/link/tarfs"
+	"noid/internal/untrusted"
 )
 
 // toolErrors takes what a guest's tool writes to standard error: lines that begin with tarfs's prefixes. It holds one line.
@@ -40,7 +40,7 @@ func (t *toolErrors) flush() {
 	line := string(t.line)
 	t.line = t.line[:0]
 	if text, ok := strings.CutPrefix(line, tarfs.ErrorPrefix); ok {
-		t.last = console.OneLine(text, tarfs.MaxLine)
+		t.last = untrusted.Line(text, tarfs.MaxLine)
 	} else if line != "" { // also what is no tool's, such as a Go runtime's last words
 		t.warned = true
 		t.warn(strings.TrimPrefix(line, tarfs.WarningPrefix))

@@ -7,11 +7,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/config"
-	"noid/internal/console"
-	"noid/internal/errs"
 	"noid/internal/boot"
+	"noid/internal/config"
+	"noid/internal/errs"
 	"noid/internal/store"
+	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm"
 	"noid/internal/volume"
@@ -130,7 +130,7 @@ func (a *app) destroyCmd() *cobra.Command {
 				case err != nil && first == nil:
 					first = err
 				case err != nil:
-					fmt.Fprintln(a.err, "noid: "+console.Sanitize([]byte(err.Error())))
+					fmt.Fprintln(a.err, "noid: "+untrusted.Text([]byte(err.Error())))
 				case kept > 0:
 					fmt.Fprintf(a.err, "noid: %d checkpoints of %q stay; 'noid restore %s ID' brings it back, 'noid destroy --checkpoints %s' removes them\n", kept, name, name, name)
 				}

@@ -17,6 +17,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/link"
 	"noid/internal/link/wire"
+	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm"
 )
@@ -260,7 +261,7 @@ const brokenPipe = 128 + int(syscall.SIGPIPE)
 
 // vmmTail is the end of the VMM's log, for an error about a dead VM.
 func (a *app) vmmTail(m *vm.Manager, info vm.Info) string {
-	return console.Sanitize(vmm.Tail(filepath.Join(m.Home.VMDir(info.Name), info.Machine.Driver+".log"), 1024))
+	return untrusted.Text(untrusted.Tail(filepath.Join(m.Home.VMDir(info.Name), info.Machine.Driver+".log"), 1024))
 }
 
 func (a *app) logsCmd() *cobra.Command {
@@ -280,7 +281,7 @@ func (a *app) logsCmd() *cobra.Command {
 			if vmmLog {
 				file = info.Machine.Driver + ".log"
 			}
-			out := console.NewSanitizer(a.out) // the guest wrote it: no escape sequence may reach a terminal
+			out := untrusted.NewWriter(a.out) // the guest wrote it: no escape sequence may reach a terminal
 			err = console.CopyLog(cmd.Context(), out, filepath.Join(m.Home.VMDir(info.Name), file), follow, info.Alive())
 			if errors.Is(err, os.ErrNotExist) { // no VMM has run yet, or the VM was destroyed meanwhile
 				err = errs.Mark(err, errs.ErrNotFound)

@@ -6,9 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/console"
 	"noid/internal/errs"
 	"noid/internal/store"
+	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
 
@@ -58,9 +58,9 @@ func (a *app) forkCmd() *cobra.Command {
 				if err != nil {
 					failed = append(failed, err)
 					if len(o.Names) > 1 && cmd.Context().Err() == nil { // of Ctrl+C is told once
-						fmt.Fprintln(a.err, "noid: "+console.Sanitize([]byte(err.Error())))
+						fmt.Fprintln(a.err, "noid: "+untrusted.Text([]byte(err.Error())))
 						if hint := errs.Hint(err); hint != "" {
-							fmt.Fprintln(a.err, "hint: "+console.Sanitize([]byte(hint)))
+							fmt.Fprintln(a.err, "hint: "+untrusted.Text([]byte(hint)))
 						}
 					}
 					return

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"noid/internal/console"
+	"noid/internal/helper"
+	"noid/internal/proc"
 	"noid/internal/vmm"
 	"noid/internal/vmm/qemu"
 )
@@ -34,7 +36,7 @@ func (a *app) helperCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: helperVerb, Hidden: true, Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := vmm.ParseProcess(args)
+			p, err := proc.Parse(args)
 			if err != nil {
 				return err
 			}
@@ -51,7 +53,7 @@ func (a *app) pauseGuardCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: pauseGuardVerb, Hidden: true, Args: cobra.ExactArgs(4),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := vmm.ParseProcess(args[1:])
+			p, err := proc.Parse(args[1:])
 			if err != nil {
 				return err
 			}
@@ -70,10 +72,10 @@ func (a *app) pauseGuardCmd() *cobra.Command {
 
 // help helps p until its end. The current directory is the VM's, and everything goes by relative names: whatever the
 // directory is renamed to, it stays this VM's.
-func (a *app) help(ctx context.Context, p vmm.Process) error {
+func (a *app) help(ctx context.Context, p proc.Process) error {
 	wait, cancel := context.WithTimeout(ctx, helperWait)
 	defer cancel()
-	if mine, err := vmm.LockHelper(wait); err != nil || !mine {
+	if mine, err := helper.Lock(wait); err != nil || !mine {
 		return err // another one is at work
 	}
 	ctx, end := context.WithCancel(ctx)
@@ -142,5 +144,5 @@ func startHelper(dir string) error {
 	if command == nil {
 		return errors.New("this program is not noid")
 	}
-	return vmm.StartHelper(command, dir, found[0])
+	return helper.Start(command, dir, found[0])
 }

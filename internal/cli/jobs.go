@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/config"
-	"noid/internal/console"
 	"noid/internal/errs"
 	"noid/internal/link"
 	"noid/internal/link/wire"
+	"noid/internal/untrusted"
 )
 
 // shortID is how many digits of a job's id people see.
@@ -39,7 +39,7 @@ type jobJSON struct {
 }
 
 func toJobJSON(j wire.Job) jobJSON {
-	text := func(s string) string { return console.OneLine(s, maxCell) }
+	text := func(s string) string { return untrusted.Line(s, maxCell) }
 	out := jobJSON{ID: text(j.ID), PID: j.PID, User: text(j.User), Started: utc(time.Unix(j.Started, 0)), TTY: j.TTY, Attached: j.Attached,
 		Detached: j.Detached, Command: text(j.Command)}
 	switch {

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"noid/internal/confine"
-	"noid/internal/console"
 	"noid/internal/link/wire"
+	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm"
 	"noid/internal/vmm/qemu"
@@ -32,7 +32,7 @@ func toJSON(i vm.Info) vmJSON {
 		j.PID = i.Process.PID
 	}
 	if i.Err != nil {
-		j.Error = console.Sanitize([]byte(i.Err.Error()))
+		j.Error = untrusted.Text([]byte(i.Err.Error()))
 	}
 	return j
 }
@@ -97,7 +97,7 @@ func guestToJSON(i wire.Info) *guestJSON {
 }
 
 // guestWord makes a word of the guest's fit to be printed.
-func guestWord(s string) string { return console.OneLine(s, 256) }
+func guestWord(s string) string { return untrusted.Line(s, 256) }
 
 func (a *app) inspectCmd() *cobra.Command {
 	cmd := &cobra.Command{
@@ -139,7 +139,7 @@ func (a *app) inspectCmd() *cobra.Command {
 				LastError     string            `json:"last_error,omitempty"`
 				Confinement   *confine.Holds    `json:"confinement,omitempty"` // while it runs
 			}{toJSON(i), i.Machine.DriverVersion, dir, i.SourceKernel, i.Machine.KernelPath, i.Machine.InitrdPath, i.SourceRootfs,
-				i.Machine.BootArgs, i.Machine.Hardware, i.RestoredFrom, i.ForkedFrom, warmFrom(i), i.Machine.Agent, guest, console.Sanitize([]byte(i.LastError)), confinement(i)})
+				i.Machine.BootArgs, i.Machine.Hardware, i.RestoredFrom, i.ForkedFrom, warmFrom(i), i.Machine.Agent, guest, untrusted.Text([]byte(i.LastError)), confinement(i)})
 		},
 	}
 	cmd.Flags().Bool("json", true, "print JSON, the only form")

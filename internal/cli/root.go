@@ -19,11 +19,11 @@ import (
 	"golang.org/x/term"
 
 	"noid/internal/config"
-	"noid/internal/console"
 	"noid/internal/errs"
 	"noid/internal/kvm"
 	"noid/internal/storage"
 	"noid/internal/store"
+	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
@@ -105,7 +105,7 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	if !a.started {
 		err = usage(cmd, err)
 	}
-	text, hint := console.Sanitize([]byte(err.Error())), errs.Hint(err)
+	text, hint := untrusted.Text([]byte(err.Error())), errs.Hint(err)
 	if hint == "" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
 		hint = storage.FullHint
 	}
@@ -114,7 +114,7 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	}
 	fmt.Fprintln(a.err, "noid: "+strings.TrimRight(text, "\n"))
 	if hint != "" {
-		fmt.Fprintln(a.err, "hint: "+console.Sanitize([]byte(hint)))
+		fmt.Fprintln(a.err, "hint: "+untrusted.Text([]byte(hint)))
 	}
 	code := exitCode(err)
 	switch {

@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/boot"
 	"noid/internal/config"
 	"noid/internal/errs"
-	"noid/internal/boot"
 	"noid/internal/kvm"
 	"noid/internal/setup"
 	"noid/internal/vmm/firecracker"

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"noid/internal/console"
+	"noid/internal/untrusted"
 )
 
 // maxCell bounds a cell, in characters: a path fits, a flood does not.
@@ -21,7 +21,7 @@ func table(w io.Writer, header []string, rows [][]string) {
 	all := append([][]string{header}, rows...)
 	for _, row := range all {
 		for i, cell := range row {
-			row[i] = console.OneLine(cell, maxCell)
+			row[i] = untrusted.Line(cell, maxCell)
 			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
 		}
 	}

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/console"
 	"noid/internal/store"
+	"noid/internal/untrusted"
 )
 
 // verdictJSON is a checkpoint in 'verify --json'.
@@ -49,7 +49,7 @@ func (a *app) verifyCmd() *cobra.Command {
 				word := or(v.Note, "sound")
 				if v.Problem != nil {
 					bad++
-					j.Problem = console.Sanitize([]byte(v.Problem.Error()))
+					j.Problem = untrusted.Text([]byte(v.Problem.Error()))
 					word = j.Problem
 				}
 				list, rows = append(list, j), append(rows, []string{v.VM, v.ID, v.Label, word})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -51,7 +52,7 @@ func startGuest(t *testing.T) *bridge {
 		if t.Failed() {
 			data, _ := os.ReadFile(logPath(b.dir))
 			t.Logf("the console's end: %q", data[max(0, len(data)-3000):])
-			t.Logf("qemu: %s", vmm.Tail(filepath.Join(b.dir, "qemu.log"), 4096))
+			t.Logf("qemu: %s", untrusted.Tail(filepath.Join(b.dir, "qemu.log"), 4096))
 		}
 	})
 	return b
@@ -119,7 +120,7 @@ func TestGuest(t *testing.T) {
 	})
 	t.Run("logs", func(t *testing.T) {
 		var out bytes.Buffer
-		s := NewSanitizer(&out)
+		s := untrusted.NewWriter(&out)
 		if err := CopyLog(t.Context(), s, logPath(b.dir), false, b.alive); err != nil || s.Flush() != nil {
 			t.Fatal(err)
 		}

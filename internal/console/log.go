@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/vmm"
+	"noid/internal/untrusted"
 )
 
 // CopyLog writes the log at path to w as the guest wrote it (put a Sanitizer before a terminal), without the part that
@@ -76,7 +76,7 @@ func Guard(ctx context.Context, logPath string, alive func() bool) error {
 }
 
 func guardOnce(path string, limit, keep int64) error {
-	f, err := vmm.OpenIn(filepath.Dir(path), filepath.Base(path), os.O_RDWR)
+	f, err := untrusted.Open(filepath.Dir(path), filepath.Base(path), os.O_RDWR)
 	if err != nil {
 		return err
 	}

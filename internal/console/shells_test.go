@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/vmm"
 )
 
@@ -42,7 +43,7 @@ type bridge struct {
 	tty  *os.File
 	in   *os.File
 
-	process vmm.Process // of a real guest, which has none of the rest
+	process proc.Process // of a real guest, which has none of the rest
 }
 
 func (b *bridge) alive() bool {

@@ -17,9 +17,9 @@ import (
 	"net"
 	"time"
 
-	"noid/internal/console"
 	"noid/internal/errs"
 	"noid/internal/link/wire"
+	"noid/internal/untrusted"
 )
 
 // Client reaches the agent of one guest. Its methods may be called side by side: each uses connections of its own.
@@ -57,7 +57,7 @@ const (
 // maxText is how many characters of a guest's text are kept.
 const maxText = 512
 
-func clean(s string) string { return console.OneLine(s, maxText) }
+func clean(s string) string { return untrusted.Line(s, maxText) }
 
 func (c *Client) alive() bool { return c.Alive == nil || c.Alive() }
 

@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"noid/internal/errs"
 	"noid/internal/boot"
+	"noid/internal/errs"
 	"noid/internal/lazy"
 )
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"noid/internal/errs"
 	"noid/internal/boot"
+	"noid/internal/errs"
 )
 
 func TestWorkDir(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/vmm"
 )
 
@@ -151,7 +152,7 @@ func TestNames(t *testing.T) {
 // testVM is a VM with every field set.
 func testVM(name string, created time.Time) VM {
 	return VM{Format: 1, Name: name, CreatedAt: created.UTC(), StopRequested: true, SourceKernel: "/k", SourceRootfs: "/r",
-		RestoredFrom: "x@00000000", LastError: "a\x1b[31m\nb", Process: vmm.Process{PID: 1 << 30, StartTicks: 7, BootID: "b"},
+		RestoredFrom: "x@00000000", LastError: "a\x1b[31m\nb", Process: proc.Process{PID: 1 << 30, StartTicks: 7, BootID: "b"},
 		Machine: vmm.Machine{Driver: "qemu", DriverVersion: "7.2", CPUs: 2, MemMiB: 512, KernelPath: "/k", Hardware: map[string]string{"cpu": "max"}}}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"noid/internal/errs"
-	"noid/internal/vmm"
+	"noid/internal/proc"
 )
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -162,7 +162,7 @@ func TestIndexIsUsed(t *testing.T) {
 // TestBrief has the index tell of a VM what its manifest does.
 func TestBrief(t *testing.T) {
 	full := testVM("a", epoch.Add(123456789))
-	full.Machine.Driver, full.StopRequested, full.Process = "a driver", true, vmm.Process{PID: 12, StartTicks: 1 << 63, BootID: "b"}
+	full.Machine.Driver, full.StopRequested, full.Process = "a driver", true, proc.Process{PID: 12, StartTicks: 1 << 63, BootID: "b"}
 	for _, v := range []VM{full, {Name: "a"}} {
 		got, ok := unpackVM("a", packVM(v))
 		if diff := cmp.Diff(v.Brief(), got); !ok || diff != "" {

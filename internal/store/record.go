@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/vmm"
 )
@@ -28,16 +29,16 @@ const maxManifest = 1 << 20
 
 // VM is what noid records of a VM, as vm.json. Whether it runs is not in it: the process and the VMM are asked.
 type VM struct {
-	Format        int         `json:"format"` // set by SaveVM
-	Name          string      `json:"name"`
-	CreatedAt     time.Time   `json:"created_at"` // UTC
-	Machine       vmm.Machine `json:"machine"`
-	Process       vmm.Process `json:"process"`                  // the latest VMM; it may be gone
-	StopRequested bool        `json:"stop_requested,omitempty"` // noid stopped it: it is not dead but stopped
-	SourceKernel  string      `json:"source_kernel,omitempty"`  // the path that the user gave
-	SourceRootfs  string      `json:"source_rootfs,omitempty"`  // the path that the user gave
-	RestoredFrom  string      `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
-	ForkedFrom    string      `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
+	Format        int          `json:"format"` // set by SaveVM
+	Name          string       `json:"name"`
+	CreatedAt     time.Time    `json:"created_at"` // UTC
+	Machine       vmm.Machine  `json:"machine"`
+	Process       proc.Process `json:"process"`                  // the latest VMM; it may be gone
+	StopRequested bool         `json:"stop_requested,omitempty"` // noid stopped it: it is not dead but stopped
+	SourceKernel  string       `json:"source_kernel,omitempty"`  // the path that the user gave
+	SourceRootfs  string       `json:"source_rootfs,omitempty"`  // the path that the user gave
+	RestoredFrom  string       `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
+	ForkedFrom    string       `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
 	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one that
 	// booted itself.
 	WarmFrom  *time.Time `json:"warm_from,omitempty"`

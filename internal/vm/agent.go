@@ -9,6 +9,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/link"
+	"noid/internal/proc"
 	"noid/internal/store"
 	"noid/internal/vmm"
 )
@@ -48,7 +49,7 @@ func (m *Manager) successor(info Info) func() bool {
 			return true
 		}
 		v, err := m.Home.LoadVM(info.Name)
-		if err == nil && v.Process != (vmm.Process{}) {
+		if err == nil && v.Process != (proc.Process{}) {
 			p = v.Process
 		}
 		return p.Alive()

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/boot"
+	"noid/internal/helper"
+	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/store"
 	"noid/internal/vmm"
@@ -128,9 +130,9 @@ func (m *Manager) boot(ctx context.Context, d Driver, dir string, v *store.VM) e
 }
 
 // help starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
-func (m *Manager) help(dir string, p vmm.Process) {
+func (m *Manager) help(dir string, p proc.Process) {
 	if len(m.Helper) > 0 {
-		vmm.StartHelper(m.Helper, dir, p)
+		helper.Start(m.Helper, dir, p)
 	}
 }
 

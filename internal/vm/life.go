@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/store"
 	"noid/internal/vmm"
 )
@@ -159,7 +160,7 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 		if err := v.Process.Kill(end); err != nil {
 			return 0, err
 		}
-		if err := abandon(ctx, vmm.Process{}, old); err != nil { // with what else runs there, whoever was recorded
+		if err := abandon(ctx, proc.Process{}, old); err != nil { // with what else runs there, whoever was recorded
 			return 0, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/store"
 	"noid/internal/vmm"
 )
@@ -54,7 +55,7 @@ func (m *Manager) insure(v store.VM) (paused func(over bool), err error) {
 }
 
 // LetRun ends the pause that a killed noid has left in the VM name, if p is still its VMM. It waits for the VM's lock.
-func (m *Manager) LetRun(ctx context.Context, name string, p vmm.Process) error {
+func (m *Manager) LetRun(ctx context.Context, name string, p proc.Process) error {
 	ctx, cancel := context.WithTimeout(ctx, letRunWait)
 	defer cancel()
 	for over := false; !over; {
@@ -76,7 +77,7 @@ func (m *Manager) LetRun(ctx context.Context, name string, p vmm.Process) error 
 }
 
 // letRun is one try of LetRun's, a second long; the lock is held.
-func (m *Manager) letRun(ctx context.Context, name string, p vmm.Process) (over bool, err error) {
+func (m *Manager) letRun(ctx context.Context, name string, p proc.Process) (over bool, err error) {
 	v, err := m.Home.LoadVM(name)
 	if err != nil || v.Process != p {
 		return true, err

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"noid/internal/errs"
 	"noid/internal/boot"
+	"noid/internal/errs"
 	"noid/internal/vmm"
 )
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/store"
 	"noid/internal/vmm"
@@ -282,7 +283,7 @@ func (m *Manager) bury(ctx context.Context, dir string, old store.VM) {
 
 // abandon ends p, or what else runs in dir where p does not live, and removes dir, a directory in the staging area. A process that
 // cannot be ended keeps its directory: there Sweep finds it at the next command.
-func abandon(ctx context.Context, p vmm.Process, dir string) error {
+func abandon(ctx context.Context, p proc.Process, dir string) error {
 	end, cancel := settle(ctx)
 	defer cancel()
 	var err error

@@ -13,6 +13,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/storage"
 	"noid/internal/store"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -123,7 +124,7 @@ func (m *Manager) savedSums(c store.Checkpoint, name string) (storage.Hash, erro
 		}
 		total += n
 	}
-	f, err := vmm.OpenIn(m.Home.CheckpointDir(c.VM, c.ID), store.SumsFile, unix.O_RDONLY)
+	f, err := untrusted.Open(m.Home.CheckpointDir(c.VM, c.ID), store.SumsFile, unix.O_RDONLY)
 	if missing(err) {
 		return storage.Hash{}, fmt.Errorf("%s is missing", store.SumsFile)
 	} else if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/store"
 	"noid/internal/vmm"
 )
@@ -35,7 +36,7 @@ type Manager struct {
 	Home *store.Home
 	// Driver returns the driver called name, configured.
 	Driver func(name string) (Driver, error)
-	// Helper is the command of a VM's helper, for vmm.StartHelper. Empty for none.
+	// Helper is the command of a VM's helper, for helper.Start. Empty for none.
 	Helper []string
 	// PauseGuard is the command that has a VM run again should noid be killed while it is paused for a checkpoint, to which
 	// its name and its VMM's pid, start time and boot id are appended; its stdin is the pipe. Empty for none.
@@ -95,7 +96,7 @@ func (m *Manager) load(name string) (store.VM, error) {
 
 func (m *Manager) disown(v *store.VM) {
 	if v.Process.Alive() && !v.Process.In(m.Home.VMDir(v.Name)) && v.Process.Alive() {
-		v.Process = vmm.Process{}
+		v.Process = proc.Process{}
 	}
 }
 

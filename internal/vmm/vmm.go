@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+
+	"noid/internal/proc"
 )
 
 // Names of the files that a driver finds or makes in a VM's directory. The VMM runs with that directory as its working
@@ -98,7 +100,7 @@ type Driver interface {
 	// Start boots m in dir and returns once the guest's first instruction may run. dir holds rootfs.ext4, an existing
 	// serial.in and nothing else of ours that matters: a stale socket is removed. On error no process is left.
 	// It fills in m.DriverVersion and m.Hardware.
-	Start(ctx context.Context, dir string, m *Machine) (Process, error)
+	Start(ctx context.Context, dir string, m *Machine) (proc.Process, error)
 	// Tell carries out c on the live VMM in dir.
 	Tell(ctx context.Context, dir string, c Command) error
 	// State asks the live VMM in dir whether its guest runs. It answers within a second or fails.
@@ -122,7 +124,7 @@ type Snapshotter interface {
 	// Load starts a VMM in dir from dir/memory.snap and dir/vmstate.snap (read-only, perhaps shared with a checkpoint
 	// by hard link: never written) and dir/rootfs.ext4, and leaves the guest paused. On error no process is left.
 	// booted says that the saved guest has left its firmware behind: it has its kernel and initramfs in memory.
-	Load(ctx context.Context, dir string, m *Machine, booted bool) (Process, error)
+	Load(ctx context.Context, dir string, m *Machine, booted bool) (proc.Process, error)
 }
 
 // Connector is a Driver whose guests can run noid's agent.

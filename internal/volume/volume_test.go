@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/store"
-	"noid/internal/vmm"
 )
 
 const gib = 1 << 30
@@ -257,7 +257,7 @@ func TestRefusals(t *testing.T) {
 	h := oldHome(t, dir)
 	want := contents(t, dir)
 
-	self, err := vmm.Identify(os.Getpid())
+	self, err := proc.Identify(os.Getpid())
 	must(t, err, os.Mkdir(h.VMDir("lives"), 0o700))
 	must(t, h.SaveVM(h.VMDir("lives"), store.VM{Name: "lives", Process: self}))
 	wantKind(t, Make(ctx, h, "test", mkfs), errs.ErrState, "lives")

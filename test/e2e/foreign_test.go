@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"noid/internal/vmm"
+	"noid/internal/proc"
 )
 
 // TestForeignProcess has a VM's record name a process that is not the VM's: it is left alone, and the VMM is found all the
@@ -22,7 +22,7 @@ func TestForeignProcess(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { bystander.Wait(); close(ended) }()
 	defer bystander.Process.Kill()
-	foreign, err := vmm.Identify(bystander.Process.Pid)
+	foreign, err := proc.Identify(bystander.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestForeignProcess(t *testing.T) {
 	if err := json.Unmarshal(data, &record); err != nil {
 		t.Fatal(err)
 	}
-	var own struct{ Process vmm.Process }
+	var own struct{ Process proc.Process }
 	if err := json.Unmarshal(data, &own); err != nil || !own.Process.Alive() {
 		t.Fatalf("%v: %+v", err, own)
 	}
@@ -69,7 +69,7 @@ func TestDamagedRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var own struct{ Process vmm.Process }
+	var own struct{ Process proc.Process }
 	if err := json.Unmarshal(data, &own); err != nil || !own.Process.Alive() {
 		t.Fatalf("%v: %+v", err, own)
 	}

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
-	"noid/internal/vmm"
+	"noid/internal/untrusted"
 )
 
 const (
@@ -129,7 +129,7 @@ func (c *client) roundTrip(ctx context.Context, method, path string, body, out a
 			Message string `json:"fault_message"`
 		}
 		_ = json.Unmarshal(data, &fault) // without a message the status must do
-		return &apiError{resp.StatusCode, vmm.Printable([]byte(fault.Message), 2000)}
+		return &apiError{resp.StatusCode, untrusted.End([]byte(fault.Message), 2000)}
 	case out != nil:
 		if err := json.Unmarshal(data, out); err != nil {
 			return fmt.Errorf("reading the answer: %w", err)

@@ -11,6 +11,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/link/wire"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -65,5 +66,5 @@ func ask(conn io.ReadWriter) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("firecracker's vsock answered %q", vmm.Printable(answer, maxAnswer))
+	return fmt.Errorf("firecracker's vsock answered %q", untrusted.End(answer, maxAnswer))
 }

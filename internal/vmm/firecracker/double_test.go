@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"noid/internal/vmm"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"noid/internal/vmm"
 )
 
 // This file is a double of the firecracker binary: this test binary, started again by a script that sets doubleEnv. It

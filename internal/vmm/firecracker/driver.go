@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -65,7 +66,7 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 	}
 	v, ok := parseVersion(string(out))
 	if !ok {
-		return "", cannotStart(fmt.Errorf("%s --version answered %q", binary, vmm.Printable(out, 100)))
+		return "", cannotStart(fmt.Errorf("%s --version answered %q", binary, untrusted.End(out, 100)))
 	}
 	return v.text, v.check()
 }

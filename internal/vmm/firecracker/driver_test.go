@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/vmm"
 )
 
@@ -43,7 +44,7 @@ func machine() *vmm.Machine {
 }
 
 // kill ends a process of a test when the test ends.
-func kill(t *testing.T, p vmm.Process) {
+func kill(t *testing.T, p proc.Process) {
 	t.Cleanup(func() {
 		if err := p.Kill(context.Background()); err != nil {
 			t.Error(err)

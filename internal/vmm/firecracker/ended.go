@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"noid/internal/lazy"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -25,7 +26,7 @@ var halted = lazy.Regexp(`\[ *\d+\.\d{6}\] reboot: (?:System halted|Power down)\
 func (d *Driver) Ended(dir string) vmm.Ending {
 	console := serialSinceStart(dir)
 	switch {
-	case cleanExit().Match(vmm.Tail(filepath.Join(dir, LogFile), logTail)):
+	case cleanExit().Match(untrusted.Tail(filepath.Join(dir, LogFile), logTail)):
 		if vmm.Panicked(console) {
 			return vmm.EndedPanic
 		}
@@ -38,8 +39,8 @@ func (d *Driver) Ended(dir string) vmm.Ending {
 
 // serialSinceStart is the end of what the guest wrote since Start or Load.
 func serialSinceStart(dir string) []byte {
-	data, size := vmm.TailSize(filepath.Join(dir, vmm.SerialLogFile), serialTail)
-	start, err := strconv.ParseInt(string(vmm.Tail(filepath.Join(dir, serialStartFile), 20)), 10, 64)
+	data, size := untrusted.TailSize(filepath.Join(dir, vmm.SerialLogFile), serialTail)
+	start, err := strconv.ParseInt(string(untrusted.Tail(filepath.Join(dir, serialStartFile), 20)), 10, 64)
 	if err != nil || start > size { // the log was cut since
 		return data
 	}

@@ -9,15 +9,16 @@ import (
 	"path/filepath"
 	"strings"
 
+	"noid/internal/proc"
 	"noid/internal/vmm"
 )
 
 // Load implements vmm.Snapshotter. Firecracker has no firmware.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ bool) (vmm.Process, error) {
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ bool) (proc.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
 	if err := checkMemory(dir, m.MemMiB); err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	child, err := d.loadOnce(ctx, dir, m, true)
 	if clockRefused(err) {
@@ -25,7 +26,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ bool) (
 		child, err = d.loadOnce(ctx, dir, m, false)
 	}
 	if err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	setBase(dir, filepath.Join(dir, vmm.MemorySnap)) // without one the next snapshot is Full
 	return child.Process, nil

@@ -13,6 +13,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/storage"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -30,7 +31,7 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := vmm.OpenIn(dir, vmm.RootfsFile, unix.O_RDWR)
+	f, err := untrusted.Open(dir, vmm.RootfsFile, unix.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("writing back the disk: %w", err)
 	}

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -23,11 +25,11 @@ import (
 const startTimeout = time.Minute
 
 // Start implements vmm.Driver.
-func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
+func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
 	if err := emptyBase(dir, int64(m.MemMiB)<<20); err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	child, err := d.launch(ctx, dir, m, func(ctx context.Context, c *client, v version) error {
 		for _, r := range append(beforeAll(v), bootRequests(m)...) {
@@ -39,7 +41,7 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (vmm.Pro
 		return nil
 	})
 	if err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	return child.Process, nil
 }
@@ -138,7 +140,7 @@ func talk(ctx context.Context, c *client, child *vmm.Child, setUp func(context.C
 	if err == nil {
 		v, ok := parseVersion(answer.Version)
 		if !ok {
-			return fmt.Errorf("firecracker calls its version %q", vmm.Printable([]byte(answer.Version), 100))
+			return fmt.Errorf("firecracker calls its version %q", untrusted.End([]byte(answer.Version), 100))
 		}
 		if err := v.check(); err != nil {
 			return err
@@ -163,8 +165,8 @@ func withLog(err error, dir string) error {
 	if !errors.Is(err, errEnded) && !errors.Is(err, errs.ErrTimeout) {
 		return err
 	}
-	if log := vmm.Tail(filepath.Join(dir, LogFile), 2000); len(log) > 0 {
-		return fmt.Errorf("%w: firecracker's log: %s", err, vmm.Printable(log, 2000))
+	if log := untrusted.Tail(filepath.Join(dir, LogFile), 2000); len(log) > 0 {
+		return fmt.Errorf("%w: firecracker's log: %s", err, untrusted.End(log, 2000))
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -97,5 +98,5 @@ func (c *client) state(ctx context.Context, limit time.Duration) (vmm.State, err
 	case "Paused":
 		return vmm.Paused, nil
 	}
-	return "", fmt.Errorf("firecracker's guest is in state %q", vmm.Printable([]byte(info.State), 50))
+	return "", fmt.Errorf("firecracker's guest is in state %q", untrusted.End([]byte(info.State), 50))
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/helper"
 	"noid/internal/vmm"
 )
 
@@ -42,7 +43,7 @@ func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
 		if !hasPort(dir) {
 			return nil, fmt.Errorf("connecting to the agent: %w: this vm has no port for it: it does not run, or was made before noid had an agent", errs.ErrState)
 		}
-		if !started && !vmm.HasHelper(dir) {
+		if !started && !helper.Present(dir) {
 			if d.Helper == nil {
 				return nil, fmt.Errorf("connecting to the agent: %w", err)
 			}
@@ -95,7 +96,7 @@ func hold(ctx context.Context, dir string) error {
 			}
 		}
 		// Without a helper nobody touches the port, and one that starts now sees the file first.
-		if ctx.Err() == nil && !vmm.HasHelper(dir) {
+		if ctx.Err() == nil && !helper.Present(dir) {
 			return nil
 		}
 		if sleep(ctx, 5*time.Millisecond) != nil {

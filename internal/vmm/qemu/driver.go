@@ -17,6 +17,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/lazy"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -76,7 +77,7 @@ func (d *Driver) Version(ctx context.Context) (string, error) {
 	}
 	match := versionLine().FindStringSubmatch(out)
 	if match == nil {
-		return "", fmt.Errorf("%w run qemu: --version answered %q", errs.ErrHost, vmm.Printable([]byte(out), 100))
+		return "", fmt.Errorf("%w run qemu: --version answered %q", errs.ErrHost, untrusted.End([]byte(out), 100))
 	}
 	return match[1], nil
 }
@@ -105,7 +106,7 @@ func (d *Driver) ask(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("asking %s %s: %w", binary, strings.Join(args, " "), ctx.Err())
 	}
 	if err != nil {
-		return "", fmt.Errorf("%w run %s: %w: %s", errs.ErrHost, binary, err, vmm.Printable([]byte(stderr.String()), 300))
+		return "", fmt.Errorf("%w run %s: %w: %s", errs.ErrHost, binary, err, untrusted.End([]byte(stderr.String()), 300))
 	}
 	return string(out), nil
 }

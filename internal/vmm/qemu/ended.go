@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"path/filepath"
 
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -17,13 +18,13 @@ const (
 
 // Ended implements vmm.Driver.
 func (d *Driver) Ended(dir string) vmm.Ending {
-	switch shutdownReason(vmm.Tail(filepath.Join(dir, eventsOutFile), eventsTail)) {
+	switch shutdownReason(untrusted.Tail(filepath.Join(dir, eventsOutFile), eventsTail)) {
 	case "guest-shutdown":
 		return vmm.EndedPoweroff
 	case "guest-panic":
 		return vmm.EndedPanic
 	case "guest-reset":
-		if vmm.Panicked(vmm.Tail(filepath.Join(dir, vmm.SerialLogFile), serialTail)) {
+		if vmm.Panicked(untrusted.Tail(filepath.Join(dir, vmm.SerialLogFile), serialTail)) {
 			return vmm.EndedPanic
 		}
 		return vmm.EndedReboot

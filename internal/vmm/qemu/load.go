@@ -12,27 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/storage"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
 // Load implements vmm.Snapshotter. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and
 // can be snapshotted again as cheaply as one that was booted.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bool) (vmm.Process, error) {
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bool) (proc.Process, error) {
 	if err := d.checkHardware(m.Hardware); err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
-	state, err := vmm.OpenIn(dir, vmm.StateSnap, unix.O_RDONLY)
+	state, err := untrusted.Open(dir, vmm.StateSnap, unix.O_RDONLY)
 	if err != nil {
-		return vmm.Process{}, fmt.Errorf("opening device state: %w", err)
+		return proc.Process{}, fmt.Errorf("opening device state: %w", err)
 	}
 	defer state.Close()
 	if err := checkMemory(dir, m.MemMiB); err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	memory, err := newMemory(dir, m.MemMiB)
 	if err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	ctx, cancel := bounded(ctx, startTimeout+migrateTimeout)
 	// QEMU maps the memory when it starts, and looks at it only once it is told to load.
@@ -46,14 +48,14 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 	emulated := m.Hardware[hwAccel] == "tcg"
 	if !emulated { // not shown to be sound with KVM
 		if filled.Wait(); fillErr != nil {
-			return vmm.Process{}, fillErr
+			return proc.Process{}, fillErr
 		}
 	}
 	machine := *m
 	if booted && emulated { // likewise
 		defer removeStubs(dir)
 		if err := stub(dir, &machine); err != nil {
-			return vmm.Process{}, fmt.Errorf("making a stub of the kernel: %w", err)
+			return proc.Process{}, fmt.Errorf("making a stub of the kernel: %w", err)
 		}
 	}
 	child, c, err := d.launch(ctx, dir, &machine, true)
@@ -63,16 +65,16 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 		if filled.Wait(); fillErr != nil && !errors.Is(fillErr, context.Canceled) { // QEMU missed its memory's file
 			err = fillErr
 		}
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	defer c.close()
 	if filled.Wait(); fillErr != nil {
 		child.Abort()
-		return vmm.Process{}, fillErr
+		return proc.Process{}, fillErr
 	}
 	if err := c.load(ctx, state, child); err != nil {
 		child.Abort()
-		return vmm.Process{}, explain(fmt.Errorf("loading device state: %w", err), dir, m)
+		return proc.Process{}, explain(fmt.Errorf("loading device state: %w", err), dir, m)
 	}
 	return child.Process, nil
 }
@@ -118,7 +120,7 @@ func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
 			if status == "paused" || status == "prelaunch" {
 				return nil
 			}
-			return fmt.Errorf("qemu's status is %q", vmm.Printable([]byte(status), 40))
+			return fmt.Errorf("qemu's status is %q", untrusted.End([]byte(status), 40))
 		}
 		if err == nil {
 			_, err = c.migration()

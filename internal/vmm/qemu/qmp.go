@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
-	"noid/internal/vmm"
+	"noid/internal/untrusted"
 )
 
 const (
@@ -43,7 +43,7 @@ type qmpError struct {
 	Desc  string `json:"desc"`
 }
 
-func (e *qmpError) Error() string { return vmm.Printable([]byte(e.Desc), 500) }
+func (e *qmpError) Error() string { return untrusted.End([]byte(e.Desc), 500) }
 
 // message is anything that QEMU sends.
 type message struct {
@@ -192,7 +192,7 @@ func (c *client) read() (*message, error) {
 	}
 	var m message
 	if err := json.Unmarshal(line, &m); err != nil {
-		return nil, fmt.Errorf("reading %q: %w", vmm.Printable(line, 100), err)
+		return nil, fmt.Errorf("reading %q: %w", untrusted.End(line, 100), err)
 	}
 	return &m, nil
 }

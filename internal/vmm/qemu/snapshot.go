@@ -12,6 +12,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/storage"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -27,7 +28,7 @@ const (
 // WriteBack implements vmm.Snapshotter.
 func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	for _, name := range []string{vmm.RootfsFile, vmm.MemoryFile} {
-		f, err := vmm.OpenIn(dir, name, unix.O_RDWR)
+		f, err := untrusted.Open(dir, name, unix.O_RDWR)
 		if err != nil {
 			return fmt.Errorf("writing back: %w", err)
 		}
@@ -69,7 +70,7 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 		}
 	case "postmigrate": // lastStateFile is still true
 	default:
-		return fmt.Errorf("%w: the guest must be paused for a snapshot, qemu's status is %q", errs.ErrState, vmm.Printable([]byte(status), 40))
+		return fmt.Errorf("%w: the guest must be paused for a snapshot, qemu's status is %q", errs.ErrState, untrusted.End([]byte(status), 40))
 	}
 	for _, file := range []struct{ from, to string }{{lastStateFile, vmm.StateSnap}, {vmm.MemoryFile, vmm.MemorySnap}} {
 		to := filepath.Join(dst, file.to)
@@ -138,7 +139,7 @@ func (c *client) migration() (string, error) {
 		return "", err
 	}
 	if answer.Status == "failed" {
-		return "", fmt.Errorf("the migration failed: %s", vmm.Printable([]byte(answer.Desc), 500))
+		return "", fmt.Errorf("the migration failed: %s", untrusted.End([]byte(answer.Desc), 500))
 	}
 	return answer.Status, nil
 }

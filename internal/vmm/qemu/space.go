@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/storage"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -72,7 +73,7 @@ func WatchSpace(ctx context.Context, resume func(context.Context) error) error {
 
 // isReserved reports whether every page of the guest's memory has a block.
 func isReserved() (bool, error) {
-	f, err := vmm.OpenIn(".", vmm.MemoryFile, unix.O_RDONLY)
+	f, err := untrusted.Open(".", vmm.MemoryFile, unix.O_RDONLY)
 	if err != nil {
 		return false, err
 	}
@@ -120,7 +121,7 @@ func note(free int64) error {
 			os.Remove(WaitsFile)
 		}
 	}
-	if log, e := vmm.OpenIn(".", LogFile, unix.O_WRONLY|unix.O_APPEND); e == nil && err == nil {
+	if log, e := untrusted.Open(".", LogFile, unix.O_WRONLY|unix.O_APPEND); e == nil && err == nil {
 		log.WriteString(text)
 		log.Close()
 	}
@@ -132,5 +133,5 @@ func WhyPaused(dir string) string {
 	if !isWaiting(dir) {
 		return ""
 	}
-	return vmm.Printable(vmm.Tail(filepath.Join(dir, WaitsFile), 200), 200)
+	return untrusted.End(untrusted.Tail(filepath.Join(dir, WaitsFile), 200), 200)
 }

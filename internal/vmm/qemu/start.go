@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/storage"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -22,20 +24,20 @@ import (
 const startTimeout = 30 * time.Second
 
 // Start implements vmm.Driver.
-func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
+func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
 	hw, err := d.chooseHardware(ctx)
 	if err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	m.Hardware = hw
 	if err := makeMemory(ctx, dir, m.MemMiB); err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	child, c, err := d.launch(ctx, dir, m, false)
 	if err != nil {
-		return vmm.Process{}, err
+		return proc.Process{}, err
 	}
 	c.close()
 	return child.Process, nil
@@ -165,12 +167,12 @@ func await(ctx context.Context, dir string, child *vmm.Child) (*client, error) {
 
 // explain adds the end of QEMU's log to err, and the cure where there is one.
 func explain(err error, dir string, m *vmm.Machine) error {
-	log := vmm.Tail(filepath.Join(dir, LogFile), 2000)
+	log := untrusted.Tail(filepath.Join(dir, LogFile), 2000)
 	if len(log) == 0 || errors.Is(err, context.Canceled) {
 		return err
 	}
 	text := string(log)
-	err = fmt.Errorf("%w: qemu says: %s", err, vmm.Printable(log, 2000))
+	err = fmt.Errorf("%w: qemu says: %s", err, untrusted.End(log, 2000))
 	switch {
 	case strings.Contains(text, "unsupported machine type"):
 		machine, _, _ := strings.Cut(m.Hardware[hwMachine], ",")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -64,7 +65,7 @@ func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
 	case "io-error", "paused", "postmigrate", "prelaunch", "finish-migrate", "suspended", "inmigrate", "save-vm", "restore-vm":
 		return vmm.Paused, nil
 	}
-	return "", fmt.Errorf("%w: qemu's status is %q", errs.ErrState, vmm.Printable([]byte(status), 40))
+	return "", fmt.Errorf("%w: qemu's status is %q", errs.ErrState, untrusted.End([]byte(status), 40))
 }
 
 // status asks for QEMU's run state (RunState in qapi/run-state.json).

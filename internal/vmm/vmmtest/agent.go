@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"noid/internal/helper"
 	"noid/internal/link"
 	"noid/internal/link/wire"
+	"noid/internal/proc"
 	"noid/internal/vmm"
 )
 
@@ -32,12 +34,12 @@ func Helper(serve func(ctx context.Context) error) {
 	}
 	pid, _ := strconv.Atoi(os.Args[2])
 	ticks, _ := strconv.ParseUint(os.Args[3], 10, 64)
-	p := vmm.Process{PID: pid, StartTicks: ticks, BootID: os.Args[4]}
+	p := proc.Process{PID: pid, StartTicks: ticks, BootID: os.Args[4]}
 	signal.Ignore(syscall.SIGINT) // of a terminal: the VMM's end is this one's
 	ctx, cancel := context.WithCancel(context.Background())
 	wait, stop := context.WithTimeout(ctx, stepLimit)
 	defer stop()
-	if mine, err := vmm.LockHelper(wait); err != nil || !mine {
+	if mine, err := helper.Lock(wait); err != nil || !mine {
 		fmt.Fprintln(os.Stderr, "no lock for the helper:", err)
 		os.Exit(1)
 	}
@@ -68,7 +70,7 @@ func (vm *machine) help(t *testing.T) {
 }
 
 // startHelper has a name of its own since vm is what the suite calls its machines.
-var startHelper = vmm.StartHelper
+var startHelper = helper.Start
 
 // agent returns a client of the guest's agent.
 func (vm *machine) agent() *link.Client {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/proc"
 	"noid/internal/vmm"
 )
 
@@ -98,7 +99,7 @@ func testCancel(t *testing.T, h Harness) {
 		t.Run(test.name, func(t *testing.T) {
 			cut := source.placed(t, checkpoint)
 			cutFile(t, filepath.Join(cut.dir, test.file), test.keep)
-			failsWith(t, cut, "", func(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error) {
+			failsWith(t, cut, "", func(ctx context.Context, dir string, m *vmm.Machine) (proc.Process, error) {
 				return h.Driver.Load(ctx, dir, m, true)
 			})
 		})
@@ -139,4 +140,4 @@ func cutFile(t *testing.T, path string, percent int64) {
 }
 
 // startFunc is Start or Load.
-type startFunc = func(ctx context.Context, dir string, m *vmm.Machine) (vmm.Process, error)
+type startFunc = func(ctx context.Context, dir string, m *vmm.Machine) (proc.Process, error)

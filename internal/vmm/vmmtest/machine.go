@@ -9,7 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/helper"
+	"noid/internal/proc"
 	"noid/internal/storage"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -18,7 +21,7 @@ type machine struct {
 	h   Harness
 	dir string
 	m   vmm.Machine
-	p   vmm.Process
+	p   proc.Process
 	con *console
 }
 
@@ -49,17 +52,17 @@ func (vm *machine) end(t *testing.T) {
 	if err := vm.p.Kill(ctx); err != nil {
 		t.Errorf("killing the VMM: %v", err)
 	}
-	for vm.h.Helper && vmm.HasHelper(vm.dir) && ctx.Err() == nil { // it removes its sockets
+	for vm.h.Helper && helper.Present(vm.dir) && ctx.Err() == nil { // it removes its sockets
 		time.Sleep(10 * time.Millisecond)
 	}
 	if !t.Failed() {
 		return
 	}
-	t.Logf("console of %s:\n%q", vm.dir, vmm.Tail(filepath.Join(vm.dir, vmm.SerialLogFile), 2000))
+	t.Logf("console of %s:\n%q", vm.dir, untrusted.Tail(filepath.Join(vm.dir, vmm.SerialLogFile), 2000))
 	logs, _ := filepath.Glob(filepath.Join(vm.dir, "*.log"))
 	for _, path := range logs {
 		if filepath.Base(path) != vmm.SerialLogFile {
-			t.Logf("%s: %q", path, vmm.Tail(path, 2000))
+			t.Logf("%s: %q", path, untrusted.Tail(path, 2000))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/boot"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
@@ -68,9 +69,9 @@ func try(t *testing.T, d driver) {
 		t.Fatal(err)
 	}
 	defer p.Kill(ctx)
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(string(vmm.Tail(filepath.Join(dir, vmm.SerialLogFile), 100)), "tiny ready"); {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(string(untrusted.Tail(filepath.Join(dir, vmm.SerialLogFile), 100)), "tiny ready"); {
 		if time.Now().After(deadline) {
-			t.Fatalf("it does not boot; its console: %q", vmm.Tail(filepath.Join(dir, vmm.SerialLogFile), 1000))
+			t.Fatalf("it does not boot; its console: %q", untrusted.Tail(filepath.Join(dir, vmm.SerialLogFile), 1000))
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -131,6 +132,6 @@ func ask(t *testing.T, dir, line, want string) {
 	t.Helper()
 	got, err := tinyguest.Ask(dir, line, time.Minute)
 	if err != nil || got != want {
-		t.Fatalf("%q is answered %q, not %q: %v; the console: %q", line, got, want, err, vmm.Tail(filepath.Join(dir, vmm.SerialLogFile), 1000))
+		t.Fatalf("%q is answered %q, not %q: %v; the console: %q", line, got, want, err, untrusted.Tail(filepath.Join(dir, vmm.SerialLogFile), 1000))
 	}
 }

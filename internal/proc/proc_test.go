@@ -1,4 +1,4 @@
-package vmm
+package proc
 
 import (
 	"os"

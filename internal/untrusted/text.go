@@ -1,4 +1,4 @@
-package console
+package untrusted
 
 import (
 	"bytes"
@@ -9,42 +9,51 @@ import (
 	"unicode/utf8"
 )
 
-// Sanitize makes what a guest wrote fit for a terminal: newline, tab and printable UTF-8 pass, carriage returns before a
+// Text makes what a guest wrote fit for a terminal: newline, tab and printable UTF-8 pass, carriage returns before a
 // newline go, and every other control byte, escape, bidirectional or invisible character and invalid UTF-8 is spelled
 // out, such as \x1b or \u202e.
-func Sanitize(data []byte) string {
+func Text(data []byte) string {
 	var b bytes.Buffer
-	s := NewSanitizer(&b)
+	s := NewWriter(&b)
 	s.Write(data) // a bytes.Buffer does not fail
 	s.Flush()
 	return b.String()
 }
 
-// OneLine is Sanitize for a table's cell or an error message: white space of any length becomes one space, and what is
+// Line is Text for a table's cell or an error message: white space of any length becomes one space, and what is
 // longer than max characters ends in "…".
-func OneLine(s string, max int) string {
+func Line(s string, max int) string {
 	if limit := 64 * (max + 1); len(s) > limit { // more cannot be shown; do not work on it
 		s = s[:limit]
 	}
-	out := []rune(strings.Join(strings.Fields(Sanitize([]byte(s))), " "))
+	out := []rune(strings.Join(strings.Fields(Text([]byte(s))), " "))
 	if len(out) > max {
 		out = append(out[:max-min(max, 1)], '…')[:max]
 	}
 	return string(out)
 }
 
-// Sanitizer is Sanitize as a stream.
-type Sanitizer struct {
+// End is Text for the end of a log in an error message: at most max bytes of b, its lines joined by "; ".
+func End(b []byte, max int) string {
+	mark := ""
+	if len(b) > max {
+		b, mark = b[len(b)-max:], "…"
+	}
+	return mark + strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(Text(b)))
+}
+
+// Writer is Text as a stream.
+type Writer struct {
 	w       io.Writer
 	partial []byte // the beginning of a UTF-8 sequence, at most 3 bytes
 	crs     int    // carriage returns seen whose fate the next byte decides
 }
 
-// NewSanitizer returns a writer that passes on to w what Sanitize makes of its input. Flush ends the stream.
-func NewSanitizer(w io.Writer) *Sanitizer { return &Sanitizer{w: w} }
+// NewWriter returns a writer that passes on to w what Text makes of its input. Flush ends the stream.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 // Write implements io.Writer; it reports the bytes taken, not those passed on.
-func (s *Sanitizer) Write(data []byte) (int, error) {
+func (s *Writer) Write(data []byte) (int, error) {
 	n := len(data)
 	for len(data) > 0 { // in pieces, since one byte may become four
 		piece := data[:min(len(data), 8192)]
@@ -57,12 +66,12 @@ func (s *Sanitizer) Write(data []byte) (int, error) {
 }
 
 // Flush writes what was held back for want of the next byte.
-func (s *Sanitizer) Flush() error {
+func (s *Writer) Flush() error {
 	_, err := s.w.Write(s.clean(s.partial, true))
 	return err
 }
 
-func (s *Sanitizer) clean(in []byte, last bool) []byte {
+func (s *Writer) clean(in []byte, last bool) []byte {
 	out := make([]byte, 0, len(in)+16)
 	s.partial = nil
 	for len(in) > 0 {
@@ -101,7 +110,7 @@ func (s *Sanitizer) clean(in []byte, last bool) []byte {
 	return out
 }
 
-func (s *Sanitizer) spellCRs(out []byte) []byte {
+func (s *Writer) spellCRs(out []byte) []byte {
 	for range s.crs {
 		out = append(out, `\x0d`...)
 	}
