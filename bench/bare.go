@@ -16,7 +16,7 @@ import (
 
 	"noid/internal/link"
 	"noid/internal/link/wire"
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // Files in a bare VM's directory. The console's have the names that tinyguest.Ask looks for.

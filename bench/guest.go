@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // A guest is what boots: the tiny guest always, a Linux where scripts/guest-env.sh has named one.

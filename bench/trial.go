@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // A setting is a driver and a guest.

@@ -8,7 +8,7 @@ NOID_TEST_KERNEL=$(NOID_HOME=$NOID_TEST_HOME "$NOID_TEST_BIN" config get kernel)
 NOID_TEST_ROOTFS=$(NOID_HOME=$NOID_TEST_HOME "$NOID_TEST_BIN" config get rootfs)
 export NOID_TEST_KERNEL NOID_TEST_ROOTFS
 # The same files as 'create' would use, made by the same code.
-eval "$(go run ./internal/vmm/vmmtest/guestfiles "$NOID_TEST_HOME/kernels" "$NOID_TEST_KERNEL")"
+eval "$(go run ./internal/vmm/conformance/guestfiles "$NOID_TEST_HOME/kernels" "$NOID_TEST_KERNEL")"
 # Guests of other kinds, made once: NOID_TEST_ROOTFS_SYSTEMD, _ALPINE, _BARE. One that cannot be made here is said and left out.
 for kind in systemd alpine bare; do
   image=$NOID_TEST_HOME/images/test-$kind.ext4

@@ -9,8 +9,8 @@ import (
 
 	"noid/internal/config"
 	"noid/internal/errs"
+	"noid/internal/storage/volume"
 	"noid/internal/vm"
-	"noid/internal/volume"
 )
 
 func usageError(text, hint string) error {

@@ -10,11 +10,11 @@ import (
 	"noid/internal/boot"
 	"noid/internal/config"
 	"noid/internal/errs"
+	"noid/internal/storage/volume"
 	"noid/internal/store"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm"
-	"noid/internal/volume"
 )
 
 // The defaults of a new VM.

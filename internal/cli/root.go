@@ -22,12 +22,12 @@ import (
 	"noid/internal/errs"
 	"noid/internal/kvm"
 	"noid/internal/storage"
+	"noid/internal/storage/volume"
 	"noid/internal/store"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
-	"noid/internal/volume"
 )
 
 // Exit codes, as CLI documentation lists them.

@@ -8,8 +8,8 @@ import (
 	"noid/internal/config"
 	"noid/internal/setup"
 	"noid/internal/storage"
+	"noid/internal/storage/volume"
 	"noid/internal/store"
-	"noid/internal/volume"
 )
 
 // storageKey is the one key of config.toml whose change does something at once.

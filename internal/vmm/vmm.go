@@ -1,7 +1,7 @@
 // Package vmm says what a VMM driver is. A driver turns a Machine and a directory into a running process and drives that
 // process through the socket in the directory; it keeps no state of its own, so any noid process can drive any VM.
 //
-// Packages qemu and firecracker implement Driver and Snapshotter; package vmmtest is the suite that both must pass.
+// Packages qemu and firecracker implement Driver and Snapshotter; package conformance is the suite that both must pass.
 package vmm
 
 import (

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"noid/internal/vmm"
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // result is how one noid ended.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // tokens are those that a guest may have: one, unless a command was cut short.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // tiny makes a VM that is no Linux and boots at once.

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // home is a noid home with one driver's VMs, in which one command at a time is tortured. Between two faults it holds the

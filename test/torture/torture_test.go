@@ -25,7 +25,7 @@ import (
 	"testing"
 	"time"
 
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // defaultTime is what an ordinary 'make test' spends here.

@@ -13,7 +13,7 @@ import (
 
 	"noid/internal/storage"
 	"noid/internal/vmm"
-	"noid/internal/vmm/vmmtest/tinyguest"
+	"noid/internal/vmm/conformance/tinyguest"
 )
 
 // kindOf returns the kind of snapshot that was asked for last of the double in dir.

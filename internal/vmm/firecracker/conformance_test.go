@@ -3,14 +3,14 @@ package firecracker_test
 import (
 	"testing"
 
+	"noid/internal/vmm/conformance"
 	"noid/internal/vmm/firecracker"
-	"noid/internal/vmm/vmmtest"
 )
 
 // TestConformance runs the drivers' common suite with the real Firecracker. Where the host has no KVM, scripts/kvm-lab.sh
 // makes one.
 func TestConformance(t *testing.T) {
-	if !vmmtest.KVM() {
+	if !conformance.KVM() {
 		t.Skip("NOT RUN: Firecracker needs KVM: set NOID_TEST_KVM=1 where /dev/kvm works, or in scripts/kvm-lab.sh")
 	}
 	driver := firecracker.New("")
@@ -19,10 +19,10 @@ func TestConformance(t *testing.T) {
 		t.Skipf("NOT RUN: no firecracker binary on PATH or in /usr/local/bin: %v", err)
 	}
 	t.Logf("firecracker %s", version)
-	vmmtest.Run(t, vmmtest.Harness{
+	conformance.Run(t, conformance.Harness{
 		Driver:                driver,
 		Missing:               firecracker.New("/nonexistent/firecracker"),
-		Guest:                 vmmtest.GuestFromEnv(t, "NOID_TEST_VMLINUX"),
+		Guest:                 conformance.GuestFromEnv(t, "NOID_TEST_VMLINUX"),
 		StaysAtPoweroff:       true,
 		SnapshotTouchesMemory: true,
 	})

@@ -4,20 +4,20 @@ import (
 	"os"
 	"testing"
 
+	"noid/internal/vmm/conformance"
 	"noid/internal/vmm/qemu"
-	"noid/internal/vmm/vmmtest"
 )
 
 func TestMain(m *testing.M) {
-	vmmtest.Helper(qemu.ServeAgent)
+	conformance.Helper(qemu.ServeAgent)
 	os.Exit(m.Run())
 }
 
 func TestConformance(t *testing.T) {
-	vmmtest.Run(t, vmmtest.Harness{
-		Guest:   vmmtest.GuestFromEnv(t, "NOID_TEST_KERNEL"),
-		Driver:  qemu.New("", vmmtest.KVM),
+	conformance.Run(t, conformance.Harness{
+		Guest:   conformance.GuestFromEnv(t, "NOID_TEST_KERNEL"),
+		Driver:  qemu.New("", conformance.KVM),
 		Helper:  true,
-		Missing: qemu.New("/nonexistent/qemu", vmmtest.KVM),
+		Missing: qemu.New("/nonexistent/qemu", conformance.KVM),
 	})
 }

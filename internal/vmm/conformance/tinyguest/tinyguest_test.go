@@ -14,9 +14,9 @@ import (
 	"noid/internal/boot"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
+	"noid/internal/vmm/conformance/tinyguest"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
-	"noid/internal/vmm/vmmtest/tinyguest"
 )
 
 type driver interface {

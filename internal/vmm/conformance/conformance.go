@@ -1,4 +1,4 @@
-// Package vmmtest is the suite that every VMM driver must pass, with a real VMM and a real Linux guest. A driver's own test
+// Package conformance is the suite that every VMM driver must pass, with a real VMM and a real Linux guest. A driver's own test
 // calls Run with a Harness that says where the driver differs.
 //
 // The guest comes from the environment, which `make test` sets; without it the suite is skipped, and says so:
@@ -8,7 +8,7 @@
 //	NOID_TEST_KVM=1    run guests on KVM
 //
 // No test asserts how long anything takes; the time limits are there only to end a test that would hang.
-package vmmtest
+package conformance
 
 import (
 	"os"

@@ -1,4 +1,4 @@
-package vmmtest
+package conformance
 
 import (
 	"context"
@@ -24,7 +24,7 @@ import (
 const atOnce = 20
 
 // helperArg is the first argument with which a test binary is started to be a VM's helper. See Helper.
-const helperArg = "noid-vmmtest-helper"
+const helperArg = "noid-conformance-helper"
 
 // Helper is for a driver's TestMain, before anything else: where this process was started as the helper of a VM of the
 // suite, it runs serve until the VMM's end and exits. A harness with Helper set has a helper started beside each VMM.

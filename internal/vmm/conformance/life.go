@@ -1,4 +1,4 @@
-package vmmtest
+package conformance
 
 import (
 	"context"
