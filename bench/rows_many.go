@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"noid/internal/checkpoint"
+	"noid/internal/home"
 	"noid/internal/proc"
-	"noid/internal/store"
 )
 
 // rowMany has two homes with one running VM each, whose other VMs and checkpoints are records and hard links.
@@ -110,7 +111,7 @@ func (x *trial) listed(count int, args ...string) error {
 
 // record makes count-1 stopped VMs like a, and count-1 checkpoints like its checkpoint id, whose files they share by hard links.
 func (x *trial) record(id string, count int) error {
-	h, err := store.Open(x.home)
+	h, err := home.Open(x.home)
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (x *trial) record(id string, count int) error {
 				return err
 			}
 		}
-		if err := errors.Join(h.SaveVM(h.VMDir(v.Name), v), h.SaveCheckpoint(dir, c)); err != nil {
+		if err := errors.Join(h.SaveVM(h.VMDir(v.Name), v), checkpoint.Write(dir, c)); err != nil {
 			return err
 		}
 	}

@@ -7,8 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/checkpoint"
+	"noid/internal/home"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -39,7 +40,7 @@ type checkpointJSON struct {
 	Error       string `json:"error,omitempty"`
 }
 
-func checkpointToJSON(c store.Checkpoint, err error) checkpointJSON {
+func checkpointToJSON(c checkpoint.Record, err error) checkpointJSON {
 	j := checkpointJSON{ID: c.ID, VM: c.VM, Label: c.Label, CreatedAt: utc(c.CreatedAt), Parent: c.Parent, Memory: c.Memory, DowntimeMs: c.DowntimeMs,
 		DiskBytes: c.DiskBytes, MemoryBytes: c.MemoryBytes, StateBytes: c.StateBytes, Driver: c.Machine.Driver,
 		DriverVersion: c.Machine.DriverVersion, NoidVersion: c.NoidVersion, AgentVersion: c.AgentVersion, Hardware: c.Machine.Hardware}
@@ -116,7 +117,7 @@ func (a *app) checkpointsCmd() *cobra.Command {
 					problems = append(problems, err)
 				}
 				own, shared := occupied[i].Own(), occupied[i].Shared()
-				j := checkpointToJSON(e.Checkpoint, e.Err)
+				j := checkpointToJSON(e.Record, e.Err)
 				j.OwnBytes, j.SharedBytes = &own, &shared
 				docs = append(docs, j)
 				label, created := e.Label, local(e.CreatedAt)
@@ -150,7 +151,7 @@ func (a *app) restoreCmd() *cobra.Command {
 				return err
 			}
 			if cmd.Flags().Changed("as") { // an empty one, from a script's unset variable, would replace the source
-				if err := store.CheckName(o.As); err != nil {
+				if err := home.CheckName(o.As); err != nil {
 					return err
 				}
 			}
@@ -177,12 +178,12 @@ func (a *app) restoreCmd() *cobra.Command {
 
 // nameAndRef takes "vm id" or "vm@id".
 func nameAndRef(args []string) (name, ref string, err error) {
-	if name, ref, err = store.ParseRef(args[0]); err != nil {
+	if name, ref, err = home.ParseRef(args[0]); err != nil {
 		return "", "", err
 	}
 	if len(args) == 2 && ref == "" {
 		ref = args[1]
-		if vm, id, err := store.ParseRef(ref); err == nil && id != "" && vm == name {
+		if vm, id, err := home.ParseRef(ref); err == nil && id != "" && vm == name {
 			ref = id
 		}
 	} else if len(args) == 2 || ref == "" {
@@ -195,7 +196,7 @@ func (a *app) forgetCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "forget NAME ID...", Short: "Delete checkpoints", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, ref, err := store.ParseRef(args[0])
+			name, ref, err := home.ParseRef(args[0])
 			if err != nil {
 				return err
 			}

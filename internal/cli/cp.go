@@ -15,10 +15,10 @@ import (
 	"golang.org/x/term"
 
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/link"
 	"noid/internal/link/tarfs"
 	"noid/internal/link/wire"
-	"noid/internal/store"
 	"noid/internal/untrusted"
 )
 
@@ -79,7 +79,7 @@ func parsePlace(arg string) (place, error) {
 	switch {
 	case arg == "":
 		return place{}, errs.Mark(errors.New("cp: an empty path"), errs.ErrUsage)
-	case !colon || store.CheckName(name) != nil:
+	case !colon || home.CheckName(name) != nil:
 		return place{path: arg}, nil
 	case rest == "":
 		rest = "."

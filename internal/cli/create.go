@@ -10,8 +10,8 @@ import (
 	"noid/internal/boot"
 	"noid/internal/config"
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/storage/volume"
-	"noid/internal/store"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm"
@@ -40,7 +40,7 @@ func (a *app) createCmd() *cobra.Command {
 				return err
 			}
 			o.Name = args[0]
-			if err := store.CheckName(o.Name); err != nil {
+			if err := home.CheckName(o.Name); err != nil {
 				return err
 			}
 			if o.CPUs, o.MemMiB, err = a.size(cpus, mem); err != nil {

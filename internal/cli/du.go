@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/home"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/vm"
 )
 
@@ -62,7 +62,7 @@ func (a *app) duCmd() *cobra.Command {
 			"name. total: both of the VM and its checkpoints, each block counted once. Compression is not seen.\n" + exitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range args {
-				if err := store.CheckName(name); err != nil {
+				if err := home.CheckName(name); err != nil {
 					return err
 				}
 			}

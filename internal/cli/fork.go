@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"noid/internal/errs"
-	"noid/internal/store"
+	"noid/internal/home"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -24,7 +24,7 @@ func (a *app) forkCmd() *cobra.Command {
 		Long: "Make running copies of a running or paused VM, all as of one moment, for which it stands still once; or of its checkpoint ID.\n" +
 			"Each gets a hostname and a machine-id of its own. Their names are printed, and on stderr what failed: the others stand all the same.\n" + exitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, ref, err := store.ParseRef(args[0])
+			name, ref, err := home.ParseRef(args[0])
 			if err != nil {
 				return err
 			}
@@ -45,7 +45,7 @@ func (a *app) forkCmd() *cobra.Command {
 				}
 			}
 			for _, clone := range o.Names {
-				if err := store.CheckName(clone); err != nil {
+				if err := home.CheckName(clone); err != nil {
 					return err
 				}
 			}

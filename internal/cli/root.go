@@ -20,10 +20,10 @@ import (
 
 	"noid/internal/config"
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/kvm"
 	"noid/internal/storage"
 	"noid/internal/storage/volume"
-	"noid/internal/store"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm/firecracker"
@@ -55,7 +55,7 @@ type app struct {
 	out, err io.Writer
 	quiet    bool
 	started  bool // a verb runs: errors are no longer the parser's
-	home     *store.Home
+	home     *home.Home
 	config   config.Config
 	noticed  bool // the missing KVM was mentioned
 }
@@ -204,18 +204,18 @@ func (a *app) say(format string, args ...any) {
 }
 
 // open opens the home and the configuration.
-func (a *app) open() (*store.Home, error) {
+func (a *app) open() (*home.Home, error) {
 	if a.home != nil {
 		return a.home, nil
 	}
-	dir, err := store.DefaultDir()
+	dir, err := home.DefaultDir()
 	if err != nil {
 		return nil, err
 	}
 	if err := volume.Ready(a.ctx, dir); err != nil {
 		return nil, err
 	}
-	if a.home, err = store.Open(dir); err != nil {
+	if a.home, err = home.Open(dir); err != nil {
 		return nil, errors.Join(volume.Missing(dir), err)
 	}
 	a.config, err = config.Load(a.home.ConfigPath())

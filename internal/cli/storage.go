@@ -6,10 +6,10 @@ import (
 	"os"
 
 	"noid/internal/config"
+	"noid/internal/home"
 	"noid/internal/setup"
 	"noid/internal/storage"
 	"noid/internal/storage/volume"
-	"noid/internal/store"
 )
 
 // storageKey is the one key of config.toml whose change does something at once.
@@ -87,7 +87,7 @@ func storageAdvice(dir string) string {
 }
 
 // checkStorage adds to doctor whether disks are cloned or copied.
-func checkStorage(home *store.Home, add func(name, detail, cure string, err error) bool) {
+func checkStorage(home *home.Home, add func(name, detail, cure string, err error) bool) {
 	dir := home.Dir()
 	if volume.Exists(dir) {
 		u, err := volume.Look(dir)

@@ -5,7 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/store"
+	"noid/internal/checkpoint"
+	"noid/internal/home"
 	"noid/internal/untrusted"
 )
 
@@ -33,11 +34,11 @@ func (a *app) verifyCmd() *cobra.Command {
 			}
 			var name, ref string
 			if len(args) > 0 {
-				if name, ref, err = store.ParseRef(args[0]); err != nil {
+				if name, ref, err = home.ParseRef(args[0]); err != nil {
 					return err
 				}
 			}
-			verdicts, err := m.Verify(cmd.Context(), name, ref, readData, func(c store.Checkpoint, file string, length int64) {
+			verdicts, err := m.Verify(cmd.Context(), name, ref, readData, func(c checkpoint.Record, file string, length int64) {
 				a.say("reading %s@%s %s, %d MiB", c.VM, c.ID, file, length>>20)
 			})
 			if err != nil {

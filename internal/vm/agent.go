@@ -8,9 +8,9 @@ import (
 	"sync"
 
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/link"
 	"noid/internal/proc"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -58,7 +58,7 @@ func (m *Manager) successor(info Info) func() bool {
 
 // Recorded returns what vm.json says of a VM, without a look at its state: State is empty. An error is LoadVM's.
 func (m *Manager) Recorded(name string) (Info, error) {
-	if err := store.CheckName(name); err != nil {
+	if err := home.CheckName(name); err != nil {
 		return Info{}, err
 	}
 	v, err := m.Home.LoadVM(name)

@@ -10,23 +10,25 @@ import (
 	"strings"
 	"time"
 
+	"noid/internal/checkpoint"
 	"noid/internal/console"
 	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/manifest"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
 // Checkpoint keeps memory, CPU and disk of a running or paused VM. A running VM runs on afterwards, whatever failed.
-func (m *Manager) Checkpoint(ctx context.Context, name, label string) (store.Checkpoint, error) {
+func (m *Manager) Checkpoint(ctx context.Context, name, label string) (checkpoint.Record, error) {
 	v, d, lock, err := m.open(ctx, name, "checkpoint")
 	if err != nil {
-		return store.Checkpoint{}, err
+		return checkpoint.Record{}, err
 	}
 	defer lock.Unlock()
 	st := certain(ctx, d, m.Home.VMDir(name), v)
 	if st != vmm.Running && st != vmm.Paused {
-		return store.Checkpoint{}, notRunning(name, st, "checkpoint")
+		return checkpoint.Record{}, notRunning(name, st, "checkpoint")
 	}
 	c, err := m.checkpoint(ctx, d, v, st, label)
 	return c, ended(v, err)
@@ -34,7 +36,7 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (store.Che
 
 // checkpoint does the work for Checkpoint and for the backup before a restore; the lock is held. Of a VM that does not run
 // it keeps the disk alone.
-func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.State, label string) (c store.Checkpoint, err error) {
+func (m *Manager) checkpoint(ctx context.Context, d Driver, v home.VM, st vmm.State, label string) (c checkpoint.Record, err error) {
 	c, staging, err := m.take(ctx, d, v, st, label)
 	if err == nil {
 		err = m.keep(ctx, staging, &c)
@@ -52,7 +54,7 @@ func (m *Manager) checkpoint(ctx context.Context, d Driver, v store.VM, st vmm.S
 const lastFile = "checkpoint.last"
 
 // last returns the checkpoint that v, in dir, has most in common with.
-func last(dir string, v store.VM) string {
+func last(dir string, v home.VM) string {
 	ref, _ := os.Readlink(filepath.Join(dir, lastFile))
 	return cmp.Or(ref, v.RestoredFrom)
 }
@@ -64,7 +66,7 @@ func noteLast(dir, ref string) {
 
 // take captures v in a staging directory: it can be loaded from there, and lacks what keep adds. The caller keeps or discards
 // it, when this fails too.
-func (m *Manager) take(ctx context.Context, d Driver, v store.VM, st vmm.State, label string) (c store.Checkpoint, staging string, err error) {
+func (m *Manager) take(ctx context.Context, d Driver, v home.VM, st vmm.State, label string) (c checkpoint.Record, staging string, err error) {
 	dir, staging := m.Home.VMDir(v.Name), m.Home.StagingCheckpointDir(v.Name)
 	if err := os.Mkdir(staging, 0o700); err != nil {
 		return c, staging, err
@@ -72,7 +74,7 @@ func (m *Manager) take(ctx context.Context, d Driver, v store.VM, st vmm.State, 
 	if err := os.MkdirAll(m.Home.CheckpointsDir(v.Name), 0o700); err != nil {
 		return c, staging, err
 	}
-	c = store.Checkpoint{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: last(dir, v), Machine: v.Machine,
+	c = checkpoint.Record{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: last(dir, v), Machine: v.Machine,
 		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
 		Boots: v.Boots, AgentVersion: v.AgentVersion}
 	if c.Memory && onKVM(v.Machine) {
@@ -80,7 +82,7 @@ func (m *Manager) take(ctx context.Context, d Driver, v store.VM, st vmm.State, 
 			return c, staging, err
 		}
 	}
-	c.ID = store.NewID(func(id string) bool { _, err := os.Lstat(m.Home.CheckpointDir(v.Name, id)); return err == nil })
+	c.ID = home.NewID(func(id string) bool { _, err := os.Lstat(m.Home.CheckpointDir(v.Name, id)); return err == nil })
 	if err := m.room(ctx, d, staging, dir, c); err != nil {
 		return c, staging, err
 	}
@@ -113,7 +115,7 @@ const smallFiles = 32 << 20
 
 // room refuses a checkpoint that would run out of space while the guest stands still. Where clones share blocks, cloned files
 // cost nothing yet; else they cost their data, which is counted exactly only when it matters: that means writing it back.
-func (m *Manager) room(ctx context.Context, d Driver, staging, dir string, c store.Checkpoint) error {
+func (m *Manager) room(ctx context.Context, d Driver, staging, dir string, c checkpoint.Record) error {
 	reflinks, err := storage.Reflinks(staging)
 	if err != nil {
 		return err
@@ -213,8 +215,8 @@ func (m *Manager) capture(ctx context.Context, d Driver, dir, staging string, st
 }
 
 // keep records sizes and sums, makes the files read-only and publishes the checkpoint. The guest runs again.
-func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint) error {
-	c.Files = map[string]store.File{}
+func (m *Manager) keep(ctx context.Context, staging string, c *checkpoint.Record) error {
+	c.Files = map[string]manifest.File{}
 	var sums []byte
 	parent := m.parent(*c)
 	for _, name := range filesOf(*c) {
@@ -230,7 +232,7 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 		if err != nil {
 			return err
 		}
-		c.Files[name] = store.FileOf(info, hash)
+		c.Files[name] = manifest.FileOf(info, hash)
 		for _, chunk := range hash.Chunks {
 			sums = append(sums, chunk[:]...)
 		}
@@ -247,11 +249,11 @@ func (m *Manager) keep(ctx context.Context, staging string, c *store.Checkpoint)
 			c.StateLength, c.StateBytes = hash.Length, onDisk
 		}
 	}
-	like := filepath.Join(m.Home.CheckpointDir(parent.VM, parent.ID), store.SumsFile)
-	if err := storage.WriteLike(ctx, filepath.Join(staging, store.SumsFile), like, sums); err != nil {
+	like := filepath.Join(m.Home.CheckpointDir(parent.VM, parent.ID), checkpoint.SumsFile)
+	if err := storage.WriteLike(ctx, filepath.Join(staging, checkpoint.SumsFile), like, sums); err != nil {
 		return err
 	}
-	if err := m.Home.SaveCheckpoint(staging, *c); err != nil {
+	if err := checkpoint.Write(staging, *c); err != nil {
 		return err
 	}
 	return storage.Publish(ctx, staging, m.Home.CheckpointDir(c.VM, c.ID))
@@ -266,17 +268,17 @@ func seal(ctx context.Context, path string) error {
 }
 
 // parent returns the checkpoint that c shares most with, the zero one when it is gone.
-func (m *Manager) parent(c store.Checkpoint) store.Checkpoint {
+func (m *Manager) parent(c checkpoint.Record) checkpoint.Record {
 	name, id, _ := strings.Cut(c.Parent, "@")
 	parent, err := m.Home.LoadCheckpoint(name, id)
 	if err != nil {
-		return store.Checkpoint{}
+		return checkpoint.Record{}
 	}
 	return parent
 }
 
 // hashLike hashes the file path of a new checkpoint, and reads only what it does not share with parent's file name.
-func (m *Manager) hashLike(ctx context.Context, path string, parent store.Checkpoint, name string) (storage.Hash, error) {
+func (m *Manager) hashLike(ctx context.Context, path string, parent checkpoint.Record, name string) (storage.Hash, error) {
 	if _, ok := parent.Files[name]; ok {
 		if sums, err := m.savedSums(parent, name); err == nil {
 			return storage.HashLike(ctx, path, filepath.Join(m.Home.CheckpointDir(parent.VM, parent.ID), name), sums)
@@ -286,8 +288,8 @@ func (m *Manager) hashLike(ctx context.Context, path string, parent store.Checkp
 }
 
 // Checkpoints lists the checkpoints of a VM, which may be gone.
-func (m *Manager) Checkpoints(ctx context.Context, name string) ([]store.CheckpointEntry, error) {
-	if err := store.CheckName(name); err != nil {
+func (m *Manager) Checkpoints(ctx context.Context, name string) ([]home.CheckpointEntry, error) {
+	if err := home.CheckName(name); err != nil {
 		return nil, err
 	}
 	return m.Home.ListCheckpoints(ctx, name)
@@ -295,7 +297,7 @@ func (m *Manager) Checkpoints(ctx context.Context, name string) ([]store.Checkpo
 
 // Forget deletes checkpoints. All refs are looked up before the first is deleted.
 func (m *Manager) Forget(ctx context.Context, name string, refs []string) error {
-	if err := store.CheckName(name); err != nil {
+	if err := home.CheckName(name); err != nil {
 		return err
 	}
 	lock, err := m.Home.Lock(ctx, name, "forget")
@@ -306,7 +308,7 @@ func (m *Manager) Forget(ctx context.Context, name string, refs []string) error 
 	var ids []string
 	for _, ref := range refs {
 		c, err := m.Home.FindCheckpoint(ctx, name, ref)
-		if _, broken := errors.AsType[*store.BrokenError](err); broken && c.ID == "" {
+		if _, broken := errors.AsType[*manifest.BrokenError](err); broken && c.ID == "" {
 			c.ID = ref
 		} else if err != nil {
 			return err

@@ -14,9 +14,9 @@ import (
 
 	"noid/internal/boot"
 	"noid/internal/helper"
+	"noid/internal/home"
 	"noid/internal/proc"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -30,7 +30,7 @@ type CreateOptions struct {
 
 // Create makes a VM and starts it; its guest boots in the background.
 func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
-	if err := store.CheckName(o.Name); err != nil {
+	if err := home.CheckName(o.Name); err != nil {
 		return err
 	}
 	d, err := m.Driver(o.Driver)
@@ -55,9 +55,9 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	if err := m.free(o.Name); err != nil {
 		return err
 	}
-	v := store.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs}
+	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs}
 	if machine.Agent {
-		v.AgentVersion, v.Unannounced = m.Version, &store.Announcement{Event: "create", Identity: true}
+		v.AgentVersion, v.Unannounced = m.Version, &home.Announcement{Event: "create", Identity: true}
 	}
 	if o.Warm && machine.Agent {
 		key, err := m.templateKey(d, o, machine)
@@ -111,7 +111,7 @@ func publish(staging, dir string) error {
 }
 
 // boot starts v in dir and records the process there.
-func (m *Manager) boot(ctx context.Context, d Driver, dir string, v *store.VM) error {
+func (m *Manager) boot(ctx context.Context, d Driver, dir string, v *home.VM) error {
 	p, err := d.Start(ctx, dir, &v.Machine)
 	if err != nil {
 		return err

@@ -7,8 +7,9 @@ import (
 	"runtime"
 	"sync"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
-	"noid/internal/store"
+	"noid/internal/home"
 	"noid/internal/vmm"
 )
 
@@ -28,7 +29,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 			return 0, err
 		}
 		defer lock.Unlock()
-		m.clones(ctx, d, c, m.Home.CheckpointDir(c.VM, c.ID), store.VM{RestoredFrom: c.VM + "@" + c.ID}, o, made)
+		m.clones(ctx, d, c, m.Home.CheckpointDir(c.VM, c.ID), home.VM{RestoredFrom: c.VM + "@" + c.ID}, o, made)
 		return 0, nil
 	}
 	v, d, lock, err := m.open(ctx, name, "fork")
@@ -56,12 +57,12 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 	if err != nil {
 		return 0, ended(v, fmt.Errorf("fork of vm %q: %w", name, err))
 	}
-	m.clones(ctx, d, c, staging, store.VM{ForkedFrom: name}, o, made)
+	m.clones(ctx, d, c, staging, home.VM{ForkedFrom: name}, o, made)
 	return c.DowntimeMs, nil
 }
 
 // clones makes the clones of c, whose files are in from, some at a time. v is what they have in common.
-func (m *Manager) clones(ctx context.Context, d Driver, c store.Checkpoint, from string, v store.VM, o ForkOptions, made func(string, error)) {
+func (m *Manager) clones(ctx context.Context, d Driver, c checkpoint.Record, from string, v home.VM, o ForkOptions, made func(string, error)) {
 	var all sync.WaitGroup
 	var telling sync.Mutex
 	slots := make(chan struct{}, 2*runtime.NumCPU()) // a VMM that starts waits as much as it works

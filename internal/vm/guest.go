@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/link/wire"
-	"noid/internal/store"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 
 // freeze tells the agent of v that its connections are about to break, and reports whether it heard. A snapshot keeps that
 // state, so that no clone takes the broken connections for clients that left.
-func (m *Manager) freeze(ctx context.Context, v store.VM) bool {
+func (m *Manager) freeze(ctx context.Context, v home.VM) bool {
 	if !v.Machine.Agent {
 		return false
 	}
@@ -37,7 +37,7 @@ func (m *Manager) freeze(ctx context.Context, v store.VM) bool {
 
 // thaw ends what freeze began, with the right time where the guest stood still for long. An agent that does not hear it
 // thaws by itself.
-func (m *Manager) thaw(ctx context.Context, v store.VM, clock bool) {
+func (m *Manager) thaw(ctx context.Context, v home.VM, clock bool) {
 	c, err := m.Agent(Info{VM: v})
 	if err != nil {
 		return
@@ -80,7 +80,7 @@ func (m *Manager) Touch(ctx context.Context, name string) error {
 }
 
 // announce is Announce under the VM's lock.
-func (m *Manager) announce(ctx context.Context, v *store.VM) error {
+func (m *Manager) announce(ctx context.Context, v *home.VM) error {
 	if v.Unannounced == nil {
 		return nil
 	}
@@ -95,7 +95,7 @@ func (m *Manager) announce(ctx context.Context, v *store.VM) error {
 }
 
 // tell tells the guest of v, which runs in dir, what it does not know yet.
-func (m *Manager) tell(ctx context.Context, v store.VM, dir string) error {
+func (m *Manager) tell(ctx context.Context, v home.VM, dir string) error {
 	if v.Unannounced == nil {
 		return nil
 	}
@@ -117,7 +117,7 @@ func (m *Manager) tell(ctx context.Context, v store.VM, dir string) error {
 }
 
 // poweroff asks the agent to shut the guest down, and reports whether it will.
-func (m *Manager) poweroff(ctx context.Context, v store.VM) bool {
+func (m *Manager) poweroff(ctx context.Context, v home.VM) bool {
 	if !v.Machine.Agent {
 		return false
 	}

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/manifest"
 	"noid/internal/proc"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -124,7 +125,7 @@ func (m *Manager) Tell(ctx context.Context, name string, c vmm.Command) error {
 
 // Destroy kills the VM and removes it, and its checkpoints when asked. It returns how many checkpoints stay.
 func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (kept int, err error) {
-	if err := store.CheckName(name); err != nil {
+	if err := home.CheckName(name); err != nil {
 		return 0, err
 	}
 	lock, err := m.Home.Lock(ctx, name, "destroy")
@@ -139,7 +140,7 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 	}()
 	dir := m.Home.VMDir(name)
 	v, err := m.load(name)
-	if _, broken := errors.AsType[*store.BrokenError](err); err != nil && !broken {
+	if _, broken := errors.AsType[*manifest.BrokenError](err); err != nil && !broken {
 		if !checkpoints || !errors.Is(err, errs.ErrNotFound) {
 			return 0, err
 		}

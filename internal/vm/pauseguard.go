@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/proc"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -30,7 +30,7 @@ const (
 // insure starts a guard: a process that has the guest of v run again should this one be killed during the pause. It is
 // started before the pause and costs the guest nothing; it need not be up by then, since the pipe tells it what it missed.
 // paused ends it: over says that the guest runs; else the guard sees to that.
-func (m *Manager) insure(v store.VM) (paused func(over bool), err error) {
+func (m *Manager) insure(v home.VM) (paused func(over bool), err error) {
 	if len(m.PauseGuard) == 0 {
 		return func(bool) {}, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"noid/internal/boot"
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
 	"noid/internal/vmm"
 )
@@ -57,7 +58,7 @@ func (m *Manager) machines() iter.Seq2[vmm.Machine, error] {
 			return
 		}
 		for _, key := range m.Home.Templates() {
-			if c, err := m.Home.ReadCheckpoint(m.Home.TemplateDir(key)); err == nil && !yield(c.Machine, nil) {
+			if c, err := checkpoint.ReadAny(m.Home.TemplateDir(key)); err == nil && !yield(c.Machine, nil) {
 				return
 			}
 		}

@@ -9,19 +9,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"noid/internal/boot"
-	"noid/internal/store"
+	"noid/internal/checkpoint"
+	"noid/internal/home"
 	"noid/internal/vmm"
 )
 
 // TestPrune destroys and forgets, and looks at what is left of the kernels and initramfs in a home.
 func TestPrune(t *testing.T) {
-	home, err := store.Open(filepath.Join(t.TempDir(), "home"))
+	h, err := home.Open(filepath.Join(t.TempDir(), "home"))
 	must(t, err)
-	defer home.Close()
-	m := &Manager{Home: home}
+	defer h.Close()
+	m := &Manager{Home: h}
 	old := time.Now().Add(-pruneAge - time.Hour)
 	file := func(name string) string {
-		path := filepath.Join(home.KernelsDir(), name)
+		path := filepath.Join(h.KernelsDir(), name)
 		must(t, os.WriteFile(path, nil, 0o600))
 		must(t, os.Chtimes(path, old, old))
 		return path
@@ -31,17 +32,17 @@ func TestPrune(t *testing.T) {
 		return vmm.Machine{Driver: "qemu", CPUs: 1, MemMiB: 128, KernelPath: file("vmlinux-" + id), InitrdPath: file("initrd-" + id + ".cpio")}
 	}
 	addVM := func(name string, machine vmm.Machine) {
-		must(t, os.MkdirAll(home.VMDir(name), 0o700))
-		must(t, home.SaveVM(home.VMDir(name), store.VM{Name: name, CreatedAt: old, Machine: machine}))
+		must(t, os.MkdirAll(h.VMDir(name), 0o700))
+		must(t, h.SaveVM(h.VMDir(name), home.VM{Name: name, CreatedAt: old, Machine: machine}))
 	}
 	addCheckpoint := func(name, id string, machine vmm.Machine) {
-		must(t, os.MkdirAll(home.CheckpointDir(name, id), 0o700))
-		must(t, home.SaveCheckpoint(home.CheckpointDir(name, id), store.Checkpoint{VM: name, ID: id, CreatedAt: old, Machine: machine}))
+		must(t, os.MkdirAll(h.CheckpointDir(name, id), 0o700))
+		must(t, checkpoint.Write(h.CheckpointDir(name, id), checkpoint.Record{VM: name, ID: id, CreatedAt: old, Machine: machine}))
 	}
 	left := func(what string, want ...string) {
 		t.Helper()
 		var got []string
-		entries, err := os.ReadDir(home.KernelsDir())
+		entries, err := os.ReadDir(h.KernelsDir())
 		must(t, err)
 		for _, e := range entries {
 			got = append(got, e.Name())
@@ -60,7 +61,7 @@ func TestPrune(t *testing.T) {
 		"vmlinux-1123456789abcdef", "vmlinux-2123456789abcdef", "vmlinux-3123456789abcdef", "vmlinux-6.1"}
 
 	addVM("broken", second)
-	must(t, os.WriteFile(filepath.Join(home.VMDir("broken"), "vm.json"), []byte("{"), 0o600))
+	must(t, os.WriteFile(filepath.Join(h.VMDir("broken"), "vm.json"), []byte("{"), 0o600))
 	if kept, err := m.Destroy(t.Context(), "gone", false); err != nil || kept != 1 {
 		t.Fatalf("destroy: %d %v", kept, err)
 	}
@@ -94,10 +95,10 @@ func TestBootableIsUsed(t *testing.T) {
 	if kernel == "" {
 		t.Skip("NOT RUN: NOID_TEST_KERNEL is not set ('make test' does)")
 	}
-	home, err := store.Open(filepath.Join(t.TempDir(), "home"))
+	h, err := home.Open(filepath.Join(t.TempDir(), "home"))
 	must(t, err)
-	defer home.Close()
-	m := &Manager{Home: home}
+	defer h.Close()
+	m := &Manager{Home: h}
 	path, err := m.bootable(t.Context(), kernel, "firecracker")
 	must(t, err)
 	old := time.Now().Add(-pruneAge - time.Hour)

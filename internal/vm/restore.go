@@ -12,10 +12,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/manifest"
 	"noid/internal/proc"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -41,7 +43,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	defer lock.Unlock()
 	from := m.Home.CheckpointDir(c.VM, c.ID)
 	if o.As != "" {
-		err = m.clone(ctx, d, c, from, store.VM{Name: o.As, RestoredFrom: c.VM + "@" + c.ID}, o.KeepIdentity)
+		err = m.clone(ctx, d, c, from, home.VM{Name: o.As, RestoredFrom: c.VM + "@" + c.ID}, o.KeepIdentity)
 	} else {
 		err = m.rewind(ctx, d, c, from, o.Backup)
 	}
@@ -52,8 +54,8 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 }
 
 // find locks name and returns its checkpoint ref, if it is whole and can be loaded here.
-func (m *Manager) find(ctx context.Context, name, ref, verb string) (c store.Checkpoint, d Driver, lock *store.Lock, err error) {
-	if err := store.CheckName(name); err != nil {
+func (m *Manager) find(ctx context.Context, name, ref, verb string) (c checkpoint.Record, d Driver, lock *home.Lock, err error) {
+	if err := home.CheckName(name); err != nil {
 		return c, nil, nil, err
 	}
 	if lock, err = m.Home.Lock(ctx, name, verb); err != nil {
@@ -79,19 +81,19 @@ func (m *Manager) find(ctx context.Context, name, ref, verb string) (c store.Che
 }
 
 // rewind puts the VM of c back to it, whose files are in from. The lock is held.
-func (m *Manager) rewind(ctx context.Context, d Driver, c store.Checkpoint, from string, backup bool) error {
+func (m *Manager) rewind(ctx context.Context, d Driver, c checkpoint.Record, from string, backup bool) error {
 	old, err := m.load(c.VM)
 	exists := !errors.Is(err, errs.ErrNotFound)
-	if _, broken := errors.AsType[*store.BrokenError](err); err != nil && exists && !broken {
+	if _, broken := errors.AsType[*manifest.BrokenError](err); err != nil && exists && !broken {
 		return err
 	}
 	keep := nothing
 	if exists && backup && err == nil {
 		keep = func(ctx context.Context) (func(), error) { return m.backup(ctx, old, c) }
 	}
-	v := store.VM{Name: c.VM, RestoredFrom: c.VM + "@" + c.ID, CreatedAt: old.CreatedAt}
+	v := home.VM{Name: c.VM, RestoredFrom: c.VM + "@" + c.ID, CreatedAt: old.CreatedAt}
 	if c.Memory && c.Machine.Agent {
-		v.Unannounced = &store.Announcement{Event: "restore"}
+		v.Unannounced = &home.Announcement{Event: "restore"}
 		if old.Unannounced != nil { // a clone that was not told who it is, say
 			v.Unannounced.Identity = old.Unannounced.Identity
 		}
@@ -100,7 +102,7 @@ func (m *Manager) rewind(ctx context.Context, d Driver, c store.Checkpoint, from
 }
 
 // clone makes v, which has a new name and nothing more than what the caller knows, of c, whose files are in from.
-func (m *Manager) clone(ctx context.Context, d Driver, c store.Checkpoint, from string, v store.VM, keepIdentity bool) error {
+func (m *Manager) clone(ctx context.Context, d Driver, c checkpoint.Record, from string, v home.VM, keepIdentity bool) error {
 	if err := m.free(v.Name); err != nil {
 		return err
 	}
@@ -113,14 +115,14 @@ func (m *Manager) clone(ctx context.Context, d Driver, c store.Checkpoint, from 
 		return err
 	}
 	if c.Memory && c.Machine.Agent {
-		v.Unannounced = &store.Announcement{Event: "clone", Identity: !keepIdentity}
+		v.Unannounced = &home.Announcement{Event: "clone", Identity: !keepIdentity}
 	}
-	return m.revive(ctx, d, c, from, &v, store.VM{}, false, nothing)
+	return m.revive(ctx, d, c, from, &v, home.VM{}, false, nothing)
 }
 
 // free refuses a name that a VM has, or that no VM can have.
 func (m *Manager) free(name string) error {
-	if err := store.CheckName(name); err != nil {
+	if err := home.CheckName(name); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(m.Home.VMDir(name)); err == nil {
@@ -130,7 +132,7 @@ func (m *Manager) free(name string) error {
 }
 
 // backup keeps the present of v as a checkpoint before c is restored. undo forgets that again.
-func (m *Manager) backup(ctx context.Context, v store.VM, c store.Checkpoint) (undo func(), err error) {
+func (m *Manager) backup(ctx context.Context, v home.VM, c checkpoint.Record) (undo func(), err error) {
 	ran := v.Process.Alive()
 	d, err := m.Driver(v.Machine.Driver)
 	if err != nil {
@@ -148,7 +150,7 @@ func (m *Manager) backup(ctx context.Context, v store.VM, c store.Checkpoint) (u
 }
 
 // boundBackups forgets the oldest automatic checkpoints of c's VM beyond keepBackups, but never c.
-func (m *Manager) boundBackups(ctx context.Context, c store.Checkpoint) {
+func (m *Manager) boundBackups(ctx context.Context, c checkpoint.Record) {
 	list, err := m.Home.CheckpointLabels(ctx, c.VM)
 	seen := 0
 	for i := len(list) - 1; i >= 0 && err == nil; i-- {
@@ -169,7 +171,7 @@ func nothing(context.Context) (undo func(), err error) { return func() {}, nil }
 // revive starts v, of which no more is known than what c does not tell, from c, whose files are in from: in a directory
 // aside, which is put in its place once the guest runs. keep keeps the present meanwhile, and gives back what undoes that when
 // the VMM refuses c. The old VM runs on until the new one stands.
-func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from string, v *store.VM, old store.VM, exists bool, keep func(context.Context) (undo func(), err error)) (err error) {
+func (m *Manager) revive(ctx context.Context, d Driver, c checkpoint.Record, from string, v *home.VM, old home.VM, exists bool, keep func(context.Context) (undo func(), err error)) (err error) {
 	staging, dir := m.Home.StagingDir(v.Name), m.Home.VMDir(v.Name)
 	v.Machine, v.SourceKernel, v.SourceRootfs, v.Boots, v.AgentVersion = c.Machine, c.SourceKernel, c.SourceRootfs, c.Boots, c.AgentVersion
 	if v.CreatedAt.IsZero() {
@@ -251,7 +253,7 @@ func (m *Manager) revive(ctx context.Context, d Driver, c store.Checkpoint, from
 }
 
 // unfold makes the directory staging of c, whose files are in from, and starts v there. What has memory stays paused.
-func (m *Manager) unfold(ctx context.Context, d Driver, c store.Checkpoint, from, staging string, v *store.VM) (err error) {
+func (m *Manager) unfold(ctx context.Context, d Driver, c checkpoint.Record, from, staging string, v *home.VM) (err error) {
 	if err := m.stage(ctx, staging, filepath.Join(from, vmm.RootfsFile)); err != nil {
 		return err
 	}
@@ -275,7 +277,7 @@ func (m *Manager) unfold(ctx context.Context, d Driver, c store.Checkpoint, from
 }
 
 // bury abandons the old VM, whose place another has.
-func (m *Manager) bury(ctx context.Context, dir string, old store.VM) {
+func (m *Manager) bury(ctx context.Context, dir string, old home.VM) {
 	if err := abandon(ctx, old.Process, dir); err != nil {
 		m.warn("removing the old vm: " + err.Error())
 	}

@@ -10,8 +10,10 @@ import (
 	"slices"
 	"time"
 
+	"noid/internal/checkpoint"
+	"noid/internal/home"
+	"noid/internal/manifest"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -45,9 +47,9 @@ func (m *Manager) templateKey(d Driver, o CreateOptions, machine vmm.Machine) (s
 }
 
 // warm makes v of the template key, if there is one that is whole and loads. It is false when v must be booted.
-func (m *Manager) warm(ctx context.Context, d Driver, key string, v store.VM) bool {
+func (m *Manager) warm(ctx context.Context, d Driver, key string, v home.VM) bool {
 	dir := m.Home.TemplateDir(key)
-	c, err := m.Home.ReadCheckpoint(dir)
+	c, err := checkpoint.ReadAny(dir)
 	if missing(err) {
 		return false
 	}
@@ -64,7 +66,7 @@ func (m *Manager) warm(ctx context.Context, d Driver, key string, v store.VM) bo
 	}
 	if err == nil {
 		v.WarmFrom = &c.CreatedAt
-		err = m.revive(ctx, d, c, dir, &v, store.VM{}, false, nothing)
+		err = m.revive(ctx, d, c, dir, &v, home.VM{}, false, nothing)
 	}
 	if err != nil && ctx.Err() == nil {
 		m.Home.RemoveTemplate(key)
@@ -76,7 +78,7 @@ func (m *Manager) warm(ctx context.Context, d Driver, key string, v store.VM) bo
 }
 
 // template makes the template key of v, whose guest has just booted: its VM's lock is held. Failing is no failure.
-func (m *Manager) template(ctx context.Context, v store.VM, key string) {
+func (m *Manager) template(ctx context.Context, v home.VM, key string) {
 	if _, err := os.Lstat(m.Home.TemplateDir(key)); err == nil {
 		return
 	}
@@ -89,7 +91,7 @@ func (m *Manager) template(ctx context.Context, v store.VM, key string) {
 	if err != nil || !c.AgentReady {
 		return
 	}
-	c.Files = map[string]store.File{}
+	c.Files = map[string]manifest.File{}
 	for _, name := range filesOf(c) {
 		path := filepath.Join(staging, name)
 		if err := seal(ctx, path); err != nil {
@@ -99,14 +101,14 @@ func (m *Manager) template(ctx context.Context, v store.VM, key string) {
 		if err != nil {
 			return
 		}
-		c.Files[name] = store.FileOf(info, storage.Hash{Length: info.Size()})
+		c.Files[name] = manifest.FileOf(info, storage.Hash{Length: info.Size()})
 		_, onDisk, err := storage.Usage(path)
 		if err != nil {
 			return
 		}
 		c.DiskBytes += onDisk
 	}
-	if c.DiskBytes > maxTemplateBytes || m.Home.SaveCheckpoint(staging, c) != nil {
+	if c.DiskBytes > maxTemplateBytes || checkpoint.Write(staging, c) != nil {
 		return
 	}
 	if storage.Publish(ctx, staging, m.Home.TemplateDir(key)) == nil {
@@ -116,7 +118,7 @@ func (m *Manager) template(ctx context.Context, v store.VM, key string) {
 
 // boundTemplates removes what the new template c, called newest, replaces: of the same files, of which some have changed. It
 // also removes those that are too many or too large together, the ones used longest ago first.
-func (m *Manager) boundTemplates(newest string, c store.Checkpoint) {
+func (m *Manager) boundTemplates(newest string, c checkpoint.Record) {
 	type template struct {
 		key   string
 		used  time.Time
@@ -128,7 +130,7 @@ func (m *Manager) boundTemplates(newest string, c store.Checkpoint) {
 		if info, err := os.Lstat(m.Home.TemplateDir(key)); err == nil {
 			t.used = info.ModTime()
 		}
-		if o, err := m.Home.ReadCheckpoint(m.Home.TemplateDir(key)); err == nil {
+		if o, err := checkpoint.ReadAny(m.Home.TemplateDir(key)); err == nil {
 			t.bytes = o.DiskBytes
 			if key != newest && o.SourceKernel == c.SourceKernel && o.SourceRootfs == c.SourceRootfs && o.Machine.Driver == c.Machine.Driver &&
 				o.Machine.CPUs == c.Machine.CPUs && o.Machine.MemMiB == c.Machine.MemMiB && o.Machine.BootArgs == c.Machine.BootArgs {

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"syscall"
 
+	"noid/internal/home"
 	"noid/internal/storage"
-	"noid/internal/store"
 )
 
 // Usage is what the things in a home take of the disk.
@@ -65,16 +65,16 @@ func (m *Manager) Usage(ctx context.Context, names []string) (Usage, error) {
 		images, kernels, templates := occupy(m.Home.ImagesDir(), nil), occupy(m.Home.KernelsDir(), nil), occupy(m.Home.TemplatesRoot(), nil)
 		u.Images, u.Kernels, u.Templates, u.Other = &images, &kernels, &templates, &storage.Occupied{}
 		parts := []string{m.Home.ImagesDir(), m.Home.KernelsDir(), m.Home.TemplatesRoot(), m.Home.StagingRoot(), m.Home.VMsDir(), m.Home.CheckpointsRoot()}
-		home := occupy(m.Home.Dir(), func(p string) bool { return slices.Contains(parts, p) })
-		u.Other.Add(home)
+		rest := occupy(m.Home.Dir(), func(p string) bool { return slices.Contains(parts, p) })
+		u.Other.Add(rest)
 		for _, dir := range parts[3:] { // not by the walk above: storage may be a link
 			u.Other.Add(occupy(dir, func(p string) bool {
 				_, known := slices.BinarySearch(names, filepath.Base(p))
 				return known && filepath.Dir(p) == dir
 			}))
 		}
-		if info, err := os.Lstat(filepath.Join(m.Home.Dir(), store.VolumeFile)); err == nil {
-			inside := max(0, u.Total.Total()-kernels.Total()-home.Total()) // counted already
+		if info, err := os.Lstat(filepath.Join(m.Home.Dir(), home.VolumeFile)); err == nil {
+			inside := max(0, u.Total.Total()-kernels.Total()-rest.Total()) // counted already
 			twice := min(inside, info.Sys().(*syscall.Stat_t).Blocks*512)
 			u.Other.Discount(twice)
 			u.Total.Discount(twice)

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/storage"
-	"noid/internal/store"
 )
 
 // TestUsageOfVolume has the storage elsewhere, as if it lay in the volume's file in the home: its bytes count once.
@@ -18,13 +18,13 @@ func TestUsageOfVolume(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "home")
 	must(t, os.Mkdir(dir, 0o700))
 	must(t, os.Symlink(t.TempDir(), filepath.Join(dir, "storage")))
-	home, err := store.Open(dir)
+	h, err := home.Open(dir)
 	must(t, err)
-	defer home.Close()
-	must(t, os.Mkdir(home.VMDir("a"), 0o700))
-	must(t, os.WriteFile(filepath.Join(home.VMDir("a"), "rootfs.ext4"), make([]byte, 3*mib), 0o600))
-	must(t, os.WriteFile(filepath.Join(dir, store.VolumeFile), make([]byte, 5*mib), 0o600))
-	u, err := (&Manager{Home: home}).Usage(t.Context(), nil)
+	defer h.Close()
+	must(t, os.Mkdir(h.VMDir("a"), 0o700))
+	must(t, os.WriteFile(filepath.Join(h.VMDir("a"), "rootfs.ext4"), make([]byte, 3*mib), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, home.VolumeFile), make([]byte, 5*mib), 0o600))
+	u, err := (&Manager{Home: h}).Usage(t.Context(), nil)
 	must(t, err)
 	const little = 512 << 10 // directories, the index
 	if got := u.Total.Total(); got < 5*mib || got > 5*mib+little {
@@ -37,25 +37,25 @@ func TestUsageOfVolume(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	const mib = 1 << 20
-	home, err := store.Open(filepath.Join(t.TempDir(), "home"))
+	h, err := home.Open(filepath.Join(t.TempDir(), "home"))
 	must(t, err)
-	defer home.Close()
-	m := &Manager{Home: home}
+	defer h.Close()
+	m := &Manager{Home: h}
 	put := func(path string, n int) {
 		t.Helper()
 		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		must(t, os.WriteFile(path, []byte(strings.Repeat("x", n)), 0o600))
 	}
-	put(filepath.Join(home.VMDir("a"), "rootfs.ext4"), 3*mib)
-	put(filepath.Join(home.CheckpointDir("a", "00000001"), "rootfs.ext4"), 3*mib)
-	put(filepath.Join(home.CheckpointDir("a", "00000001"), "memory.snap"), 8*mib)
-	put(filepath.Join(home.CheckpointDir("a", "00000002"), "rootfs.ext4"), 3*mib)
-	must(t, os.Link(filepath.Join(home.CheckpointDir("a", "00000001"), "memory.snap"), filepath.Join(home.VMDir("a"), "memory.snap")))
-	put(filepath.Join(home.CheckpointDir("gone", "00000003"), "rootfs.ext4"), mib)
-	put(filepath.Join(home.ImagesDir(), "rootfs.ext4"), 5*mib)
-	put(filepath.Join(home.KernelsDir(), "vmlinux"), 6*mib)
-	put(filepath.Join(home.StagingDir("a"), "rootfs.ext4"), 2*mib)
-	must(t, os.Mkdir(home.VMDir("empty"), 0o700))
+	put(filepath.Join(h.VMDir("a"), "rootfs.ext4"), 3*mib)
+	put(filepath.Join(h.CheckpointDir("a", "00000001"), "rootfs.ext4"), 3*mib)
+	put(filepath.Join(h.CheckpointDir("a", "00000001"), "memory.snap"), 8*mib)
+	put(filepath.Join(h.CheckpointDir("a", "00000002"), "rootfs.ext4"), 3*mib)
+	must(t, os.Link(filepath.Join(h.CheckpointDir("a", "00000001"), "memory.snap"), filepath.Join(h.VMDir("a"), "memory.snap")))
+	put(filepath.Join(h.CheckpointDir("gone", "00000003"), "rootfs.ext4"), mib)
+	put(filepath.Join(h.ImagesDir(), "rootfs.ext4"), 5*mib)
+	put(filepath.Join(h.KernelsDir(), "vmlinux"), 6*mib)
+	put(filepath.Join(h.StagingDir("a"), "rootfs.ext4"), 2*mib)
+	must(t, os.Mkdir(h.VMDir("empty"), 0o700))
 	is := func(what string, got, want int64) {
 		t.Helper()
 		if got < want*mib || got > want*mib+256<<10 {
@@ -80,7 +80,7 @@ func TestUsage(t *testing.T) {
 	is("other", u.Other.Own(), 2)
 	is("all", u.Total.Total(), 31)
 	// Neither forgotten nor counted twice, not even a directory.
-	if all, err := storage.Occupy(t.Context(), home.Dir(), nil); err != nil || all.Total() != u.Total.Total() {
+	if all, err := storage.Occupy(t.Context(), h.Dir(), nil); err != nil || all.Total() != u.Total.Total() {
 		t.Errorf("the home has %d bytes, its parts %d, %v", all.Total(), u.Total.Total(), err)
 	}
 

@@ -10,9 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/manifest"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
@@ -21,7 +23,7 @@ import (
 const maxSmall = 64 << 20
 
 // filesOf returns the names of the files of c, sorted.
-func filesOf(c store.Checkpoint) []string {
+func filesOf(c checkpoint.Record) []string {
 	names := []string{vmm.RootfsFile, vmm.SerialLogFile}
 	if c.Memory {
 		names = append(names, vmm.MemorySnap, vmm.StateSnap)
@@ -31,27 +33,27 @@ func filesOf(c store.Checkpoint) []string {
 }
 
 // fileOf hashes the file path.
-func fileOf(ctx context.Context, path string) (store.File, error) {
+func fileOf(ctx context.Context, path string) (manifest.File, error) {
 	hash, err := storage.HashFile(ctx, path)
 	if err != nil {
-		return store.File{}, err
+		return manifest.File{}, err
 	}
 	info, err := os.Lstat(path)
 	if err != nil {
-		return store.File{}, err
+		return manifest.File{}, err
 	}
-	return store.FileOf(info, hash), nil
+	return manifest.FileOf(info, hash), nil
 }
 
 // check holds the checkpoint's files against what its manifest says. Large files are trusted when nobody has written to
 // them since, and read when somebody has, or with readData; reading, if not nil, is told of each before it is read. The error
 // says which file is damaged, and where.
-func (m *Manager) check(ctx context.Context, c store.Checkpoint, readData bool, reading func(file string, length int64)) error {
+func (m *Manager) check(ctx context.Context, c checkpoint.Record, readData bool, reading func(file string, length int64)) error {
 	dir := m.Home.CheckpointDir(c.VM, c.ID)
 	if c.Files == nil { // of a noid that recorded lengths alone
-		c.Files = map[string]store.File{vmm.RootfsFile: {Length: c.DiskLength}}
+		c.Files = map[string]manifest.File{vmm.RootfsFile: {Length: c.DiskLength}}
 		if c.Memory {
-			c.Files[vmm.MemorySnap], c.Files[vmm.StateSnap] = store.File{Length: c.MemoryLength}, store.File{Length: c.StateLength}
+			c.Files[vmm.MemorySnap], c.Files[vmm.StateSnap] = manifest.File{Length: c.MemoryLength}, manifest.File{Length: c.StateLength}
 		}
 	} else {
 		for _, name := range filesOf(c) {
@@ -99,7 +101,7 @@ func (m *Manager) check(ctx context.Context, c store.Checkpoint, readData bool, 
 
 // damageError is a checkpoint whose files are not what was saved.
 type damageError struct {
-	of  store.Checkpoint
+	of  checkpoint.Record
 	err error
 }
 
@@ -109,13 +111,13 @@ func (e *damageError) Error() string {
 
 func (e *damageError) Unwrap() error { return e.err }
 
-func damaged(c store.Checkpoint, format string, args ...any) error {
+func damaged(c checkpoint.Record, format string, args ...any) error {
 	return errs.WithHint(&damageError{c, fmt.Errorf(format, args...)},
 		"restore another checkpoint; 'noid verify "+c.VM+" --read-data' looks at all of them")
 }
 
 // savedSums reads what the chunks of a file of c were, and holds it against the manifest.
-func (m *Manager) savedSums(c store.Checkpoint, name string) (storage.Hash, error) {
+func (m *Manager) savedSums(c checkpoint.Record, name string) (storage.Hash, error) {
 	var before, total int64 // in sums
 	for _, other := range filesOf(c) {
 		n := (c.Files[other].Length + storage.HashChunk - 1) / storage.HashChunk
@@ -124,16 +126,16 @@ func (m *Manager) savedSums(c store.Checkpoint, name string) (storage.Hash, erro
 		}
 		total += n
 	}
-	f, err := untrusted.Open(m.Home.CheckpointDir(c.VM, c.ID), store.SumsFile, unix.O_RDONLY)
+	f, err := untrusted.Open(m.Home.CheckpointDir(c.VM, c.ID), checkpoint.SumsFile, unix.O_RDONLY)
 	if missing(err) {
-		return storage.Hash{}, fmt.Errorf("%s is missing", store.SumsFile)
+		return storage.Hash{}, fmt.Errorf("%s is missing", checkpoint.SumsFile)
 	} else if err != nil {
 		return storage.Hash{}, err
 	}
 	defer f.Close()
 	const size = int64(len(storage.Sum{}))
 	if info, err := f.Stat(); err != nil || info.Size() != total*size { // before anything is allocated by a length
-		return storage.Hash{}, fmt.Errorf("%s has not the %d bytes saved", store.SumsFile, total*size)
+		return storage.Hash{}, fmt.Errorf("%s has not the %d bytes saved", checkpoint.SumsFile, total*size)
 	}
 	sums := storage.Hash{Length: c.Files[name].Length}
 	sums.Chunks = make([]storage.Sum, (sums.Length+storage.HashChunk-1)/storage.HashChunk)
@@ -145,13 +147,13 @@ func (m *Manager) savedSums(c store.Checkpoint, name string) (storage.Hash, erro
 		sums.Chunks[i] = storage.Sum(saved[int64(i)*size:])
 	}
 	if sums.Root() != c.Files[name].Sum {
-		return storage.Hash{}, fmt.Errorf("%s differs from what was saved: the data can be checked, but damage not placed", store.SumsFile)
+		return storage.Hash{}, fmt.Errorf("%s differs from what was saved: the data can be checked, but damage not placed", checkpoint.SumsFile)
 	}
 	return sums, nil
 }
 
 // checkSums looks at the sums themselves. A restore does not need them.
-func (m *Manager) checkSums(c store.Checkpoint) error {
+func (m *Manager) checkSums(c checkpoint.Record) error {
 	if c.Files == nil {
 		return nil
 	}
@@ -164,7 +166,7 @@ func (m *Manager) checkSums(c store.Checkpoint) error {
 }
 
 // where says at which place a file differs from its sums, with a blank at the end; nothing when these cannot be read.
-func (m *Manager) where(c store.Checkpoint, name string, hash storage.Hash) string {
+func (m *Manager) where(c checkpoint.Record, name string, hash storage.Hash) string {
 	sums, err := m.savedSums(c, name)
 	if err != nil {
 		return ""
@@ -185,7 +187,7 @@ func (m *Manager) where(c store.Checkpoint, name string, hash storage.Hash) stri
 
 // Verdict is what Verify found out about a checkpoint.
 type Verdict struct {
-	store.Checkpoint
+	checkpoint.Record
 	Problem error // nil for a sound one
 	Note    string
 }
@@ -193,18 +195,18 @@ type Verdict struct {
 // Verify looks at the checkpoint of name that ref means, at all of name with "" for ref, at all of the home with "" for
 // both. With readData it reads all of them, else what is cheap. It takes no lock: what is forgotten meanwhile is left out, and
 // is errs.ErrNotFound when it was named. progress, if not nil, is told of each large file before it is read, length in bytes.
-func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, progress func(c store.Checkpoint, file string, length int64)) ([]Verdict, error) {
+func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, progress func(c checkpoint.Record, file string, length int64)) ([]Verdict, error) {
 	entries, err := m.toVerify(ctx, name, ref)
 	if err != nil {
 		return nil, err
 	}
 	var verdicts []Verdict
 	for _, e := range entries {
-		v := Verdict{Checkpoint: e.Checkpoint, Problem: e.Err}
+		v := Verdict{Record: e.Record, Problem: e.Err}
 		if v.Problem == nil { // a listing may have it of the index
 			c, err := m.Home.LoadCheckpoint(e.VM, e.ID)
 			if err == nil {
-				v.Checkpoint = c
+				v.Record = c
 				err = m.verify(ctx, c, readData, progress)
 			}
 			v.Problem = err
@@ -227,7 +229,7 @@ func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, p
 }
 
 // verify is Verify for one checkpoint.
-func (m *Manager) verify(ctx context.Context, c store.Checkpoint, readData bool, progress func(store.Checkpoint, string, int64)) error {
+func (m *Manager) verify(ctx context.Context, c checkpoint.Record, readData bool, progress func(checkpoint.Record, string, int64)) error {
 	reading := func(file string, length int64) {
 		if progress != nil {
 			progress(c, file, length)
@@ -247,14 +249,14 @@ func (m *Manager) verify(ctx context.Context, c store.Checkpoint, readData bool,
 	return err
 }
 
-func (m *Manager) toVerify(ctx context.Context, name, ref string) ([]store.CheckpointEntry, error) {
+func (m *Manager) toVerify(ctx context.Context, name, ref string) ([]home.CheckpointEntry, error) {
 	if name != "" && ref != "" {
 		c, err := m.Home.FindCheckpoint(ctx, name, ref)
-		broken, ok := errors.AsType[*store.BrokenError](err)
+		broken, ok := errors.AsType[*manifest.BrokenError](err)
 		if ok {
-			return []store.CheckpointEntry{{Checkpoint: store.Checkpoint{VM: name, ID: filepath.Base(filepath.Dir(broken.Path))}, Err: err}}, nil
+			return []home.CheckpointEntry{{Record: checkpoint.Record{VM: name, ID: filepath.Base(filepath.Dir(broken.Path))}, Err: err}}, nil
 		}
-		return []store.CheckpointEntry{{Checkpoint: c}}, err
+		return []home.CheckpointEntry{{Record: c}}, err
 	}
 	if name != "" {
 		return m.Checkpoints(ctx, name)
@@ -263,7 +265,7 @@ func (m *Manager) toVerify(ctx context.Context, name, ref string) ([]store.Check
 	if err != nil {
 		return nil, err
 	}
-	var all []store.CheckpointEntry
+	var all []home.CheckpointEntry
 	for _, owner := range owners {
 		list, err := m.Home.ListCheckpoints(ctx, owner)
 		if err != nil && !errors.Is(err, errs.ErrNotFound) { // forgotten since

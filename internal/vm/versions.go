@@ -13,9 +13,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/manifest"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -25,13 +26,13 @@ func onKVM(machine vmm.Machine) bool {
 }
 
 // thisHost reads /proc/cpuinfo. Only x86 tells a vendor and flags there.
-func thisHost() (*store.Host, error) {
+func thisHost() (*checkpoint.Host, error) {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {
 		return nil, fmt.Errorf("looking at the host's processor: %w", err)
 	}
 	defer f.Close()
-	h := &store.Host{}
+	h := &checkpoint.Host{}
 	lines := bufio.NewScanner(f)
 	for lines.Scan() && (h.CPUFlags == nil || h.CPUModel == "" || h.CPUVendor == "") {
 		key, value, _ := strings.Cut(lines.Text(), ":")
@@ -68,7 +69,7 @@ func forGuests(vendor, flag string) bool {
 
 // fits says whether the state of a guest that used the processor was can be loaded on a host whose processor is here: the
 // guest has seen which instructions there are, and uses them.
-func fits(was, here store.Host) error {
+func fits(was, here checkpoint.Host) error {
 	saved := fmt.Sprintf("it was saved on %q", was.CPUModel)
 	if was.CPUVendor != here.CPUVendor {
 		return fmt.Errorf("%s of %s, and this host's processor is of %s", saved, was.CPUVendor, here.CPUVendor)
@@ -87,7 +88,7 @@ func fits(was, here store.Host) error {
 
 // loadable refuses a checkpoint that this host cannot take: errs.ErrHost. What only the VMM can tell, it tells when the
 // new VM is made, which is before anything of the old one is touched: see otherVersion.
-func (m *Manager) loadable(ctx context.Context, c store.Checkpoint) error {
+func (m *Manager) loadable(ctx context.Context, c checkpoint.Record) error {
 	if err := checkBoots(ctx, c, false); err != nil {
 		if !c.Memory || c.Machine.Driver != "firecracker" || ctx.Err() != nil { // which loads without them
 			return err
@@ -125,7 +126,7 @@ func otherVersion(machine vmm.Machine, here string, err error) error {
 }
 
 // notLoaded is err of a VMM that did not load c, with the cause where that is its version. Only then is a process spent on asking.
-func notLoaded(ctx context.Context, d Driver, c store.Checkpoint, err error) error {
+func notLoaded(ctx context.Context, d Driver, c checkpoint.Record, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func kvmUsable(path string) error {
 
 // checkBoots says whether kernel and initrd of c are there and as they were: QEMU reads them at a load too, and every VMM
 // when the VM is booted again. With readData they are read, whatever their times.
-func checkBoots(ctx context.Context, c store.Checkpoint, readData bool) error {
+func checkBoots(ctx context.Context, c checkpoint.Record, readData bool) error {
 	for _, path := range slices.Sorted(maps.Keys(c.Boots)) {
 		was := c.Boots[path]
 		info, err := os.Stat(path)
@@ -184,7 +185,7 @@ func checkBoots(ctx context.Context, c store.Checkpoint, readData bool) error {
 
 // rehome has machine boot from the home's own kernel and initrd of the same names where those recorded are not there: the home
 // was moved or copied. It returns files by their new paths; whether they are the same, checkBoots says.
-func (m *Manager) rehome(machine *vmm.Machine, files map[string]store.File) map[string]store.File {
+func (m *Manager) rehome(machine *vmm.Machine, files map[string]manifest.File) map[string]manifest.File {
 	files = maps.Clone(files)
 	for _, path := range []*string{&machine.KernelPath, &machine.InitrdPath} {
 		here := filepath.Join(m.Home.KernelsDir(), filepath.Base(*path))
@@ -204,8 +205,8 @@ func (m *Manager) rehome(machine *vmm.Machine, files map[string]store.File) map[
 }
 
 // boots hashes what machine boots from.
-func boots(ctx context.Context, machine vmm.Machine) (map[string]store.File, error) {
-	files := map[string]store.File{}
+func boots(ctx context.Context, machine vmm.Machine) (map[string]manifest.File, error) {
+	files := map[string]manifest.File{}
 	for _, path := range []string{machine.KernelPath, machine.InitrdPath} {
 		if path == "" {
 			continue

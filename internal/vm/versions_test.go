@@ -6,24 +6,24 @@ import (
 	"strings"
 	"testing"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
 func TestFits(t *testing.T) {
-	was := store.Host{CPUVendor: "GenuineIntel", CPUModel: "Old", CPUFlags: []string{"avx", "ept", "sse"}}
+	was := checkpoint.Host{CPUVendor: "GenuineIntel", CPUModel: "Old", CPUFlags: []string{"avx", "ept", "sse"}}
 	for _, tt := range []struct {
 		name string
-		here store.Host
+		here checkpoint.Host
 		want string // in the error; "" for none
 	}{
 		{"the same", was, ""},
-		{"a newer one", store.Host{CPUVendor: "GenuineIntel", CPUModel: "New", CPUFlags: []string{"avx", "avx2", "ept", "sse"}}, ""},
-		{"nested: no EPT for the host", store.Host{CPUVendor: "GenuineIntel", CPUModel: "Old", CPUFlags: []string{"avx", "sse"}}, ""},
-		{"another kernel or BIOS", store.Host{CPUVendor: "GenuineIntel", CPUModel: "Old", CPUFlags: []string{"avx", "lately_named", "sse"}}, ""},
-		{"an older one", store.Host{CPUVendor: "GenuineIntel", CPUModel: "Older", CPUFlags: []string{"ept", "sse"}}, "(Older) lacks avx"},
-		{"another vendor", store.Host{CPUVendor: "AuthenticAMD", CPUModel: "Zen", CPUFlags: was.CPUFlags}, "AuthenticAMD"},
+		{"a newer one", checkpoint.Host{CPUVendor: "GenuineIntel", CPUModel: "New", CPUFlags: []string{"avx", "avx2", "ept", "sse"}}, ""},
+		{"nested: no EPT for the host", checkpoint.Host{CPUVendor: "GenuineIntel", CPUModel: "Old", CPUFlags: []string{"avx", "sse"}}, ""},
+		{"another kernel or BIOS", checkpoint.Host{CPUVendor: "GenuineIntel", CPUModel: "Old", CPUFlags: []string{"avx", "lately_named", "sse"}}, ""},
+		{"an older one", checkpoint.Host{CPUVendor: "GenuineIntel", CPUModel: "Older", CPUFlags: []string{"ept", "sse"}}, "(Older) lacks avx"},
+		{"another vendor", checkpoint.Host{CPUVendor: "AuthenticAMD", CPUModel: "Zen", CPUFlags: was.CPUFlags}, "AuthenticAMD"},
 	} {
 		err := fits(was, tt.here)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {

@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/manifest"
 	"noid/internal/proc"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -33,7 +34,7 @@ type Driver interface {
 
 // Manager carries out verbs on the VMs of one home.
 type Manager struct {
-	Home *store.Home
+	Home *home.Home
 	// Driver returns the driver called name, configured.
 	Driver func(name string) (Driver, error)
 	// Helper is the command of a VM's helper, for helper.Start. Empty for none.
@@ -49,28 +50,28 @@ type Manager struct {
 
 // open locks the VM, loads its record and ends a VMM that a killed 'start' had no time to record: perhaps it was not even
 // told what to boot.
-func (m *Manager) open(ctx context.Context, name, verb string) (store.VM, Driver, *store.Lock, error) {
-	if err := store.CheckName(name); err != nil {
-		return store.VM{}, nil, nil, err
+func (m *Manager) open(ctx context.Context, name, verb string) (home.VM, Driver, *home.Lock, error) {
+	if err := home.CheckName(name); err != nil {
+		return home.VM{}, nil, nil, err
 	}
 	lock, err := m.Home.Lock(ctx, name, verb)
 	if err != nil {
-		return store.VM{}, nil, nil, err
+		return home.VM{}, nil, nil, err
 	}
 	v, err := m.load(name)
 	if err != nil {
 		lock.Unlock()
-		return store.VM{}, nil, nil, err
+		return home.VM{}, nil, nil, err
 	}
 	d, err := m.Driver(v.Machine.Driver)
 	if err != nil {
 		lock.Unlock()
-		return store.VM{}, nil, nil, err
+		return home.VM{}, nil, nil, err
 	}
 	if !v.Process.Alive() {
 		if err := killStray(ctx, m.Home.VMDir(name)); err != nil {
 			lock.Unlock()
-			return store.VM{}, nil, nil, err
+			return home.VM{}, nil, nil, err
 		}
 	}
 	m.tidy(name)
@@ -88,13 +89,13 @@ func (m *Manager) tidy(name string) {
 
 // load reads the record of name. A process that it names and that is not the VM's own is left out: nothing is asked of it,
 // and it is not killed.
-func (m *Manager) load(name string) (store.VM, error) {
+func (m *Manager) load(name string) (home.VM, error) {
 	v, err := m.Home.LoadVM(name)
 	m.disown(&v)
 	return v, err
 }
 
-func (m *Manager) disown(v *store.VM) {
+func (m *Manager) disown(v *home.VM) {
 	if v.Process.Alive() && !v.Process.In(m.Home.VMDir(v.Name)) && v.Process.Alive() {
 		v.Process = proc.Process{}
 	}
@@ -112,7 +113,7 @@ func killStray(ctx context.Context, dir string) error {
 }
 
 // state derives the state of v, asking its VMM when it lives.
-func state(ctx context.Context, d Driver, dir string, v store.VM) vmm.State {
+func state(ctx context.Context, d Driver, dir string, v home.VM) vmm.State {
 	return stateWithin(ctx, d, dir, v, 0)
 }
 
@@ -121,11 +122,11 @@ func state(ctx context.Context, d Driver, dir string, v store.VM) vmm.State {
 const certainWait = 10 * time.Second
 
 // certain is state for a verb that holds the VM's lock.
-func certain(ctx context.Context, d Driver, dir string, v store.VM) vmm.State {
+func certain(ctx context.Context, d Driver, dir string, v home.VM) vmm.State {
 	return stateWithin(ctx, d, dir, v, certainWait)
 }
 
-func stateWithin(ctx context.Context, d Driver, dir string, v store.VM, wait time.Duration) vmm.State {
+func stateWithin(ctx context.Context, d Driver, dir string, v home.VM, wait time.Duration) vmm.State {
 	deadline := time.Now().Add(wait)
 	for v.Process.Alive() {
 		if d.Ended(dir) == vmm.EndedPoweroff { // Firecracker outlives its halted guest
@@ -153,12 +154,12 @@ func stateWithin(ctx context.Context, d Driver, dir string, v store.VM, wait tim
 
 // Info is a VM and its state.
 type Info struct {
-	store.VM
+	home.VM
 	State vmm.State
 	Err   error // why it is Broken
 }
 
-// List returns all VMs with their states. Of their records it has what store.VM.Brief leaves.
+// List returns all VMs with their states. Of their records it has what home.VM.Brief leaves.
 func (m *Manager) List(ctx context.Context) ([]Info, error) {
 	entries, err := m.Home.ListVMs(ctx)
 	if err != nil {
@@ -192,12 +193,12 @@ func (m *Manager) List(ctx context.Context) ([]Info, error) {
 
 // Get returns one VM with its state. It takes no lock.
 func (m *Manager) Get(ctx context.Context, name string) (Info, error) {
-	if err := store.CheckName(name); err != nil {
+	if err := home.CheckName(name); err != nil {
 		return Info{}, err
 	}
 	v, err := m.load(name)
-	if broken, ok := errors.AsType[*store.BrokenError](err); ok {
-		return Info{VM: store.VM{Name: name}, State: Broken, Err: broken}, nil
+	if broken, ok := errors.AsType[*manifest.BrokenError](err); ok {
+		return Info{VM: home.VM{Name: name}, State: Broken, Err: broken}, nil
 	} else if err != nil {
 		return Info{}, err
 	}
@@ -223,7 +224,7 @@ func notRunning(name string, st vmm.State, verb string) error {
 const endingWait = 200 * time.Millisecond
 
 // ended makes err one of the VM's state where v's VMM has ended since that was looked at: its guest powered off, say.
-func ended(v store.VM, err error) error {
+func ended(v home.VM, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}

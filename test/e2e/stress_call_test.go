@@ -171,14 +171,14 @@ func (s *stress) token(name string) (string, error) {
 	return "", err
 }
 
-// checkpoint is one in 'checkpoints --json'.
-type checkpoint struct {
+// checkpointEntry is one in 'checkpoints --json'.
+type checkpointEntry struct {
 	ID, Label, Error string
 	Memory           bool
 }
 
 // checkpoints lists those of name, the oldest first. ok is false when there is neither a VM nor a checkpoint, or it was cut short.
-func (s *stress) checkpoints(rng *rand.Rand, hurt bool, name string) (list []checkpoint, ok bool) {
+func (s *stress) checkpoints(rng *rand.Rand, hurt bool, name string) (list []checkpointEntry, ok bool) {
 	r := s.call(rng, hurt, "checkpoints", name, "--json")
 	if !s.among(r, 0, 3) || r.code != 0 {
 		return nil, false

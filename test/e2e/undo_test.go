@@ -41,7 +41,7 @@ func (n noid) answers(name, line, want string) {
 	}
 }
 
-func (n noid) checkpoints(name string) (list []checkpoint) {
+func (n noid) checkpoints(name string) (list []checkpointEntry) {
 	n.t.Helper()
 	if err := json.Unmarshal([]byte(n.want(0, "checkpoints", name, "--json")), &list); err != nil {
 		n.t.Fatal(err)

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"noid/internal/store"
+	"noid/internal/checkpoint"
+	"noid/internal/home"
+	"noid/internal/manifest"
 )
 
 // TestDamage damages checkpoints in every way that docs/breaking.md tells: each is found and named, none is restored, and
@@ -178,33 +180,33 @@ func TestNotHere(t *testing.T) {
 	dir := filepath.Join(n.home, "storage/checkpoints/a", id)
 	saved := t.TempDir()
 	n.keep(dir, saved)
-	home, err := store.Open(n.home)
+	h, err := home.Open(n.home)
 	check(t, err)
-	here, err := home.LoadCheckpoint("a", id)
+	here, err := h.LoadCheckpoint("a", id)
 	check(t, err)
 	for _, tt := range []struct {
 		name   string
-		change func(c *store.Checkpoint)
+		change func(c *checkpoint.Record)
 		says   string
 	}{
-		{"machine type", func(c *store.Checkpoint) { c.Machine.Hardware["machine"] = "pc-q35-99.0" }, "pc-q35-99.0"},
-		{"accelerator", func(c *store.Checkpoint) { c.Machine.Hardware["accel"] = "xen" }, "xen"},
-		{"devices", func(c *store.Checkpoint) { c.Machine.Hardware["layout"] = "99" }, "device layout"},
-		{"state of another version", func(c *store.Checkpoint) {
+		{"machine type", func(c *checkpoint.Record) { c.Machine.Hardware["machine"] = "pc-q35-99.0" }, "pc-q35-99.0"},
+		{"accelerator", func(c *checkpoint.Record) { c.Machine.Hardware["accel"] = "xen" }, "xen"},
+		{"devices", func(c *checkpoint.Record) { c.Machine.Hardware["layout"] = "99" }, "device layout"},
+		{"state of another version", func(c *checkpoint.Record) {
 			c.Machine.DriverVersion, c.Machine.CPUs = "99.0", 3 // it does not load, and that may be why
 		}, "saved by qemu 99.0"},
-		{"vendor", func(c *store.Checkpoint) { c.Host = &store.Host{CPUVendor: "Centaur", CPUModel: "C7"} }, "Centaur"},
-		{"instructions", func(c *store.Checkpoint) {
-			c.Host = &store.Host{CPUVendor: vendor(t), CPUFlags: []string{"sse9"}}
+		{"vendor", func(c *checkpoint.Record) { c.Host = &checkpoint.Host{CPUVendor: "Centaur", CPUModel: "C7"} }, "Centaur"},
+		{"instructions", func(c *checkpoint.Record) {
+			c.Host = &checkpoint.Host{CPUVendor: vendor(t), CPUFlags: []string{"sse9"}}
 		}, "lacks sse9"},
-		{"kernel", func(c *store.Checkpoint) { c.Boots = map[string]store.File{"/nonexistent/vmlinuz": {}} }, "/nonexistent/vmlinuz"},
+		{"kernel", func(c *checkpoint.Record) { c.Boots = map[string]manifest.File{"/nonexistent/vmlinuz": {}} }, "/nonexistent/vmlinuz"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := n.in(t)
 			c := here
 			c.Machine.Hardware = maps.Clone(here.Machine.Hardware)
 			tt.change(&c)
-			check(t, home.SaveCheckpoint(dir, c))
+			check(t, checkpoint.Write(dir, c))
 			defer n.keep(saved, dir)
 			n.refused(id, tt.says)
 		})

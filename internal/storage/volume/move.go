@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/storage"
-	"noid/internal/store"
 	"noid/internal/vmm"
 )
 
@@ -33,7 +33,7 @@ const (
 // has a volume is left as it is. VMs that run are errs.ErrState; not being root, and a host without space, loop devices or
 // btrfs, is errs.ErrHost. When it fails, or ctx ends, the home is as it was; when it is killed, the next command finds the home
 // as it was or completes the move.
-func Make(ctx context.Context, h *store.Home, verb, mkfs string) error {
+func Make(ctx context.Context, h *home.Home, verb, mkfs string) error {
 	lock, err := lockStopped(ctx, h, verb)
 	if err != nil {
 		return fmt.Errorf("moving the storage to a btrfs volume: %w", err)
@@ -51,7 +51,7 @@ func Make(ctx context.Context, h *store.Home, verb, mkfs string) error {
 }
 
 // Unmake moves everything out of the volume of home h, if it has one, and deletes the volume. Otherwise as Make.
-func Unmake(ctx context.Context, h *store.Home, verb string) error {
+func Unmake(ctx context.Context, h *home.Home, verb string) error {
 	if !Exists(h.Dir()) && !exists(filepath.Join(h.Dir(), workDir)) {
 		return nil // whoever asks, and whatever runs
 	}
@@ -90,11 +90,11 @@ func commit(ctx context.Context, dir string, decide func() error) error {
 }
 
 // lockStopped takes the lock of all of h, whose VMs must all be stopped.
-func lockStopped(ctx context.Context, h *store.Home, verb string) (*store.Lock, error) {
+func lockStopped(ctx context.Context, h *home.Home, verb string) (*home.Lock, error) {
 	if os.Geteuid() != 0 {
 		return nil, errs.WithHint(errs.Mark(errors.New("only root can mount file systems"), errs.ErrHost), Sudo(h.Dir(), verb))
 	}
-	lock, err := store.LockAll(ctx, h.Dir(), verb, store.LockWait)
+	lock, err := home.LockAll(ctx, h.Dir(), verb, home.LockWait)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func lockStopped(ctx context.Context, h *store.Home, verb string) (*store.Lock, 
 }
 
 // live returns the names in h of what a VMM works in: VMs, and what killed commands left.
-func live(h *store.Home) (names []string, err error) {
+func live(h *home.Home) (names []string, err error) {
 	entries, err := os.ReadDir(h.VMsDir())
 	for _, e := range entries {
 		v, loadErr := h.LoadVM(e.Name())
@@ -317,11 +317,11 @@ func discard(dir string) error {
 }
 
 // Tidy removes what a killed move has left in the home h, as root.
-func Tidy(ctx context.Context, h *store.Home) error {
+func Tidy(ctx context.Context, h *home.Home) error {
 	if os.Geteuid() != 0 || !exists(filepath.Join(h.Dir(), workDir)) {
 		return nil
 	}
-	lock, err := store.LockAll(ctx, h.Dir(), "setup", store.LockWait)
+	lock, err := home.LockAll(ctx, h.Dir(), "setup", home.LockWait)
 	if err != nil {
 		return err
 	}

@@ -25,13 +25,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/storage"
-	"noid/internal/store"
 )
 
 // Names in the home.
 const (
-	imageFile  = store.VolumeFile
+	imageFile  = home.VolumeFile
 	storageDir = "storage"
 	imagesDir  = "images" // in the home, and in the volume
 	workDir    = ".volume"
@@ -68,7 +68,7 @@ func Ready(ctx context.Context, dir string) error {
 		return errs.WithHint(errs.Mark(fmt.Errorf("the btrfs volume of %s is not mounted, and only root can mount it", dir), errs.ErrHost),
 			Sudo(dir, "list")+" mounts it, until the next reboot")
 	}
-	lock, err := store.LockAll(ctx, dir, "mount", wait)
+	lock, err := home.LockAll(ctx, dir, "mount", wait)
 	if errors.Is(err, errs.ErrBusy) && isMounted {
 		return nil
 	} else if err != nil {

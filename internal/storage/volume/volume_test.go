@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/proc"
 	"noid/internal/storage"
-	"noid/internal/store"
 )
 
 const gib = 1 << 30
@@ -90,14 +90,14 @@ func wantKind(t *testing.T, err, kind error, words ...string) {
 }
 
 // oldHome makes a home that has everything a home can have, as far as a move cares.
-func oldHome(t *testing.T, dir string) *store.Home {
+func oldHome(t *testing.T, dir string) *home.Home {
 	t.Helper()
-	h, err := store.Open(dir)
+	h, err := home.Open(dir)
 	must(t, err)
 	t.Cleanup(func() { h.Close() })
 	vm, point := h.VMDir("a"), h.CheckpointDir("a", "0123abcd")
 	must(t, os.Mkdir(vm, 0o700), os.MkdirAll(point, 0o700))
-	must(t, h.SaveVM(vm, store.VM{Name: "a", CreatedAt: time.Now()}))
+	must(t, h.SaveVM(vm, home.VM{Name: "a", CreatedAt: time.Now()}))
 	sparse := func(path string) {
 		f, err := os.Create(path)
 		must(t, err)
@@ -201,7 +201,7 @@ func TestThereAndBack(t *testing.T) {
 	if err := os.MkdirAll(h.VMsDir(), 0o700); err == nil {
 		t.Error("directories can be made below an unmounted volume")
 	}
-	if _, err := store.Open(dir); err == nil {
+	if _, err := home.Open(dir); err == nil {
 		t.Error("a home whose volume is not mounted opens")
 	}
 	image := filepath.Join(dir, imageFile)
@@ -259,7 +259,7 @@ func TestRefusals(t *testing.T) {
 
 	self, err := proc.Identify(os.Getpid())
 	must(t, err, os.Mkdir(h.VMDir("lives"), 0o700))
-	must(t, h.SaveVM(h.VMDir("lives"), store.VM{Name: "lives", Process: self}))
+	must(t, h.SaveVM(h.VMDir("lives"), home.VM{Name: "lives", Process: self}))
 	wantKind(t, Make(ctx, h, "test", mkfs), errs.ErrState, "lives")
 	must(t, os.RemoveAll(h.VMDir("lives")))
 
@@ -282,9 +282,9 @@ func TestRefusals(t *testing.T) {
 	}
 
 	must(t, Make(ctx, h, "test", mkfs))
-	must(t, h.SaveVM(h.VMDir("a"), store.VM{Name: "a", Process: self}))
+	must(t, h.SaveVM(h.VMDir("a"), home.VM{Name: "a", Process: self}))
 	wantKind(t, Unmake(ctx, h, "test"), errs.ErrState, "a")
-	must(t, h.SaveVM(h.VMDir("a"), store.VM{Name: "a"}))
+	must(t, h.SaveVM(h.VMDir("a"), home.VM{Name: "a"}))
 
 	// The same blocks in two files take twice the space outside.
 	fill(t, filepath.Join(host, "filler"), 1*gib)

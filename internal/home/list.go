@@ -1,4 +1,4 @@
-package store
+package home
 
 import (
 	"cmp"
@@ -13,18 +13,20 @@ import (
 	"strings"
 	"time"
 
+	"noid/internal/checkpoint"
+	"noid/internal/manifest"
 	"noid/internal/storage"
 )
 
-// VMEntry is a VM in a listing. Of its record it has what Brief leaves. When Err is set, a *BrokenError, that is the name alone.
+// VMEntry is a VM in a listing. Of its record it has what Brief leaves. When Err is set, a *manifest.BrokenError, that is the name alone.
 type VMEntry struct {
 	VM
 	Err error
 }
 
-// CheckpointEntry is a checkpoint in a listing. When Err is set, a *BrokenError, the record holds VM and ID alone.
+// CheckpointEntry is a checkpoint in a listing. When Err is set, a *manifest.BrokenError, the record holds VM and ID alone.
 type CheckpointEntry struct {
-	Checkpoint
+	checkpoint.Record
 	Err error
 }
 
@@ -39,7 +41,7 @@ func (h *Home) ListVMs(ctx context.Context) ([]VMEntry, error) {
 	s := source[VM]{
 		ids:  names,
 		path: func(name string) string { return filepath.Join(h.VMDir(name), vmManifest) },
-		read: func(name string) (VM, stamp, error) {
+		read: func(name string) (VM, manifest.Stamp, error) {
 			v, st, err := readVM(h.VMDir(name), name)
 			return v.Brief(), st, err
 		},
@@ -68,9 +70,9 @@ func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntr
 	list := make([]CheckpointEntry, len(ids))
 	storage.Each(len(ids), func(i int) {
 		if ctx.Err() == nil {
-			c, _, err := readCheckpoint(h.CheckpointDir(vm, ids[i]), vm, ids[i])
+			c, _, err := checkpoint.Read(h.CheckpointDir(vm, ids[i]), vm, ids[i])
 			if err != nil {
-				c = Checkpoint{VM: vm, ID: ids[i]}
+				c = checkpoint.Record{VM: vm, ID: ids[i]}
 			}
 			list[i] = CheckpointEntry{c, err}
 		}
@@ -97,24 +99,24 @@ func (h *Home) labels(ctx context.Context, vm string, look bool) ([]CheckpointEn
 		return nil, err
 	}
 	list := make([]CheckpointEntry, 0, len(ids))
-	s := source[Checkpoint]{
+	s := source[checkpoint.Record]{
 		vm:  vm,
 		ids: ids,
-		read: func(id string) (Checkpoint, stamp, error) {
-			c, st, err := readCheckpoint(h.CheckpointDir(vm, id), vm, id)
-			return Checkpoint{VM: vm, ID: id, Label: c.Label, CreatedAt: c.CreatedAt}, st, err
+		read: func(id string) (checkpoint.Record, manifest.Stamp, error) {
+			c, st, err := checkpoint.Read(h.CheckpointDir(vm, id), vm, id)
+			return checkpoint.Record{VM: vm, ID: id, Label: c.Label, CreatedAt: c.CreatedAt}, st, err
 		},
-		pack: func(c Checkpoint) string { return c.CreatedAt.Format(time.RFC3339Nano) + "\t" + c.Label },
-		unpack: func(id, brief string) (Checkpoint, bool) {
+		pack: func(c checkpoint.Record) string { return c.CreatedAt.Format(time.RFC3339Nano) + "\t" + c.Label },
+		unpack: func(id, brief string) (checkpoint.Record, bool) {
 			created, label, found := strings.Cut(brief, "\t")
 			at, err := time.Parse(time.RFC3339Nano, created)
-			return Checkpoint{VM: vm, ID: id, Label: label, CreatedAt: at}, found && err == nil
+			return checkpoint.Record{VM: vm, ID: id, Label: label, CreatedAt: at}, found && err == nil
 		},
 	}
 	if look {
-		s.path = func(id string) string { return filepath.Join(h.CheckpointDir(vm, id), checkpointManifest) }
+		s.path = func(id string) string { return checkpoint.ManifestPath(h.CheckpointDir(vm, id)) }
 	}
-	err = eachBrief(ctx, h, s, func(_ string, c Checkpoint, err error) { list = append(list, CheckpointEntry{c, err}) })
+	err = eachBrief(ctx, h, s, func(_ string, c checkpoint.Record, err error) { list = append(list, CheckpointEntry{c, err}) })
 	sortCheckpoints(list)
 	return list, err
 }
@@ -185,7 +187,7 @@ type source[T any] struct {
 	vm     string // whose checkpoints; empty for VMs
 	ids    []string
 	path   func(id string) string // the manifest, to see whether it has changed; nil to take it as unchanged
-	read   func(id string) (T, stamp, error)
+	read   func(id string) (T, manifest.Stamp, error)
 	pack   func(T) string
 	unpack func(id, brief string) (T, bool)
 }
@@ -214,7 +216,7 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 		k := key{s.vm, id}
 		old := known[k]
 		delete(known, k) // what is left at the end is gone
-		if old.stamp != (stamp{}) && (s.path == nil || stampNow(s.path(id)) == old.stamp) {
+		if old.Stamp != (manifest.Stamp{}) && (s.path == nil || manifest.StampNow(s.path(id)) == old.Stamp) {
 			if record, ok := s.unpack(id, old.brief); ok {
 				tell(id, record, nil)
 				continue
@@ -225,7 +227,7 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 			continue // removed since its name was read
 		}
 		tell(id, record, err)
-		if err == nil && (s.path == nil || time.Since(time.Unix(0, st.mtimeNs)) > settled) {
+		if err == nil && (s.path == nil || time.Since(time.Unix(0, st.MtimeNs)) > settled) {
 			changed[k] = row{st, s.pack(record)}
 		}
 	}

@@ -1,9 +1,9 @@
-// Package store owns what noid keeps on disk: where each thing lies, under which name, who may change it now, and what is
+// Package home owns what noid keeps on disk: where each thing lies, under which name, who may change it now, and what is
 // written down about it.
 //
 // The manifests (vm.json, checkpoint.json) are the truth. The SQLite database beside them is an index over them, there to
 // list and find quickly; it corrects itself whenever it disagrees, and may be deleted at any time.
-package store
+package home
 
 import (
 	"database/sql"
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/manifest"
 	"noid/internal/storage"
 )
 
@@ -42,13 +43,8 @@ const (
 	imagesDir      = "images"      // root filesystems, downloaded or built
 	locksDir       = "locks"       // one file a VM name, also for names that are no VM yet or any more
 
-	vmManifest         = "vm.json"
-	checkpointManifest = "checkpoint.json"
+	vmManifest = "vm.json"
 )
-
-// SumsFile is in a checkpoint's directory: the sums of its files' chunks, one file after the other in the order of their
-// names, 16 bytes each. What a sum of the manifest finds damaged, these find the place of.
-const SumsFile = "sums"
 
 // homeFormat is the version of the layout that this package reads and writes.
 const homeFormat = 1
@@ -121,7 +117,7 @@ func (h *Home) open() error {
 
 // checkVersion reads the version file. No such file means a new home, or one whose making was interrupted.
 func (h *Home) checkVersion() (isNew bool, err error) {
-	data, _, err := readBounded(filepath.Join(h.dir, versionFile))
+	data, _, err := manifest.ReadBounded(filepath.Join(h.dir, versionFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	} else if err != nil {

@@ -1,4 +1,4 @@
-package store
+package home
 
 import (
 	"context"
@@ -14,7 +14,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/manifest"
 	"noid/internal/proc"
 )
 
@@ -260,7 +262,7 @@ func TestListCheckpoints(t *testing.T) {
 	if list, err := h.ListCheckpoints(t.Context(), "dev"); err != nil || len(list) != 0 {
 		t.Errorf("of a VM without: %v, %v", list, err)
 	}
-	for i, c := range []Checkpoint{{ID: "aaaa0002"}, {ID: "aaaa0001"}, {ID: "bbbb0001", Label: "fresh"}, {ID: "cccc0001", Label: "twice"},
+	for i, c := range []checkpoint.Record{{ID: "aaaa0002"}, {ID: "aaaa0001"}, {ID: "bbbb0001", Label: "fresh"}, {ID: "cccc0001", Label: "twice"},
 		{ID: "dddd0001", Label: "twice"}, {ID: "eeee0001", Label: "bbbb"}, {ID: "ffff0001", Label: "aaaa0002"}} {
 		c.VM, c.CreatedAt = "dev", epoch.Add(time.Duration(i/2)*time.Hour)
 		addCheckpoint(t, h, c)
@@ -275,7 +277,7 @@ func TestListCheckpoints(t *testing.T) {
 		var ids []string
 		for _, c := range list {
 			ids = append(ids, c.ID)
-			if _, broken := errors.AsType[*BrokenError](c.Err); broken != (c.ID == "12345678") {
+			if _, broken := errors.AsType[*manifest.BrokenError](c.Err); broken != (c.ID == "12345678") {
 				t.Errorf("checkpoint %s: %v", c.ID, c.Err)
 			}
 		}
@@ -309,7 +311,7 @@ func TestListCheckpoints(t *testing.T) {
 	}
 	for _, ref := range []string{"12345678", "123"} {
 		_, err := h.FindCheckpoint(t.Context(), "dev", ref)
-		if _, ok := errors.AsType[*BrokenError](err); !ok {
+		if _, ok := errors.AsType[*manifest.BrokenError](err); !ok {
 			t.Errorf("FindCheckpoint(%q): %v", ref, err)
 		}
 	}
@@ -318,7 +320,7 @@ func TestListCheckpoints(t *testing.T) {
 	}
 	// The index has a label that the checkpoint does not: what was found is not what was meant.
 	err := h.withIndex(t.Context(), func(db *sql.DB) error {
-		return writeIndex(t.Context(), db, map[key]row{{"dev", "bbbb0001"}: {stamp{1, 1, 1}, epoch.Format(time.RFC3339Nano) + "\tlie"}}, nil)
+		return writeIndex(t.Context(), db, map[key]row{{"dev", "bbbb0001"}: {manifest.Stamp{Ino: 1, Size: 1, MtimeNs: 1}, epoch.Format(time.RFC3339Nano) + "\tlie"}}, nil)
 	})
 	if c, findErr := h.FindCheckpoint(t.Context(), "dev", "lie"); err != nil || !errors.Is(findErr, errs.ErrNotFound) {
 		t.Errorf("FindCheckpoint of a lie: %q, %v, %v", c.ID, findErr, err)

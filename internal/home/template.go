@@ -1,4 +1,4 @@
-package store
+package home
 
 import (
 	"os"
@@ -47,14 +47,4 @@ func (h *Home) sweepTemplates() error {
 		}
 	}
 	return nil
-}
-
-// ReadCheckpoint reads the manifest of the checkpoint in dir, whosever it is. fs.ErrNotExist when dir is not there.
-func (h *Home) ReadCheckpoint(dir string) (Checkpoint, error) {
-	data, _, err := readManifest(dir, checkpointManifest)
-	if err != nil {
-		return Checkpoint{}, broken(err, dir, checkpointManifest)
-	}
-	c, err := decodeCheckpoint(data)
-	return c, broken(err, dir, checkpointManifest)
 }

@@ -1,4 +1,4 @@
-package store
+package home
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
 )
 
@@ -15,10 +16,10 @@ const minPrefix = 3
 
 // FindCheckpoint returns the checkpoint of vm that ref names: a full id, the beginning of one id alone (3 digits or
 // more), or a label that one checkpoint alone has. Several are errs.ErrUsage with the candidates in the message, none
-// is errs.ErrNotFound, a damaged one a *BrokenError: then the record holds VM and ID alone, if so much is known.
-func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, error) {
+// is errs.ErrNotFound, a damaged one a *manifest.BrokenError: then the record holds VM and ID alone, if so much is known.
+func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (checkpoint.Record, error) {
 	if err := CheckName(vm); err != nil {
-		return Checkpoint{}, err
+		return checkpoint.Record{}, err
 	}
 	if checkID(ref) {
 		c, err := h.LoadCheckpoint(vm, ref)
@@ -28,7 +29,7 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, 
 	}
 	list, err := h.labels(ctx, vm, false)
 	if err != nil {
-		return Checkpoint{}, err
+		return checkpoint.Record{}, err
 	}
 	isPrefix := len(ref) >= minPrefix && isHex(ref)
 	named := func(id, label string) bool {
@@ -46,13 +47,13 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, 
 		if slices.ContainsFunc(list, func(c CheckpointEntry) bool { return c.Err != nil }) {
 			err = errs.WithHint(err, "a damaged checkpoint is known by its id alone: `noid verify "+vm+"` shows it")
 		}
-		return Checkpoint{}, err
+		return checkpoint.Record{}, err
 	case 1: // the index has served to find it; what is trusted is read
 		c, err := h.LoadCheckpoint(vm, found[0].ID)
 		if err != nil {
-			c = Checkpoint{VM: vm, ID: found[0].ID}
+			c = checkpoint.Record{VM: vm, ID: found[0].ID}
 		} else if !named(c.ID, c.Label) {
-			return Checkpoint{}, noCheckpoint(vm, ref)
+			return checkpoint.Record{}, noCheckpoint(vm, ref)
 		}
 		return c, err
 	}
@@ -63,6 +64,6 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (Checkpoint, 
 			candidates[i] += fmt.Sprintf(" (%q)", c.Label)
 		}
 	}
-	return Checkpoint{}, errs.WithHint(errs.Mark(fmt.Errorf("%q is more than one checkpoint of vm %q: %s",
+	return checkpoint.Record{}, errs.WithHint(errs.Mark(fmt.Errorf("%q is more than one checkpoint of vm %q: %s",
 		ref, vm, strings.Join(candidates, ", ")), errs.ErrUsage), "give more digits of the id")
 }

@@ -1,4 +1,4 @@
-package store
+package home
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
 	"noid/internal/vmm"
 )
@@ -234,7 +235,7 @@ func TestSweep(t *testing.T) {
 	if err := os.Chmod(old, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	addCheckpoint(t, h, Checkpoint{ID: "00000001", VM: "live", CreatedAt: epoch})
+	addCheckpoint(t, h, checkpoint.Record{ID: "00000001", VM: "live", CreatedAt: epoch})
 	only := mkdir(h.StagingCheckpointDir("gone"))
 
 	if err := h.Sweep(t.Context()); err != nil {

@@ -1,4 +1,4 @@
-package store
+package home
 
 import (
 	"encoding/json"
@@ -10,6 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"noid/internal/checkpoint"
+	"noid/internal/manifest"
 )
 
 // FuzzNames checks that an accepted name is one harmless element of a path, and that what is made of names can be taken
@@ -55,7 +58,7 @@ func FuzzNames(f *testing.F) {
 
 // FuzzVM reads any vm.json: what is accepted belongs to the VM, and is the same after it was written again.
 func FuzzVM(f *testing.F) {
-	whole, err := json.Marshal(VM{Format: manifestFormat, Name: "dev", Unannounced: &Announcement{Event: "clone"}})
+	whole, err := json.Marshal(VM{Format: manifest.Format, Name: "dev", Unannounced: &Announcement{Event: "clone"}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -69,7 +72,7 @@ func FuzzVM(f *testing.F) {
 			boundedError(t, err, data)
 			return
 		}
-		if v.Name != "dev" || v.Format < 1 || v.Format > manifestFormat {
+		if v.Name != "dev" || v.Format < 1 || v.Format > manifest.Format {
 			t.Errorf("accepted %+v", v)
 		}
 		again, err := json.Marshal(v)
@@ -90,8 +93,8 @@ func FuzzCheckpoint(f *testing.F) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		f.Fatal(err)
 	}
-	path := filepath.Join(dir, checkpointManifest)
-	if err := h.SaveCheckpoint(dir, Checkpoint{ID: "0123abcd", VM: "dev", Label: "l", CreatedAt: epoch, Memory: true}); err != nil {
+	path := filepath.Join(dir, "checkpoint.json")
+	if err := checkpoint.Write(dir, checkpoint.Record{ID: "0123abcd", VM: "dev", Label: "l", CreatedAt: epoch, Memory: true}); err != nil {
 		f.Fatal(err)
 	}
 	whole, err := os.ReadFile(path)
@@ -116,7 +119,7 @@ func FuzzCheckpoint(f *testing.F) {
 			boundedError(t, err, data)
 			return
 		}
-		if c.VM != "dev" || c.ID != "0123abcd" || c.Format < 1 || c.Format > manifestFormat {
+		if c.VM != "dev" || c.ID != "0123abcd" || c.Format < 1 || c.Format > manifest.Format {
 			t.Errorf("accepted %+v", c)
 		}
 		found, err := h.FindCheckpoint(t.Context(), "dev", "012")

@@ -1,4 +1,4 @@
-package store
+package home
 
 import (
 	"errors"
@@ -11,7 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/manifest"
 	"noid/internal/proc"
 	"noid/internal/vmm"
 )
@@ -164,10 +166,10 @@ func addVM(t testing.TB, h *Home, v VM) {
 	}
 }
 
-func addCheckpoint(t testing.TB, h *Home, c Checkpoint) {
+func addCheckpoint(t testing.TB, h *Home, c checkpoint.Record) {
 	t.Helper()
 	dir := h.CheckpointDir(c.VM, c.ID)
-	if err := errors.Join(os.MkdirAll(dir, 0o700), h.SaveCheckpoint(dir, c)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), checkpoint.Write(dir, c)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -181,7 +183,7 @@ func TestRecords(t *testing.T) {
 	if diff := cmp.Diff(vm, got); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
-	c := Checkpoint{Format: 1, ID: "0123abcd", VM: "dev", Label: "fresh", CreatedAt: created.UTC(), Parent: "dev@00000000", Machine: vm.Machine,
+	c := checkpoint.Record{Format: 1, ID: "0123abcd", VM: "dev", Label: "fresh", CreatedAt: created.UTC(), Parent: "dev@00000000", Machine: vm.Machine,
 		Memory: true, NoidVersion: "1", DowntimeMs: 12.5, DiskBytes: 1, MemoryBytes: 2, StateBytes: 3, DiskLength: 4, MemoryLength: 5, StateLength: 6}
 	addCheckpoint(t, h, c)
 	gotC, err := h.LoadCheckpoint("dev", "0123abcd")
@@ -199,7 +201,7 @@ func TestRecords(t *testing.T) {
 	if _, err := h.LoadVM("../vms/dev"); !errors.Is(err, errs.ErrUsage) {
 		t.Errorf("LoadVM of a path: %v", err)
 	}
-	if err := h.SaveVM(h.VMDir("dev"), VM{Name: "dev", LastError: strings.Repeat("x", maxManifest)}); err == nil {
+	if err := h.SaveVM(h.VMDir("dev"), VM{Name: "dev", LastError: strings.Repeat("x", 1<<20)}); err == nil {
 		t.Error("a record was written that is too long to be read")
 	}
 }
@@ -214,7 +216,7 @@ var damages = map[string]func(path string) error{
 	"other name": func(path string) error { return os.WriteFile(path, []byte(`{"format": 1, "name": "prod"}`), 0o600) },
 	"endless":    func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
 	"too long": func(path string) error {
-		return os.WriteFile(path, []byte(`{"format": 1, "name": "dev"}`+strings.Repeat(" ", maxManifest)), 0o600)
+		return os.WriteFile(path, []byte(`{"format": 1, "name": "dev"}`+strings.Repeat(" ", 1<<20)), 0o600)
 	},
 	"link":      func(path string) error { return os.Symlink("/dev/zero", path) },
 	"FIFO":      func(path string) error { return unix.Mkfifo(path, 0o600) },
@@ -230,14 +232,14 @@ func TestDamagedRecords(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := h.LoadVM("dev")
-			if broken, ok := errors.AsType[*BrokenError](err); !ok || broken.Path != filepath.Join(dir, "vm.json") || errors.Is(err, errs.ErrNotFound) {
+			if broken, ok := errors.AsType[*manifest.BrokenError](err); !ok || broken.Path != filepath.Join(dir, "vm.json") || errors.Is(err, errs.ErrNotFound) {
 				t.Errorf("LoadVM: %v", err)
 			}
 			list, err := h.ListVMs(t.Context())
 			if err != nil || len(list) != 1 || list[0].Name != "dev" {
 				t.Fatalf("ListVMs = %v, %v", list, err)
 			}
-			if _, ok := errors.AsType[*BrokenError](list[0].Err); !ok {
+			if _, ok := errors.AsType[*manifest.BrokenError](list[0].Err); !ok {
 				t.Errorf("listed with the error %v", list[0].Err)
 			}
 		})

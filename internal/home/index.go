@@ -1,4 +1,4 @@
-package store
+package home
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"noid/internal/manifest"
 	"noid/internal/storage"
 )
 
@@ -44,14 +45,14 @@ type key struct{ vm, id string }
 
 // row is what the index knows of a manifest.
 type row struct {
-	stamp
+	manifest.Stamp
 	brief string
 }
 
 // sum tells a row that was damaged in a way that SQLite does not notice.
 func (r row) sum(k key) string {
 	b := make([]byte, 0, 256)
-	for _, n := range []int64{int64(r.ino), r.size, r.mtimeNs} {
+	for _, n := range []int64{int64(r.Ino), r.Size, r.MtimeNs} {
 		b = append(strconv.AppendInt(b, n, 10), 0)
 	}
 	for _, s := range []string{k.vm, k.id, r.brief} {
@@ -216,10 +217,10 @@ func readIndex(ctx context.Context, db *sql.DB, vm string) (map[key]row, error) 
 		var r row
 		var ino int64 // SQLite has no unsigned 64-bit integers
 		var sum string
-		if err := rows.Scan(&k.id, &ino, &r.size, &r.mtimeNs, &r.brief, &sum); err != nil {
+		if err := rows.Scan(&k.id, &ino, &r.Size, &r.MtimeNs, &r.brief, &sum); err != nil {
 			return nil, err
 		}
-		if r.ino = uint64(ino); r.sum(k) != sum {
+		if r.Ino = uint64(ino); r.sum(k) != sum {
 			r = row{} // no file has this stamp: it is read, and the row made anew
 		}
 		known[k] = r
@@ -239,7 +240,7 @@ func writeIndex(ctx context.Context, db *sql.DB, changed map[key]row, gone []key
 	defer tx.Rollback()
 	for k, r := range changed {
 		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO briefs (vm, id, ino, size, mtime_ns, brief, sum) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			k.vm, k.id, int64(r.ino), r.size, r.mtimeNs, r.brief, r.sum(k))
+			k.vm, k.id, int64(r.Ino), r.Size, r.MtimeNs, r.brief, r.sum(k))
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,149 @@
+package checkpoint
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"noid/internal/manifest"
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+const (
+	manifestFile = "checkpoint.json"
+
+	// SumsFile is in a checkpoint's directory: the sums of its files' chunks, one file after the other in the order of their
+	// names, 16 bytes each. What a sum of the manifest finds damaged, these find the place of.
+	SumsFile = "sums"
+)
+
+// Record is what noid records of a checkpoint, as checkpoint.json. The sizes are bytes of disk that the files took
+// when it was published, blocks shared by reflink included.
+type Record struct {
+	Format       int         `json:"format"` // set by SaveCheckpoint
+	ID           string      `json:"id"`     // 8 lower-case hex digits
+	VM           string      `json:"vm"`
+	Label        string      `json:"label,omitempty"`
+	CreatedAt    time.Time   `json:"created_at"`       // UTC
+	Parent       string      `json:"parent,omitempty"` // "vm@id" of the checkpoint that the VM had come from or had last made
+	Machine      vmm.Machine `json:"machine"`
+	Memory       bool        `json:"memory"`                // false: the disk alone, to be booted
+	AgentReady   bool        `json:"agent_ready,omitempty"` // the guest's agent answered right before: it will after a restore
+	NoidVersion  string      `json:"noid_version,omitempty"`
+	DowntimeMs   float64     `json:"downtime_ms"` // how long the guest stood still
+	DiskBytes    int64       `json:"disk_bytes"`
+	MemoryBytes  int64       `json:"memory_bytes"`
+	StateBytes   int64       `json:"state_bytes"`
+	DiskLength   int64       `json:"disk_length"`   // bytes, holes included: a file of another length is not the one recorded
+	MemoryLength int64       `json:"memory_length"` // likewise
+	StateLength  int64       `json:"state_length"`  // likewise
+	SourceKernel string      `json:"source_kernel,omitempty"`
+	SourceRootfs string      `json:"source_rootfs,omitempty"`
+	// Files are the checkpoint's files as they were when it was published, by name. Nil in one of a noid that did not hash.
+	Files map[string]manifest.File `json:"files,omitempty"`
+	// Boots are the kernel and the initrd of the VM, by path, and AgentVersion is the noid whose agent it has.
+	Boots        map[string]manifest.File `json:"boots,omitempty"`
+	AgentVersion string                   `json:"agent_version,omitempty"`
+	Host         *Host                    `json:"host,omitempty"` // what the guest saw of it; nil for an emulated guest
+	// Checksum is, in the file alone, the sum of its bytes with zeros for this value.
+	Checksum string `json:"checksum,omitempty"`
+}
+
+// Host is the processor on which a guest ran that used it directly, as /proc/cpuinfo names it.
+type Host struct {
+	CPUVendor string   `json:"cpu_vendor"`
+	CPUModel  string   `json:"cpu_model"`
+	CPUFlags  []string `json:"cpu_flags"`
+}
+
+// Write writes checkpoint.json in dir, read-only and atomically. It is on disk once storage.Publish has published dir.
+func Write(dir string, c Record) error {
+	c.Format, c.CreatedAt, c.Checksum = manifest.Format, c.CreatedAt.UTC(), unsummed
+	data, err := manifest.Encode(c)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Join(dir, manifestFile), err)
+	}
+	data = bytes.Replace(data, checksumOf(unsummed), checksumOf(storage.SumOf(data).String()), 1)
+	path := filepath.Join(dir, manifestFile)
+	if err := os.WriteFile(path+".new", data, 0o400); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// unsummed stands in a manifest where its checksum goes.
+var unsummed = storage.Sum{}.String()
+
+func checksumOf(sum string) []byte { return []byte("\"checksum\": \"" + sum + "\"") }
+
+// checkSum holds a manifest's bytes against the checksum in them.
+func checkSum(data []byte, sum string) error {
+	if sum == "" {
+		return nil // of a noid that made none
+	}
+	at := bytes.LastIndex(data, checksumOf(sum)) // the last field
+	if at < 0 {
+		return errors.New("its checksum is not where noid writes it")
+	}
+	plain := slices.Concat(data[:at], checksumOf(unsummed), data[at+len(checksumOf(sum)):])
+	if storage.SumOf(plain).String() != sum {
+		return errors.New("its checksum does not match: it is not as noid wrote it")
+	}
+	return nil
+}
+
+// Read reads the manifest of checkpoint id of vm in dir, and its stamp. The error is a *manifest.BrokenError or, when dir itself is not
+// there, fs.ErrNotExist.
+func Read(dir, vm, id string) (c Record, st manifest.Stamp, err error) {
+	data, st, err := manifest.Read(dir, manifestFile)
+	if err == nil {
+		c, err = Parse(data, vm, id)
+	}
+	return c, st, manifest.Broken(err, dir, manifestFile)
+}
+
+// Parse reads the manifest of checkpoint id of vm.
+func Parse(data []byte, vm, id string) (Record, error) {
+	c, err := decode(data)
+	if err == nil && (c.VM != vm || c.ID != id) {
+		return Record{}, fmt.Errorf("it belongs to checkpoint %q of vm %q", c.ID, c.VM)
+	}
+	return c, err
+}
+
+func decode(data []byte) (Record, error) {
+	var c Record
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Record{}, err
+	}
+	if err := manifest.CheckFormat(c.Format); err != nil {
+		return Record{}, err
+	}
+	if err := checkSum(data, c.Checksum); err != nil {
+		return Record{}, err
+	}
+	if c.Files != nil && c.Checksum == "" {
+		return Record{}, errors.New("its checksum is missing: it is not as noid wrote it")
+	}
+	c.Checksum = ""
+	return c, nil
+}
+
+// ReadAny reads the manifest of the checkpoint in dir, whosever it is. fs.ErrNotExist when dir is not there.
+func ReadAny(dir string) (Record, error) {
+	data, _, err := manifest.Read(dir, manifestFile)
+	if err != nil {
+		return Record{}, manifest.Broken(err, dir, manifestFile)
+	}
+	c, err := decode(data)
+	return c, manifest.Broken(err, dir, manifestFile)
+}
+
+// ManifestPath is the manifest of the checkpoint in dir.
+func ManifestPath(dir string) string { return filepath.Join(dir, manifestFile) }

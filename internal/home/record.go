@@ -1,0 +1,122 @@
+package home
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"noid/internal/checkpoint"
+	"noid/internal/errs"
+	"noid/internal/manifest"
+	"noid/internal/proc"
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+// VM is what noid records of a VM, as vm.json. Whether it runs is not in it: the process and the VMM are asked.
+type VM struct {
+	Format        int          `json:"format"` // set by SaveVM
+	Name          string       `json:"name"`
+	CreatedAt     time.Time    `json:"created_at"` // UTC
+	Machine       vmm.Machine  `json:"machine"`
+	Process       proc.Process `json:"process"`                  // the latest VMM; it may be gone
+	StopRequested bool         `json:"stop_requested,omitempty"` // noid stopped it: it is not dead but stopped
+	SourceKernel  string       `json:"source_kernel,omitempty"`  // the path that the user gave
+	SourceRootfs  string       `json:"source_rootfs,omitempty"`  // the path that the user gave
+	RestoredFrom  string       `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
+	ForkedFrom    string       `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
+	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one that
+	// booted itself.
+	WarmFrom  *time.Time `json:"warm_from,omitempty"`
+	LastError string     `json:"last_error,omitempty"` // not sanitised: it may quote the guest
+	// Unannounced is what the guest's agent must be told before the next command runs; nil when the guest knows all.
+	Unannounced *Announcement `json:"unannounced,omitempty"`
+	// Frozen: the agent was told of the pause that the VM is in.
+	Frozen bool `json:"frozen,omitempty"`
+	// Boots are the kernel and the initrd as they were when the VM was made, by path.
+	Boots        map[string]manifest.File `json:"boots,omitempty"`
+	AgentVersion string                   `json:"agent_version,omitempty"` // the noid whose agent is in the initrd
+}
+
+// Announcement tells a guest that it was loaded from a checkpoint, or made.
+type Announcement struct {
+	Event    string `json:"event"`              // "create", "restore", or "clone" under another name
+	Identity bool   `json:"identity,omitempty"` // the guest gets a hostname and a machine-id of its own
+	Template string `json:"template,omitempty"` // the template to be made of it first
+}
+
+// SaveVM writes vm.json in dir, atomically and durably. dir is VMDir or a staging directory; hold the VM's lock.
+func (h *Home) SaveVM(dir string, v VM) error {
+	v.Format, v.CreatedAt = manifest.Format, v.CreatedAt.UTC()
+	data, err := manifest.Encode(v)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Join(dir, vmManifest), err)
+	}
+	return storage.WriteFile(filepath.Join(dir, vmManifest), data, 0o600)
+}
+
+// RemoveTemp removes what a killed SaveVM has left in dir; hold the VM's lock.
+func (h *Home) RemoveTemp(dir string) { storage.RemoveTemp(filepath.Join(dir, vmManifest)) }
+
+// LoadVM reads the record of the VM name. None is errs.ErrNotFound, a damaged one a *manifest.BrokenError.
+func (h *Home) LoadVM(name string) (VM, error) {
+	if err := CheckName(name); err != nil {
+		return VM{}, err
+	}
+	v, _, err := readVM(h.VMDir(name), name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return VM{}, noVM(name)
+	}
+	return v, err
+}
+
+// LoadCheckpoint reads the record of checkpoint id of vm; id is a full id. See FindCheckpoint for what users write.
+func (h *Home) LoadCheckpoint(vm, id string) (checkpoint.Record, error) {
+	if err := CheckName(vm); err != nil {
+		return checkpoint.Record{}, err
+	}
+	if !checkID(id) {
+		return checkpoint.Record{}, noCheckpoint(vm, id)
+	}
+	c, _, err := checkpoint.Read(h.CheckpointDir(vm, id), vm, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return checkpoint.Record{}, noCheckpoint(vm, id)
+	}
+	return c, err
+}
+
+func noVM(name string) error {
+	return errs.WithHint(errs.Mark(fmt.Errorf("no vm %q", name), errs.ErrNotFound), "`noid list` shows what there is")
+}
+
+func noCheckpoint(vm, ref string) error {
+	return errs.WithHint(errs.Mark(fmt.Errorf("no checkpoint %q of vm %q", ref, vm), errs.ErrNotFound),
+		"`noid checkpoints "+vm+"` lists them")
+}
+
+// readVM reads dir/vm.json and returns also its stamp. The error is a *manifest.BrokenError or, when dir itself is not
+// there, fs.ErrNotExist.
+func readVM(dir, name string) (v VM, st manifest.Stamp, err error) {
+	data, st, err := manifest.Read(dir, vmManifest)
+	if err == nil {
+		v, err = parseVM(data, name)
+	}
+	return v, st, manifest.Broken(err, dir, vmManifest)
+}
+
+func parseVM(data []byte, name string) (VM, error) {
+	var v VM
+	if err := json.Unmarshal(data, &v); err != nil {
+		return VM{}, err
+	}
+	if err := manifest.CheckFormat(v.Format); err != nil {
+		return VM{}, err
+	}
+	if v.Name != name {
+		return VM{}, fmt.Errorf("it belongs to a vm called %q", v.Name)
+	}
+	return v, nil
+}
