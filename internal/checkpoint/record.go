@@ -55,13 +55,6 @@ type Record struct {
 	Checksum string `json:"checksum,omitempty"`
 }
 
-// Host is the processor on which a guest ran that used it directly, as /proc/cpuinfo names it.
-type Host struct {
-	CPUVendor string   `json:"cpu_vendor"`
-	CPUModel  string   `json:"cpu_model"`
-	CPUFlags  []string `json:"cpu_flags"`
-}
-
 // Write writes checkpoint.json in dir, read-only and atomically. It is on disk once storage.Publish has published dir.
 func Write(dir string, c Record) error {
 	c.Format, c.CreatedAt, c.Checksum = manifest.Format, c.CreatedAt.UTC(), unsummed

@@ -78,7 +78,7 @@ func (m *Manager) take(ctx context.Context, d Driver, v home.VM, st vmm.State, l
 		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
 		Boots: v.Boots, AgentVersion: v.AgentVersion}
 	if c.Memory && onKVM(v.Machine) {
-		if c.Host, err = thisHost(); err != nil {
+		if c.Host, err = checkpoint.ThisHost(); err != nil {
 			return c, staging, err
 		}
 	}
@@ -219,7 +219,7 @@ func (m *Manager) keep(ctx context.Context, staging string, c *checkpoint.Record
 	c.Files = map[string]manifest.File{}
 	var sums []byte
 	parent := m.parent(*c)
-	for _, name := range filesOf(*c) {
+	for _, name := range c.FileNames() {
 		path := filepath.Join(staging, name)
 		if err := seal(ctx, path); err != nil {
 			return err
@@ -280,7 +280,7 @@ func (m *Manager) parent(c checkpoint.Record) checkpoint.Record {
 // hashLike hashes the file path of a new checkpoint, and reads only what it does not share with parent's file name.
 func (m *Manager) hashLike(ctx context.Context, path string, parent checkpoint.Record, name string) (storage.Hash, error) {
 	if _, ok := parent.Files[name]; ok {
-		if sums, err := m.savedSums(parent, name); err == nil {
+		if sums, err := parent.SavedSums(m.Home.CheckpointDir(parent.VM, parent.ID), name); err == nil {
 			return storage.HashLike(ctx, path, filepath.Join(m.Home.CheckpointDir(parent.VM, parent.ID), name), sums)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/boot"
+	"noid/internal/checkpoint"
 	"noid/internal/helper"
 	"noid/internal/home"
 	"noid/internal/proc"
@@ -69,7 +70,7 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 		}
 		v.Unannounced.Template = key
 	}
-	if v.Boots, err = boots(ctx, machine); err != nil {
+	if v.Boots, err = checkpoint.Boots(ctx, machine); err != nil {
 		return err
 	}
 	staging := m.Home.StagingDir(o.Name)

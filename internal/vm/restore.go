@@ -69,7 +69,7 @@ func (m *Manager) find(ctx context.Context, name, ref, verb string) (c checkpoin
 	if c, err = m.Home.FindCheckpoint(ctx, name, ref); err != nil {
 		return c, nil, nil, err
 	}
-	if err := m.check(ctx, c, false, nil); err != nil {
+	if err := c.Check(ctx, m.Home.CheckpointDir(c.VM, c.ID), false, nil); err != nil {
 		return c, nil, nil, err
 	}
 	c.Boots = m.rehome(&c.Machine, c.Boots)

@@ -54,7 +54,7 @@ func (m *Manager) warm(ctx context.Context, d Driver, key string, v home.VM) boo
 		return false
 	}
 	if err == nil {
-		for _, name := range filesOf(c) {
+		for _, name := range c.FileNames() {
 			info, e := os.Lstat(filepath.Join(dir, name))
 			if e != nil || !c.Files[name].Untouched(info) {
 				err = fmt.Errorf("%s is not as it was made", name)
@@ -92,7 +92,7 @@ func (m *Manager) template(ctx context.Context, v home.VM, key string) {
 		return
 	}
 	c.Files = map[string]manifest.File{}
-	for _, name := range filesOf(c) {
+	for _, name := range c.FileNames() {
 		path := filepath.Join(staging, name)
 		if err := seal(ctx, path); err != nil {
 			return

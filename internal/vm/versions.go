@@ -1,22 +1,18 @@
 package vm
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
 	"noid/internal/manifest"
-	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
@@ -25,71 +21,10 @@ func onKVM(machine vmm.Machine) bool {
 	return machine.Driver == "firecracker" || machine.Hardware["accel"] == "kvm"
 }
 
-// thisHost reads /proc/cpuinfo. Only x86 tells a vendor and flags there.
-func thisHost() (*checkpoint.Host, error) {
-	f, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return nil, fmt.Errorf("looking at the host's processor: %w", err)
-	}
-	defer f.Close()
-	h := &checkpoint.Host{}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() && (h.CPUFlags == nil || h.CPUModel == "" || h.CPUVendor == "") {
-		key, value, _ := strings.Cut(lines.Text(), ":")
-		switch value = strings.TrimSpace(value); strings.TrimSpace(key) {
-		case "vendor_id":
-			h.CPUVendor = value
-		case "model name":
-			h.CPUModel = value
-		case "flags", "Features":
-			h.CPUFlags = strings.Fields(value)
-			slices.Sort(h.CPUFlags)
-		}
-	}
-	return h, lines.Err()
-}
-
-// guestFlags are what /proc/cpuinfo of x86 calls instructions and modes that a guest finds and then relies on (the kernel's
-// arch/x86/include/asm/cpufeatures.h). All else there is about the host: its kernel's bookkeeping, its mitigations, its
-// platform. Those come and go with a kernel or a BIOS setting, and a restore is not to be refused for them. A star stands
-// for any ending.
-var guestFlags = []string{"3dnow*", "abm", "adx", "aes", "amx*", "avx*", "bmi1", "bmi2", "cldemote", "clflush*", "clwb", "clzero", "cmov", "cmpccxadd",
-	"cx16", "cx8", "erms", "f16c", "fma*", "fpu", "fsgsbase", "fsr*", "fxsr*", "fzrm", "gfni", "hle", "ibt", "invpcid", "la57", "lahf_lm", "lm", "misalignsse",
-	"mmx*", "movbe", "movdir*", "mwaitx", "nx", "ospke", "pae", "pcid", "pclmulqdq", "pdpe1gb", "pge", "pku", "pni", "popcnt", "pse*", "ptwrite", "rdpid",
-	"rdrand", "rdseed", "rdtscp", "rtm", "serialize", "sha*", "shstk", "sm3", "sm4", "smap", "smep", "sse*", "ssse3", "syscall", "tbm", "tsc", "tsc_adjust",
-	"tsc_deadline_timer", "umip", "user_shstk", "vaes", "vpclmulqdq", "waitpkg", "wbnoinvd", "x2apic", "xgetbv1", "xop", "xsave*"}
-
-// forGuests reports whether a guest may rely on a flag. Other processors than x86 name no vendor, and list instructions alone.
-func forGuests(vendor, flag string) bool {
-	return vendor == "" || slices.ContainsFunc(guestFlags, func(f string) bool {
-		begin, star := strings.CutSuffix(f, "*")
-		return flag == f || star && strings.HasPrefix(flag, begin)
-	})
-}
-
-// fits says whether the state of a guest that used the processor was can be loaded on a host whose processor is here: the
-// guest has seen which instructions there are, and uses them.
-func fits(was, here checkpoint.Host) error {
-	saved := fmt.Sprintf("it was saved on %q", was.CPUModel)
-	if was.CPUVendor != here.CPUVendor {
-		return fmt.Errorf("%s of %s, and this host's processor is of %s", saved, was.CPUVendor, here.CPUVendor)
-	}
-	var lacking []string
-	for _, flag := range was.CPUFlags {
-		if !slices.Contains(here.CPUFlags, flag) && forGuests(was.CPUVendor, flag) {
-			lacking = append(lacking, flag)
-		}
-	}
-	if len(lacking) > 0 {
-		return fmt.Errorf("%s, and this host's processor (%s) lacks %s", saved, here.CPUModel, strings.Join(lacking, " "))
-	}
-	return nil
-}
-
 // loadable refuses a checkpoint that this host cannot take: errs.ErrHost. What only the VMM can tell, it tells when the
 // new VM is made, which is before anything of the old one is touched: see otherVersion.
 func (m *Manager) loadable(ctx context.Context, c checkpoint.Record) error {
-	if err := checkBoots(ctx, c, false); err != nil {
+	if err := c.CheckBoots(ctx, false); err != nil {
 		if !c.Memory || c.Machine.Driver != "firecracker" || ctx.Err() != nil { // which loads without them
 			return err
 		}
@@ -104,11 +39,11 @@ func (m *Manager) loadable(ctx context.Context, c checkpoint.Record) error {
 	if !c.Memory || c.Host == nil {
 		return nil
 	}
-	here, err := thisHost()
+	here, err := checkpoint.ThisHost()
 	if err != nil {
 		return err
 	}
-	if err := fits(*c.Host, *here); err != nil {
+	if err := checkpoint.Fits(*c.Host, *here); err != nil {
 		return errs.WithHint(errs.Mark(fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err), errs.ErrHost),
 			"restore it on a host with such a processor")
 	}
@@ -156,33 +91,6 @@ func kvmUsable(path string) error {
 	return nil
 }
 
-// checkBoots says whether kernel and initrd of c are there and as they were: QEMU reads them at a load too, and every VMM
-// when the VM is booted again. With readData they are read, whatever their times.
-func checkBoots(ctx context.Context, c checkpoint.Record, readData bool) error {
-	for _, path := range slices.Sorted(maps.Keys(c.Boots)) {
-		was := c.Boots[path]
-		info, err := os.Stat(path)
-		if err == nil && was.Untouched(info) && !readData {
-			continue
-		}
-		if err == nil {
-			var hash storage.Hash
-			if hash, err = storage.HashFile(ctx, path); err == nil && hash.Root() == was.Sum {
-				continue
-			}
-			if err == nil {
-				err = fmt.Errorf("%s is not the one that the VM was made with", path)
-			}
-		}
-		if pathErr, ok := errors.AsType[*os.PathError](err); ok {
-			err = fmt.Errorf("%s: %w", path, pathErr.Err)
-		}
-		return errs.WithHint(errs.Mark(fmt.Errorf("checkpoint %s@%s needs its kernel or initrd: %w", c.VM, c.ID, err), errs.ErrHost),
-			"put the file back that was there")
-	}
-	return nil
-}
-
 // rehome has machine boot from the home's own kernel and initrd of the same names where those recorded are not there: the home
 // was moved or copied. It returns files by their new paths; whether they are the same, checkBoots says.
 func (m *Manager) rehome(machine *vmm.Machine, files map[string]manifest.File) map[string]manifest.File {
@@ -202,20 +110,4 @@ func (m *Manager) rehome(machine *vmm.Machine, files map[string]manifest.File) m
 		*path = here
 	}
 	return files
-}
-
-// boots hashes what machine boots from.
-func boots(ctx context.Context, machine vmm.Machine) (map[string]manifest.File, error) {
-	files := map[string]manifest.File{}
-	for _, path := range []string{machine.KernelPath, machine.InitrdPath} {
-		if path == "" {
-			continue
-		}
-		file, err := fileOf(ctx, path)
-		if err != nil {
-			return nil, err
-		}
-		files[path] = file
-	}
-	return files, nil
 }

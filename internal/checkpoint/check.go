@@ -1,0 +1,184 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/manifest"
+	"noid/internal/storage"
+	"noid/internal/untrusted"
+	"noid/internal/vmm"
+)
+
+// maxSmall is up to which length, in bytes, a file is hashed at each look: device state and console log are far below.
+const maxSmall = 64 << 20
+
+// FileNames returns the names of the files of c, sorted.
+func (c Record) FileNames() []string {
+	names := []string{vmm.RootfsFile, vmm.SerialLogFile}
+	if c.Memory {
+		names = append(names, vmm.MemorySnap, vmm.StateSnap)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// HashFile describes the file path.
+func HashFile(ctx context.Context, path string) (manifest.File, error) {
+	hash, err := storage.HashFile(ctx, path)
+	if err != nil {
+		return manifest.File{}, err
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return manifest.File{}, err
+	}
+	return manifest.FileOf(info, hash), nil
+}
+
+// Check holds the files of c, which are in dir, against what c says. Large files are trusted when nobody has written to
+// them since, and read when somebody has, or with readData; reading, if not nil, is told of each before it is read. The error
+// says which file is damaged, and where.
+func (c Record) Check(ctx context.Context, dir string, readData bool, reading func(file string, length int64)) error {
+	if c.Files == nil { // of a noid that recorded lengths alone
+		c.Files = map[string]manifest.File{vmm.RootfsFile: {Length: c.DiskLength}}
+		if c.Memory {
+			c.Files[vmm.MemorySnap], c.Files[vmm.StateSnap] = manifest.File{Length: c.MemoryLength}, manifest.File{Length: c.StateLength}
+		}
+	} else {
+		for _, name := range c.FileNames() {
+			if _, ok := c.Files[name]; !ok {
+				return damaged(c, "its manifest does not know %s", name)
+			}
+		}
+	}
+	for _, name := range c.FileNames() {
+		want, ok := c.Files[name]
+		if !ok {
+			continue
+		}
+		path := filepath.Join(dir, name)
+		info, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return damaged(c, "%s is missing", name)
+		case err != nil:
+			return damaged(c, "%w", err)
+		case !info.Mode().IsRegular():
+			return damaged(c, "%s is not a regular file", name)
+		case info.Size() != want.Length:
+			return damaged(c, "%s has %d bytes, not the %d saved", name, info.Size(), want.Length)
+		case want.Sum == storage.Sum{}:
+			continue // not hashed
+		case !readData && want.Untouched(info) && (name == vmm.RootfsFile || name == vmm.MemorySnap || info.Size() > maxSmall):
+			continue
+		}
+		if reading != nil && want.Length > maxSmall {
+			reading(name, want.Length)
+		}
+		hash, err := storage.HashFile(ctx, path)
+		if errors.Is(err, unix.EIO) {
+			return damaged(c, "%w", err)
+		} else if err != nil {
+			return err
+		}
+		if hash.Root() != want.Sum {
+			return damaged(c, "%s differs %sfrom what was saved", name, c.where(dir, name, hash))
+		}
+	}
+	return nil
+}
+
+// DamageError is a checkpoint whose files are not what was saved.
+type DamageError struct {
+	of  Record
+	Err error
+}
+
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("checkpoint %s@%s is damaged: %v", e.of.VM, e.of.ID, e.Err)
+}
+
+func (e *DamageError) Unwrap() error { return e.Err }
+
+func damaged(c Record, format string, args ...any) error {
+	return errs.WithHint(&DamageError{c, fmt.Errorf(format, args...)},
+		"restore another checkpoint; 'noid verify "+c.VM+" --read-data' looks at all of them")
+}
+
+// SavedSums reads what the chunks of a file of c were, and holds it against the manifest.
+func (c Record) SavedSums(dir, name string) (storage.Hash, error) {
+	var before, total int64 // in sums
+	for _, other := range c.FileNames() {
+		n := (c.Files[other].Length + storage.HashChunk - 1) / storage.HashChunk
+		if other < name {
+			before += n
+		}
+		total += n
+	}
+	f, err := untrusted.Open(dir, SumsFile, unix.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return storage.Hash{}, fmt.Errorf("%s is missing", SumsFile)
+	} else if err != nil {
+		return storage.Hash{}, err
+	}
+	defer f.Close()
+	const size = int64(len(storage.Sum{}))
+	if info, err := f.Stat(); err != nil || info.Size() != total*size { // before anything is allocated by a length
+		return storage.Hash{}, fmt.Errorf("%s has not the %d bytes saved", SumsFile, total*size)
+	}
+	sums := storage.Hash{Length: c.Files[name].Length}
+	sums.Chunks = make([]storage.Sum, (sums.Length+storage.HashChunk-1)/storage.HashChunk)
+	saved := make([]byte, int64(len(sums.Chunks))*size)
+	if _, err := f.ReadAt(saved, before*size); err != nil {
+		return storage.Hash{}, err
+	}
+	for i := range sums.Chunks {
+		sums.Chunks[i] = storage.Sum(saved[int64(i)*size:])
+	}
+	if sums.Root() != c.Files[name].Sum {
+		return storage.Hash{}, fmt.Errorf("%s differs from what was saved: the data can be checked, but damage not placed", SumsFile)
+	}
+	return sums, nil
+}
+
+// CheckSums looks at the sums themselves. A restore does not need them.
+func (c Record) CheckSums(dir string) error {
+	if c.Files == nil {
+		return nil
+	}
+	for _, name := range c.FileNames() {
+		if _, err := c.SavedSums(dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// where says at which place a file differs from its sums, with a blank at the end; nothing when these cannot be read.
+func (c Record) where(dir, name string, hash storage.Hash) string {
+	sums, err := c.SavedSums(dir, name)
+	if err != nil {
+		return ""
+	}
+	first, count := -1, 0
+	for i := range sums.Chunks {
+		if sums.Chunks[i] != hash.Chunks[i] {
+			if count++; first < 0 {
+				first = i
+			}
+		}
+	}
+	if count > 1 {
+		return fmt.Sprintf("in %d places, the first at %d MiB, ", count, first)
+	}
+	return fmt.Sprintf("at %d MiB ", first)
+}
