@@ -35,8 +35,7 @@ func (c Record) CheckBoots(ctx context.Context, readData bool) error {
 		if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 			err = fmt.Errorf("%s: %w", path, pathErr.Err)
 		}
-		return errs.WithHint(errs.Mark(fmt.Errorf("checkpoint %s@%s needs its kernel or initrd: %w", c.VM, c.ID, err), errs.ErrHost),
-			"put the file back that was there")
+		return errs.New(errs.ErrHost, "checkpoint %s@%s needs its kernel or initrd: %w", c.VM, c.ID, err).Hint("put the file back that was there")
 	}
 	return nil
 }

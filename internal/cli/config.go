@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -14,7 +13,7 @@ import (
 )
 
 func usageError(text, hint string) error {
-	return errs.WithHint(errs.Mark(errors.New(text), errs.ErrUsage), hint)
+	return errs.New(errs.ErrUsage, "%s", text).Hint(hint)
 }
 
 func (a *app) configCmd() *cobra.Command {

@@ -78,7 +78,7 @@ func parsePlace(arg string) (place, error) {
 	name, rest, colon := strings.Cut(arg, ":")
 	switch {
 	case arg == "":
-		return place{}, errs.Mark(errors.New("cp: an empty path"), errs.ErrUsage)
+		return place{}, errs.New(errs.ErrUsage, "cp: an empty path")
 	case !colon || home.CheckName(name) != nil:
 		return place{path: arg}, nil
 	case rest == "":

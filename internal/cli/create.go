@@ -57,7 +57,7 @@ func (a *app) createCmd() *cobra.Command {
 				if o.Kernel != "" {
 					what = "rootfs"
 				}
-				return errs.WithHint(errs.Mark(fmt.Errorf("%s not found: none is configured", what), errs.ErrHost), "run 'noid setup', or 'noid config set "+what+" PATH'")
+				return errs.New(errs.ErrHost, "%s not found: none is configured", what).Hint("run 'noid setup', or 'noid config set " + what + " PATH'")
 			}
 			a.notice(o.Driver)
 			if err := m.Create(ctx, o); err != nil {
@@ -152,7 +152,7 @@ func checkFile(key, value string) error {
 		return boot.CheckExt4(value)
 	case "firecracker", "qemu":
 		if info, err := os.Stat(value); err == nil && (info.IsDir() || info.Mode()&0o111 == 0) {
-			return errs.Mark(fmt.Errorf("%q is not an executable file", value), errs.ErrUsage)
+			return errs.New(errs.ErrUsage, "%q is not an executable file", value)
 		}
 	}
 	return nil

@@ -52,7 +52,7 @@ EXIT STATUS
 				argv = argv[1:]
 			}
 			if len(argv) == 0 {
-				return errs.WithHint(errs.Mark(fmt.Errorf("no command given"), errs.ErrUsage), "noid exec "+name+" -- uname -a")
+				return errs.New(errs.ErrUsage, "no command given").Hint("noid exec " + name + " -- uname -a")
 			}
 			return a.exec(cmd.Context(), name, argv, o)
 		},
@@ -114,7 +114,7 @@ func (a *app) exec(ctx context.Context, name string, argv []string, o execOption
 	}
 	for _, arg := range argv {
 		if strings.ContainsRune(arg, 0) {
-			return errs.Mark(errors.New("the command contains a NUL byte"), errs.ErrUsage)
+			return errs.New(errs.ErrUsage, "the command contains a NUL byte")
 		}
 	}
 	e := wire.Exec{Argv: bytesOf(argv), Env: bytesOf(o.env), Dir: o.dir, User: o.user, TTY: o.tty, Stdin: o.stdin, TimeoutMs: o.timeout.Milliseconds()}
@@ -194,12 +194,12 @@ func (a *app) live(ctx context.Context, name, verb string) (*vm.Manager, vm.Info
 	case vmm.Running:
 		return m, info, nil
 	case vmm.Paused:
-		return nil, info, errs.WithHint(errs.Mark(fmt.Errorf("%s: vm %q is paused", verb, name), errs.ErrState), "let it run with 'noid resume "+name+"'")
+		return nil, info, errs.New(errs.ErrState, "%s: vm %q is paused", verb, name).Hint("let it run with 'noid resume " + name + "'")
 	case vm.Dead:
-		err = errs.Mark(fmt.Errorf("%s: vm %q is dead\n%s", verb, name, a.vmmTail(m, info)), errs.ErrState)
+		err = errs.New(errs.ErrState, "%s: vm %q is dead\n%s", verb, name, a.vmmTail(m, info))
 		return nil, info, errs.WithHint(err, "'noid start "+name+"' boots it from its disk")
 	}
-	return nil, info, errs.WithHint(errs.Mark(fmt.Errorf("%s: vm %q is not running: it is %s", verb, name, info.State), errs.ErrState), "boot it with 'noid start "+name+"'")
+	return nil, info, errs.New(errs.ErrState, "%s: vm %q is not running: it is %s", verb, name, info.State).Hint("boot it with 'noid start " + name + "'")
 }
 
 // execSerial runs argv over the console. -e and -w are done by a shell there.
@@ -214,7 +214,7 @@ func (a *app) execSerial(ctx context.Context, m *vm.Manager, name string, argv [
 		}
 	}
 	if len(flags) > 0 {
-		err := errs.Mark(fmt.Errorf("exec in vm %q over its serial console cannot have %s", name, strings.Join(flags, " ")), errs.ErrUsage)
+		err := errs.New(errs.ErrUsage, "exec in vm %q over its serial console cannot have %s", name, strings.Join(flags, " "))
 		return errs.WithHint(err, "'noid console "+name+"' attaches to the console; a VM made without --no-agent has the agent for this")
 	}
 	_, info, err := a.live(ctx, name, "exec")

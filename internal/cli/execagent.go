@@ -184,7 +184,7 @@ func (a *app) introduce(ctx context.Context, m *vm.Manager, c *link.Client, info
 	if err := touch(ctx, m, info); err != nil {
 		return err
 	}
-	return errs.Mark(fmt.Errorf("%w: %w", link.ErrNoAnswer, err), errs.ErrTimeout)
+	return errs.New(errs.ErrTimeout, "%w: %w", link.ErrNoAnswer, err)
 }
 
 // touch has a guest that is to become a template become none: a user is about to talk to it over its console.
@@ -326,6 +326,6 @@ func waitReady(ctx context.Context, m *vm.Manager, info vm.Info, wait time.Durat
 }
 
 func (a *app) noAnswer(name string, o execOptions, err error) error {
-	err = errs.Mark(fmt.Errorf("exec timed out: in vm %q neither the agent nor a shell on the console answered within %s: %w", name, o.wait, err), errs.ErrTimeout)
+	err = errs.New(errs.ErrTimeout, "exec timed out: in vm %q neither the agent nor a shell on the console answered within %s: %w", name, o.wait, err)
 	return errs.WithHint(err, "the boot has not finished or failed: 'noid logs "+name+"' shows it; --wait-timeout waits longer")
 }

@@ -118,7 +118,7 @@ func (a *app) killCmd() *cobra.Command {
 func signalNumber(s string) (int, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > 64 {
-			return 0, errs.Mark(fmt.Errorf("no signal %d: they go from 1 to 64", n), errs.ErrUsage)
+			return 0, errs.New(errs.ErrUsage, "no signal %d: they go from 1 to 64", n)
 		}
 		return n, nil
 	}
@@ -130,7 +130,7 @@ func signalNumber(s string) (int, error) {
 	for n := unix.Signal(1); n < 32; n++ {
 		names = append(names, strings.TrimPrefix(unix.SignalName(n), "SIG"))
 	}
-	err := errs.Mark(fmt.Errorf("no signal %q", s), errs.ErrUsage)
+	err := errs.New(errs.ErrUsage, "no signal %q", s)
 	if near := config.Nearest(name, names); near != "" {
 		return 0, errs.WithHint(err, "did you mean "+near+"?")
 	}

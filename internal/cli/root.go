@@ -165,7 +165,7 @@ func usage(cmd *cobra.Command, err error) error {
 	if errs.Hint(err) != "" {
 		hint = errs.Hint(err)
 	}
-	return errs.WithHint(errs.Mark(errors.New(text), errs.ErrUsage), hint)
+	return errs.New(errs.ErrUsage, "%s", text).Hint(hint)
 }
 
 func (a *app) root() *cobra.Command {
@@ -259,7 +259,7 @@ func (a *app) driver(name string) (vm.Driver, error) {
 		d.Helper = startHelper
 		return d, nil
 	}
-	return nil, errs.WithHint(errs.Mark(fmt.Errorf("no driver %q", name), errs.ErrUsage), "choose firecracker or qemu")
+	return nil, errs.New(errs.ErrUsage, "no driver %q", name).Hint("choose firecracker or qemu")
 }
 
 // choose picks the driver of a new VM: flag, environment, configuration, else Firecracker where it can run well, else QEMU.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"time"
 
@@ -59,5 +58,5 @@ func (a *app) shell(ctx context.Context, name string, o execOptions) error {
 
 // noAgent is the error of a verb that needs the agent in a VM that was made without.
 func noAgent(verb, name, hint string) error {
-	return errs.WithHint(errs.Mark(fmt.Errorf("%s: vm %q has no agent in its guest", verb, name), errs.ErrState), hint)
+	return errs.New(errs.ErrState, "%s: vm %q has no agent in its guest", verb, name).Hint(hint)
 }

@@ -115,7 +115,7 @@ func fileError(path string, line int, err error, hint string) error {
 	if line > 0 {
 		where = fmt.Sprintf("%s:%d", path, line)
 	}
-	return errs.WithHint(errs.Mark(fmt.Errorf("%s: %w", where, err), errs.ErrUsage), hint)
+	return errs.New(errs.ErrUsage, "%s: %w", where, err).Hint(hint)
 }
 
 // lineOf returns the line, from 1, that sets key at the top level, or 0.

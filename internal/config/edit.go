@@ -45,7 +45,7 @@ func Get(path, name string) (string, error) {
 			return e.Value, nil
 		}
 	}
-	return "", errs.WithHint(errs.Mark(fmt.Errorf("%q is not set", name), errs.ErrNotFound), "`noid config set "+name+" VALUE`")
+	return "", errs.New(errs.ErrNotFound, "%q is not set", name).Hint("`noid config set " + name + " VALUE`")
 }
 
 // List returns what is set, sorted by key, keys of a newer noid left out. Values are shown as they are, also those that

@@ -63,7 +63,7 @@ func lookup(name string) (key, error) {
 			return k, nil
 		}
 	}
-	err := errs.Mark(fmt.Errorf("unknown key %q", name), errs.ErrUsage)
+	err := errs.New(errs.ErrUsage, "unknown key %q", name)
 	if near := Nearest(name, Keys()); near != "" {
 		return key{}, errs.WithHint(err, fmt.Sprintf("did you mean %q?", near))
 	}
@@ -162,7 +162,7 @@ func checkFile(k key, path string) (string, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", errs.WithHint(errs.Mark(fmt.Errorf("%s not found: %s", k.name, path), errs.ErrNotFound), "give the path of a file that exists")
+		return "", errs.New(errs.ErrNotFound, "%s not found: %s", k.name, path).Hint("give the path of a file that exists")
 	}
 	if !info.Mode().IsRegular() {
 		return "", usage("%s is not a regular file: %s", k.name, path)
@@ -174,5 +174,5 @@ func checkFile(k key, path string) (string, error) {
 }
 
 func usage(format string, args ...any) error {
-	return errs.Mark(fmt.Errorf(format, args...), errs.ErrUsage)
+	return errs.New(errs.ErrUsage, format, args...)
 }

@@ -119,7 +119,7 @@ func onSignal(cancel context.CancelCauseFunc) (stop func()) {
 	go func() {
 		select {
 		case s := <-signals:
-			cancel(errs.Mark(fmt.Errorf("interrupted by %v", s), context.Canceled))
+			cancel(errs.New(context.Canceled, "interrupted by %v", s))
 		case <-done:
 		}
 	}()

@@ -8,7 +8,6 @@
 package console
 
 import (
-	"errors"
 	"path/filepath"
 	"time"
 
@@ -26,7 +25,7 @@ const (
 
 // errNotRunning is the state error for a FIFO that nobody reads.
 func errNotRunning() error {
-	return errs.Mark(errors.New("the VM is not running: nothing reads its console"), errs.ErrState)
+	return errs.New(errs.ErrState, "the VM is not running: nothing reads its console")
 }
 
 func logPath(dir string) string { return filepath.Join(dir, vmm.SerialLogFile) }

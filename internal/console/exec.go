@@ -46,10 +46,10 @@ var errDeadline = errors.New("deadline") // internal: a wait's time is over
 // job control, else it runs on.
 func Exec(ctx context.Context, dir string, argv []string, o ExecOptions) (code int, err error) {
 	if len(argv) == 0 || argv[0] == "" {
-		return 0, errs.Mark(errors.New("no command given"), errs.ErrUsage)
+		return 0, errs.New(errs.ErrUsage, "no command given")
 	}
 	if strings.ContainsRune(strings.Join(argv, ""), 0) {
-		return 0, errs.Mark(errors.New("the command contains a NUL byte"), errs.ErrUsage)
+		return 0, errs.New(errs.ErrUsage, "the command contains a NUL byte")
 	}
 	if o.Stdout == nil {
 		o.Stdout = io.Discard
@@ -161,7 +161,7 @@ func (s *session) begin(ctx context.Context, script string, unfinished bool) (ev
 		}
 		s.unlock()
 		if bootBy = giveUp; time.Now().After(giveUp) {
-			return event{}, errs.Mark(errors.New("the shell on the console does not take a command"), errs.ErrTimeout)
+			return event{}, errs.New(errs.ErrTimeout, "the shell on the console does not take a command")
 		}
 		unfinished = true // its receiver may still wait for lines
 	}
@@ -189,7 +189,7 @@ func (s *session) upload(ctx context.Context, blocks []string) (event, error) {
 	}
 	ev, err := step(blocks[last], "bxef")
 	if errors.Is(err, errDeadline) { // never run a command twice
-		err = errs.Mark(errors.New("the guest stopped answering as it took the command, which may have run"), errs.ErrTimeout)
+		err = errs.New(errs.ErrTimeout, "the guest stopped answering as it took the command, which may have run")
 	} else if ev.kind == 'x' { // a byte was lost or added on the way
 		err = errDeadline
 	}
@@ -252,10 +252,10 @@ func (s *session) wait(ctx context.Context, deadline time.Time, kinds string) (e
 
 func (s *session) died() error {
 	if s.started.IsZero() {
-		return errs.Mark(errors.New("the VM died before the command ran"), errs.ErrState)
+		return errs.New(errs.ErrState, "the VM died before the command ran")
 	}
 	s.o.Stdout.Write(s.p.finish())
-	return errs.Mark(errors.New("the VM died while the command ran"), errs.ErrState)
+	return errs.New(errs.ErrState, "the VM died while the command ran")
 }
 
 // read takes one piece of the log. It reports whether there was one.

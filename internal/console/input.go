@@ -63,7 +63,7 @@ func (in *input) send(ctx context.Context, data []byte, deadline time.Time) erro
 			return fmt.Errorf("writing to the console: %w", err)
 		}
 		if !deadline.IsZero() && time.Now().After(deadline) {
-			return errs.Mark(errors.New("the guest does not read its console"), errs.ErrTimeout)
+			return errs.New(errs.ErrTimeout, "the guest does not read its console")
 		}
 		if err := sleep(ctx, 5*time.Millisecond); err != nil {
 			return err

@@ -67,8 +67,7 @@ func (s *session) sync(ctx context.Context, by time.Time, unfinished bool) error
 	)
 	for tries := 0; ; {
 		if time.Now().After(by) {
-			return errs.WithHint(errs.Mark(errors.New("timed out waiting for a shell on the console: boot not finished, or no shell on the console"),
-				errs.ErrTimeout), "look at what it shows with noid logs or noid console")
+			return errs.New(errs.ErrTimeout, "timed out waiting for a shell on the console: boot not finished, or no shell on the console").Hint("look at what it shows with noid logs or noid console")
 		}
 		quiet := time.Since(s.lastNew) > settled
 		login, password := quiet && loginPrompt().Match(s.line), quiet && passwordPrompt().Match(s.line)
@@ -78,8 +77,7 @@ func (s *session) sync(ctx context.Context, by time.Time, unfinished bool) error
 			text, answered = "root\n", s.seen
 		case login:
 		case password && asRoot:
-			return errs.WithHint(errs.Mark(errors.New("the guest's console wants a password"), errs.ErrState),
-				"log in once with noid console, or give the guest a root shell on its console")
+			return errs.New(errs.ErrState, "the guest's console wants a password").Hint("log in once with noid console, or give the guest a root shell on its console")
 		case password && answered != s.seen: // a stray line of ours was taken for a name: get over it
 			text, answered = "\n", s.seen
 		case password:
@@ -146,7 +144,7 @@ func (s *session) lock(ctx context.Context, by time.Time) error {
 	defer cancel()
 	release, err := LockInput(wait, s.o.LockDir)
 	if err != nil && ctx.Err() == nil && wait.Err() != nil {
-		return errs.Mark(errors.New("the console's input stays locked by another noid"), errs.ErrBusy)
+		return errs.New(errs.ErrBusy, "the console's input stays locked by another noid")
 	}
 	if err != nil {
 		return err

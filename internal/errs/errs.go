@@ -2,7 +2,10 @@
 // alone turns a kind into an exit code, and prints the hint on a line of its own.
 package errs
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrUsage is wrong input on the command line: exit 2.
@@ -21,26 +24,69 @@ var (
 	ErrHost = errors.New("this host cannot")
 )
 
-// hinted is an error with the cure beside it.
-type hinted struct {
-	error
-	hint string
+// Error is an error of a kind, with the cure beside it. Its text is neither the kind's nor the cure's: a message can be
+// `no vm "dev"` and not `no vm "dev": not found`.
+type Error struct {
+	kind, err error
+	hint      string
 }
 
-func (h hinted) Unwrap() error { return h.error }
+// New returns an error of kind, one of the sentinels, whose text is made as fmt.Errorf makes it.
+func New(kind error, format string, args ...any) *Error {
+	return &Error{kind: kind, err: fmt.Errorf(format, args...)}
+}
 
-// WithHint attaches a cure to err: one line, in the imperative, without a full stop. A nil err stays nil.
+// Host returns an error of kind ErrHost: this host cannot do what, a verb and its object, because of cause.
+func Host(what string, cause error) *Error {
+	return New(ErrHost, "this host cannot %s: %w", what, cause)
+}
+
+// Hint attaches a cure: one line, in the imperative, without a full stop.
+func (e *Error) Hint(hint string) *Error {
+	e.hint = hint
+	return e
+}
+
+func (e *Error) Error() string { return e.err.Error() }
+
+// Unwrap returns what e wraps, and its kind.
+func (e *Error) Unwrap() []error {
+	if e.kind == nil {
+		return []error{e.err}
+	}
+	return []error{e.err, e.kind}
+}
+
+// Mark makes err be of kind. A nil err stays nil.
+func Mark(err, kind error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{kind: kind, err: err}
+}
+
+// WithHint attaches a cure to err. A nil err stays nil.
 func WithHint(err error, hint string) error {
 	if err == nil {
 		return nil
 	}
-	return hinted{err, hint}
+	return &Error{err: err, hint: hint}
 }
 
-// Hint returns the outermost hint attached to err, or "".
+// Hint returns the outermost cure attached to err, or "".
 func Hint(err error) string {
-	if h, ok := errors.AsType[hinted](err); ok {
-		return h.hint
+	if e, ok := err.(*Error); ok && e.hint != "" {
+		return e.hint
+	}
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		return Hint(u.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range u.Unwrap() {
+			if hint := Hint(inner); hint != "" {
+				return hint
+			}
+		}
 	}
 	return ""
 }

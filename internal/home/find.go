@@ -64,6 +64,6 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (checkpoint.R
 			candidates[i] += fmt.Sprintf(" (%q)", c.Label)
 		}
 	}
-	return checkpoint.Record{}, errs.WithHint(errs.Mark(fmt.Errorf("%q is more than one checkpoint of vm %q: %s",
-		ref, vm, strings.Join(candidates, ", ")), errs.ErrUsage), "give more digits of the id")
+	return checkpoint.Record{}, errs.New(errs.ErrUsage, "%q is more than one checkpoint of vm %q: %s",
+		ref, vm, strings.Join(candidates, ", ")).Hint("give more digits of the id")
 }

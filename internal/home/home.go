@@ -65,8 +65,7 @@ func DefaultDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", errs.WithHint(errs.Mark(fmt.Errorf("finding the home directory: %w", err), errs.ErrHost),
-			"set NOID_HOME to the directory that noid shall use")
+		return "", errs.New(errs.ErrHost, "finding the home directory: %w", err).Hint("set NOID_HOME to the directory that noid shall use")
 	}
 	return filepath.Join(home, ".noid"), nil
 }
@@ -81,7 +80,7 @@ func Open(dir string) (*Home, error) {
 	}
 	h := &Home{dir: dir}
 	if err := h.open(); err != nil {
-		return nil, errs.Mark(fmt.Errorf("opening the noid home %s: %w", dir, err), errs.ErrHost)
+		return nil, errs.New(errs.ErrHost, "opening the noid home %s: %w", dir, err)
 	}
 	return h, nil
 }

@@ -35,7 +35,7 @@ const homeLock = ".home.lock"
 func LockAll(ctx context.Context, dir, verb string, wait time.Duration) (*Lock, error) {
 	f, err := lockFile(ctx, filepath.Join(dir, locksDir, homeLock), unix.LOCK_EX, wait, "the home")
 	if errors.Is(err, errs.ErrBusy) { // who holds it shared has not written itself down
-		return nil, errs.WithHint(errs.Mark(errors.New("the home is busy: another noid works in it"), errs.ErrBusy), busyHint)
+		return nil, errs.New(errs.ErrBusy, "the home is busy: another noid works in it").Hint(busyHint)
 	} else if err != nil {
 		return nil, fmt.Errorf("locking the home: %w", err)
 	}
@@ -142,9 +142,9 @@ func busyError(what string, f *os.File) error {
 	n, _ := f.ReadAt(buf, 0)
 	pid, verb, _ := strings.Cut(string(bytes.TrimSpace(buf[:n])), " ")
 	if _, err := strconv.Atoi(pid); err != nil {
-		return errs.WithHint(errs.Mark(fmt.Errorf("%s is busy: another noid holds it", what), errs.ErrBusy), busyHint)
+		return errs.New(errs.ErrBusy, "%s is busy: another noid holds it", what).Hint(busyHint)
 	}
-	return errs.WithHint(errs.Mark(fmt.Errorf("%s is busy: %q (pid %s) holds it", what, "noid "+verb, pid), errs.ErrBusy), busyHint)
+	return errs.New(errs.ErrBusy, "%s is busy: %q (pid %s) holds it", what, "noid "+verb, pid).Hint(busyHint)
 }
 
 // Unlock gives the VM free. It may be repeated, and called on nil.

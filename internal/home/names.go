@@ -3,7 +3,6 @@ package home
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -35,7 +34,7 @@ func CheckName(name string) error {
 	if len(shown) > 80 {
 		shown = shown[:80] + "…"
 	}
-	return errs.WithHint(errs.Mark(fmt.Errorf("not a name for a vm: %q", shown), errs.ErrUsage), nameRule)
+	return errs.New(errs.ErrUsage, "not a name for a vm: %q", shown).Hint(nameRule)
 }
 
 const idLen = 8 // hex digits in a checkpoint's id
@@ -65,8 +64,7 @@ func ParseRef(s string) (vm, ref string, err error) {
 		return "", "", err
 	}
 	if found && ref == "" {
-		return "", "", errs.WithHint(errs.Mark(fmt.Errorf("no checkpoint after the @ in %q", s), errs.ErrUsage),
-			"write NAME@ID; `noid checkpoints "+vm+"` lists the ids")
+		return "", "", errs.New(errs.ErrUsage, "no checkpoint after the @ in %q", s).Hint("write NAME@ID; `noid checkpoints " + vm + "` lists the ids")
 	}
 	return vm, ref, nil
 }

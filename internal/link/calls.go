@@ -29,7 +29,7 @@ func (c *Client) Ping(ctx context.Context) error {
 func (c *Client) Wait(ctx context.Context) error {
 	_, err := c.call(ctx, wire.Request{Op: wire.OpPing}, always, answerTime)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, errs.ErrState) {
-		return errs.Mark(fmt.Errorf("waiting for the guest's agent: %w", err), errs.ErrTimeout)
+		return errs.New(errs.ErrTimeout, "waiting for the guest's agent: %w", err)
 	}
 	return err
 }
@@ -135,7 +135,7 @@ func (c *Client) callWithin(ctx context.Context, wait time.Duration, req wire.Re
 			return reply, c.because(f)
 		}
 		if wait > 0 && time.Since(began) >= wait && c.alive() {
-			return reply, errs.Mark(fmt.Errorf("waiting for the guest's agent: %w", f), errs.ErrTimeout)
+			return reply, errs.New(errs.ErrTimeout, "waiting for the guest's agent: %w", f)
 		}
 		if err := t.pause(ctx, c, f); err != nil {
 			return reply, err

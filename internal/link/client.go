@@ -39,7 +39,7 @@ type Client struct {
 var ErrNoAnswer = errors.New("the guest's agent does not answer")
 
 var (
-	errDead = errs.Mark(errors.New("the VM died"), errs.ErrState)
+	errDead = errs.New(errs.ErrState, "the VM died")
 	errSlow = errors.New("no answer in time")
 )
 
@@ -190,7 +190,7 @@ func (l *link) hello(release string, f *failure) error {
 		if why == "" {
 			why = fmt.Sprintf("it chose protocol version %d", theirs.Version)
 		}
-		err := errs.Mark(fmt.Errorf("noid and the guest's agent %q have no protocol version in common: %s", clean(theirs.Release), why), errs.ErrHost)
+		err := errs.New(errs.ErrHost, "noid and the guest's agent %q have no protocol version in common: %s", clean(theirs.Release), why)
 		return errs.WithHint(err, "the agent is the one that the VM was booted with: use that noid, or stop and start the VM")
 	}
 	return nil

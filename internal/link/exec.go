@@ -87,10 +87,10 @@ func (c *Client) Start(ctx context.Context, e wire.Exec) (job string, err error)
 // check finds what no agent would take.
 func check(e wire.Exec) error {
 	if len(e.Argv) == 0 && !e.Shell {
-		return errs.Mark(errors.New("no command given"), errs.ErrUsage)
+		return errs.New(errs.ErrUsage, "no command given")
 	}
 	if _, err := wire.AppendMessage(nil, wire.TypeRequest, wire.Request{Op: wire.OpExec, Exec: &e}); err != nil {
-		return errs.Mark(fmt.Errorf("arguments and environment are too long: %w", err), errs.ErrUsage)
+		return errs.New(errs.ErrUsage, "arguments and environment are too long: %w", err)
 	}
 	return nil
 }
@@ -216,8 +216,8 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 
 var (
 	errBroken   = errors.New("the connection to the guest's agent broke")
-	errGone     = errs.Mark(errors.New("the guest no longer knows the command: it went back to a time before it, or rebooted"), errs.ErrState)
-	errWentBack = errs.Mark(errors.New("the guest went back to an earlier time while the command ran"), errs.ErrState)
+	errGone     = errs.New(errs.ErrState, "the guest no longer knows the command: it went back to a time before it, or rebooted")
+	errWentBack = errs.New(errs.ErrState, "the guest went back to an earlier time while the command ran")
 	errTimedOut = errors.New("the guest did not say in time that the command was ended")
 )
 

@@ -88,8 +88,7 @@ func Broken(err error, dir, manifest string) error {
 func CheckFormat(format int) error {
 	switch {
 	case format > Format:
-		return errs.WithHint(errs.Mark(fmt.Errorf("a newer noid wrote it: its format is %d, this noid knows %d", format, Format), errs.ErrHost),
-			"upgrade noid")
+		return errs.New(errs.ErrHost, "a newer noid wrote it: its format is %d, this noid knows %d", format, Format).Hint("upgrade noid")
 	case format < 1:
 		return errors.New("it has no format number")
 	}

@@ -3,7 +3,6 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 
@@ -28,7 +27,7 @@ func (m *Manager) agentIn(dir string, info Info) (*link.Client, error) {
 	}
 	c, ok := d.(vmm.Connector)
 	if !ok {
-		return nil, errs.Mark(fmt.Errorf("driver %s cannot reach an agent: %w", d.Name(), errors.ErrUnsupported), errs.ErrHost)
+		return nil, errs.New(errs.ErrHost, "driver %s cannot reach an agent: %w", d.Name(), errors.ErrUnsupported)
 	}
 	return &link.Client{
 		Dial:    func(ctx context.Context) (net.Conn, error) { return c.Connect(ctx, dir) },

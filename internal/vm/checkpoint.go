@@ -151,7 +151,7 @@ func (m *Manager) room(ctx context.Context, d Driver, staging, dir string, c che
 	if free, err = storage.FreeFor(ctx, staging, need); err != nil || free >= need {
 		return err
 	}
-	return errs.WithHint(errs.Mark(fmt.Errorf("no space: up to %d MiB needed, %d MiB free", need>>20, free>>20), errs.ErrHost), "make room, or 'noid forget' checkpoints that you no longer need")
+	return errs.New(errs.ErrHost, "no space: up to %d MiB needed, %d MiB free", need>>20, free>>20).Hint("make room, or 'noid forget' checkpoints that you no longer need")
 }
 
 // interruptWait is how long an interrupted checkpoint tries to have its guest run again before it leaves that to the guard.

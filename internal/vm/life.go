@@ -27,7 +27,7 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	}
 	defer lock.Unlock()
 	if st := certain(ctx, d, m.Home.VMDir(name), v); st == vmm.Running || st == vmm.Paused {
-		return errs.Mark(fmt.Errorf("vm %q is %s already", name, st), errs.ErrState)
+		return errs.New(errs.ErrState, "vm %q is %s already", name, st)
 	}
 	if err := v.Process.Kill(ctx); err != nil { // a halted Firecracker
 		return err

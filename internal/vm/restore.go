@@ -126,7 +126,7 @@ func (m *Manager) free(name string) error {
 		return err
 	}
 	if _, err := os.Lstat(m.Home.VMDir(name)); err == nil {
-		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q already exists", name), errs.ErrExists), "choose another name, or 'noid destroy "+name+"' first")
+		return errs.New(errs.ErrExists, "vm %q already exists", name).Hint("choose another name, or 'noid destroy " + name + "' first")
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -44,7 +43,7 @@ func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, p
 		}
 		if _, err := os.Lstat(m.Home.CheckpointDir(e.VM, e.ID)); missing(err) {
 			if ref != "" {
-				return nil, errs.Mark(fmt.Errorf("checkpoint %s@%s was forgotten meanwhile", e.VM, e.ID), errs.ErrNotFound)
+				return nil, errs.New(errs.ErrNotFound, "checkpoint %s@%s was forgotten meanwhile", e.VM, e.ID)
 			}
 			continue
 		}

@@ -32,8 +32,7 @@ func (m *Manager) loadable(ctx context.Context, c checkpoint.Record) error {
 	}
 	if c.Memory && c.Machine.Driver == "firecracker" { // QEMU's driver knows by itself
 		if err := kvmUsable("/dev/kvm"); err != nil {
-			return errs.WithHint(errs.Mark(fmt.Errorf("checkpoint %s@%s cannot be loaded here: it needs KVM: %w", c.VM, c.ID, err), errs.ErrHost),
-				"check that /dev/kvm is there and yours to open, or restore it on another host")
+			return errs.New(errs.ErrHost, "checkpoint %s@%s cannot be loaded here: it needs KVM: %w", c.VM, c.ID, err).Hint("check that /dev/kvm is there and yours to open, or restore it on another host")
 		}
 	}
 	if !c.Memory || c.Host == nil {
@@ -44,8 +43,7 @@ func (m *Manager) loadable(ctx context.Context, c checkpoint.Record) error {
 		return err
 	}
 	if err := checkpoint.Fits(*c.Host, *here); err != nil {
-		return errs.WithHint(errs.Mark(fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err), errs.ErrHost),
-			"restore it on a host with such a processor")
+		return errs.New(errs.ErrHost, "checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err).Hint("restore it on a host with such a processor")
 	}
 	return nil
 }
@@ -57,7 +55,7 @@ func otherVersion(machine vmm.Machine, here string, err error) error {
 		return err
 	}
 	hint := "load it with " + machine.Driver + " " + machine.DriverVersion + ": noid config set " + machine.Driver + " PATH"
-	return errs.WithHint(errs.Mark(fmt.Errorf("it was saved by %s %s, this is %s: %w", machine.Driver, machine.DriverVersion, here, err), errs.ErrHost), hint)
+	return errs.New(errs.ErrHost, "it was saved by %s %s, this is %s: %w", machine.Driver, machine.DriverVersion, here, err).Hint(hint)
 }
 
 // notLoaded is err of a VMM that did not load c, with the cause where that is its version. Only then is a process spent on asking.

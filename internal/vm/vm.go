@@ -6,7 +6,6 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -213,7 +212,7 @@ func (m *Manager) Get(ctx context.Context, name string) (Info, error) {
 func (i Info) Alive() func() bool { return i.Process.Alive }
 
 func notRunning(name string, st vmm.State, verb string) error {
-	err := errs.Mark(fmt.Errorf("%s of vm %q, which is not running: it is %s", verb, name, st), errs.ErrState)
+	err := errs.New(errs.ErrState, "%s of vm %q, which is not running: it is %s", verb, name, st)
 	if st == Dead {
 		return errs.WithHint(err, "'noid logs --vmm "+name+"' shows why it died, 'noid start "+name+"' boots it from its disk")
 	}
@@ -231,7 +230,7 @@ func ended(v home.VM, err error) error {
 	wait, cancel := context.WithTimeout(context.Background(), endingWait)
 	defer cancel()
 	if v.Process.Wait(wait) == nil {
-		return errs.WithHint(errs.Mark(fmt.Errorf("vm %q ended meanwhile: %w", v.Name, err), errs.ErrState), "boot it with 'noid start "+v.Name+"'")
+		return errs.New(errs.ErrState, "vm %q ended meanwhile: %w", v.Name, err).Hint("boot it with 'noid start " + v.Name + "'")
 	}
 	return err
 }

@@ -71,7 +71,7 @@ func (c *creator) top(src string) error {
 		return about(src, err)
 	case fi.IsDir():
 		if !c.opts.Recursive {
-			return errs.Mark(fmt.Errorf("%q is a directory", src), errs.ErrUsage)
+			return errs.New(errs.ErrUsage, "%q is a directory", src)
 		}
 		root, err := os.OpenRoot(src)
 		if err != nil {

@@ -205,7 +205,7 @@ func (x *extractor) open(dst string, h *tar.Header) error {
 			return about(dst, err)
 		}
 	case slash && !isDir:
-		return errs.Mark(fmt.Errorf("%q: no such directory", dst), errs.ErrNotFound)
+		return errs.New(errs.ErrNotFound, "%q: no such directory", dst)
 	default:
 		if _, err := os.Lstat(strings.TrimRight(dst, "/")); err == nil {
 			return fmt.Errorf("%q is a symbolic link to nothing", dst)

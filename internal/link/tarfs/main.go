@@ -64,7 +64,7 @@ func ExtractArgs(dst string, opts ExtractOptions) []string {
 // extraction cleanly.
 func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	if len(args) == 0 {
-		return fail(errw, errs.Mark(errors.New("no tool named"), errs.ErrUsage))
+		return fail(errw, errs.New(errs.ErrUsage, "no tool named"))
 	}
 	tool := args[0]
 	f := flag.NewFlagSet(tool, flag.ContinueOnError)
@@ -94,7 +94,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 		defer stop()
 		stats, err = Extract(ctx, in, f.Arg(0), ExtractOptions{Name: *name, Recursive: *recursive, Owners: *owners, Warn: warn})
 	default:
-		err = errs.Mark(fmt.Errorf("no tool %q with %d arguments", tool, f.NArg()), errs.ErrUsage)
+		err = errs.New(errs.ErrUsage, "no tool %q with %d arguments", tool, f.NArg())
 	}
 	if warnings > MaxWarnings {
 		say(errw, WarningPrefix, fmt.Sprintf("and %d more", warnings-MaxWarnings))

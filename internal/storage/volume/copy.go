@@ -3,7 +3,6 @@ package volume
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,7 +64,7 @@ func walk(ctx context.Context, tree string, visit func(path string, d fs.DirEntr
 		if path == tree {
 			dev = st.Dev
 		} else if st.Dev != dev {
-			return errs.Mark(fmt.Errorf("%s is of another file system", path), errs.ErrState)
+			return errs.New(errs.ErrState, "%s is of another file system", path)
 		}
 		return visit(path, d, st)
 	})
@@ -140,7 +139,7 @@ func (c *copier) copyFile(to, from string, kind fs.FileMode) error {
 	case fs.ModeNamedPipe:
 		return unix.Mkfifo(to, 0o600)
 	}
-	return errs.Mark(fmt.Errorf("%s is neither file, directory, link nor pipe", from), errs.ErrState)
+	return errs.New(errs.ErrState, "%s is neither file, directory, link nor pipe", from)
 }
 
 // dress gives path the owner, mode and times of st.

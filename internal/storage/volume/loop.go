@@ -34,7 +34,7 @@ func mountImage(image, target string) error {
 	case errors.Is(err, unix.EEXIST):
 		hint = "a copy of this volume is mounted, of another home; unmount that first"
 	}
-	return errs.WithHint(errs.Mark(fmt.Errorf("mounting %s on %s: %w", image, target, err), errs.ErrHost), hint)
+	return errs.New(errs.ErrHost, "mounting %s on %s: %w", image, target, err).Hint(hint)
 }
 
 func tryMount(image, target string) error {
@@ -88,8 +88,7 @@ func unmount(dir string) error {
 			return &os.PathError{Op: "unmounting", Path: dir, Err: err}
 		}
 		if try == tries {
-			return errs.WithHint(errs.Mark(fmt.Errorf("%s is in use: a process has files open there, or works there", dir), errs.ErrBusy),
-				"'fuser -vm "+dir+"' lists who")
+			return errs.New(errs.ErrBusy, "%s is in use: a process has files open there, or works there", dir).Hint("'fuser -vm " + dir + "' lists who")
 		}
 		time.Sleep(pause)
 	}

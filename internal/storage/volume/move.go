@@ -92,7 +92,7 @@ func commit(ctx context.Context, dir string, decide func() error) error {
 // lockStopped takes the lock of all of h, whose VMs must all be stopped.
 func lockStopped(ctx context.Context, h *home.Home, verb string) (*home.Lock, error) {
 	if os.Geteuid() != 0 {
-		return nil, errs.WithHint(errs.Mark(errors.New("only root can mount file systems"), errs.ErrHost), Sudo(h.Dir(), verb))
+		return nil, errs.New(errs.ErrHost, "only root can mount file systems").Hint(Sudo(h.Dir(), verb))
 	}
 	lock, err := home.LockAll(ctx, h.Dir(), verb, home.LockWait)
 	if err != nil {
@@ -100,8 +100,7 @@ func lockStopped(ctx context.Context, h *home.Home, verb string) (*home.Lock, er
 	}
 	running, err := live(h)
 	if err == nil && len(running) > 0 {
-		err = errs.WithHint(errs.Mark(fmt.Errorf("these VMs are not stopped: %s", strings.Join(running, ", ")), errs.ErrState),
-			"'noid stop NAME' each of them first")
+		err = errs.New(errs.ErrState, "these VMs are not stopped: %s", strings.Join(running, ", ")).Hint("'noid stop NAME' each of them first")
 	}
 	if err != nil {
 		lock.Unlock()
@@ -131,7 +130,7 @@ func stageVolume(ctx context.Context, dir, mkfs string) error {
 	if info, err := os.Lstat(oldStorage); err != nil {
 		return err
 	} else if !info.IsDir() || mounted(dir) {
-		return errs.Mark(fmt.Errorf("%s is a link, or a file system of its own", oldStorage), errs.ErrState)
+		return errs.New(errs.ErrState, "%s is a link, or a file system of its own", oldStorage)
 	}
 	trees := []string{oldStorage}
 	moveImages := true
@@ -210,7 +209,7 @@ func makeImage(ctx context.Context, path string, size int64, mkfs string) error 
 	cmd := exec.CommandContext(ctx, mkfs, "-q", "-L", "noid", path)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return errs.Mark(fmt.Errorf("%s: %w: %s", filepath.Base(mkfs), err, strings.TrimSpace(string(out))), errs.ErrHost)
+		return errs.New(errs.ErrHost, "%s: %w: %s", filepath.Base(mkfs), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

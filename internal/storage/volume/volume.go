@@ -65,8 +65,7 @@ func Ready(ctx context.Context, dir string) error {
 		if isMounted {
 			return nil
 		}
-		return errs.WithHint(errs.Mark(fmt.Errorf("the btrfs volume of %s is not mounted, and only root can mount it", dir), errs.ErrHost),
-			Sudo(dir, "list")+" mounts it, until the next reboot")
+		return errs.New(errs.ErrHost, "the btrfs volume of %s is not mounted, and only root can mount it", dir).Hint(Sudo(dir, "list") + " mounts it, until the next reboot")
 	}
 	lock, err := home.LockAll(ctx, dir, "mount", wait)
 	if errors.Is(err, errs.ErrBusy) && isMounted {
@@ -83,8 +82,7 @@ func Missing(dir string) error {
 	if Exists(dir) || !isMountPoint(filepath.Join(dir, storageDir)) {
 		return nil
 	}
-	return errs.WithHint(errs.Mark(fmt.Errorf("the btrfs volume of %s is gone: there is no %s in it", dir, imageFile), errs.ErrHost),
-		"put the file back; to do without what was in it, remove "+filepath.Join(dir, storageDir)+" and the link "+filepath.Join(dir, imagesDir))
+	return errs.New(errs.ErrHost, "the btrfs volume of %s is gone: there is no %s in it", dir, imageFile).Hint("put the file back; to do without what was in it, remove " + filepath.Join(dir, storageDir) + " and the link " + filepath.Join(dir, imagesDir))
 }
 
 // Sudo is the command line by which an ordinary user runs noid with args, as root, on the home in dir, between backquotes.
