@@ -1,15 +1,21 @@
 # Every target works on a fresh clone. What a test needs and may install, it installs; else it says what to type.
 GO ?= go
-VERSION ?= 0.1.0-dev
-LDFLAGS = -s -w -X noid/internal/cli.release=$(VERSION)
+# The version of noid and of its agent in the guest, if not the one in internal/version.
+VERSION ?=
+LDFLAGS = -s -w $(if $(VERSION),-X noid/internal/version.Release=$(VERSION))
+export GO VERSION
 
-.PHONY: build fault-build demo test test-kvm torture fuzz lint bench clean
+.PHONY: build programs fault-build demo test test-kvm torture fuzz lint bench clean
 
-build:
+build: programs
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/noid ./cmd/noid
 
+# noid-init and noid-agent, which noid embeds: built into internal/boot/programs, which git ignores.
+programs:
+	scripts/programs.sh
+
 # noid with a fault to order at each of its steps, see test/fault. For tests alone.
-fault-build:
+fault-build: programs
 	$(GO) run ./test/fault/instrument -o bin/_fault
 	CGO_ENABLED=0 $(GO) build -trimpath -overlay bin/_fault/overlay.json -o bin/noid-fault ./cmd/noid
 
@@ -30,7 +36,7 @@ torture: build fault-build
 
 # Every fuzz target for FUZZTIME.
 FUZZTIME ?= 1m
-fuzz:
+fuzz: programs
 	scripts/fuzz.sh $(FUZZTIME)
 
 lint:
@@ -46,4 +52,4 @@ bench: build
 	scripts/bench.sh $(BENCHFLAGS)
 
 clean:
-	rm -rf bin
+	rm -rf bin internal/boot/programs/*.gz

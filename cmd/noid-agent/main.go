@@ -11,10 +11,8 @@ import (
 
 	"noid/internal/agent"
 	"noid/internal/link/tarfs"
+	"noid/internal/version"
 )
-
-// release is set by the linker.
-var release = "dev"
 
 // The kernel names a process after the file that it was executed by: "3", for noid-init does so by a descriptor. That is the
 // name of the main thread, which package initialization runs on and main need not.
@@ -30,7 +28,7 @@ func main() {
 		case "tar-create", "tar-extract":
 			os.Exit(tarfs.Main(args, os.Stdin, os.Stdout, os.Stderr))
 		case "--version":
-			fmt.Println("noid-agent", release)
+			fmt.Println("noid-agent", version.Release)
 			return
 		case "--init":
 		default:
@@ -38,5 +36,5 @@ func main() {
 			os.Exit(2)
 		}
 	}
-	agent.Run(release, len(args) > 0)
+	agent.Run(version.Release, len(args) > 0)
 }

@@ -3,31 +3,24 @@ package boot
 import (
 	"bytes"
 	"debug/elf"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
-
-	"noid/internal/errs"
 )
 
-// magics are the signatures that Describe knows, tried in order.
+// magics are the signatures that describe knows, tried in order.
 var magics = []struct {
 	offset int
 	magic  string
 	what   string
 }{
-	{0, "\x1f\x8b", "gzip data"},
-	{0, "\x28\xb5\x2f\xfd", "zstd data"},
-	{0, "\xfd7zXZ\x00", "xz data"},
+	{0, gzipMagic, "gzip data"},
+	{0, zstdMagic, "zstd data"},
+	{0, xzMagic, "xz data"},
 	{0, "BZh", "bzip2 data"},
 	{0, "\x04\x22\x4d\x18", "lz4 data"},
-	{0, "\x02\x21\x4c\x18", "lz4 data"},
+	{0, lz4Magic, "lz4 data"},
 	{0, "QFI\xfb", "a qcow2 disk image"},
 	{0, "KDMV", "a VMDK disk image"},
 	{0, "hsqs", "a squashfs file system image"},
@@ -44,19 +37,8 @@ var magics = []struct {
 // headLen covers the furthest signature, that of btrfs.
 const headLen = 0x10048
 
-// Describe says what the file at path is, as a noun phrase: "an ext4 file system image", "a directory". It never fails:
-// what it cannot read it says so.
-func Describe(path string) string {
-	f, err := openRegular(path)
-	if nr, ok := errors.AsType[notRegularError](err); ok {
-		return nr.what
-	} else if err != nil {
-		return "unreadable"
-	}
-	defer f.Close()
-	return describe(f)
-}
-
+// describe says what the file r is, as a noun phrase: "an ext4 file system image". It never fails: what it cannot read, it
+// says so.
 func describe(r io.ReaderAt) string {
 	head, err := readHead(r)
 	switch {
@@ -132,33 +114,9 @@ func readHead(r io.ReaderAt) ([]byte, error) {
 	return head[:n], err
 }
 
-// notRegularError is a path that names no regular file; what is a noun phrase.
-type notRegularError struct{ what string }
-
-func (e notRegularError) Error() string { return "it is " + e.what }
-
-// openRegular opens path for reading if it is a regular file. O_NONBLOCK keeps a FIFO from blocking the open for ever.
-func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	if what := nonRegular(info.Mode()); what != "" {
-		f.Close()
-		return nil, notRegularError{what}
-	}
-	return f, nil
-}
-
-func nonRegular(mode fs.FileMode) string {
+// describeMode says what a file is that is not regular.
+func describeMode(mode fs.FileMode) string {
 	switch {
-	case mode.IsRegular():
-		return ""
 	case mode.IsDir():
 		return "a directory"
 	case mode&fs.ModeNamedPipe != 0:
@@ -168,20 +126,3 @@ func nonRegular(mode fs.FileMode) string {
 	}
 	return "not a regular file"
 }
-
-// openInput opens what the user named as a kernel or rootfs. A missing file is reported as "kernel not found: PATH".
-func openInput(role, path string) (*os.File, error) {
-	f, err := openRegular(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
-		return nil, fmt.Errorf("%s %w: %s", role, errs.ErrNotFound, path)
-	case err != nil:
-		if pe, ok := errors.AsType[*fs.PathError](err); ok {
-			err = pe.Err // it would repeat the path
-		}
-		return nil, fmt.Errorf("reading %s %q: %w", role, path, err)
-	}
-	return f, nil
-}
-
-var le = binary.LittleEndian

@@ -39,10 +39,8 @@ var errNotExt4 = errors.New("no ext4 superblock")
 // CheckExt4 reports whether path is an ext2, ext3 or ext4 image that the guest's kernel could mount: a sane superblock, and
 // all the blocks it speaks of. It does not check the rest: e2fsck does. A missing file wraps errs.ErrNotFound.
 func CheckExt4(path string) error {
-	f, err := openInput("rootfs", path)
-	if nr, ok := errors.AsType[notRegularError](err); ok {
-		return fmt.Errorf("%q is not an ext4 image: it is %s", path, nr.what)
-	} else if err != nil {
+	f, err := rootfsInput.open(path)
+	if err != nil {
 		return err
 	}
 	defer f.Close()
@@ -52,7 +50,7 @@ func CheckExt4(path string) error {
 	}
 	err = checkExt4(f, info.Size())
 	if errors.Is(err, errNotExt4) {
-		return fmt.Errorf("%q is not an ext4 image: it is %s", path, describe(f))
+		return rootfsInput.isNot(path, describe(f))
 	} else if err != nil {
 		return fmt.Errorf("%q is a damaged ext4 image: %w", path, err)
 	}

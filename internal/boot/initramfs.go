@@ -1,112 +1,65 @@
 package boot
 
 import (
-	"crypto/sha256"
-	"errors"
+	"bufio"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
-	"time"
-
-	"noid/internal/storage"
+	"io"
 )
 
+// Module is a kernel module as it goes into the initramfs.
+type Module struct {
+	Name string // without ".ko", such as "virtio_blk"
+	Data []byte // the unpacked ELF object
+}
+
+// Types and permissions of cpio entries: inode(7).
 const (
-	// format is part of an initramfs's key: to be raised when BuildInitramfs or Wanted changes what comes out.
-	format = 2
-	// tmpPrefix marks a file that is being written. One that is an hour old was left by a noid that was killed.
-	tmpPrefix = ".initrd-"
-	staleTmp  = time.Hour
+	modeDir  = 0o040755
+	modeFile = 0o100644
+	modeExec = 0o100755
+	modeChar = 0o020600
 )
 
-// Initramfs returns the path of an initramfs for the kernel at kernelPath, in cacheDir, with noid's agent or without. It is
-// built if the kernel, its modules' directory, noid-init or the agent changed since the last time; otherwise it costs little
-// more than a look at the kernel's file. Its modification time is that of its last use, for Prune. A kernel without modules
-// gets none. Several noids may build the same at once.
-func Initramfs(cacheDir, kernelPath string, agent bool) (string, error) {
-	kernelPath, err := filepath.Abs(kernelPath)
-	if err != nil {
-		return "", err
+// BuildInitramfs writes an initramfs: an uncompressed newc cpio archive with init as /init, agent as /agent unless it is
+// empty, and the modules in /modules in their order. The same input makes the same bytes. The caller checks the modules'
+// names: one with a slash or a NUL would be another file.
+func BuildInitramfs(w io.Writer, init, agent []byte, modules []Module) error {
+	a := &cpioWriter{Writer: bufio.NewWriter(w)}
+	for _, dir := range []string{"dev", "modules", "newroot", "proc", "sys"} {
+		a.entry(dir, modeDir, 0, 0, nil)
 	}
-	kernel, err := InspectKernel(kernelPath)
-	if err != nil {
-		return "", err
+	// Without it the kernel starts init with no stdin, stdout and stderr: a failure to mount /dev would be mute.
+	a.entry("dev/console", modeChar, 5, 1, nil)
+	a.entry("init", modeExec, 0, 0, init)
+	if len(agent) > 0 {
+		a.entry("agent", modeExec, 0, 0, agent)
 	}
-	modulesDir := FindModules(kernelPath, kernel.Version)
-	key, err := cacheKey(kernelPath, modulesDir, kernel.Arch, agent)
-	if err != nil {
-		return "", err
+	for i, m := range modules {
+		a.entry(fmt.Sprintf("modules/%03d-%s.ko", i, m.Name), modeFile, 0, 0, m.Data)
 	}
-	path := filepath.Join(cacheDir, "initrd-"+key+".cpio")
-	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
-		if err := Use(path); !errors.Is(err, fs.ErrNotExist) {
-			return path, nil // a cache that cannot be written to serves as well
-		}
+	a.entry("TRAILER!!!", 0, 0, 0, nil)
+	if err := a.Flush(); err != nil {
+		return fmt.Errorf("writing the initramfs: %w", err)
 	}
-	if err := build(path, kernel.Arch, modulesDir, agent); err != nil {
-		return "", fmt.Errorf("building the initramfs for kernel %q: %w", kernelPath, err)
-	}
-	return path, nil
+	return nil
 }
 
-// cacheKey identifies what goes into the initramfs without reading the modules.
-func cacheKey(kernelPath, modulesDir, arch string, agent bool) (string, error) {
-	info, err := os.Stat(kernelPath)
-	if err != nil {
-		return "", err
-	}
-	programs, err := programsHash(arch, agent)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%d\n%x\n%q %d %d\n%q", format, programs, kernelPath, info.Size(), info.ModTime().UnixNano(), modulesDir)
-	if modulesDir != "" {
-		info, err := os.Stat(modulesDir)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, " %d", info.ModTime().UnixNano())
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)[:8]), nil
+// cpioWriter writes the format of Documentation/driver-api/early-userspace/buffer-format.rst. Flush returns the first
+// error.
+type cpioWriter struct {
+	*bufio.Writer
+	inode int
 }
 
-func build(path, arch, modulesDir string, withAgent bool) error {
-	init, err := InitBinary(arch)
-	if err != nil {
-		return err
-	}
-	var agent []byte
-	if withAgent {
-		if agent, err = AgentBinary(arch); err != nil {
-			return err
-		}
-	}
-	var modules []Module
-	if modulesDir != "" {
-		if modules, err = ResolveModules(modulesDir, Wanted); err != nil {
-			return err
-		}
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	removeStale(dir)
-	return storage.WriteOnce(path, 0o600, func(f *os.File) error { return BuildInitramfs(f, init, agent, modules) })
+func (a *cpioWriter) entry(name string, mode, major, minor int, data []byte) {
+	a.inode++
+	// magic, ino, mode, uid, gid, nlink, mtime, filesize, dev major and minor, rdev major and minor, namesize, check
+	n, _ := fmt.Fprintf(a, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\x00",
+		a.inode, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name)+1, 0, name)
+	a.pad(n)
+	a.Write(data)
+	a.pad(len(data))
 }
 
-// removeStale deletes what killed noids left half written. It is a courtesy: failing is no failure.
-func removeStale(dir string) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), tmpPrefix) && time.Since(info.ModTime()) > staleTmp {
-			os.Remove(filepath.Join(dir, e.Name()))
-		}
-	}
-}
+// pad ends a part of n bytes at a multiple of four, where it began.
+func (a *cpioWriter) pad(n int) { a.Write(make([]byte, -n&3)) }

@@ -3,7 +3,6 @@ package boot
 import (
 	"bytes"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"io"
 
@@ -33,10 +32,8 @@ const maxScan = 256 << 20
 // InspectKernel says which kernel is at path. A missing file wraps errs.ErrNotFound; for anything else the error says
 // what the file is instead.
 func InspectKernel(path string) (Kernel, error) {
-	f, err := openInput("kernel", path)
-	if nr, ok := errors.AsType[notRegularError](err); ok {
-		return Kernel{}, notKernel(path, nr.what)
-	} else if err != nil {
+	f, err := kernelInput.open(path)
+	if err != nil {
 		return Kernel{}, err
 	}
 	defer f.Close()
@@ -45,13 +42,9 @@ func InspectKernel(path string) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("reading kernel %q: %w", path, err)
 	}
 	if !ok {
-		return Kernel{}, notKernel(path, describe(f))
+		return Kernel{}, kernelInput.isNot(path, describe(f))
 	}
 	return k, nil
-}
-
-func notKernel(path, what string) error {
-	return fmt.Errorf("%q is not a kernel: it is %s", path, what)
 }
 
 func inspect(r io.ReaderAt) (k Kernel, ok bool, err error) {

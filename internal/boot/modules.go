@@ -1,8 +1,8 @@
 package boot
 
 import (
+	"bufio"
 	"bytes"
-	"compress/gzip"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -12,9 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/klauspost/compress/zstd"
-	"github.com/therootcompany/xz"
 )
 
 // Wanted are the modules that noid's devices and root filesystem need, in the order to load them. The order matters where
@@ -29,15 +26,15 @@ var Wanted = []string{
 }
 
 const (
-	// maxModule bounds an unpacked module, in bytes: the largest in Debian's kernel has 8 MiB.
-	maxModule = 64 << 20
 	// maxModules bounds what goes into an initramfs; a name is three digits there.
 	maxModules = 200
 	// maxModinfo bounds a module's .modinfo, in bytes: some have 10 KB.
 	maxModinfo = 1 << 20
-	// maxXZDict bounds the memory of xz's decoder, in bytes; modules are packed with the default of 8 MiB or less.
-	maxXZDict = 64 << 20
 )
+
+// moduleLimits bound an unpacked module: the largest in Debian's kernel has 8 MiB. Modules are packed with xz's default
+// dictionary of 8 MiB or less.
+var moduleLimits = limits{window: 64 << 20, size: 64 << 20}
 
 // FindModules returns the directory of the modules of the kernel at kernelPath, whose uname -r is version, or "". It looks
 // where an unpacked package or noid setup puts them, beside the kernel, and then at the host's own.
@@ -133,36 +130,26 @@ func (r *resolver) add(name string) error {
 	return nil
 }
 
-// readModule reads and unpacks a module by its file's extension.
+// readModule reads and unpacks the module at path.
 func readModule(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return unpackModule(f, filepath.Ext(path), maxModule)
+	return unpackModule(f, moduleLimits)
 }
 
-// unpackModule reads a module packed as its file's extension says, at most max bytes of it.
-func unpackModule(r io.Reader, ext string, max int64) (data []byte, err error) {
-	switch ext {
-	case ".gz":
-		r, err = gzip.NewReader(r)
-	case ".xz":
-		r, err = xz.NewReader(r, maxXZDict)
-	case ".zst":
-		var z *zstd.Decoder
-		if z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxModule)); err == nil {
-			defer z.Close()
-			r = z
-		}
-	}
+// unpackModule reads a module, packed or not, within limits.
+func unpackModule(r io.Reader, l limits) ([]byte, error) {
+	out, _, err := decompressor(bufio.NewReader(r), l)
 	if err != nil {
 		return nil, err
 	}
-	data, err = io.ReadAll(io.LimitReader(r, max+1))
-	if err == nil && int64(len(data)) > max {
-		err = fmt.Errorf("larger than %d bytes", max)
+	defer out.Close()
+	data, err := io.ReadAll(io.LimitReader(out, l.size+1))
+	if err == nil && int64(len(data)) > l.size {
+		err = fmt.Errorf("larger than %d bytes", l.size)
 	}
 	return data, err
 }

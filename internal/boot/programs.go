@@ -1,67 +1,62 @@
-// Package boot owns what a VM boots from: it tells kernels and ext4 images from anything else, extracts the ELF from a
-// bzImage, and makes the initramfs of noid-init, the kernel's modules and noid-agent. The root file system needs nothing
-// of noid in it. Kernels and images are untrusted input: every length that a header states is checked against the file
-// and against a bound.
 package boot
 
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
-	_ "embed" // for the programs
+	"embed"
 	"fmt"
 	"io"
+	"io/fs"
+	"slices"
 
 	"noid/internal/errs"
 )
 
-// The programs are committed, so that a plain go build of a clean clone makes a complete noid. gen.go makes them anew.
-//
-//go:generate go run gen.go
-var (
-	//go:embed bin/noid-init-amd64.gz
-	initAMD64 []byte
-	//go:embed bin/noid-init-arm64.gz
-	initARM64 []byte
-	//go:embed bin/noid-agent-amd64.gz
-	agentAMD64 []byte
-	//go:embed bin/noid-agent-arm64.gz
-	agentARM64 []byte
-)
+// programs has noid-init and noid-agent for each architecture, as scripts/programs.sh packs them. Git ignores them: a plain
+// 'go build' of a clean clone makes a noid without them.
+var programs fs.FS = embedded
+
+//go:embed all:programs
+var embedded embed.FS
+
+// architectures are those of the programs, in Go's words.
+var architectures = []string{"amd64", "arm64"}
 
 // maxProgram bounds an unpacked program, in bytes.
 const maxProgram = 16 << 20
 
-// packed returns noid-init and noid-agent for arch as they are embedded.
-func packed(arch string) (init, agent []byte, err error) {
-	switch arch {
-	case "amd64":
-		return initAMD64, agentAMD64, nil
-	case "arm64":
-		return initARM64, agentARM64, nil
+// HasPrograms reports whether noid was built with noid-init and noid-agent.
+func HasPrograms() bool {
+	for _, arch := range architectures {
+		for _, name := range []string{"noid-init", "noid-agent"} {
+			if _, err := fs.Stat(programs, packedPath(name, arch)); err != nil {
+				return false
+			}
+		}
 	}
-	return nil, nil, fmt.Errorf("no noid-init for %q kernels: %w", arch, errs.ErrHost)
+	return true
 }
 
-// InitBinary returns cmd/noid-init for arch, "amd64" or "arm64". For another it wraps errs.ErrHost.
-func InitBinary(arch string) ([]byte, error) {
-	init, _, err := packed(arch)
+func packedPath(name, arch string) string { return "programs/" + name + "-" + arch + ".gz" }
+
+// packed returns the program name for arch as it is embedded. The error wraps errs.ErrHost: noid has no such program.
+func packed(name, arch string) ([]byte, error) {
+	data, err := fs.ReadFile(programs, packedPath(name, arch))
+	switch {
+	case err == nil:
+		return data, nil
+	case !slices.Contains(architectures, arch):
+		return nil, errs.New(errs.ErrHost, "noid has no %s for %q kernels", name, arch)
+	}
+	return nil, errs.New(errs.ErrHost, "noid was built without %s for %s", name, arch).Hint("build noid with 'make build'")
+}
+
+// program returns cmd/noid-init or cmd/noid-agent for arch. The error wraps errs.ErrHost if noid has none.
+func program(name, arch string) ([]byte, error) {
+	data, err := packed(name, arch)
 	if err != nil {
 		return nil, err
 	}
-	return unpack("noid-init", init)
-}
-
-// AgentBinary returns cmd/noid-agent for arch, "amd64" or "arm64". For another it wraps errs.ErrHost.
-func AgentBinary(arch string) ([]byte, error) {
-	_, agent, err := packed(arch)
-	if err != nil {
-		return nil, err
-	}
-	return unpack("noid-agent", agent)
-}
-
-func unpack(name string, data []byte) ([]byte, error) {
 	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("unpacking %s: %w", name, err)
@@ -70,19 +65,4 @@ func unpack(name string, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("unpacking %s: %w", name, err)
 	}
 	return data, nil
-}
-
-// programsHash identifies the programs of an initramfs without unpacking them.
-func programsHash(arch string, withAgent bool) ([]byte, error) {
-	init, agent, err := packed(arch)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(init)
-	hash := sum[:]
-	if withAgent {
-		sum := sha256.Sum256(agent)
-		hash = append(hash, sum[:]...)
-	}
-	return hash, nil
 }

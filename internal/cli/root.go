@@ -25,6 +25,7 @@ import (
 	"noid/internal/storage"
 	"noid/internal/storage/volume"
 	"noid/internal/untrusted"
+	"noid/internal/version"
 	"noid/internal/vm"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
@@ -235,7 +236,7 @@ func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
 			a.say("leftovers of an earlier command: %v", err)
 		}
 	}
-	m := &vm.Manager{Home: home, Driver: a.driver, Version: version(), Warn: func(s string) { fmt.Fprintln(a.err, "noid: "+s) }}
+	m := &vm.Manager{Home: home, Driver: a.driver, Version: version.Release, Warn: func(s string) { fmt.Fprintln(a.err, "noid: "+s) }}
 	m.Helper, m.PauseGuard = ownCommand(helperVerb), ownCommand(pauseGuardVerb)
 	return m, nil
 }

@@ -12,6 +12,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/kvm"
 	"noid/internal/setup"
+	"noid/internal/version"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
 )
@@ -161,11 +162,6 @@ func (a *app) doctorCmd() *cobra.Command {
 	return cmd
 }
 
-// release is noid's version; the build may set it with -ldflags -X.
-var release = "0.1.0-dev"
-
-func version() string { return release }
-
 func (a *app) versionCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "version", Short: "Print noid's version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
@@ -178,9 +174,14 @@ func (a *app) versionCmd() *cobra.Command {
 			}
 		}
 		if asJSON {
-			return printJSON(a.out, map[string]string{"version": version(), "revision": revision, "go": runtime.Version(), "arch": runtime.GOARCH})
+			return printJSON(a.out, map[string]any{"version": version.Release, "revision": revision, "go": runtime.Version(), "arch": runtime.GOARCH,
+				"guest_programs": boot.HasPrograms()})
 		}
-		fmt.Fprintf(a.out, "noid %s %s/%s %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+		without := ""
+		if !boot.HasPrograms() {
+			without = " without the guest's programs: build noid with 'make build'"
+		}
+		fmt.Fprintf(a.out, "noid %s %s/%s %s%s\n", version.Release, runtime.GOOS, runtime.GOARCH, runtime.Version(), without)
 		return nil
 	}}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
