@@ -1,7 +1,7 @@
 // Command bench measures noid beside the bare VMM, in turns, and prints a table of medians: docs/performance.md says what each row is.
 //
 // noid is its binary, run as a user runs it. The bare side is firecracker and qemu driven by the code in this directory, with none
-// of noid's; only the guest is spoken to by noid's own packages (tinyguest, agentclient, mux), on both sides where it matters. Every
+// of noid's; only the guest is spoken to by noid's own packages (tinyguest, link), on both sides where it matters. Every
 // measured operation is also looked at for its result. A wrong one fails the bench, a slow one does not.
 package main
 
@@ -25,10 +25,8 @@ type bench struct {
 	noid  string // the binary
 	noop  string // a Go program that does nothing
 	dir   string // for everything, on the file system to measure
-	cache string // for what is downloaded
 	pairs int
 	guest guest
-	quick *quicksand // once it was started, see rowQuicksand
 
 	mu       sync.Mutex
 	cleanups []func()
@@ -91,14 +89,13 @@ func run() int {
 	flag.IntVar(&b.pairs, "pairs", 15, "samples of each side")
 	flag.StringVar(&b.noid, "noid", "bin/noid", "noid's binary")
 	flag.StringVar(&b.noop, "noop", "bin/bench-noop", "a Go program that does nothing")
-	flag.StringVar(&b.cache, "cache", "bin/bench-cache", "directory for what is downloaded")
 	flag.Parse()
 	pattern, err := regexp.Compile("^(?:" + *only + ")$")
 	if err != nil || flag.NArg() > 0 || b.pairs < 1 {
 		fmt.Fprintln(os.Stderr, "usage: bench [-set SETS] [-run ROWS] [-pairs N] [-fs btrfs|xfs|ext4] [-json FILE]", err)
 		return 2
 	}
-	for _, path := range []*string{&b.noid, &b.noop, &b.cache} {
+	for _, path := range []*string{&b.noid, &b.noop} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			return 1

@@ -4,8 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ -x bin/noid ] || make build
-CGO_ENABLED=0 go build -o bin/bench ./bench
-CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/bench-noop ./bench/noop
+(cd bench && CGO_ENABLED=0 go build -o ../bin/bench . && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../bin/bench-noop ./noop)
 . scripts/guest-env.sh >/dev/null
 if [ "${1:-} ${2:-}" = "-set lab" ]; then
   exec scripts/kvm-lab.sh -t "${NOID_BENCH_LAB_SECONDS:-7200}" bin/bench "$@"

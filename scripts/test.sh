@@ -28,7 +28,11 @@ export NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault
 log=$(mktemp "${TMPDIR:-/tmp}/noid-test.XXXXXX")
 trap 'rm -f "$log"' EXIT
 code=0
-go test -v -count=1 -p 2 -timeout 40m ./... 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
+{
+  main=0
+  go test -v -count=1 -p 2 -timeout 40m ./... || main=1
+  (cd bench && go test -v -count=1 ./...) && exit $main
+} 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
 [ "${PIPESTATUS[0]}" = 0 ] || code=1
 grep -qE '^(FAIL|--- FAIL|panic:)' "$log" && code=1
 # At most three tests that failed are run once more, by themselves: on a machine busy with many VMs one that waits may wait too long. That it
