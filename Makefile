@@ -41,9 +41,10 @@ fuzz: programs
 
 lint:
 	@test -z "$$(gofmt -l bench cmd internal test)" || { echo "not gofmt-ed:"; gofmt -l bench cmd internal test; exit 1; }
-	$(GO) vet ./...
+	for script in scripts/*.sh .ci/run; do bash -n $$script || exit 1; done
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/noid
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	for module in . bench; do (cd $$module && $(GO) mod tidy -diff && $(GO) vet ./... && \
+		$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...) || exit 1; done
 
 # noid beside the bare VMM, in turns, as a table of medians: docs/performance.md. BENCHFLAGS such as '-pairs 5 -run 3 -json FILE'; '-set lab' is
 # the KVM lab.
