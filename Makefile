@@ -30,7 +30,8 @@ test: lint build fault-build
 test-kvm: build
 	scripts/test-kvm.sh
 
-# Every fault at every step of every command, and ten minutes of fifty noids at once: hours. 'make test' does a part of both.
+# Every fault at every step of every command, and ten minutes of fifty noids at once: hours. 'make test' does a part of
+# both.
 torture: build fault-build
 	scripts/torture.sh
 
@@ -46,8 +47,8 @@ lint:
 	for module in . bench; do (cd $$module && $(GO) mod tidy -diff && $(GO) vet ./... && \
 		$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...) || exit 1; done
 
-# noid beside the bare VMM, in turns, as a table of medians: docs/performance.md. BENCHFLAGS such as '-pairs 5 -run 3 -json FILE'; '-set lab' is
-# the KVM lab.
+# noid beside the bare VMM, in turns, as a table of medians: docs/performance.md. BENCHFLAGS such as
+# '-pairs 5 -run 3 -json FILE'; '-set lab' is the KVM lab.
 BENCHFLAGS ?=
 bench: build
 	scripts/bench.sh $(BENCHFLAGS)

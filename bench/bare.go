@@ -36,8 +36,8 @@ type vmmAPI interface {
 	start(v *bare) error
 	// load starts a process in v.dir that goes on from the snapshot in directory snap.
 	load(v *bare, snap string) error
-	// save pauses, writes the guest's memory and state to directory snap and resumes. Where memory.snap is there already, it is what
-	// the guest's memory was at the snapshot before: only what changed since need be written.
+	// save pauses, writes the guest's memory and state to directory snap and resumes. Where memory.snap is there
+	// already, it is what the guest's memory was at the snapshot before: only what changed since need be written.
 	save(v *bare, snap string) error
 	// full is save of all memory, needed or not.
 	full(v *bare, snap string) error
@@ -120,8 +120,9 @@ func (v *bare) snapDir(base string) (string, error) {
 	return snap, reflink(v.x.ctx, filepath.Join(snap, savedMem), filepath.Join(base, savedMem))
 }
 
-// save takes a snapshot to directory snap and returns how long the guest stood still, in milliseconds. The disk of a Linux guest
-// is cloned meanwhile by the VMM's code; a tiny guest has written nothing to its own, which is cloned afterwards.
+// save takes a snapshot to directory snap and returns how long the guest stood still, in milliseconds. The disk of a
+// Linux guest is cloned meanwhile by the VMM's code; a tiny guest has written nothing to its own, which is cloned
+// afterwards.
 func (v *bare) save(snap string) (float64, error) { return v.saved(snap, v.api.save) }
 
 func (v *bare) saveFull(snap string) (float64, error) { return v.saved(snap, v.api.full) }

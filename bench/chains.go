@@ -77,7 +77,8 @@ func (c *chain) next(before func() error) (taken, error) {
 	return t, err
 }
 
-// A bareChain does the same without noid: each snapshot is a Diff onto a clone of the one before, made before the pause.
+// A bareChain does the same without noid: each snapshot is a Diff onto a clone of the one before, made before the
+// pause.
 type bareChain struct {
 	*bare
 	last string

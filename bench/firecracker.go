@@ -29,7 +29,8 @@ func firecrackerBinary() string {
 	return "/usr/local/bin/firecracker"
 }
 
-// firecracker drives Firecracker by its API, https://github.com/firecracker-microvm/firecracker/blob/v1.16.1/src/firecracker/swagger/firecracker.yaml
+// firecracker drives Firecracker by its API,
+// https://github.com/firecracker-microvm/firecracker/blob/v1.16.1/src/firecracker/swagger/firecracker.yaml
 type firecracker struct{}
 
 type object map[string]any

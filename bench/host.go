@@ -73,8 +73,8 @@ func firstWord(path string) string {
 // loopSize is how large a file system of the bench's own may become, in bytes. Its file is sparse.
 const loopSize = 40 << 30
 
-// fileSystem makes dir a file system of kind (btrfs, xfs or ext4) in a file of its own, where that is possible, and returns what
-// to say of dir's file system.
+// fileSystem makes dir a file system of kind (btrfs, xfs or ext4) in a file of its own, where that is possible, and
+// returns what to say of dir's file system.
 func (b *bench) fileSystem(ctx context.Context, dir, kind string) (string, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err

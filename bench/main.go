@@ -1,8 +1,10 @@
-// Command bench measures noid beside the bare VMM, in turns, and prints a table of medians: docs/performance.md says what each row is.
+// Command bench measures noid beside the bare VMM, in turns, and prints a table of medians: docs/performance.md says
+// what each row is.
 //
-// noid is its binary, run as a user runs it. The bare side is firecracker and qemu driven by the code in this directory, with none
-// of noid's; only the guest is spoken to by noid's own packages (tinyguest, link), on both sides where it matters. Every
-// measured operation is also looked at for its result. A wrong one fails the bench, a slow one does not.
+// noid is its binary, run as a user runs it. The bare side is firecracker and qemu driven by the code in this
+// directory, with none of noid's; only the guest is spoken to by noid's own packages (tinyguest, link), on both sides
+// where it matters. Every measured operation is also looked at for its result. A wrong one fails the bench, a slow one
+// does not.
 package main
 
 import (

@@ -22,8 +22,8 @@ const (
 	portSocket = "agent.sock"
 )
 
-// qemu drives QEMU by QMP, https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html. Guest memory is a shared file, which
-// x-ignore-shared leaves out of the migration stream: a snapshot is the stream and a clone of that file.
+// qemu drives QEMU by QMP, https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html. Guest memory is a shared file,
+// which x-ignore-shared leaves out of the migration stream: a snapshot is the stream and a clone of that file.
 type qemu struct{}
 
 func (v *bare) qemuArgs() []string {

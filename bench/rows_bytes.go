@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rowBytes counts, of each of ten checkpoints after the first, the bytes on the disk that none before it has, all its files together;
-// and the bytes of memory and disk that differ from the checkpoint before it, with the device state.
+// rowBytes counts, of each of ten checkpoints after the first, the bytes on the disk that none before it has, all its
+// files together; and the bytes of memory and disk that differ from the checkpoint before it, with the device state.
 func rowBytes(x *trial) error {
 	const count, mib = 10, 256
 	name, err := x.create(mib)
@@ -104,8 +104,8 @@ func differing(a, b string) (int64, error) {
 	}
 }
 
-// blocksOf returns how many bytes of disk the files in dir have that are not in seen yet, and adds them. Data that lies in the file
-// system's own records counts by its length.
+// blocksOf returns how many bytes of disk the files in dir have that are not in seen yet, and adds them. Data that lies
+// in the file system's own records counts by its length.
 func blocksOf(dir string, seen map[uint64]bool) (added int64, err error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {

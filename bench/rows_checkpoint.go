@@ -232,7 +232,8 @@ func rowChain(x *trial) error {
 	return nil
 }
 
-// restored restores a checkpoint as a new VM and returns how long that took to the guest's first answer, in milliseconds.
+// restored restores a checkpoint as a new VM and returns how long that took to the guest's first answer, in
+// milliseconds.
 func (x *trial) restored(name, id, token string) (float64, error) {
 	clone := x.name()
 	began := time.Now()

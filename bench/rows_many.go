@@ -109,7 +109,8 @@ func (x *trial) listed(count int, args ...string) error {
 	return err
 }
 
-// record makes count-1 stopped VMs like a, and count-1 checkpoints like its checkpoint id, whose files they share by hard links.
+// record makes count-1 stopped VMs like a, and count-1 checkpoints like its checkpoint id, whose files they share by
+// hard links.
 func (x *trial) record(id string, count int) error {
 	h, err := home.Open(x.home)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// pairOfSources makes the same saved state on both sides: a checkpoint of a VM of noid's, which rests, and a bare snapshot.
+// pairOfSources makes the same saved state on both sides: a checkpoint of a VM of noid's, which rests, and a bare
+// snapshot.
 func (x *trial) pairOfSources(mib int) (name, id, snap string, err error) {
 	if name, err = x.create(mib); err != nil {
 		return

@@ -20,8 +20,8 @@ func median(samples []float64) float64 {
 
 // A goal says what a result is held against.
 type goal struct {
-	// Kind is "ratio" (median of A over median of B), "more" (median of A minus median of B, in the result's unit) or "value"
-	// (median of A alone).
+	// Kind is "ratio" (median of A over median of B), "more" (median of A minus median of B, in the result's unit)
+	// or "value" (median of A alone).
 	Kind string  `json:"kind"`
 	Max  float64 `json:"max"`
 }
@@ -37,7 +37,8 @@ type result struct {
 	Name string `json:"name"` // what A is, beside what B is
 	Unit string `json:"unit"` // of the samples: ms, %, bytes
 	Goal goal   `json:"goal"`
-	// A and B are the samples in the order in which they were taken, in turns. B is empty when the goal's kind is "value".
+	// A and B are the samples in the order in which they were taken, in turns. B is empty when the goal's kind is
+	// "value".
 	A      []float64 `json:"a"`
 	B      []float64 `json:"b,omitempty"`
 	Note   string    `json:"note,omitempty"`

@@ -209,7 +209,8 @@ func (x *trial) destroy(names ...string) error {
 	return err
 }
 
-// A taken checkpoint: its id, how long the guest stood still by noid's word, and how long the command took, in milliseconds.
+// A taken checkpoint: its id, how long the guest stood still by noid's word, and how long the command took, in
+// milliseconds.
 type taken struct {
 	id          string
 	down, whole float64
@@ -298,8 +299,8 @@ func (x *trial) pid(name string) (int, error) {
 	return vm.PID, nil
 }
 
-// rest stops the processes of VMs while the other side is measured: a tiny guest on KVM takes a core, and a Linux guest a part of one.
-// wake lets them go on.
+// rest stops the processes of VMs while the other side is measured: a tiny guest on KVM takes a core, and a Linux guest
+// a part of one. wake lets them go on.
 func (x *trial) rest(names ...string) error { return x.signal(syscall.SIGSTOP, names) }
 func (x *trial) wake(names ...string) error { return x.signal(syscall.SIGCONT, names) }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# bench.sh [FLAG...]: runs the bench (bench/, docs/performance.md) on this machine, or with '-set lab' as the first words inside the KVM lab,
-# where everything it writes to files is gone afterwards: only the table is left.
+# bench.sh [FLAG...]: runs the bench (bench/, docs/performance.md) on this machine, or with '-set lab' as the first
+# words inside the KVM lab, where everything it writes to files is gone afterwards: only the table is left.
 set -eu
 cd "$(dirname "$0")/.."
 [ -x bin/noid ] || make build

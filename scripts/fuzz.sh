@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for TIME each, 10s if not given: scripts/fuzz.sh [TIME [PATTERN]]. PATTERN is a regular expression on
-# PACKAGE/TARGET. An input that fails is kept in the package's testdata/fuzz, where 'go test' finds it from then on.
+# Runs every fuzz target for TIME each, 10s if not given: scripts/fuzz.sh [TIME [PATTERN]]. PATTERN is a regular
+# expression on PACKAGE/TARGET. An input that fails is kept in the package's testdata/fuzz, where 'go test' finds it
+# from then on.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD time=${1:-10s} pattern=${2:-.}
@@ -14,7 +15,8 @@ for dir in $(grep -rlE '^func Fuzz[A-Za-z0-9_]*\(' --include='*_test.go' cmd int
   targets=$(grep -hoE '^func Fuzz[A-Za-z0-9_]*\(' "$dir"/*_test.go | sed 's/^func //; s/($//' | sort)
   targets=$(for t in $targets; do if grep -qE "$pattern" <<<"$dir/$t"; then echo "$t"; fi; done)
   [ -n "$targets" ] || continue
-  # -fuzz has the compiler put the counters in that guide the fuzzer. One binary a package: linking takes longer than many a run.
+  # -fuzz has the compiler put the counters in that guide the fuzzer. One binary a package: linking takes longer than
+  # many a run.
   go test -c -fuzz=. -o "$work/test" "./$dir"
   for target in $targets; do
     ran=$((ran + 1))

@@ -2,10 +2,10 @@
 #
 # kvm-lab.sh [-c CPUS] [-m MiB] [-t SECONDS] COMMAND [ARG...]
 #
-# Runs COMMAND as root in a throw-away VM whose /dev/kvm works, on a machine that has none: QEMU's TCG emulates AMD's SVM
-# with nested paging, and Debian's cloud kernel brings the real kvm-amd. The VM's root is this machine's own, read by
-# virtiofs below an overlay in memory: programs and test binaries from here run there as they are, in the same directory,
-# and whatever they write is gone afterwards. It has no network but lo.
+# Runs COMMAND as root in a throw-away VM whose /dev/kvm works, on a machine that has none: QEMU's TCG emulates AMD's
+# SVM with nested paging, and Debian's cloud kernel brings the real kvm-amd. The VM's root is this machine's own, read
+# by virtiofs below an overlay in memory: programs and test binaries from here run there as they are, in the same
+# directory, and whatever they write is gone afterwards. It has no network but lo.
 #
 #   -c CPUS     its processors (1). With two, QEMU 7.2's emulation crashed guests (triple faults) and the lab's own kernel within
 #               minutes, whatever noid did.
@@ -156,8 +156,9 @@ busybox depmod -b "$tree" "$release" || no_lab "depmod does not work here"
   echo
 } >"$tree/command"
 
-# ttyS0 is the kernel's console and carries the exit code, ttyS1 COMMAND's output alone. The kernel calls /sbin/modprobe of this root for file systems and
-# devices that are wanted later (mount -t btrfs), so the host's copy of all modules comes over the few from here.
+# ttyS0 is the kernel's console and carries the exit code, ttyS1 COMMAND's output alone. The kernel calls /sbin/modprobe
+# of this root for file systems and devices that are wanted later (mount -t btrfs), so the host's copy of all modules
+# comes over the few from here.
 cat >"$tree/init" <<INIT
 #!/bin/busybox sh
 export PATH=/bin:/sbin
@@ -210,8 +211,8 @@ for _ in {1..100}; do
 done
 [[ -S $run/fs.sock ]] || no_lab "virtiofsd did not come up: $(tail -n 3 "$run/virtiofsd.log")"
 
-# An interrupt from outside every second, as a byte on ttyS1 that nobody reads: QEMU's emulated SVM now and then loses the timer's, and the
-# halted processor would sleep for ever.
+# An interrupt from outside every second, as a byte on ttyS1 that nobody reads: QEMU's emulated SVM now and then loses
+# the timer's, and the halted processor would sleep for ever.
 mkfifo "$run/poke"
 "${mine[@]}" bash -c 'while sleep 1; do echo; done' >"$run/poke" 2>/dev/null &
 pids+=("$!")

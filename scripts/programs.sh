@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# programs.sh [DIR]: builds the guest's programs, noid-init and noid-agent, for each architecture into DIR, internal/boot/programs if not
-# given. Package boot embeds them. VERSION and GO are those of the Makefile.
-# The same toolchain makes the same bytes: no path, time, C compiler, user's setting or version control state goes in.
+# programs.sh [DIR]: builds the guest's programs, noid-init and noid-agent, for each architecture into DIR,
+# internal/boot/programs if not given. Package boot embeds them. VERSION and GO are those of the Makefile.
+# The same toolchain makes the same bytes: no path, time, user's setting or version control state goes in.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-internal/boot/programs}
@@ -15,7 +15,8 @@ export GOOS=linux CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS='' GOWORK=off GO
 for arch in amd64 arm64; do
   mkdir -p "bin/guest-$arch"
   # go build links only what is out of date.
-  GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false -ldflags "-s -w $set_version" -o "bin/guest-$arch/" ./cmd/noid-init ./cmd/noid-agent
+  GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false -ldflags "-s -w $set_version" -o "bin/guest-$arch/" \
+    ./cmd/noid-init ./cmd/noid-agent
   for program in noid-init noid-agent; do
     packed=$out/$program-$arch.gz
     if ! gzip -dc "$packed" 2>/dev/null | cmp -s - "bin/guest-$arch/$program"; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # test-kvm.sh [conformance]
-# Inside the KVM lab, with a real KVM, with QEMU and where its binary is on PATH with Firecracker: the drivers' conformance suite and, unless
-# only that is asked for, the quick start and a command that goes on across checkpoints. Exit code 77 (with conformance): not run, and why is
-# said.
+# Inside the KVM lab, with a real KVM, with QEMU and where its binary is on PATH with Firecracker: the drivers'
+# conformance suite and, unless only that is asked for, the quick start and a command that goes on across checkpoints.
+# Exit code 77 (with conformance): not run, and why is said.
 set -eu
 cd "$(dirname "$0")/.."
 [ -x bin/noid ] || make build
@@ -18,9 +18,10 @@ CGO_ENABLED=0 go test -c -o bin/e2e.test ./test/e2e
 export NOID_TEST_KVM=1 NOID_DEMO_KERNEL=$NOID_TEST_KERNEL NOID_DEMO_ROOTFS=$NOID_TEST_ROOTFS
 failed=0 again=0
 
-# tries LOG COMMAND...: in the lab, at most twice, each failure said. QEMU's emulated SVM now and then crashes a guest, or the lab's own
-# kernel ("stack guard page was hit", in the thread of a virtual CPU), before any checkpoint was made; what is really broken fails both times.
-# A lab that itself hung or panicked (exit code 125) has tried nothing: for that there are two tries more.
+# tries LOG COMMAND...: in the lab, at most twice, each failure said. QEMU's emulated SVM now and then crashes a guest,
+# or the lab's own kernel ("stack guard page was hit", in the thread of a virtual CPU), before any checkpoint was made;
+# what is really broken fails both times. A lab that itself hung or panicked (exit code 125) has tried nothing: for that
+# there are two tries more.
 tries() {
   local log=$1 try=0 hung=0 code
   shift
@@ -43,7 +44,8 @@ tries() {
 }
 conformance() {
   echo "KVM lab: conformance of $1 with KVM"
-  # In two labs: a guest that has lived through all of it in one often does not run on in a clone there, on a slow machine.
+  # In two labs: a guest that has lived through all of it in one often does not run on in a clone there, on a slow
+  # machine.
   local half filter
   for half in 1 2; do
     filter="-test.run Conformance -test.skip Conformance/Life/(Clone|Endings|ColdDisk)"

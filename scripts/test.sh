@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# All tests: unit tests, the drivers' conformance on real guests, noid end to end, some faults and inputs of 'make torture' and
-# 'make fuzz', and the KVM lab. Says loudly at the end what did not
-# run here and why; fails when a test was skipped that this machine could have run.
+# All tests: unit tests, the drivers' conformance on real guests, noid end to end, some faults and inputs of 'make
+# torture' and 'make fuzz', and the KVM lab. Says loudly at the end what did not run here and why; fails when a test was
+# skipped that this machine could have run.
 set -eu
 cd "$(dirname "$0")/.."
 missing=
@@ -35,8 +35,8 @@ code=0
 } 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
 [ "${PIPESTATUS[0]}" = 0 ] || code=1
 grep -qE '^(FAIL|--- FAIL|panic:)' "$log" && code=1
-# At most three tests that failed are run once more, by themselves: on a machine busy with many VMs one that waits may wait too long. That it
-# failed is said at the end all the same.
+# At most three tests that failed are run once more, by themselves: on a machine busy with many VMs one that waits may
+# wait too long. That it failed is said at the end all the same.
 flaky=
 if [ $code = 1 ] && ! grep -q '^panic:' "$log" && [ "$(grep -c '^--- FAIL' "$log")" -le 3 ]; then
   code=0

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# 'make torture': see package test/torture. NOID_TORTURE=10m bounds the time, NOID_TORTURE_ONLY='qemu checkpoint' selects.
+# 'make torture': see package test/torture. NOID_TORTURE=10m bounds the time, NOID_TORTURE_ONLY='qemu checkpoint'
+# selects.
 set -eu
 cd "$(dirname "$0")/.."
 export NOID_TEST_BIN=$PWD/bin/noid NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault NOID_TORTURE=${NOID_TORTURE:-all}

@@ -40,7 +40,8 @@ func arguments() []string {
 func loadModules() {
 	for _, name := range list(modulesDir) {
 		path := modulesDir + "/" + name
-		// EEXIST: loaded or built in. ENODEV: hardware that this machine lacks, such as crc32c-intel's instruction.
+		// EEXIST: loaded or built in. ENODEV: hardware that this machine lacks, such as crc32c-intel's
+		// instruction.
 		if err := loadModule(path); err != nil && err != unix.EEXIST && err != unix.ENODEV {
 			say(failure{"loading " + name, err}.Error())
 		}

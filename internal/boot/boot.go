@@ -1,7 +1,7 @@
 // Package boot owns what a VM boots from: it tells kernels and ext4 images from anything else, extracts the ELF from a
-// bzImage, and makes the initramfs of noid-init, the kernel's modules and noid-agent. The root file system needs nothing
-// of noid in it. Kernels and images are untrusted input: every length that a header states is checked against the file
-// and against a bound.
+// bzImage, and makes the initramfs of noid-init, the kernel's modules and noid-agent. The root file system needs
+// nothing of noid in it. Kernels and images are untrusted input: every length that a header states is checked against
+// the file and against a bound.
 package boot
 
 import (

@@ -15,7 +15,8 @@ import (
 	"noid/internal/storage"
 )
 
-// Beginnings of the names under which 'create' keeps kernels in a cache directory, as they were and unpacked; a key follows.
+// Beginnings of the names under which 'create' keeps kernels in a cache directory, as they were and unpacked; a key
+// follows.
 const (
 	KernelPrefix  = "kernel-"
 	VmlinuxPrefix = "vmlinux-"
@@ -24,8 +25,8 @@ const (
 const (
 	// format is part of an initramfs's key: to be raised when BuildInitramfs or Wanted changes what comes out.
 	format = 2
-	// tmpPrefix begins the name of a file that storage.WriteOnce writes. One that is an hour old was left by a noid that was
-	// killed.
+	// tmpPrefix begins the name of a file that storage.WriteOnce writes. One that is an hour old was left by a noid
+	// that was killed.
 	tmpPrefix = ".tmp-"
 	staleTmp  = time.Hour
 )
@@ -34,11 +35,11 @@ const (
 // vmlinux-6.1, is none.
 var cached = lazy.Regexp(`^(initrd-[0-9a-f]{16}\.cpio|(` + KernelPrefix + `|` + VmlinuxPrefix + `)[0-9a-f]{16})$`)
 
-// Initramfs returns the path of an initramfs for the kernel at kernelPath, in cacheDir, with noid's agent or without. It is
-// built if the kernel, its modules' directory, noid-init or the agent changed since the last time; otherwise it costs little
-// more than a look at the kernel's file. Its access time is that of its last use, for Prune. A kernel without modules gets
-// none. Several noids may build the same at once. The error wraps errs.ErrHost if noid has no programs for the kernel's
-// architecture.
+// Initramfs returns the path of an initramfs for the kernel at kernelPath, in cacheDir, with noid's agent or without.
+// It is built if the kernel, its modules' directory, noid-init or the agent changed since the last time; otherwise it
+// costs little more than a look at the kernel's file. Its access time is that of its last use, for Prune. A kernel
+// without modules gets none. Several noids may build the same at once. The error wraps errs.ErrHost if noid has no
+// programs for the kernel's architecture.
 func Initramfs(cacheDir, kernelPath string, agent bool) (string, error) {
 	kernelPath, err := filepath.Abs(kernelPath)
 	if err != nil {
@@ -131,14 +132,14 @@ func removeStale(dir string) {
 	}
 }
 
-// Use notes that the file path of a cache directory is used now. It sets the access time alone: by the modification time a
-// checkpoint knows the file that its VM boots from.
+// Use notes that the file path of a cache directory is used now. It sets the access time alone: by the modification
+// time a checkpoint knows the file that its VM boots from.
 func Use(path string) error { return os.Chtimes(path, time.Now(), time.Time{}) }
 
-// Prune deletes the initramfs and kernels in cacheDir that were not used for olderThan and that keep does not want. It asks
-// keep about old files alone, with a path below cacheDir as that was given. A VM or a checkpoint records the paths of what it
-// boots from: keep has to know them all. olderThan protects what a 'create' uses and has not recorded yet. Other files are
-// left alone. A missing cacheDir is no error, and one file's error does not save the others.
+// Prune deletes the initramfs and kernels in cacheDir that were not used for olderThan and that keep does not want. It
+// asks keep about old files alone, with a path below cacheDir as that was given. A VM or a checkpoint records the paths
+// of what it boots from: keep has to know them all. olderThan protects what a 'create' uses and has not recorded yet.
+// Other files are left alone. A missing cacheDir is no error, and one file's error does not save the others.
 func Prune(cacheDir string, keep func(path string) bool, olderThan time.Duration) error {
 	entries, err := os.ReadDir(cacheDir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -37,8 +37,8 @@ var magics = []struct {
 // headLen covers the furthest signature, that of btrfs.
 const headLen = 0x10048
 
-// describe says what the file r is, as a noun phrase: "an ext4 file system image". It never fails: what it cannot read, it
-// says so.
+// describe says what the file r is, as a noun phrase: "an ext4 file system image". It never fails: what it cannot read,
+// it says so.
 func describe(r io.ReaderAt) string {
 	head, err := readHead(r)
 	switch {

@@ -36,8 +36,8 @@ type ext4Super struct {
 // errNotExt4 is an image without ext4's magic.
 var errNotExt4 = errors.New("no ext4 superblock")
 
-// CheckExt4 reports whether path is an ext2, ext3 or ext4 image that the guest's kernel could mount: a sane superblock, and
-// all the blocks it speaks of. It does not check the rest: e2fsck does. A missing file wraps errs.ErrNotFound.
+// CheckExt4 reports whether path is an ext2, ext3 or ext4 image that the guest's kernel could mount: a sane superblock,
+// and all the blocks it speaks of. It does not check the rest: e2fsck does. A missing file wraps errs.ErrNotFound.
 func CheckExt4(path string) error {
 	f, err := rootfsInput.open(path)
 	if err != nil {

@@ -20,9 +20,9 @@ const (
 	modeChar = 0o020600
 )
 
-// BuildInitramfs writes an initramfs: an uncompressed newc cpio archive with init as /init, agent as /agent unless it is
-// empty, and the modules in /modules in their order. The same input makes the same bytes. The caller checks the modules'
-// names: one with a slash or a NUL would be another file.
+// BuildInitramfs writes an initramfs: an uncompressed newc cpio archive with init as /init, agent as /agent unless it
+// is empty, and the modules in /modules in their order. The same input makes the same bytes. The caller checks the
+// modules' names: one with a slash or a NUL would be another file.
 func BuildInitramfs(w io.Writer, init, agent []byte, modules []Module) error {
 	a := &cpioWriter{Writer: bufio.NewWriter(w)}
 	for _, dir := range []string{"dev", "modules", "newroot", "proc", "sys"} {
@@ -53,7 +53,8 @@ type cpioWriter struct {
 
 func (a *cpioWriter) entry(name string, mode, major, minor int, data []byte) {
 	a.inode++
-	// magic, ino, mode, uid, gid, nlink, mtime, filesize, dev major and minor, rdev major and minor, namesize, check
+	// magic, ino, mode, uid, gid, nlink, mtime, filesize, dev major and minor, rdev major and minor, namesize,
+	// check
 	n, _ := fmt.Fprintf(a, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\x00",
 		a.inode, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name)+1, 0, name)
 	a.pad(n)

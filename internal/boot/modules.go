@@ -14,9 +14,9 @@ import (
 	"strings"
 )
 
-// Wanted are the modules that noid's devices and root filesystem need, in the order to load them. The order matters where
-// a module does not declare what it needs: virtio_ring before virtio, and a crc32c that ext4 asks the crypto API for by its
-// algorithm's name.
+// Wanted are the modules that noid's devices and root filesystem need, in the order to load them. The order matters
+// where a module does not declare what it needs: virtio_ring before virtio, and a crc32c that ext4 asks the crypto API
+// for by its algorithm's name.
 var Wanted = []string{
 	"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_mmio", "virtio_blk",
 	"crc32c_generic", "crc32c-intel", "crc32c-cryptoapi", "ext4",
@@ -36,8 +36,8 @@ const (
 // dictionary of 8 MiB or less.
 var moduleLimits = limits{window: 64 << 20, size: 64 << 20}
 
-// FindModules returns the directory of the modules of the kernel at kernelPath, whose uname -r is version, or "". It looks
-// where an unpacked package or noid setup puts them, beside the kernel, and then at the host's own.
+// FindModules returns the directory of the modules of the kernel at kernelPath, whose uname -r is version, or "". It
+// looks where an unpacked package or noid setup puts them, beside the kernel, and then at the host's own.
 func FindModules(kernelPath, version string) string {
 	// The version comes from a file that may be hostile: it must not lead elsewhere.
 	if version == "" || version != filepath.Base(version) || version == "." || version == ".." {
@@ -53,9 +53,9 @@ func FindModules(kernelPath, version string) string {
 	return ""
 }
 
-// ResolveModules returns the wanted modules that are in dir, each after those that it depends on. What is missing counts as
-// built into the kernel. Dependencies are read from the modules themselves: a package that was unpacked and not
-// installed has no modules.dep.
+// ResolveModules returns the wanted modules that are in dir, each after those that it depends on. What is missing
+// counts as built into the kernel. Dependencies are read from the modules themselves: a package that was unpacked and
+// not installed has no modules.dep.
 func ResolveModules(dir string, wanted []string) ([]Module, error) {
 	paths, err := indexModules(dir)
 	if err != nil {
@@ -154,8 +154,8 @@ func unpackModule(r io.Reader, l limits) ([]byte, error) {
 	return data, err
 }
 
-// dependencies reads a module's .modinfo: NUL-separated key=value. Besides depends it honours softdep's "pre:", which may
-// name algorithms that no module is called by: those are not found, and skipped.
+// dependencies reads a module's .modinfo: NUL-separated key=value. Besides depends it honours softdep's "pre:", which
+// may name algorithms that no module is called by: those are not found, and skipped.
 func dependencies(data []byte) ([]string, error) {
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"noid/internal/errs"
 )
 
-// programs has noid-init and noid-agent for each architecture, as scripts/programs.sh packs them. Git ignores them: a plain
-// 'go build' of a clean clone makes a noid without them.
+// programs has noid-init and noid-agent for each architecture, as scripts/programs.sh packs them. Git ignores them: a
+// plain 'go build' of a clean clone makes a noid without them.
 var programs fs.FS = embedded
 
 //go:embed all:programs

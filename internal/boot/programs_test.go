@@ -44,7 +44,8 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// TestProgramsAreCurrent builds them again, elsewhere, and compares: 'go test' without make embeds what the last make built.
+// TestProgramsAreCurrent builds them again, elsewhere, and compares: 'go test' without make embeds what the last make
+// built.
 func TestProgramsAreCurrent(t *testing.T) {
 	dir := t.TempDir()
 	if out, err := exec.Command("../../scripts/programs.sh", dir).CombinedOutput(); err != nil {

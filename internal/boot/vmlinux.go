@@ -13,8 +13,8 @@ import (
 // --ultra -22, whose window is 128 MiB, and with an xz dictionary of 32 MiB.
 var vmlinuxLimits = limits{window: 128 << 20, size: 1 << 30}
 
-// ExtractVmlinux writes the ELF kernel that the bzImage at path carries. It copies a kernel that is an ELF already. What
-// it has written when it fails is worthless.
+// ExtractVmlinux writes the ELF kernel that the bzImage at path carries. It copies a kernel that is an ELF already.
+// What it has written when it fails is worthless.
 func ExtractVmlinux(w io.Writer, path string) error {
 	f, err := kernelInput.open(path)
 	if err != nil {
@@ -47,8 +47,8 @@ func extract(w io.Writer, r io.ReaderAt, size int64) error {
 	if err != nil {
 		return err
 	}
-	// The last four bytes of a packed payload are the unpacked size. They are gzip's own trailer. The other formats do not
-	// know them.
+	// The last four bytes of a packed payload are the unpacked size. They are gzip's own trailer. The other formats
+	// do not know them.
 	var start, trailer [4]byte
 	if _, err := payload.ReadAt(start[:], 0); err != nil {
 		return err
