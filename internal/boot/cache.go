@@ -23,7 +23,7 @@ const (
 )
 
 const (
-	// format is part of an initramfs's key: to be raised when BuildInitramfs or Wanted changes what comes out.
+	// format is part of an initramfs's key: to be raised when writeInitramfs or guestModules changes what comes out.
 	format = 2
 	// tmpPrefix begins the name of a file that storage.WriteOnce writes. One that is an hour old was left by a noid
 	// that was killed.
@@ -107,7 +107,7 @@ func build(path, arch, modulesDir string, withAgent bool) error {
 	}
 	var modules []Module
 	if modulesDir != "" {
-		if modules, err = ResolveModules(modulesDir, Wanted); err != nil {
+		if modules, err = ResolveModules(modulesDir, guestModules); err != nil {
 			return err
 		}
 	}
@@ -116,7 +116,7 @@ func build(path, arch, modulesDir string, withAgent bool) error {
 		return err
 	}
 	removeStale(dir)
-	return storage.WriteOnce(path, 0o600, func(f *os.File) error { return BuildInitramfs(f, init, agent, modules) })
+	return storage.WriteOnce(path, 0o600, func(f *os.File) error { return writeInitramfs(f, init, agent, modules) })
 }
 
 // removeStale deletes what killed noids left half written. It is a courtesy: failing is no failure.

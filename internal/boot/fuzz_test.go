@@ -68,7 +68,7 @@ func FuzzInitramfs(f *testing.F) {
 			modules = append(modules, Module{Name: name, Data: data[:min(i, len(data))]})
 		}
 		var b bytes.Buffer
-		if err := BuildInitramfs(&b, init, agent, modules); err != nil {
+		if err := writeInitramfs(&b, init, agent, modules); err != nil {
 			t.Fatal(err)
 		}
 		got, err := readCpio(b.Bytes())

@@ -20,10 +20,10 @@ const (
 	modeChar = 0o020600
 )
 
-// BuildInitramfs writes an initramfs: an uncompressed newc cpio archive with init as /init, agent as /agent unless it
+// writeInitramfs writes an initramfs: an uncompressed newc cpio archive with init as /init, agent as /agent unless it
 // is empty, and the modules in /modules in their order. The same input makes the same bytes. The caller checks the
 // modules' names: one with a slash or a NUL would be another file.
-func BuildInitramfs(w io.Writer, init, agent []byte, modules []Module) error {
+func writeInitramfs(w io.Writer, init, agent []byte, modules []Module) error {
 	a := &cpioWriter{Writer: bufio.NewWriter(w)}
 	for _, dir := range []string{"dev", "modules", "newroot", "proc", "sys"} {
 		a.entry(dir, modeDir, 0, 0, nil)

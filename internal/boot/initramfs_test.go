@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestBuildInitramfs has cpio read what was written.
-func TestBuildInitramfs(t *testing.T) {
+// TestWriteInitramfs has cpio read what was written.
+func TestWriteInitramfs(t *testing.T) {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Skip("no busybox, whose cpio is wanted")
@@ -18,7 +18,7 @@ func TestBuildInitramfs(t *testing.T) {
 	modules := []Module{{"virtio_ring", []byte("ring")}, {"virtio", []byte("virtio!")}}
 	var first, second bytes.Buffer
 	for _, b := range []*bytes.Buffer{&first, &second} {
-		if err := BuildInitramfs(b, []byte("#!init"), []byte("#!agent"), modules); err != nil {
+		if err := writeInitramfs(b, []byte("#!init"), []byte("#!agent"), modules); err != nil {
 			t.Fatal(err)
 		}
 	}

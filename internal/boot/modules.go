@@ -14,10 +14,10 @@ import (
 	"strings"
 )
 
-// Wanted are the modules that noid's devices and root filesystem need, in the order to load them. The order matters
-// where a module does not declare what it needs: virtio_ring before virtio, and a crc32c that ext4 asks the crypto API
-// for by its algorithm's name.
-var Wanted = []string{
+// guestModules are the modules that noid's devices and root filesystem need, in the order to load them. The order
+// matters where a module does not declare what it needs: virtio_ring before virtio, and a crc32c that ext4 asks the
+// crypto API for by its algorithm's name.
+var guestModules = []string{
 	"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_mmio", "virtio_blk",
 	"crc32c_generic", "crc32c-intel", "crc32c-cryptoapi", "ext4",
 	"vmw_vsock_virtio_transport", "virtio_console", "virtio_rng", "virtio_net", "af_packet",
