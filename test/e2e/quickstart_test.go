@@ -85,9 +85,9 @@ type quickStart struct {
 	ids []string // README's checkpoint id and this run's, in pairs, for strings.NewReplacer
 }
 
-// cmd returns a shell that runs command with the noid under test.
-func (q *quickStart) cmd(ctx context.Context, command string) *exec.Cmd {
-	cmd := q.noid.cmd(ctx, "version") // for its environment
+// shell returns a shell that runs command with the noid under test.
+func (q *quickStart) shell(ctx context.Context, command string) *exec.Cmd {
+	cmd := q.cmd(ctx, "version") // for its environment
 	shim := `noid() { case $1 in exec) shift; command noid exec --wait-timeout ` + bootLimit.String() + ` "$@" ;; *) command noid "$@" ;; esac; }
 `
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", shim + strings.NewReplacer(q.ids...).Replace(command)}
@@ -129,7 +129,7 @@ func (q *quickStart) compare(s step) {
 	q.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), bootLimit+time.Minute)
 	defer cancel()
-	out, err := q.cmd(ctx, s.command).CombinedOutput()
+	out, err := q.shell(ctx, s.command).CombinedOutput()
 	got := notice.ReplaceAllString(string(out), "")
 	if err != nil {
 		q.t.Fatalf("$ %s\n%s%v", s.command, got, err)
@@ -159,7 +159,7 @@ func (q *quickStart) onTerminal(command string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
 	defer cancel()
-	cmd := q.cmd(ctx, command)
+	cmd := q.shell(ctx, command)
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
 	if err != nil {
 		q.t.Fatal(err)
