@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -128,8 +127,3 @@ func (p *Port) unread() (n int, err error) {
 	}
 	return n, err
 }
-
-var (
-	_ net.Conn     = (*Port)(nil)
-	_ syscall.Conn = (*Port)(nil)
-)

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func Connect(ctx context.Context, port net.Conn) (*Session, error) {
 	}
 	c := config()
 	c.StreamOpenTimeout = openTimeout
-	y, err := yamux.Client(&escapedPort{Conn: port, rest: rest}, c)
+	y, err := yamux.Client(&escapedPort{Conn: port, in: io.MultiReader(bytes.NewReader(rest), port)}, c)
 	if err != nil {
 		port.Close()
 		return nil, err
@@ -105,7 +106,7 @@ func handshake(port net.Conn) (rest []byte, err error) {
 		n, err := port.Read(buf)
 		for i := range buf[:n] {
 			if s.scan(buf[i:i+1], synced, func([]byte) {}, sync); answered {
-				return append([]byte(nil), buf[i+1:n]...), nil
+				return buf[i+1 : n], nil
 			}
 		}
 		if err != nil {
@@ -138,21 +139,13 @@ func (s *Session) Close() error { return s.yamux.Close() }
 // escapedPort is the port as a session sees it.
 type escapedPort struct {
 	net.Conn
-	rest    []byte
+	in      io.Reader
 	joiner  joiner
 	escaper escaper
 	buf     []byte
 }
 
-// Read is called by one goroutine of yamux.
-func (p *escapedPort) Read(b []byte) (int, error) {
-	if len(p.rest) > 0 {
-		n := copy(b, p.rest)
-		p.rest = p.rest[n:]
-		return n, nil
-	}
-	return p.Conn.Read(b)
-}
+func (p *escapedPort) Read(b []byte) (int, error) { return p.in.Read(b) }
 
 // Write is called by one goroutine of yamux. An error ends the session, so how far an escape got does not matter.
 func (p *escapedPort) Write(b []byte) (int, error) {
@@ -170,5 +163,3 @@ func (p *escapedPort) Write(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
-
-var _ io.ReadWriteCloser = (*escapedPort)(nil)

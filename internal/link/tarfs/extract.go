@@ -39,8 +39,8 @@ var ErrArchive = errors.New("not the archive that was expected")
 // even while r blocks. An entry that cannot be written is a warning and counted in Stats.Failed, unless it is the
 // first or nothing more can be written.
 func Extract(ctx context.Context, r io.Reader, dst string, opts ExtractOptions) (Stats, error) {
-	in := newPipeline(ctx, r)
-	defer in.stop()
+	in, stop := readAhead(ctx, r)
+	defer stop()
 	x := &extractor{ctx: ctx, in: in, tr: tar.NewReader(in), opts: opts, buf: make([]byte, 256<<10)}
 	x.warner = warner{opts.Warn, &x.stats}
 	defer x.close()
@@ -49,6 +49,18 @@ func Extract(ctx context.Context, r io.Reader, dst string, opts ExtractOptions) 
 		err = ctx.Err()
 	}
 	return x.stats, err
+}
+
+// readAhead reads r in a goroutine, so that reading and writing overlap. Once ctx is cancelled a Read returns at once: the
+// file being written is then removed, even while r blocks. An r that never returns keeps the goroutine and its buffer.
+func readAhead(ctx context.Context, r io.Reader) (_ io.Reader, stop func()) {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.CopyBuffer(in, struct{ io.Reader }{r}, make([]byte, 256<<10))
+		in.CloseWithError(err)
+	}()
+	cancelled := context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+	return out, func() { cancelled(); out.Close() }
 }
 
 type extractor struct {
