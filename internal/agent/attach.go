@@ -56,9 +56,7 @@ func (j *job) attach(c net.Conn, e *wire.Exec) (*attachment, wire.Reply) {
 	if j.att != nil {
 		j.att.conn.Close()
 	}
-	if j.timer != nil {
-		j.timer.Stop()
-	}
+	j.timer.Stop()
 	j.att, j.hoped, j.left = a, false, false
 	j.cond.Broadcast()
 	if e.Attach && e.Size != nil {

@@ -61,6 +61,7 @@ func newJob(s *Server, e *wire.Exec, acc account) *job {
 	j := &job{s: s, id: e.Job, command: describe(e, acc), user: cut(acc.name, maxUser), tty: e.TTY, detach: e.Detach,
 		startedAt: time.Now(), started: make(chan struct{}), ended: make(chan struct{}), exited: make(chan struct{})}
 	j.cond.L = &j.mu
+	j.timer = time.NewTimer(0)
 	j.hoped = !e.Detach // its first host attaches at once
 	return j
 }
@@ -69,17 +70,11 @@ func describe(e *wire.Exec, acc account) string {
 	if e.Shell {
 		return cut(acc.shell, maxCommand)
 	}
-	var b strings.Builder
-	for i, arg := range e.Argv {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.Write(arg[:min(len(arg), maxCommand)])
-		if b.Len() >= maxCommand {
-			break
-		}
+	var words []string // each is a byte at least with its space
+	for _, arg := range e.Argv[:min(len(e.Argv), maxCommand)] {
+		words = append(words, cut(string(arg), maxCommand))
 	}
-	return cut(b.String(), maxCommand)
+	return cut(strings.Join(words, " "), maxCommand)
 }
 
 func cut(s string, n int) string { return s[:min(len(s), n)] }
@@ -157,25 +152,21 @@ func (j *job) claim() {
 
 // setTimer replaces the job's timer. mu is held.
 func (j *job) setTimer(d time.Duration, f func()) {
-	if j.timer != nil {
-		j.timer.Stop()
-	}
+	j.timer.Stop()
 	j.timer = time.AfterFunc(d, func() { defer survive(); f() })
 }
 
 func (j *job) stopTimer() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.timer != nil {
-		j.timer.Stop()
-	}
+	j.timer.Stop()
 }
 
 // holdGrace stops the wait for the host of a running job.
 func (j *job) holdGrace() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.timer != nil && j.exit == nil {
+	if j.exit == nil {
 		j.timer.Stop()
 	}
 }
@@ -217,9 +208,7 @@ func (j *job) orphan() {
 		j.att.conn.Close()
 		j.att = nil
 	}
-	if j.timer != nil {
-		j.timer.Stop()
-	}
+	j.timer.Stop()
 	j.hoped, j.left = false, true
 	j.cond.Broadcast()
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -105,12 +106,7 @@ func check(e *wire.Exec) (account, wire.Reply) {
 	return acc, wire.Reply{}
 }
 
-func validID(id string) bool {
-	if len(id) != 16 {
-		return false
-	}
-	return strings.Trim(id, "0123456789abcdef") == ""
-}
+func validID(id string) bool { return len(id) == 16 && strings.Trim(id, "0123456789abcdef") == "" }
 
 // onEnd files a job that has ended.
 func (s *Server) onEnd(j *job) {
@@ -167,15 +163,12 @@ func (s *Server) prune() {
 // list describes all jobs, oldest first.
 func (s *Server) list() []wire.Job {
 	s.mu.Lock()
-	jobs := make([]*job, 0, len(s.jobs))
-	for _, j := range s.jobs {
-		jobs = append(jobs, j)
-	}
+	jobs := slices.Collect(maps.Values(s.jobs))
 	s.mu.Unlock()
 	slices.SortFunc(jobs, func(a, b *job) int {
 		return cmp.Or(a.startedAt.Compare(b.startedAt), strings.Compare(a.id, b.id))
 	})
-	list := make([]wire.Job, 0, len(jobs))
+	list := []wire.Job{}
 	for _, j := range jobs {
 		list = append(list, j.describe())
 	}
@@ -228,13 +221,17 @@ func (s *Server) freeze() {
 func (s *Server) endFreeze() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.thaw != nil {
-		s.thaw.Stop()
-		s.thaw = nil
-	}
-	s.frozen.Store(false)
+	s.thawed()
 	for _, j := range s.jobs {
 		j.await()
+	}
+}
+
+// thawed notes the end of a freeze. mu is held.
+func (s *Server) thawed() {
+	s.frozen.Store(false)
+	if s.thaw != nil {
+		s.thaw.Stop()
 	}
 }
 
@@ -242,15 +239,8 @@ func (s *Server) endFreeze() {
 // (a restore in place) attaches again.
 func (s *Server) orphan() {
 	s.mu.Lock()
-	jobs := make([]*job, 0, len(s.jobs))
-	for _, j := range s.jobs {
-		jobs = append(jobs, j)
-	}
-	s.frozen.Store(false)
-	if s.thaw != nil {
-		s.thaw.Stop()
-		s.thaw = nil
-	}
+	jobs := slices.Collect(maps.Values(s.jobs))
+	s.thawed()
 	s.mu.Unlock()
 	for _, j := range jobs {
 		<-j.started

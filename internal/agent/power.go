@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -131,16 +130,4 @@ func ownsMachine() bool {
 func remountReadOnly() {
 	unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
 	unix.Sync()
-}
-
-// attrFor is a root process's in a session of its own.
-func attrFor(in *os.File, out int, env []string) *syscall.ProcAttr {
-	fd := -1
-	if in != nil {
-		if raw, err := in.SyscallConn(); err == nil {
-			raw.Control(func(p uintptr) { fd = int(p) })
-		}
-	}
-	return &syscall.ProcAttr{Dir: "/", Env: env, Files: []uintptr{uintptr(fd), uintptr(out), uintptr(out)},
-		Sys: &syscall.SysProcAttr{Setsid: true}}
 }

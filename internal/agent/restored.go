@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -172,13 +173,13 @@ func (s *Server) runHooks(dir string, r wire.Restored) string {
 // runHelper runs a program as root, in a session of its own, and returns "" or why it failed. Its process group is killed
 // when wait is over.
 func (s *Server) runHelper(path string, argv, env []string, wait time.Duration) string {
-	theirs, out, err := pipe(true)
+	out, theirs, err := os.Pipe()
 	if err != nil {
 		return err.Error()
 	}
-	attr := attrFor(s.null, theirs, env)
-	p, err := s.reaper.start(path, argv, attr)
-	unix.Close(theirs)
+	p, err := s.reaper.start(path, argv, &syscall.ProcAttr{Dir: "/", Env: env, Files: descriptors(s.null, theirs, theirs),
+		Sys: &syscall.SysProcAttr{Setsid: true}})
+	theirs.Close()
 	if err != nil {
 		out.Close()
 		return err.Error()

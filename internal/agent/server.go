@@ -13,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,13 +71,9 @@ func openNull() *os.File {
 	if fd, err := openDevice("null", 1, 3, unix.O_RDWR); err == nil {
 		return os.NewFile(uintptr(fd), "null")
 	}
-	// Without any device a pipe that nobody writes to reads the same.
-	var p [2]int
-	if unix.Pipe2(p[:], unix.O_CLOEXEC) != nil {
-		return nil
-	}
-	unix.Close(p[1])
-	return os.NewFile(uintptr(p[0]), "null")
+	r, w, _ := os.Pipe() // without any device: a pipe that nobody writes to reads the same
+	w.Close()
+	return r
 }
 
 // Serve answers connections of l until l is closed, which returns nil, or fails for good. It may run for several listeners at
@@ -135,13 +133,8 @@ func (s *Server) Close() {
 	for c := range s.open {
 		c.Close()
 	}
-	var running []*job
-	for _, j := range s.jobs {
-		running = append(running, j)
-	}
-	if s.thaw != nil {
-		s.thaw.Stop()
-	}
+	running := slices.Collect(maps.Values(s.jobs))
+	s.thawed()
 	s.mu.Unlock()
 	for _, j := range running {
 		<-j.started
@@ -153,9 +146,7 @@ func (s *Server) Close() {
 		j.stopTimer()
 	}
 	s.reaper.close()
-	if s.null != nil {
-		s.null.Close()
-	}
+	s.null.Close()
 }
 
 // survive keeps a bug in the service of one connection or job from ending the agent.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -78,31 +79,23 @@ func whyNot(dir string) error {
 
 // environ is the user's environment with the request's on top.
 func environ(e *wire.Exec, acc account) []string {
-	env := []string{"PATH=" + defaultPath, "HOME=" + acc.home, "USER=" + acc.name, "LOGNAME=" + acc.name, "SHELL=" + acc.shell}
+	base := []string{"PATH=" + defaultPath, "HOME=" + acc.home, "USER=" + acc.name, "LOGNAME=" + acc.name, "SHELL=" + acc.shell}
 	if e.TTY {
-		term := e.Term
-		if term == "" {
-			term = "xterm"
-		}
-		env = append(env, "TERM="+term)
+		base = append(base, "TERM="+cmp.Or(e.Term, "xterm"))
 	}
+	for _, kv := range e.Env {
+		base = append(base, string(kv))
+	}
+	var env []string
 	at := map[string]int{}
-	for i, kv := range env {
-		k, _, _ := strings.Cut(kv, "=")
-		at[k] = i
-	}
-	for _, b := range e.Env {
-		kv := string(b)
+	for _, kv := range base {
 		k, _, ok := strings.Cut(kv, "=")
-		if !ok || k == "" {
-			continue
-		}
 		if i, have := at[k]; have {
 			env[i] = kv
-			continue
+		} else if ok && k != "" {
+			at[k] = len(env)
+			env = append(env, kv)
 		}
-		at[k] = len(env)
-		env = append(env, kv)
 	}
 	return env
 }
@@ -185,16 +178,12 @@ func (j *job) run(e *wire.Exec, acc account) *wire.Exit {
 	if exit != nil {
 		return exit
 	}
-	attr := &syscall.ProcAttr{Dir: c.dir, Env: c.env, Sys: &syscall.SysProcAttr{Setsid: true, Credential: acc.credential()}}
 	files, err := j.openFiles(e, acc)
 	if err != nil {
 		return &wire.Exit{Code: codeCannot, Error: err.Error()}
 	}
-	for _, fd := range files.child {
-		attr.Files = append(attr.Files, uintptr(fd))
-	}
-	attr.Sys.Setctty = e.TTY // of descriptor 0
-	p, err := j.s.reaper.start(c.path, c.argv, attr)
+	p, err := j.s.reaper.start(c.path, c.argv, &syscall.ProcAttr{Dir: c.dir, Env: c.env, Files: descriptors(files.child[:]...),
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: e.TTY, Credential: acc.credential()}})
 	files.closeChild()
 	if err != nil {
 		files.closeOwn()
@@ -297,10 +286,7 @@ func (j *job) pump(o *output, f *os.File, done func()) {
 				continue
 			}
 		default:
-			if err == nil {
-				continue
-			}
-			if errors.Is(err, os.ErrDeadlineExceeded) {
+			if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				continue
 			}
 		}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,26 +52,17 @@ func lookupUser(file, user string) (account, error) {
 	id, numErr := strconv.ParseUint(user, 10, 32)
 	var a account
 	found := false
-	// A name wins over a number that is spelled the same.
-	match := func(byName bool) {
-		eachLine(file, 7, func(f []string) bool {
-			uid, err1 := strconv.ParseUint(f[2], 10, 32)
-			gid, err2 := strconv.ParseUint(f[3], 10, 32)
-			if err1 != nil || err2 != nil {
-				return true
-			}
-			if byName && f[0] != user || !byName && uid != id {
-				return true
-			}
+	eachLine(file, 7, func(f []string) bool {
+		uid, err1 := strconv.ParseUint(f[2], 10, 32)
+		gid, err2 := strconv.ParseUint(f[3], 10, 32)
+		byName := f[0] == user // a name wins over a number that is spelled the same
+		if err1 == nil && err2 == nil && (byName || !found && numErr == nil && uid == id) {
 			a = account{uid: uint32(uid), gid: uint32(gid), name: f[0], home: f[5], shell: f[6]}
 			found = true
-			return false
-		})
-	}
-	match(true)
-	if !found && numErr == nil {
-		match(false)
-	}
+			return !byName
+		}
+		return true
+	})
 	switch {
 	case found:
 	case numErr == nil && id == 0, user == "root":
@@ -83,12 +75,7 @@ func lookupUser(file, user string) (account, error) {
 	default:
 		return a, fmt.Errorf("no user %q in the guest", user)
 	}
-	if a.home == "" {
-		a.home = "/"
-	}
-	if a.shell == "" {
-		a.shell = "/bin/sh"
-	}
+	a.home, a.shell = cmp.Or(a.home, "/"), cmp.Or(a.shell, "/bin/sh")
 	return a, nil
 }
 
