@@ -46,15 +46,11 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	if o.LockDir == "" {
 		o.LockDir = dir
 	}
-	in, err := openInput(dir)
+	in, log, err := open(dir)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	log, err := openTail(logPath(dir))
-	if err != nil {
-		return fmt.Errorf("opening the console's log: %w", err)
-	}
 	defer log.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -105,10 +101,7 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	return nil
 }
 
-var (
-	errDetached = errors.New("detached")
-	errGone     = errors.New("the VM is gone")
-)
+var errDetached = errors.New("detached")
 
 // onSignal cancels with the signal's name as the cause, so that Attach's deferred clean-up runs. A terminal in raw mode
 // sends no SIGINT for Ctrl+C; one that comes was sent by somebody.
@@ -223,7 +216,8 @@ func (a *attachment) typeKeys(ctx context.Context) error {
 // follow copies the log to Out until something ends the attachment.
 func (a *attachment) follow(ctx context.Context, typed <-chan error) error {
 	buf := make([]byte, 32<<10)
-	pause, dead, lastNew := pollMin, false, time.Now()
+	var p pace
+	lastNew := time.Now()
 	var ended, detached bool
 	detach := a.detach
 	for {
@@ -237,14 +231,14 @@ func (a *attachment) follow(ctx context.Context, typed <-chan error) error {
 			detach, detached = nil, true // type first what came before it
 		case err := <-typed:
 			if errors.Is(err, errs.ErrState) || errors.Is(err, errGone) {
-				dead = true
+				p.dead = true
 			} else if err != nil {
 				return err
 			}
 			ended, typed, lastNew = true, nil, time.Now()
 		default:
 		}
-		if ended && !dead && (detached || a.terminal) { // a terminal's input ends when it is hung up
+		if ended && !p.dead && (detached || a.terminal) { // a terminal's input ends when it is hung up
 			return errDetached
 		}
 		n, err := a.log.read(buf)
@@ -255,21 +249,16 @@ func (a *attachment) follow(ctx context.Context, typed <-chan error) error {
 			if _, err := a.o.Out.Write(buf[:n]); err != nil {
 				return err
 			}
-			pause, lastNew = pollMin, time.Now()
+			p.pause, lastNew = 0, time.Now()
 			continue
 		}
-		switch {
-		case dead:
-			return errGone
-		case pause == pollMax && !a.o.Alive():
-			dead = true // once more for what it left
-			continue
-		case ended && !a.terminal && time.Since(lastNew) > quietAfter:
+		if ended && !a.terminal && !p.dead && time.Since(lastNew) > quietAfter {
 			return nil
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := p.wait(ctx, a.o.Alive); err == errGone {
+			return err
+		} else if err != nil {
 			return context.Cause(ctx)
 		}
-		pause = min(2*pause, pollMax)
 	}
 }

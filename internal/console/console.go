@@ -4,7 +4,7 @@
 // It knows a VM only by its directory, with two files: serial.in, the FIFO that the VMM reads as the guest's serial
 // input, and serial.log, to which the VMM appends whatever the guest prints. The log's beginning may have been punched
 // out (see Guard), and a log may be truncated; its reader copes with both. All that comes from the guest is hostile:
-// every buffer is bounded, every wait has an end, and text for people goes through Sanitize.
+// every buffer is bounded, and every wait has an end.
 package console
 
 import (

@@ -68,15 +68,11 @@ func Exec(ctx context.Context, dir string, argv []string, o ExecOptions) (code i
 		return 0, fmt.Errorf("waiting for the console: %w", err)
 	}
 	defer turn.Close()
-	in, err := openInput(dir)
+	in, log, err := open(dir)
 	if err != nil {
 		return 0, err
 	}
 	defer in.Close()
-	log, err := openTail(logPath(dir))
-	if err != nil {
-		return 0, fmt.Errorf("opening the console's log: %w", err)
-	}
 	defer log.Close()
 	n := newNonce()
 	s := &session{o: o, in: in, log: log, n: n, p: newParser(n), turn: turn, buf: make([]byte, 32<<10)}
@@ -213,7 +209,7 @@ func (s *session) settle(ctx context.Context, ev event) {
 // wait reads the log, passes the command's output on and returns the first event of the wanted kinds. Its errors:
 // errDeadline after the deadline (zero: none), ctx's, errs.ErrState when the VM died, and what Stdout.Write returned.
 func (s *session) wait(ctx context.Context, deadline time.Time, kinds string) (event, error) {
-	pause, dead := pollMin, false
+	var p pace
 	for {
 		for len(s.queue) > 0 {
 			ev := s.queue[0]
@@ -229,24 +225,17 @@ func (s *session) wait(ctx context.Context, deadline time.Time, kinds string) (e
 			return event{}, errDeadline
 		}
 		got, err := s.read()
+		if got {
+			p.pause = 0
+		} else if err == nil {
+			err = p.wait(ctx, s.o.Alive)
+		}
+		if err == errGone {
+			err = s.died()
+		}
 		if err != nil {
 			return event{}, err
 		}
-		if got {
-			pause = pollMin
-			continue
-		}
-		if dead {
-			return event{}, s.died()
-		}
-		if pause == pollMax && !s.o.Alive() {
-			dead = true // read once more what it left
-			continue
-		}
-		if err := sleep(ctx, pause); err != nil {
-			return event{}, err
-		}
-		pause = min(2*pause, pollMax)
 	}
 }
 

@@ -44,6 +44,20 @@ func hasReader(dir string) bool {
 	return true
 }
 
+// open opens both ends of the console of the VM in dir.
+func open(dir string) (*input, *tail, error) {
+	in, err := openInput(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := openTail(logPath(dir))
+	if err != nil {
+		in.Close()
+		return nil, nil, fmt.Errorf("opening the console's log: %w", err)
+	}
+	return in, log, nil
+}
+
 func (in *input) Close() error { return unix.Close(in.fd) }
 
 // send writes all of data, waiting while the FIFO is full: until ctx ends, until the deadline (if it is not zero;
@@ -74,9 +88,6 @@ func (in *input) send(ctx context.Context, data []byte, deadline time.Time) erro
 
 // pending is the number of bytes in the FIFO that the VMM has not taken yet.
 func (in *input) pending() int {
-	n, err := unix.IoctlGetInt(in.fd, unix.TIOCINQ) // FIONREAD by its other name
-	if err != nil {
-		return 0
-	}
+	n, _ := unix.IoctlGetInt(in.fd, unix.TIOCINQ) // FIONREAD by its other name
 	return n
 }

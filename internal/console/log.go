@@ -14,7 +14,7 @@ import (
 	"noid/internal/untrusted"
 )
 
-// CopyLog writes the log at path to w as the guest wrote it (put a Sanitizer before a terminal), without the part that
+// CopyLog writes the log at path to w as the guest wrote it (put an untrusted.Writer before a terminal), without the part that
 // Guard removed. With follow it goes on until alive (nil: forever) says that the VM is gone and the rest has been
 // copied, or until ctx ends, whose error it then returns.
 func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive func() bool) error {
@@ -24,7 +24,7 @@ func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive f
 	}
 	defer t.Close()
 	buf := make([]byte, 32<<10)
-	pause, dead := pollMin, false
+	var p pace
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -37,20 +37,17 @@ func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive f
 			if _, err := w.Write(buf[:n]); err != nil {
 				return err
 			}
-			pause = pollMin
+			p.pause = 0
 			continue
 		}
-		if !follow || dead {
+		if !follow {
 			return nil
 		}
-		if alive != nil && !alive() {
-			dead = true // once more: it may have written between the read and its death
-			continue
-		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := p.wait(ctx, alive); err == errGone {
+			return nil
+		} else if err != nil {
 			return err
 		}
-		pause = min(2*pause, pollMax)
 	}
 }
 
