@@ -106,16 +106,16 @@ func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
 // ask makes a connection and asks req on it. patience bounds the time until the agent's Hello, answer that from there to the
-// reply. An error is a *failure. A reply that is an error of the agent's comes with a nil link.
-func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer time.Duration) (*link, wire.Reply, error) {
+// reply. A reply that is an error of the agent's is no failure.
+func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer time.Duration) (*link, wire.Reply, *failure) {
 	f := &failure{}
 	l, reply, err := c.try(ctx, req, patience, answer, f)
-	if err != nil {
-		f.err = err
-		f.final = f.final || errors.Is(err, wire.ErrProtocol) || errors.Is(err, errDead)
-		return nil, reply, f
+	if err == nil {
+		return l, reply, nil
 	}
-	return l, reply, nil
+	f.err = err
+	f.final = f.final || errors.Is(err, wire.ErrProtocol) || errors.Is(err, errDead)
+	return nil, reply, f
 }
 
 func (c *Client) try(ctx context.Context, req wire.Request, patience, answer time.Duration, f *failure) (_ *link, reply wire.Reply, err error) {

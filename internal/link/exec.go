@@ -170,8 +170,8 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 		if mute == 0 {
 			answer = firstReply
 		}
-		l, reply, err := c.ask(watched, wire.Request{Op: wire.OpExec, Exec: &e}, patience, answer)
-		if err == nil {
+		l, reply, f := c.ask(watched, wire.Request{Op: wire.OpExec, Exec: &e}, patience, answer)
+		if f == nil {
 			if reply.Error == "" {
 				return l, reply, nil
 			}
@@ -181,18 +181,16 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 			}
 			return nil, reply, refused(reply)
 		}
-		f := err.(*failure)
 		if f.mute != nil {
 			defer f.mute.Close()
 		}
 		if f.heard && limit > 0 {
 			last, limit = time.Now(), max(limit, silence)
 		}
-		asked = asked || f.asked
-		mute++
-		if !f.asked {
+		if mute++; !f.asked {
 			mute = 0
 		}
+		asked = asked || f.asked
 		switch {
 		case ctx.Err() != nil:
 			return nil, reply, context.Cause(ctx)

@@ -66,10 +66,22 @@ func (j *job) stop() {
 	}
 }
 
-func (j *job) wake() {
+func (j *job) wake() { poke(j.kick) }
+
+// poke sends to c, which has room for one, unless something waits there already.
+func poke(c chan<- struct{}) {
 	select {
-	case j.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -93,9 +105,7 @@ func (j *job) listen(ctx context.Context, cancel context.CancelCauseFunc) {
 				signals = nil
 				continue
 			}
-			select {
-			case <-j.started:
-			default:
+			if !isClosed(j.started) {
 				cancel(fmt.Errorf("%w: %v before the command began", context.Canceled, syscall.Signal(n)))
 				return
 			}
@@ -114,7 +124,7 @@ func (j *job) request() wire.Exec {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e := j.e
-	if j.isStarted() {
+	if isClosed(j.started) {
 		e = wire.Exec{Job: e.Job, Attach: true, TTY: e.TTY, Stdin: e.Stdin, Size: e.Size}
 	}
 	e.Stdout, e.Stderr = j.out[0].claim(), j.out[1].claim()
@@ -123,7 +133,7 @@ func (j *job) request() wire.Exec {
 
 // attached notes a Reply, the first thing on each connection.
 func (j *job) attached(r wire.Reply, first bool) error {
-	if j.s.Started != nil && !j.isStarted() {
+	if j.s.Started != nil && !isClosed(j.started) {
 		defer j.s.Started()
 	}
 	j.mu.Lock()
@@ -138,7 +148,7 @@ func (j *job) attached(r wire.Reply, first bool) error {
 		j.signals = append(j.doubted, j.signals...)
 	}
 	j.doubted = nil
-	if j.isStarted() {
+	if isClosed(j.started) {
 		return nil
 	}
 	close(j.started)
@@ -149,15 +159,6 @@ func (j *job) attached(r wire.Reply, first bool) error {
 		go j.read()
 	}
 	return nil
-}
-
-func (j *job) isStarted() bool {
-	select {
-	case <-j.started:
-		return true
-	default:
-		return false
-	}
 }
 
 // nudge has a frame sent that changes nothing. A snapshot resets Firecracker's vsock in the guest alone: the host learns of it
@@ -213,13 +214,8 @@ func (j *job) read() {
 		j.in.eof = err != nil // whatever the reason, no more comes
 		j.mu.Unlock()
 		j.wake()
-		if err != nil {
+		if err != nil || isClosed(j.quit) {
 			return
-		}
-		select {
-		case <-j.quit:
-			return
-		default:
 		}
 	}
 }
@@ -237,12 +233,10 @@ func (j *job) send(w io.Writer, quit <-chan struct{}) error {
 			if _, err := w.Write(batch); err != nil {
 				return fmt.Errorf("%w: %w", errBroken, err)
 			}
-			select {
-			case <-quit:
+			if isClosed(quit) {
 				return nil
-			default:
-				continue
 			}
+			continue
 		}
 		select {
 		case <-j.kick:

@@ -130,10 +130,7 @@ func (s *source) drop(to uint64) {
 	if len(s.buf) == 0 && cap(s.buf) < wire.MaxData {
 		s.buf = nil
 	}
-	select {
-	case s.room <- struct{}{}:
-	default:
-	}
+	poke(s.room)
 }
 
 // append appends the next frame of the input to b, if there is one to send.

@@ -94,10 +94,8 @@ func (o *sink) end(offset uint64) (news bool, err error) {
 // at checks an offset: exactly what is expected, or more right after an attach.
 func (o *sink) at(offset uint64) error {
 	want := o.start + uint64(len(o.pending))
-	if o.ahead && offset > want && offset < 1<<62 {
-		if len(o.pending) == 0 { // always so: claim emptied it
-			o.start, want = offset, offset
-		}
+	if o.ahead && offset > want && offset < 1<<62 && len(o.pending) == 0 { // it is empty, for claim emptied it
+		o.start, want = offset, offset
 	}
 	o.ahead = false
 	if offset != want {
@@ -109,10 +107,7 @@ func (o *sink) at(offset uint64) error {
 // hand wakes the writer's goroutine, or the sender for a last acknowledgement. The mutex is held.
 func (o *sink) hand() {
 	if len(o.pending) > 0 {
-		select {
-		case o.ready <- struct{}{}:
-		default:
-		}
+		poke(o.ready)
 	} else if o.eof {
 		o.j.wake()
 	}
@@ -146,10 +141,8 @@ func (o *sink) run() {
 			o.consumed = at
 			o.mu.Unlock()
 			o.j.wake()
-			select {
-			case <-o.j.quit:
+			if isClosed(o.j.quit) {
 				return
-			default:
 			}
 		}
 		o.mu.Lock()
