@@ -17,8 +17,8 @@ func openPort(name string) (*port, error) {
 		if readSys("class/virtio-ports/"+p+"/name") != name {
 			continue
 		}
-		major, minor, ok := parseDev(readSys("class/virtio-ports/" + p + "/dev"))
-		if !ok {
+		var major, minor uint32
+		if n, _ := fmt.Sscanf(readSys("class/virtio-ports/"+p+"/dev"), "%d:%d", &major, &minor); n != 2 {
 			continue
 		}
 		fd, err := openDevice(p, major, minor, unix.O_RDWR|unix.O_NONBLOCK)

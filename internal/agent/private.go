@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -43,10 +42,10 @@ func mountDetached(fstype string) (int, error) {
 		return -1, fmt.Errorf("mounting a %s: %w", fstype, err)
 	}
 	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, fmt.Errorf("mounting a %s: %w", fstype, err)
+	fd := -1
+	if err = unix.FsconfigCreate(fs); err == nil {
+		fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("mounting a %s: %w", fstype, err)
 	}
@@ -126,12 +125,4 @@ func readBounded(path string, limit int64) (string, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit))
 	return string(data), err
-}
-
-// parseDev parses "major:minor".
-func parseDev(s string) (major, minor uint32, ok bool) {
-	a, b, ok := strings.Cut(s, ":")
-	x, err1 := strconv.ParseUint(a, 10, 32)
-	y, err2 := strconv.ParseUint(b, 10, 32)
-	return uint32(x), uint32(y), ok && err1 == nil && err2 == nil
 }

@@ -87,21 +87,16 @@ func (r *reaper) collect() {
 // wait takes the status of pid, or of any child for -1, and reports whether there was one.
 func (r *reaper) wait(pid int) bool {
 	var status unix.WaitStatus
-	for {
-		got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || got <= 0 {
-			return false
-		}
-		if p := r.procs[got]; p != nil {
-			delete(r.procs, got)
-			p.status = status
-			close(p.done)
-		}
-		return true
+	got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
+	if err != nil || got <= 0 {
+		return false
 	}
+	if p := r.procs[got]; p != nil {
+		delete(r.procs, got)
+		p.status = status
+		close(p.done)
+	}
+	return true
 }
 
 // start runs the file at path. Descriptors other than attr.Files are all close-on-exec in the agent; Go gives a child empty

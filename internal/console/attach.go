@@ -52,9 +52,9 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	}
 	defer in.Close()
 	defer log.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer onSignal(cancel)()
+	// So that what is deferred runs. A terminal in raw mode sends no SIGINT for Ctrl+C: one that comes was sent by somebody.
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	defer cancel()
 
 	a := &attachment{o: o, in: in, log: log, keys: make(chan []byte, 64), detach: make(chan struct{})}
 	eol := "\n"
@@ -83,7 +83,7 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	idle := make(chan struct{})
 	go func() { typed <- a.typeKeys(ctx); close(idle) }()
 	defer func() { // nobody uses the FIFO or In after this; only a Reader that is no file cannot be woken
-		cancel(nil)
+		cancel()
 		<-idle
 		if isFile {
 			<-read
@@ -102,22 +102,6 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 }
 
 var errDetached = errors.New("detached")
-
-// onSignal cancels with the signal's name as the cause, so that Attach's deferred clean-up runs. A terminal in raw mode
-// sends no SIGINT for Ctrl+C; one that comes was sent by somebody.
-func onSignal(cancel context.CancelCauseFunc) (stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-	done := make(chan struct{})
-	go func() {
-		select {
-		case s := <-signals:
-			cancel(errs.New(context.Canceled, "interrupted by %v", s))
-		case <-done:
-		}
-	}()
-	return func() { signal.Stop(signals); close(done) }
-}
 
 type attachment struct {
 	o        AttachOptions

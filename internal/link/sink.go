@@ -30,7 +30,8 @@ type sink struct {
 	start    uint64 // the offset of pending's first byte
 	consumed uint64 // the writer returned
 	claimed  uint64
-	attached uint64        // what this connection's request named
+	acked    uint64        // on this connection, beginning with what its request named
+	nudged   bool          // acknowledge though it is not due
 	ahead    bool          // the next frame may be beyond what was received: an attach's first
 	eof      bool          // it ends at received
 	idle     bool          // the writer's goroutine waits
@@ -46,15 +47,8 @@ func newSink(w io.Writer, j *job) *sink {
 func (o *sink) claim() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pending, o.start, o.eof, o.attached = o.pending[:0], o.claimed, false, o.claimed
+	o.pending, o.start, o.eof, o.acked = o.pending[:0], o.claimed, false, o.claimed
 	return o.claimed
-}
-
-// base is what the agent knows to be here at the beginning of a connection.
-func (o *sink) base() uint64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.attached
 }
 
 // add takes a Data frame.
@@ -158,12 +152,16 @@ func (o *sink) run() {
 	}
 }
 
-// ack says up to where to acknowledge after acked, and whether that is due.
-func (o *sink) ack(acked uint64) (to uint64, due bool) {
+// ack says up to where to acknowledge, and whether that is due.
+func (o *sink) ack() (to uint64, due bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	done := o.eof && o.consumed == o.start && len(o.pending) == 0
-	return o.consumed, o.consumed > acked && (o.consumed-acked >= ackEvery || done)
+	due = o.nudged || o.consumed > o.acked && (o.consumed-o.acked >= ackEvery || done)
+	if due {
+		o.acked, o.nudged = max(o.acked, o.consumed), false
+	}
+	return o.acked, due
 }
 
 // drained returns a channel that is closed when all that was received is written, or cannot be.
