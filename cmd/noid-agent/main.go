@@ -1,5 +1,5 @@
-// Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as PID 1
-// (with --init) where there is none. Its tools (tar-create, tar-extract) serve noid's cp.
+// Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
+// PID 1 (with --init) where there is none. Its tools (tar-create, tar-extract) serve noid's cp.
 package main
 
 import (
@@ -16,8 +16,8 @@ import (
 // release is set by the linker.
 var release = "dev"
 
-// The kernel names a process after the file that it was executed by: "3", for noid-init does so by a descriptor. That is the
-// name of the main thread, which package initialization runs on and main need not.
+// The kernel names a process after the file that it was executed by: "3", for noid-init does so by a descriptor. That
+// is the name of the main thread, which package initialization runs on and main need not.
 func init() {
 	name, _ := unix.BytePtrFromString("noid-agent") // TASK_COMM_LEN allows 15 characters
 	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)

@@ -58,8 +58,8 @@ func descriptors(files ...*os.File) []uintptr {
 	return fds
 }
 
-// widePipe is the size in bytes of a pipe through which much flows: with the usual 64 KiB the command and the agent switch
-// all the time. The kernel takes memory for what is in it alone.
+// widePipe is the size in bytes of a pipe through which much flows: with the usual 64 KiB the command and the agent
+// switch all the time. The kernel takes memory for what is in it alone.
 const widePipe = 256 << 10
 
 // widen makes f wide, if it is a pipe and the kernel allows it; the usual size will do too.

@@ -200,7 +200,8 @@ func (s *Server) kill(prefix string, sig int) wire.Reply {
 	return wire.Reply{}
 }
 
-// freeze begins the time in which a broken connection says nothing about its host: the VM is about to be paused or saved.
+// freeze begins the time in which a broken connection says nothing about its host: the VM is about to be paused or
+// saved.
 func (s *Server) freeze() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,9 +212,9 @@ func (s *Server) freeze() {
 	if s.thaw != nil {
 		s.thaw.Stop()
 	}
-	s.thaw = time.AfterFunc(frozenMax, func() { defer survive(); s.endFreeze() })
+	s.thaw = time.AfterFunc(frozenMax, func() { defer logPanic(); s.endFreeze() })
 	for _, j := range s.jobs {
-		j.holdGrace()
+		j.stopGrace()
 	}
 }
 
@@ -223,7 +224,7 @@ func (s *Server) endFreeze() {
 	defer s.mu.Unlock()
 	s.thawed()
 	for _, j := range s.jobs {
-		j.await()
+		j.hangUpLater()
 	}
 }
 
@@ -235,8 +236,8 @@ func (s *Server) thawed() {
 	}
 }
 
-// orphan cuts all jobs off: this is another run of the machine than the one their hosts knew. A host that is still there
-// (a restore in place) attaches again.
+// orphan cuts all jobs off: this is another run of the machine than the one their hosts knew. A host that is still
+// there (a restore in place) attaches again.
 func (s *Server) orphan() {
 	s.mu.Lock()
 	jobs := slices.Collect(maps.Values(s.jobs))

@@ -15,14 +15,15 @@ const (
 	initWait  = 6 * time.Second        // for the guest's own init to end the machine
 )
 
-// omitDir is where Debian's initscripts look for the ids of processes that a shutdown is to leave alone. All others it asks to
-// end and waits for, up to 10 s (/etc/init.d/sendsigs), and the agent does not end. systemd spares it for its name.
+// omitDir is where Debian's initscripts look for the ids of processes that a shutdown is to leave alone. All others it
+// asks to end and waits for, up to 10 s (/etc/init.d/sendsigs), and the agent does not end. systemd spares it for its
+// name.
 const omitDir = "/run/sendsigs.omit.d"
 
-// spare keeps a shutdown by Debian's initscripts from waiting for the agent. They make dir when they mount /run, which is after
-// the agent's start: it is looked for a few times, ever more seldom, for about two minutes.
+// spare keeps a shutdown by Debian's initscripts from waiting for the agent. They make dir when they mount /run, which
+// is after the agent's start: it is looked for a few times, ever more seldom, for about two minutes.
 func spare(dir string) {
-	defer survive()
+	defer logPanic()
 	const first, last = time.Second, 64 * time.Second
 	for wait := first; wait <= last && !omit(dir); wait *= 2 {
 		time.Sleep(wait)
@@ -38,17 +39,17 @@ func omit(dir string) bool {
 	return true
 }
 
-// The real-time signals that systemd's PID 1 obeys (systemd(1)): SIGRTMIN+4 is poweroff.target, SIGRTMIN+5 reboot.target.
-// SIGRTMIN is 34 for glibc and musl.
+// The real-time signals that systemd's PID 1 obeys (systemd(1)): SIGRTMIN+4 is poweroff.target, SIGRTMIN+5
+// reboot.target. SIGRTMIN is 34 for glibc and musl.
 const (
 	systemdPowerOff = unix.Signal(34 + 4)
 	systemdReboot   = unix.Signal(34 + 5)
 )
 
-// powerOff ends the machine, its own init's way if it has one. restart asks for a reboot, which is what ends a Firecracker VM:
-// it has no power to switch off, and a guest that tries halts for ever.
+// powerOff ends the machine, its own init's way if it has one. restart asks for a reboot, which is what ends a
+// Firecracker VM: it has no power to switch off, and a guest that tries halts for ever.
 func (s *Server) powerOff(restart bool) {
-	defer survive()
+	defer logPanic()
 	if s.PowerOff != nil {
 		s.PowerOff(restart)
 		return

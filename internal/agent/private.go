@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The agent must work in a guest that has no /dev/null, no /sys or no /dev/pts, and in one whose init mounts something else
-// over them at any time. What it misses it mounts for itself, on no path: fsmount(2) (Linux 5.2) gives a descriptor of a
-// mount that no process but the agent sees.
+// The agent must work in a guest without /dev/null, /sys or /dev/pts, and in one whose init mounts over them at any
+// time. What is missing it mounts for itself, on no path: fsmount(2) (Linux 5.2) gives a descriptor of a mount that
+// only the agent sees.
 
 // private is a file system of the agent's own, mounted when it is first needed.
 type private struct {
@@ -52,8 +52,8 @@ func mountDetached(fstype string) (int, error) {
 	return fd, nil
 }
 
-// openDevice opens the character device with these numbers: by its name in /dev if that is what it is there, else through a
-// node of the agent's own.
+// openDevice opens the character device with these numbers: by its name in /dev if that is what it is there, else
+// through a node of the agent's own.
 func openDevice(name string, major, minor uint32, flags int) (int, error) {
 	dev := unix.Mkdev(major, minor)
 	if fd, err := unix.Open("/dev/"+name, flags|unix.O_CLOEXEC|unix.O_NOCTTY, 0); err == nil {

@@ -25,8 +25,8 @@ const (
 	codeNotFound = 127
 )
 
-// self is the agent's own binary: it has no path in the guest. A child resolves it before its exec, when it is still the
-// agent's image.
+// self is the agent's own binary: it has no path in the guest. A child resolves it before its exec, when it is still
+// the agent's image.
 const self = "/proc/self/exe"
 
 // command is a resolved wire.Exec.
@@ -207,23 +207,23 @@ func (j *job) serve(files *files, e *wire.Exec) {
 		}
 		pumps.Add(1)
 		go func() {
-			defer survive()
+			defer logPanic()
 			defer f.Close()
 			j.pump(&j.out[i], f, pumps.Done)
 		}()
 	}
 	if files.in != nil {
 		go func() {
-			defer survive()
+			defer logPanic()
 			j.feed(files.in)
 		}()
 	}
 	var timeout *time.Timer
 	if e.TimeoutMs > 0 {
-		timeout = time.AfterFunc(time.Duration(min(e.TimeoutMs, 1<<40))*time.Millisecond, func() { defer survive(); j.timeout() })
+		timeout = time.AfterFunc(time.Duration(min(e.TimeoutMs, 1<<40))*time.Millisecond, func() { defer logPanic(); j.timeout() })
 	}
 	go func() {
-		defer survive()
+		defer logPanic()
 		<-j.proc.done
 		if timeout != nil {
 			timeout.Stop()
@@ -262,8 +262,8 @@ const (
 	maxTyping = 2 << 10                // bytes written to a terminal at once: its line discipline holds 4096
 )
 
-// pump takes the command's output from f until all its writers are gone, or, once the command itself has ended, until what it
-// left has been read. A background process that still holds f may go on writing into the void.
+// pump takes the command's output from f until all its writers are gone, or, once the command itself has ended, until
+// what it left has been read. A background process that still holds f may go on writing into the void.
 func (j *job) pump(o *output, f *os.File, done func()) {
 	defer func() { done() }()
 	buf := make([]byte, pumpFirst)

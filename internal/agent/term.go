@@ -10,8 +10,8 @@ import (
 	"noid/internal/link/wire"
 )
 
-// openTerminal makes a pseudo-terminal: the agent's side of it, and the descriptor for the command. Where the guest has no
-// devpts it is one of the agent's own; programs then do not find its name, but work.
+// openTerminal makes a pseudo-terminal: the agent's side of it, and the descriptor for the command. Where the guest has
+// no devpts it is one of the agent's own; programs then do not find its name, but work.
 func openTerminal(uid int, size wire.Size) (term, tty *os.File, err error) {
 	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := unix.Open("/dev/pts/ptmx", flags, 0)

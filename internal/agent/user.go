@@ -22,8 +22,8 @@ type account struct {
 // maxDB bounds how much of /etc/passwd and /etc/group is read, in bytes.
 const maxDB = 4 << 20
 
-// lookup resolves USER[:GROUP], names or numbers, in root's /etc/passwd and /etc/group. An empty spec is root. Files that are
-// missing leave numbers, and root.
+// lookup resolves USER[:GROUP], names or numbers, in root's /etc/passwd and /etc/group. An empty spec is root. Files
+// that are missing leave numbers, and root.
 func lookup(root, spec string) (account, error) {
 	user, group, hasGroup := strings.Cut(spec, ":")
 	if user == "" {
@@ -125,8 +125,8 @@ func (a account) credential() *syscall.Credential {
 	return &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups}
 }
 
-// mayEnter reports whether the account can make dir its working directory, by the permission bits alone. It says which step
-// of a start failed: fork and exec report one bare errno for all of them.
+// mayEnter reports whether the account can make dir its working directory, by the permission bits alone. It says which
+// step of a start failed: fork and exec report one bare errno for all of them.
 func (a account) mayEnter(dir string) bool {
 	if !isDir(dir) {
 		return false

@@ -1,5 +1,5 @@
-// Package config owns config.toml, the user's defaults. A wrong value is an error. A change leaves comments, and the keys
-// of a newer noid, as they are. Flags and the environment come before the file: that is the caller's business.
+// Package config owns config.toml, the user's defaults. A wrong value is an error. A change leaves comments, and the
+// keys of a newer noid, as they are. Flags and the environment come before the file: that is the caller's business.
 package config
 
 import (
@@ -35,9 +35,9 @@ type Config struct {
 // maxFile bounds what is read: a config.toml is some lines long.
 const maxFile = 1 << 20
 
-// Load reads the file at path. No file is an empty Config. A file that is not TOML, or has a value that its key does not
-// take, is errs.ErrUsage and the message names file and line. Keys that this noid does not know are ignored: they may be
-// a newer one's. Whether the files that are named exist is not looked at.
+// Load reads the file at path. No file is an empty Config. A file that is not TOML, or has a value that its key does
+// not take, is errs.ErrUsage and the message names file and line. Keys that this noid does not know are ignored: they
+// may be a newer one's. Whether the files that are named exist is not looked at.
 func Load(path string) (Config, error) {
 	data, values, err := read(path)
 	if err != nil {

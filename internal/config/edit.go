@@ -169,8 +169,8 @@ func settings(data []byte) (list []setting, table int) {
 	return list, len(data)
 }
 
-// edit replaces the lines that set key by line, or removes them when line is empty. A new line goes before the first key
-// that sorts after it, and above the first table.
+// edit replaces the lines that set key by line, or removes them when line is empty. A new line goes before the first
+// key that sorts after it, and above the first table.
 func edit(data []byte, key string, line []byte) []byte {
 	list, start := settings(data)
 	at := slices.IndexFunc(list, func(s setting) bool { return s.key == key })

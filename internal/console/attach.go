@@ -34,11 +34,12 @@ type AttachOptions struct {
 	LockDir string
 }
 
-// Attach connects In and Out to the serial console of the VM in dir. With a terminal it goes on until DetachKey is typed
-// or the VM is gone; a terminal's mode is restored whatever ends it. Piped input is typed as fast as the guest takes it,
-// and Attach then ends when the console has been silent for 2 s. It returns nil after detaching, at the end of piped input
-// and when the VM went away, which it says on Err; errs.ErrState when the VM was not running to begin with; and ctx's
-// error, or one that names the signal and wraps context.Canceled, when it was interrupted.
+// Attach connects In and Out to the serial console of the VM in dir, until DetachKey is typed or the VM is gone. A
+// terminal's mode is restored whatever ends it. Piped input is typed as fast as the guest reads it, and Attach ends
+// when the console has then been silent for 2 s.
+//
+// All of these are nil; that the VM is gone is a line on Err. A VM that was not running is errs.ErrState. An
+// interrupted Attach returns ctx's error, or one that names the signal and wraps context.Canceled.
 func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	if o.Alive == nil {
 		o.Alive = func() bool { return hasReader(dir) }
@@ -52,7 +53,8 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	}
 	defer in.Close()
 	defer log.Close()
-	// So that what is deferred runs. A terminal in raw mode sends no SIGINT for Ctrl+C: one that comes was sent by somebody.
+	// So that what is deferred runs. A terminal in raw mode sends no SIGINT for Ctrl+C: one that comes was sent by
+	// somebody.
 	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 	defer cancel()
 
@@ -163,8 +165,8 @@ func (a *attachment) push(ctx context.Context, data []byte) bool {
 	}
 }
 
-// typeKeys types what comes from keys until they end. Piped input waits for the VMM to take each piece, which is all the
-// flow control there is: the guest's kernel drops what a busy reader lets pile up beyond some 64 KB.
+// typeKeys types what comes from keys until they end. Piped input waits for the VMM to take each piece, which is all
+// the flow control there is: the guest's kernel drops what a busy reader lets pile up beyond some 64 KB.
 func (a *attachment) typeKeys(ctx context.Context) error {
 	for {
 		var data []byte

@@ -1,10 +1,9 @@
-// Package console is everything about a guest's serial console on the host's side: running commands in the shell that
-// sits on it, attaching a terminal, showing the log safely and keeping the log's size in bounds.
+// Package console is the host's side of a guest's serial console. It runs commands in the shell on the console,
+// attaches a terminal, copies the log and bounds its size.
 //
-// It knows a VM only by its directory, with two files: serial.in, the FIFO that the VMM reads as the guest's serial
-// input, and serial.log, to which the VMM appends whatever the guest prints. The log's beginning may have been punched
-// out (see Guard), and a log may be truncated; its reader copes with both. All that comes from the guest is hostile:
-// every buffer is bounded, and every wait has an end.
+// It knows a VM by two files in its directory. serial.in is the FIFO that the VMM reads as the guest's serial input.
+// The VMM appends what the guest prints to serial.log. That may be truncated, and its beginning punched out (see
+// Guard). What comes from the guest is hostile: every buffer is bounded, and every wait has an end.
 package console
 
 import (

@@ -32,18 +32,18 @@ const TimeoutCode = 124
 
 var errDeadline = errors.New("deadline") // internal: a wait's time is over
 
-// Exec runs argv in the shell on the serial console of the VM in dir and returns its exit status: 128+N for signal N, 127
-// when there is no such command, TimeoutCode when o.Timeout ran out. The command's standard input is empty, and its
-// arguments are taken literally. Any sh will do (busybox, dash, bash); a login prompt is answered with root.
+// Exec runs argv in the shell on the serial console of the VM in dir and returns its exit status: 128+N for signal N,
+// 127 when there is no such command, TimeoutCode when o.Timeout ran out. The command's standard input is empty. Any sh
+// will do (busybox, dash, bash). A login prompt is answered with root.
 //
-// Output is byte for byte the command's, with these limits of a serial line: whatever else writes to the console
-// meanwhile is in it; kernel messages with a time stamp are removed, so a command's own line of the form
-// "[ 12.345678] …" that ends in CR LF is lost. In a guest without stty, kernel messages stay.
+// Output is byte for byte the command's, within the limits of a serial line. What else writes to the console meanwhile
+// is in it. Kernel messages with a time stamp are removed, and with them a command's own line of the form "[ 12.345678]
+// …" that ends in CR LF. In a guest without stty, kernel messages stay.
 //
-// Execs of one VM run one after the other. Errors: errs.ErrUsage for an impossible argv, errs.ErrTimeout when there is
-// no shell in time, errs.ErrState when the VM is not running, dies, or wants a password; ctx's error after the command
-// was interrupted. A command that survives Ctrl+C and Ctrl+\ for 2 s each is suspended and killed where the shell has
-// job control, else it runs on.
+// Execs of one VM run one after the other. Errors: errs.ErrUsage for an impossible argv; errs.ErrTimeout without a
+// shell in time; errs.ErrState when the VM is not running, dies, or wants a password; ctx's error when the command was
+// interrupted. A command that ignores Ctrl+C and Ctrl+\ for 2 s each is suspended and killed if the shell has job
+// control. Else it runs on.
 func Exec(ctx context.Context, dir string, argv []string, o ExecOptions) (code int, err error) {
 	if len(argv) == 0 || argv[0] == "" {
 		return 0, errs.New(errs.ErrUsage, "no command given")
@@ -82,19 +82,19 @@ func Exec(ctx context.Context, dir string, argv []string, o ExecOptions) (code i
 
 // session is one Exec.
 type session struct {
-	o       ExecOptions
-	in      *input
-	log     *tail
-	n       nonce
-	p       *parser
-	turn    *os.File // exec.lock
-	release func()   // gives input.lock back
-	buf     []byte
-	queue   []event // found and not yet asked for
-	line    []byte  // the end of the unfinished last line before the command runs
-	lastNew time.Time
-	seen    int64 // bytes read so far
-	started time.Time
+	o           ExecOptions
+	in          *input
+	log         *tail
+	n           nonce
+	p           *parser
+	turn        *os.File // exec.lock
+	unlockInput func()   // set while input.lock is held
+	buf         []byte
+	queue       []event // found and not yet asked for
+	line        []byte  // the end of the unfinished last line before the command runs
+	lastNew     time.Time
+	seen        int64 // bytes read so far
+	started     time.Time
 }
 
 func (s *session) run(ctx context.Context, script string) (int, error) {
@@ -330,8 +330,8 @@ func (s *session) setUnfinished(on bool) {
 }
 
 func (s *session) unlock() {
-	if s.release != nil {
-		s.release()
-		s.release = nil
+	if s.unlockInput != nil {
+		s.unlockInput()
+		s.unlockInput = nil
 	}
 }

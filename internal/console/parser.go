@@ -10,8 +10,8 @@ type event struct {
 	code int
 }
 
-// parser finds one Exec's markers in what the guest writes and collects the command's output, the bytes between b and e.
-// It holds back at most a kernel message and a marker.
+// parser finds one Exec's markers in what the guest writes and collects the command's output, the bytes between b and
+// e. It holds back at most a kernel message and a marker.
 type parser struct {
 	nonce   string
 	kern    matcher // the kernel's messages
@@ -167,9 +167,9 @@ func (m *matcher) flush(emit func(byte)) {
 // kernelMax bounds a message: the kernel's own limit is 1024 bytes with the prefix (PRINTKRB_RECORD_MAX, printk.c).
 const kernelMax = 1100
 
-// matchKernel reports whether b is a whole kernel message, "[ 12.345678] text\r\n", or else the beginning of one. They stand
-// in the middle of anything, on a console whose tty has output processing off. The kernel's serial driver adds the carriage
-// return, while a command's own lines end in a bare newline.
+// matchKernel reports whether b is a whole kernel message, "[ 12.345678] text\r\n", or the beginning of one. The tty
+// has output processing off: a command's own lines end in a bare newline, and the kernel's serial driver adds a
+// carriage return to its own. They may come in the middle of anything.
 func matchKernel(b []byte) (complete, viable bool) {
 	i := 0
 	eat := func(ok func(byte) bool, max int) (n int) {

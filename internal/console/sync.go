@@ -133,7 +133,7 @@ func (s *session) question(tries int, unfinished bool) string {
 }
 
 func (s *session) lock(ctx context.Context, by time.Time) error {
-	if s.release != nil {
+	if s.unlockInput != nil {
 		return nil
 	}
 	// A checkpoint holds it for as long as it takes, hence no less than a few seconds.
@@ -142,13 +142,13 @@ func (s *session) lock(ctx context.Context, by time.Time) error {
 	}
 	wait, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
-	release, err := LockInput(wait, s.o.LockDir)
+	unlock, err := LockInput(wait, s.o.LockDir)
 	if err != nil && ctx.Err() == nil && wait.Err() != nil {
 		return errs.New(errs.ErrBusy, "the console's input stays locked by another noid")
 	}
 	if err != nil {
 		return err
 	}
-	s.release = release
+	s.unlockInput = unlock
 	return nil
 }

@@ -92,8 +92,8 @@ type pace struct {
 	dead  bool // the VM is, but it may have left something to read
 }
 
-// wait is for a read that found nothing. It returns errGone when the VM was gone before that read. A nil alive says that it
-// never is.
+// wait is for a read that found nothing. It returns errGone when the VM was gone before that read. A nil alive says
+// that it never is.
 func (p *pace) wait(ctx context.Context, alive func() bool) error {
 	if p.dead {
 		return errGone

@@ -84,8 +84,9 @@ func (c *Client) Thaw(ctx context.Context, clock bool) error {
 	return err
 }
 
-// Restored tells the guest that it was loaded from a snapshot. r.Clock is filled in. hooks says what failed in the guest's own
-// hooks; the rest was done all the same. An agent that does not take the request within wait is errs.ErrTimeout.
+// Restored tells the guest that it was loaded from a snapshot. r.Clock is filled in. hooks says what failed in the
+// guest's own hooks; the rest was done all the same. An agent that does not take the request within wait is
+// errs.ErrTimeout.
 func (c *Client) Restored(ctx context.Context, wait time.Duration, r wire.Restored) (hooks string, err error) {
 	r.Clock = now
 	reply, err := c.call(ctx, wait, wire.Request{Op: wire.OpRestored, Restored: &r}, unasked, hooksTime)
@@ -110,8 +111,8 @@ const (
 	always        // until ctx ends: what may be asked twice
 )
 
-// call asks req, which is not OpExec, and again when the connection breaks, as retry says. It gives up when the agent has not
-// taken the request within wait, unless that is 0.
+// call asks req, which is not OpExec, and again when the connection breaks, as retry says. It gives up when the agent
+// has not taken the request within wait, unless that is 0.
 func (c *Client) call(ctx context.Context, wait time.Duration, req wire.Request, retry again, answer time.Duration) (wire.Reply, error) {
 	ctx, stop := c.watch(ctx)
 	defer stop()
@@ -165,8 +166,8 @@ type tries struct {
 	limit time.Duration // of the last attempt
 }
 
-// patience is how long the next attempt may take until the agent's Hello: a little at first, since a connection that was made
-// while the guest stood still may never be answered.
+// patience is how long the next attempt may take until the agent's Hello: a little at first, since a connection that
+// was made while the guest stood still may never be answered.
 func (t *tries) patience() time.Duration {
 	t.limit = min(max(2*t.limit, firstTry), answerTime)
 	return t.limit

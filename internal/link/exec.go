@@ -16,14 +16,14 @@ import (
 
 // Streams are what a command is connected to.
 type Streams struct {
-	// In is read only when wire.Exec.Stdin is set, and only when the guest has taken what was read before. Nil is empty.
-	// A Read that blocks does not keep Exec from returning: it may still go on then, and what it gets is lost.
+	// In is read only when wire.Exec.Stdin is set, and only when the guest has room. Nil is empty. Exec does not wait
+	// for a Read that blocks: what that reads afterwards is lost.
 	In io.Reader
-	// Out and Err get what the command writes. Nil discards. A slow Write slows the command. Exec does not return before all
-	// was written, unless it fails or is cancelled: then a Write that blocks may outlast it.
+	// Out and Err get what the command writes. Nil discards. A slow Write slows the command. Exec returns when all is
+	// written. When it fails or is cancelled, a Write that blocks may outlast it.
 	Out, Err io.Writer
-	// Resize brings the terminal's new sizes, Signals the signals for the command. Neither need be closed. A signal that comes
-	// before the agent has taken the command ends Exec.
+	// Resize brings the terminal's new sizes, Signals the signals for the command. Neither need be closed. A signal
+	// that comes before the agent has taken the command ends Exec.
 	Resize  <-chan wire.Size
 	Signals <-chan int
 	// Started, if set, is called once, when the agent has taken the command.
@@ -47,8 +47,8 @@ func newJob() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Exec runs a command and returns how it ended. e.Job is filled in. When the connection breaks it dials again and goes on
-// where it was, for as long as the VMM lives and ctx lets it.
+// Exec runs a command and returns how it ended. e.Job is filled in. When the connection breaks it dials again and goes
+// on where it was, for as long as the VMM lives and ctx lets it.
 //
 // A cancelled ctx has the guest hang the command up, and ctx's cause is returned. Other errors:
 //   - ErrNoAnswer: Patience ran out;
@@ -201,8 +201,8 @@ var (
 	errTimedOut = errors.New("the guest did not say in time that the command was ended")
 )
 
-// serve moves the command's streams over l until the command ends (nil), the connection breaks (errBroken), or something
-// ends the matter. It closes l.
+// serve moves the command's streams over l until the command ends (nil), the connection breaks (errBroken), or another
+// error. It closes l.
 func (c *Client) serve(ctx context.Context, j *job, l *link) error {
 	received, sent := make(chan error, 1), make(chan error, 1)
 	quit := make(chan struct{})

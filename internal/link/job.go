@@ -83,7 +83,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// listen takes the caller's signals and sizes. A signal before the command was taken has nobody to go to: it ends Exec.
+// listen handles the caller's signals and sizes. A signal before the command has started ends Exec.
 func (j *job) listen(ctx context.Context) {
 	resize, signals := j.s.Resize, j.s.Signals
 	for {
@@ -159,8 +159,8 @@ func (j *job) attached(r wire.Reply, first bool) error {
 	return nil
 }
 
-// nudge has an acknowledgement sent that is not due. A snapshot resets Firecracker's vsock in the guest alone: the host learns
-// of it by the answer to what it sends.
+// nudge has an acknowledgement sent that is not due. A snapshot resets Firecracker's vsock in the guest alone: the host
+// learns of it by the answer to what it sends.
 func (j *job) nudge() {
 	o := j.out[0]
 	o.mu.Lock()
@@ -241,8 +241,8 @@ func (j *job) send(w io.Writer, quit <-chan struct{}) error {
 	}
 }
 
-// batch appends what is to be sent now. A part of the input at a time, so that signals and acknowledgements never queue
-// behind all of it.
+// batch appends what is to be sent now: one frame of the input at most, so that signals and acknowledgements wait for
+// no more.
 func (j *job) batch(b []byte) []byte {
 	for i, o := range j.out {
 		if to, due := o.ack(); due {

@@ -8,18 +8,17 @@ import (
 	"noid/internal/link/wire"
 )
 
-// ackEvery is how many bytes are consumed before they are acknowledged: often enough that the agent's window never runs
-// empty, seldom enough that it is no second stream.
+// ackEvery is how many bytes are consumed before they are acknowledged. The agent's window must never run empty.
 const ackEvery = wire.Window / 4
 
 // writeSize is how much is written at once, so that a slow writer's progress is seen.
 const writeSize = 64 << 10
 
-// sink is one output stream: from the connection's reader to the caller's writer, with at most a window between the two and
-// another in the hands of the writer's goroutine.
+// sink carries one output stream from the connection's reader to the caller's writer. It buffers at most a window, and
+// the writer's goroutine another.
 //
-// Offsets: base ≤ consumed ≤ claimed ≤ received. What is claimed will be written whatever becomes of the connection; what
-// was received beyond it is dropped when the connection breaks, and sent again.
+// Offsets: consumed ≤ claimed ≤ received. What is claimed is written even when the connection breaks. What was received
+// beyond it is dropped then, and sent again.
 type sink struct {
 	w     io.Writer
 	j     *job

@@ -13,19 +13,21 @@ import (
 )
 
 const (
-	// idle is how often a port is read that no host holds: the kernel answers such a read with end of file at once.
+	// idle is how often a port is read while no host is connected: the kernel answers such a read with end of file at
+	// once.
 	idle = 50 * time.Millisecond
-	// portWrite is the most that is written to the port at once; the kernel takes no more (drivers/char/virtio_console.c).
+	// portWrite is the most that is written to the port at once; the kernel takes no more
+	// (drivers/char/virtio_console.c).
 	portWrite = 32 << 10
-	// outBuffer is what a session may have waiting for the port: enough to fill a write while another is under way.
+	// outBuffer is how much a session may queue while another such buffer is being written.
 	outBuffer = 2 * portWrite
-	// deliverTimeout bounds how long a session may leave what it was sent unread, so that a resynchronisation behind that
-	// is found whatever happens.
+	// deliverTimeout is for how long a session may leave what it was sent unread. It must not hide a resynchronisation
+	// behind.
 	deliverTimeout = 10 * time.Second
 )
 
-// Listen returns the guest's end: its Accept returns the connections that the host opens, of this host and of each that
-// comes after it. Close closes the port.
+// Listen returns the guest's end. Its Accept returns what this host opens, and each host that comes after it. Close
+// closes the port.
 func Listen(port io.ReadWriteCloser) net.Listener {
 	l := &listener{port: port, conns: make(chan net.Conn), closed: make(chan struct{})}
 	l.changed.L = &l.mu
@@ -106,7 +108,8 @@ func (l *listener) sleep(d time.Duration) bool {
 	}
 }
 
-// deliver gives data to the session, if there is one, and returns when it was read. A session that does not read it ends.
+// deliver gives data to the session, if there is one, and returns when it was read. A session that does not read it
+// ends.
 func (l *listener) deliver(data []byte) {
 	if p := l.now; p != nil {
 		timer := time.AfterFunc(deliverTimeout, func() { p.Close() })
@@ -117,7 +120,7 @@ func (l *listener) deliver(data []byte) {
 	}
 }
 
-// resync answers a host that begins anew. An answer that was not written yet is for nobody any more.
+// resync answers a host that begins a new session. It replaces an answer that was not written yet.
 func (l *listener) resync(n nonce) {
 	l.renew(nil)
 	p := newPipe(l)
@@ -163,8 +166,8 @@ func (l *listener) accept(s *yamux.Session) {
 	}
 }
 
-// write writes to the port, as much at once as it takes. A write waits as long as no host reads. What belongs to a session
-// that has ended meanwhile is dropped, so nothing of it comes behind the answer that ended it.
+// write writes to the port, as much at once as it takes. A write waits as long as no host reads. What an ended session
+// has left is dropped: nothing of it may follow the answer that ended it.
 func (l *listener) write() {
 	var data []byte
 	var of *pipe
@@ -185,8 +188,8 @@ func (l *listener) write() {
 	}
 }
 
-// next waits for something to write, and returns nil when the listener is closed. of is nil for an answer. What next returned
-// before is no longer in use.
+// next waits for something to write, and returns nil when the listener is closed. of is nil for an answer. What next
+// returned before is no longer in use.
 func (l *listener) next() (data []byte, of *pipe) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

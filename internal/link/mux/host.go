@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// A resynchronisation is sent again after firstRetry, then after ever longer times up to lastRetry. In a guest that boots
-// nobody reads the port yet, and QEMU keeps what was sent until somebody does.
+// A resynchronisation is sent again after firstRetry, then after ever longer times up to lastRetry. In a guest that
+// boots nobody reads the port yet, and QEMU keeps what was sent until somebody does.
 const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 10 * time.Second
@@ -27,13 +27,11 @@ const hostWrite = 64 << 10
 var ErrBusy = errors.New("too many connections to the guest at once")
 
 // Session is the host's end between one resynchronisation and the next.
-type Session struct {
-	yamux *yamux.Session
-	port  net.Conn
-}
+type Session struct{ yamux *yamux.Session }
 
-// Connect resynchronises with the guest behind port and returns a fresh session. It waits until the guest answers or ctx
-// ends; what the guest writes before its answer is dropped unread. The port is closed with the session, and on error.
+// Connect resynchronises with the guest behind port and returns a fresh session. It waits until the guest answers or
+// ctx ends; what the guest writes before its answer is dropped unread. The port is closed with the session, and on
+// error.
 func Connect(ctx context.Context, port net.Conn) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { port.Close() })
 	rest, err := handshake(port)
@@ -59,7 +57,7 @@ func Connect(ctx context.Context, port net.Conn) (*Session, error) {
 			y.Close()
 		}
 	}()
-	return &Session{y, port}, nil
+	return &Session{y}, nil
 }
 
 // handshake returns what came behind the answer.

@@ -117,8 +117,8 @@ type scanner struct {
 	nonce   nonce
 }
 
-// scan calls data for what is data, in order, and sync for each message of the given kind. The slices are p's own or the
-// marker's.
+// scan calls data for what is data, in order, and sync for each message of the given kind. The slices are p's own or
+// the marker's.
 func (s *scanner) scan(p []byte, kind byte, data func([]byte), sync func(nonce)) {
 	for len(p) > 0 {
 		c := p[0]

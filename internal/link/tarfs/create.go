@@ -27,8 +27,8 @@ type CreateOptions struct {
 	Warn func(string)
 }
 
-// Create writes paths as a tar to w. What cannot be read is left out with a warning and counted in Stats.Failed. A path that
-// is not there is errs.ErrNotFound, a directory without Recursive errs.ErrUsage.
+// Create writes paths as a tar to w. What cannot be read is left out with a warning and counted in Stats.Failed. A path
+// that is not there is errs.ErrNotFound, a directory without Recursive errs.ErrUsage.
 func Create(ctx context.Context, w io.Writer, paths []string, opts CreateOptions) (Stats, error) {
 	c := &creator{tw: tar.NewWriter(stream{ctx, w}), opts: opts, links: map[inode]string{}, buf: make([]byte, 256<<10)}
 	c.warner = warner{opts.Warn, &c.stats}
@@ -124,8 +124,8 @@ func (c *creator) top(src string) error {
 	return fmt.Errorf("%q is %s, which cannot be copied", src, describe(fi.Mode()))
 }
 
-// dir sends a directory and what is in it. Its names are read a few thousand at a time and sorted among these: enough for
-// the same order every time in a common one, and no memory for a huge one.
+// dir sends a directory and what is in it. Its names are read a few thousand at a time and sorted among these: enough
+// for the same order every time in a common one, and no memory for a huge one.
 func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) error {
 	h := header(fi, name+"/")
 	h.Typeflag = tar.TypeDir
@@ -202,8 +202,8 @@ func (c *creator) symlink(fi fs.FileInfo, name, target string) error {
 	return c.write(h)
 }
 
-// small is the size up to which a file is read before its header is written. So the size is right for files in /proc, which
-// say 0, and in /sys, which say 4096.
+// small is the size up to which a file is read before its header is written. So the size is right for files in /proc,
+// which say 0, and in /sys, which say 4096.
 const small = 64 << 10
 
 func (c *creator) file(f *os.File, name string) error {

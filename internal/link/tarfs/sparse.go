@@ -17,8 +17,8 @@ const maxExtents = 8192
 // extent is a run of data in a sparse file, in bytes.
 type extent struct{ off, len int64 }
 
-// sparseMap is where the data of a file is. Its text is the value of the sparse record: the file's size, then "OFFSET+LENGTH"
-// of each extent, all decimal and separated by commas, such as "1048576,0+4096,65536+512".
+// sparseMap is where the data of a file is. Its text is the value of the sparse record: the file's size, then
+// "OFFSET+LENGTH" of each extent, all decimal and separated by commas, such as "1048576,0+4096,65536+512".
 type sparseMap struct {
 	size    int64
 	extents []extent
@@ -43,8 +43,8 @@ func (m sparseMap) String() string {
 
 var errSparse = errors.New("damaged map of a sparse file")
 
-// parseSparse reads a map and refuses one that is not in order, overlaps, leaves the file, or does not add up to the size of
-// the entry that holds its data.
+// parseSparse reads a map and refuses one that is not in order, overlaps, leaves the file, or does not add up to the
+// size of the entry that holds its data.
 func parseSparse(s string, data int64) (sparseMap, error) {
 	var m sparseMap
 	size, rest, more := strings.Cut(s, ",")
@@ -85,8 +85,8 @@ func parseSize(s string) (int64, error) {
 	return n, nil
 }
 
-// scanSparse returns where f has data, or ok false for a file without a hole worth the name, or on a file system that does
-// not tell.
+// scanSparse returns where f has data, or ok false for a file without a hole worth the name, or on a file system that
+// does not tell.
 func scanSparse(f *os.File, size, allocated int64) (m sparseMap, ok bool) {
 	if allocated >= size {
 		return m, false

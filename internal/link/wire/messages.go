@@ -75,7 +75,8 @@ type Exec struct {
 	User   string   `json:"user,omitempty"`
 	// Shell runs the user's login shell, with Argv ignored.
 	Shell bool `json:"shell,omitempty"`
-	// Tool runs the agent's own binary with Argv as its arguments (tar-create, tar-extract), whatever the guest has installed.
+	// Tool runs the agent's own binary with Argv as its arguments (tar-create, tar-extract), whatever the guest has
+	// installed.
 	Tool      bool   `json:"tool,omitempty"`
 	TTY       bool   `json:"tty,omitempty"`
 	Size      *Size  `json:"size,omitempty"` // of the terminal
@@ -96,8 +97,8 @@ type Signal struct {
 	Signal int `json:"signal"`
 }
 
-// Exit is how a job ended. Code is 128+Signal for a signal, 126 and 127 for a command that cannot run and one that is not
-// there, and then Error says why.
+// Exit is how a job ended. Code is 128+Signal for a signal, 126 and 127 for a command that cannot run and one that is
+// not there, and then Error says why.
 type Exit struct {
 	Code     int    `json:"code"`
 	Signal   int    `json:"signal,omitempty"`
