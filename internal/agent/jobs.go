@@ -47,40 +47,36 @@ func (s *Server) obtain(e *wire.Exec) (*job, wire.Reply) {
 	if e == nil || !validID(e.Job) {
 		return nil, usage("an exec without a job id of 16 hex digits")
 	}
-	s.mu.Lock()
-	j := s.jobs[e.Job]
-	if j != nil || e.Attach {
-		s.mu.Unlock()
-		if j == nil {
-			return nil, wire.Reply{Error: fmt.Sprintf("no job %s in the guest", e.Job), Kind: wire.KindNoJob}
-		}
-		<-j.started
-		return j, wire.Reply{}
-	}
-	s.mu.Unlock()
-
-	acc, reply := check(e)
-	if reply.Error != "" {
-		return nil, reply
+	var acc account
+	var refusal wire.Reply
+	if !e.Attach {
+		acc, refusal = check(e)
 	}
 	s.mu.Lock()
-	switch other := s.jobs[e.Job]; {
+	j, have := s.jobs[e.Job]
+	switch {
+	case have: // attached to again, or the same request on two connections
+	case e.Attach:
+		refusal = wire.Reply{Error: fmt.Sprintf("no job %s in the guest", e.Job), Kind: wire.KindNoJob}
+	case refusal.Error != "":
 	case s.closed:
-		s.mu.Unlock()
-		return nil, wire.Reply{Error: "the agent is ending", Kind: wire.KindBusy}
-	case other != nil: // the same request on two connections at once
-		s.mu.Unlock()
-		<-other.started
-		return other, wire.Reply{}
+		refusal = wire.Reply{Error: "the agent is ending", Kind: wire.KindBusy}
 	case s.live >= wire.MaxJobs:
-		s.mu.Unlock()
-		return nil, wire.Reply{Error: fmt.Sprintf("%d jobs run in the guest already", wire.MaxJobs), Kind: wire.KindBusy}
+		refusal = wire.Reply{Error: fmt.Sprintf("%d jobs run in the guest already", wire.MaxJobs), Kind: wire.KindBusy}
+	default:
+		j = newJob(s, e, acc)
+		s.jobs[e.Job] = j
+		s.live++
 	}
-	j = newJob(s, e, acc)
-	s.jobs[e.Job] = j
-	s.live++
 	s.mu.Unlock()
-	j.start(e, acc)
+	switch {
+	case have:
+		<-j.started
+	case j != nil:
+		j.start(e, acc)
+	default:
+		return nil, refusal
+	}
 	return j, wire.Reply{}
 }
 

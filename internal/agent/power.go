@@ -35,7 +35,7 @@ func omit(dir string) bool {
 	if !isDir(dir) {
 		return false
 	}
-	rewrite(filepath.Join(dir, "noid-agent"), strconv.Itoa(os.Getpid())+"\n", true) // without it a shutdown is slow, no more
+	rewrite(filepath.Join(dir, "noid-agent"), strconv.Itoa(os.Getpid())+"\n", true) // if it fails, a shutdown is slow
 	return true
 }
 
@@ -107,7 +107,8 @@ func (s *Server) shutdown(restart bool) {
 func reboot(restart bool) {
 	unix.Sync()
 	if ownsMachine() {
-		remountReadOnly()
+		unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		unix.Sync()
 	}
 	how := unix.LINUX_REBOOT_CMD_POWER_OFF
 	if restart {
@@ -126,9 +127,4 @@ const initialPIDs = "pid:[4026531836]"
 func ownsMachine() bool {
 	ns, err := os.Readlink("/proc/self/ns/pid")
 	return err == nil && ns == initialPIDs && os.Geteuid() == 0
-}
-
-func remountReadOnly() {
-	unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
-	unix.Sync()
 }

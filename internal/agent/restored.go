@@ -38,7 +38,7 @@ func setClock(ns int64) {
 
 // isOff reports whether a wall clock that shows now should be set to ns since 1970.
 func isOff(now time.Time, ns int64) bool {
-	return ns > 0 && now.Sub(time.Unix(0, ns)).Abs() > clockSlack // time.Unix has no monotonic part: wall clocks are compared
+	return ns > 0 && now.Sub(time.Unix(0, ns)).Abs() > clockSlack // wall clocks: time.Unix has no monotonic part
 }
 
 // restored makes a guest that was loaded from a snapshot fit to run in its own time and place, and returns which hooks

@@ -50,19 +50,18 @@ func resolve(e *wire.Exec, acc account) (command, *wire.Exit) {
 	for _, arg := range e.Argv {
 		c.argv = append(c.argv, string(arg))
 	}
-	switch {
-	case e.Shell: // a login shell knows itself by the dash
-		c.path, c.argv = acc.shell, []string{"-" + filepath.Base(acc.shell)}
-	case e.Tool:
+	if e.Tool && !e.Shell {
 		c.path, c.argv = self, append([]string{"noid-agent"}, c.argv...)
 		return c, nil
 	}
-	name := c.argv[0]
-	if e.Shell {
-		name = c.path
+	name := acc.shell
+	if e.Shell { // a login shell knows itself by the dash
+		c.argv = []string{"-" + filepath.Base(name)}
+	} else {
+		name = c.argv[0]
 	}
-	path, exit := find(name, c.dir, getenv(c.env, "PATH"))
-	c.path = path
+	var exit *wire.Exit
+	c.path, exit = find(name, c.dir, getenv(c.env, "PATH"))
 	return c, exit
 }
 

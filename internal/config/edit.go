@@ -36,14 +36,12 @@ func Get(path, name string) (string, error) {
 	if _, err := lookup(name); err != nil {
 		return "", err
 	}
-	entries, err := List(path)
+	_, values, err := read(path)
 	if err != nil {
 		return "", err
 	}
-	for _, e := range entries {
-		if e.Key == name {
-			return e.Value, nil
-		}
+	if value, ok := values[name]; ok {
+		return fmt.Sprint(value), nil
 	}
 	return "", errs.New(errs.ErrNotFound, "%q is not set", name).Hint("`noid config set " + name + " VALUE`")
 }

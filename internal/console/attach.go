@@ -41,12 +41,7 @@ type AttachOptions struct {
 // All of these are nil; that the VM is gone is a line on Err. A VM that was not running is errs.ErrState. An
 // interrupted Attach returns ctx's error, or one that names the signal and wraps context.Canceled.
 func Attach(ctx context.Context, dir string, o AttachOptions) error {
-	if o.Alive == nil {
-		o.Alive = func() bool { return hasReader(dir) }
-	}
-	if o.LockDir == "" {
-		o.LockDir = dir
-	}
+	defaults(dir, &o.LockDir, &o.Alive)
 	in, log, err := open(dir)
 	if err != nil {
 		return err

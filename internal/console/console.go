@@ -7,6 +7,7 @@
 package console
 
 import (
+	"cmp"
 	"path/filepath"
 	"time"
 
@@ -23,8 +24,14 @@ const (
 )
 
 // errNotRunning is the state error for a FIFO that nobody reads.
-func errNotRunning() error {
-	return errs.New(errs.ErrState, "the VM is not running: nothing reads its console")
+var errNotRunning = errs.New(errs.ErrState, "the VM is not running: nothing reads its console")
+
+// defaults fills in what AttachOptions and ExecOptions leave out.
+func defaults(dir string, lockDir *string, alive *func() bool) {
+	*lockDir = cmp.Or(*lockDir, dir)
+	if *alive == nil {
+		*alive = func() bool { return hasReader(dir) }
+	}
 }
 
 func logPath(dir string) string { return filepath.Join(dir, vmm.SerialLogFile) }

@@ -57,12 +57,7 @@ func Exec(ctx context.Context, dir string, argv []string, o ExecOptions) (code i
 	if o.WaitBoot <= 0 {
 		o.WaitBoot = 60 * time.Second
 	}
-	if o.LockDir == "" {
-		o.LockDir = dir
-	}
-	if o.Alive == nil {
-		o.Alive = func() bool { return hasReader(dir) }
-	}
+	defaults(dir, &o.LockDir, &o.Alive)
 	turn, err := lockFile(ctx, filepath.Join(o.LockDir, execLockFile))
 	if err != nil {
 		return 0, fmt.Errorf("waiting for the console: %w", err)
@@ -170,7 +165,10 @@ func (s *session) upload(ctx context.Context, blocks []string) (event, error) {
 	step := func(text, want string) (event, error) {
 		by := time.Now().Add(patience)
 		if err := s.in.send(ctx, []byte(text), by); err != nil {
-			return event{}, asDeadline(err)
+			if errors.Is(err, errs.ErrTimeout) {
+				err = errDeadline
+			}
+			return event{}, err
 		}
 		return s.wait(ctx, by, want)
 	}
@@ -190,13 +188,6 @@ func (s *session) upload(ctx context.Context, blocks []string) (event, error) {
 		err = errDeadline
 	}
 	return ev, err
-}
-
-func asDeadline(err error) error {
-	if errors.Is(err, errs.ErrTimeout) {
-		return errDeadline
-	}
-	return err
 }
 
 // settle waits a moment for the second end marker, after which the tty is the shell's again.

@@ -22,7 +22,7 @@ func openInput(dir string) (*input, error) {
 	path := filepath.Join(dir, vmm.SerialInFile)
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENXIO) {
-		return nil, errNotRunning()
+		return nil, errNotRunning
 	} else if err != nil {
 		return nil, fmt.Errorf("opening the console's input: %s: %w", path, err)
 	}
@@ -72,7 +72,7 @@ func (in *input) send(ctx context.Context, data []byte, deadline time.Time) erro
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EPIPE):
-			return errNotRunning()
+			return errNotRunning
 		case !errors.Is(err, unix.EAGAIN):
 			return fmt.Errorf("writing to the console: %w", err)
 		}

@@ -74,16 +74,9 @@ printf '\n%s\n' "$_na$_nb:f$_nr."
 `
 }
 
-// quote makes s one word for sh.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-// command is argv as a line for sh, each argument taken literally.
+// command is argv as a line for sh, each argument taken literally. It has no NUL bytes.
 func command(argv []string) string {
-	words := make([]string, len(argv))
-	for i, a := range argv {
-		words[i] = quote(a)
-	}
-	return strings.Join(words, " ")
+	return "'" + strings.NewReplacer("'", `'\''`, "\x00", "' '").Replace(strings.Join(argv, "\x00")) + "'"
 }
 
 // encode turns text into the lines to type for the receiver, in blocks of which each but the last ends in "?". All

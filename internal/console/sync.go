@@ -21,7 +21,7 @@ const (
 const (
 	lineTail   = 256                     // how much of the unfinished last line is looked at
 	retryAfter = time.Second             // before the shell is asked again
-	retryMax   = 8 * time.Second         // and again: a slow boot echoes and answers all that was typed, at some ms a character
+	retryMax   = 8 * time.Second         // and again: a slow boot echoes and answers all that was typed
 	settled    = 50 * time.Millisecond   // without output: what looks like a prompt is one
 	loginGrace = 1500 * time.Millisecond // that a login needs to answer
 )

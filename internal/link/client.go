@@ -45,7 +45,7 @@ var (
 
 // Waits. An emulated guest on a busy host takes a second for what takes a millisecond with KVM.
 const (
-	firstTry   = 2 * time.Second // that the first attempt to connect may take; later ones have twice as long as the one before
+	firstTry   = 2 * time.Second // of the first attempt to connect; each later one has twice as long
 	answerTime = 10 * time.Second
 	hooksTime  = 60 * time.Second // a guest's own hooks after a restore have 30 s
 	pauseMin   = 5 * time.Millisecond

@@ -31,7 +31,7 @@ type Streams struct {
 }
 
 const (
-	timeoutGrace = 15 * time.Second // after wire.Exec.TimeoutMs for the guest to say that it ended the command, of which 5 s are its own
+	timeoutGrace = 15 * time.Second // after wire.Exec.TimeoutMs for the guest, which kills after 5 s
 	maxMute      = 10               // attempts in a row at which the agent greets and then does not reply
 	settled      = time.Second      // a connection that lasted so long or brought something was a good one
 	drainTime    = time.Second      // for what a dead VMM's connection still holds

@@ -137,10 +137,9 @@ func (s *Session) Close() error { return s.yamux.Close() }
 // escapedPort is the port as a session sees it.
 type escapedPort struct {
 	net.Conn
-	in      io.Reader
-	joiner  joiner
-	escaper escaper
-	buf     []byte
+	in     io.Reader
+	joiner joiner
+	buf    []byte
 }
 
 func (p *escapedPort) Read(b []byte) (int, error) { return p.in.Read(b) }
@@ -150,10 +149,10 @@ func (p *escapedPort) Write(b []byte) (int, error) {
 	if p.joiner.hold(b) {
 		return len(b), nil
 	}
-	p.buf = p.escaper.append(p.buf[:0], p.joiner.header)
+	p.buf = escape(p.buf[:0], p.joiner.header)
 	p.joiner.done()
 	for done := 0; done < len(b); done += hostWrite {
-		p.buf = p.escaper.flush(p.escaper.append(p.buf, b[done:min(len(b), done+hostWrite)]))
+		p.buf = escape(p.buf, b[done:min(len(b), done+hostWrite)])
 		if _, err := p.Conn.Write(p.buf); err != nil {
 			return 0, err
 		}

@@ -8,6 +8,7 @@
 //
 //	host → guest   M 0x00             a marker that was in the data: the guest removes the 0x00
 //	               M 0x01 nonce       forget the session before, its connections are lost
+//	               M 0x03             what came before it was data, the beginning of a marker too
 //	guest → host   M 0x02 nonce       a fresh session begins behind this
 //
 // Only what the host sends is escaped. The host looks for markers only while it resynchronises.
