@@ -264,7 +264,8 @@ const (
 // pump takes the command's output from f until all its writers are gone, or, once the command itself has ended, until
 // what it left has been read. A background process that still holds f may go on writing into the void.
 func (j *job) pump(o *output, f *os.File, done func()) {
-	defer func() { done() }()
+	done = sync.OnceFunc(done)
+	defer done()
 	buf := make([]byte, pumpFirst)
 	tail := 0
 	for {
@@ -296,7 +297,6 @@ func (j *job) pump(o *output, f *os.File, done func()) {
 		break
 	}
 	done()
-	done = func() {}
 	f.SetReadDeadline(time.Time{})
 	for {
 		if _, err := f.Read(buf); err != nil {

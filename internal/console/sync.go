@@ -38,13 +38,8 @@ func (s *session) remember(data []byte) {
 	if i := bytes.LastIndexByte(data, '\n'); i >= 0 {
 		s.line, data = s.line[:0], data[i+1:]
 	}
-	if len(data) > lineTail {
-		data = data[len(data)-lineTail:]
-	}
 	s.line = append(s.line, data...)
-	if extra := len(s.line) - lineTail; extra > 0 {
-		s.line = s.line[:copy(s.line, s.line[extra:])]
-	}
+	s.line = s.line[max(len(s.line)-lineTail, 0):]
 }
 
 // sync asks for the shell until it answers, and returns with input.lock held. Between two questions the lock is free.

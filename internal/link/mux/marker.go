@@ -53,8 +53,8 @@ func message(kind byte, n nonce) []byte {
 	return append(append(append(make([]byte, 0, markerLen+1+nonceLen), marker[:]...), kind), n[:]...)
 }
 
-// escape appends p to b, an escaped behind each marker. Behind the beginning of a marker at the end of p it appends what makes
-// the other side give that out, whatever follows.
+// escape appends p to b, an escaped behind each marker. Behind the beginning of a marker at the end of p it appends
+// what makes the other side give that out, whatever follows.
 func escape(b, p []byte) []byte {
 	for {
 		i := begin(p)
