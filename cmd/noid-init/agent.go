@@ -12,16 +12,16 @@ import (
 // agentPath is where the initramfs has the agent; it has none when the VM shall have none.
 const agentPath = "/agent"
 
-// agent is noid's agent, which no path leads to any more. Its descriptor and that of /proc outlive the initramfs, so
-// that it can be run in any root filesystem, be it one without /proc. Nil is no agent.
+// agent is noid's agent, whose file is deleted. Its descriptor and that of /proc outlive the initramfs, so it can be
+// run in any root filesystem, even in one without /proc. Nil is no agent.
 type agent struct {
 	fd   int // the program
 	proc int // the directory /proc, mounted anywhere or nowhere
 	null int // /dev/null
 }
 
-// takeAgent opens the agent and deletes its file.
-func takeAgent() *agent {
+// openAgent opens the agent and deletes its file.
+func openAgent() *agent {
 	fd, err := unix.Open(agentPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		if err != unix.ENOENT {
@@ -47,9 +47,8 @@ func (a *agent) enter() (string, error) {
 	return "self/fd/" + strconv.Itoa(a.fd), unix.Fchdir(a.proc)
 }
 
-// start runs the agent beside the root filesystem's init: a child that init did not start, in a session of its own,
-// whose only tie to the console is stderr. The "@" keeps systemd from killing it before the last moment of a shutdown,
-// as it does with the daemon of a root file system.
+// start runs the agent beside the root filesystem's init, in a session of its own and with the console as stderr only.
+// Systemd kills a process whose name begins with "@" only at the very end of a shutdown.
 func (a *agent) start() error {
 	path, err := a.enter()
 	if err != nil {

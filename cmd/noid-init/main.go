@@ -1,11 +1,12 @@
 //go:build linux
 
-// Command noid-init is /init of noid's initramfs: it loads the modules beside it, mounts /dev/vda, starts noid's agent
-// if the initramfs has one, and hands over to the root filesystem's own init, which it leaves untouched. Where there is
-// none, the agent becomes init. It is process 1, so when something fails it says so on the console and resets the
-// machine: the VMM ends, and the line is in the console's log.
+// Command noid-init is /init of noid's initramfs. It loads the modules beside it, mounts /dev/vda, starts noid's agent
+// if the initramfs has one, and executes the root filesystem's own init. Where there is none, the agent becomes init.
+// When something fails it prints a line to the console and resets the machine: the VMM ends, and the line is in the
+// console's log.
 //
-// It imports neither fmt nor os nor net: the binary is in every noid, and in every guest's memory while it boots.
+// To stay small it imports neither fmt nor os nor net: the binary is in every noid, and in a guest's memory while it
+// boots.
 package main
 
 import (
@@ -20,8 +21,8 @@ const (
 	modulesDir = "/modules" // NNN-NAME.ko, loaded in the order of their names
 	newRoot    = "/newroot"
 	rootDevice = "/dev/vda"
-	// rootWait is how long the disk may take to appear. It is there at once on KVM; an emulated machine under load
-	// is slow.
+	// rootWait is how long the disk may take to appear. It is there at once on KVM; an emulated machine under load is
+	// slow.
 	rootWait = 10 * time.Second
 	// lastWords is how long a message stands before the reset, so that a console in between has passed it on.
 	lastWords = time.Second
@@ -38,7 +39,7 @@ func main() {
 	unix.Sync()
 	time.Sleep(lastWords)
 	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
-	for { // the kernel panics if process 1 ends, which would bury the message
+	for { // if process 1 ends, the kernel panics and its messages hide this one
 		time.Sleep(time.Hour)
 	}
 }
@@ -64,7 +65,7 @@ func boot() error {
 	if err := mountRoot(hasWord(cmdline, "ro")); err != nil {
 		return err
 	}
-	a := takeAgent()
+	a := openAgent()
 	if err := switchRoot(a != nil); err != nil {
 		return err
 	}
@@ -112,9 +113,8 @@ func mountRoot(readOnly bool) error {
 	}
 }
 
-// switchRoot makes newRoot the root and takes /dev, /proc and /sys along where the new root has a place for them. With
-// makePlace it makes that place if it can: the agent's commands need it. What the initramfs held is freed by
-// loadModules, takeAgent and here.
+// switchRoot makes newRoot the root, and moves /dev, /proc and /sys there. With makePlace it makes their directories if
+// it can: the agent's commands need them. It frees what of the initramfs loadModules and openAgent have left.
 func switchRoot(makePlace bool) error {
 	for _, dir := range []string{"/dev", "/proc", "/sys"} {
 		if makePlace {

@@ -24,8 +24,8 @@ type attachment struct {
 	exitSent    bool
 }
 
-// ackEvery is how much of its input a command has taken before that is acknowledged: seldom, as each costs a switch to the
-// host and back, and before the host's window is empty.
+// ackEvery is how much of its input a command has taken before that is acknowledged: seldom, as each costs a switch to
+// the host and back, and before the host's window is empty.
 const ackEvery = wire.Window / 4
 
 // ending is how a connection ended.
@@ -56,10 +56,8 @@ func (j *job) attach(c net.Conn, e *wire.Exec) (*attachment, wire.Reply) {
 	if j.att != nil {
 		j.att.conn.Close()
 	}
-	if j.timer != nil {
-		j.timer.Stop()
-	}
-	j.att, j.hoped, j.left = a, false, false
+	j.timer.Stop()
+	j.att, j.expected, j.orphaned = a, false, false
 	j.cond.Broadcast()
 	if e.Attach && e.Size != nil {
 		setSize(j.term, *e.Size)
@@ -75,7 +73,7 @@ func (a *attachment) serve(r *wire.Reader, reply wire.Reply) {
 		return
 	}
 	go func() {
-		defer survive()
+		defer logPanic()
 		a.sendAll()
 	}()
 	for {
@@ -108,19 +106,19 @@ func (a *attachment) end(how ending) {
 	j.att = nil
 	over, detached, frozen := j.exit != nil, j.detach, j.s.frozen.Load()
 	// Hoped for until decided otherwise, so that no output is dropped in between.
-	j.hoped = !over && !detached
+	j.expected = !over && !detached
 	j.cond.Broadcast()
 	j.mu.Unlock()
 	switch {
 	case over && how == endedDone && !detached:
 		j.s.forget(j)
 	case over:
-		j.claim()
+		j.forgetLater()
 	case detached:
 	case how == endedDone, how == endedClosed && !frozen:
-		j.abandon(unix.SIGHUP)
+		j.hangUp(unix.SIGHUP)
 	default:
-		j.await()
+		j.hangUpLater()
 	}
 }
 

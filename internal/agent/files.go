@@ -1,8 +1,8 @@
 package agent
 
 import (
-	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -11,107 +11,72 @@ import (
 
 // files are the two ends of a job's streams.
 type files struct {
-	child [3]int // descriptors to give to the command
+	child [3]*os.File // for the command; nil is closed
 	in    *os.File
 	out   [2]*os.File
 	term  *os.File // the terminal, which in and out[0] are then too
+	null  *os.File // the server's, which child[0] may be
 }
 
 // openFiles makes the streams of a job.
-func (j *job) openFiles(e *wire.Exec, acc account) (*files, error) {
+func (j *job) openFiles(e *wire.Exec, acc account) (f *files, err error) {
+	f = &files{null: j.s.null}
 	if e.TTY {
 		size := wire.Size{Rows: 24, Cols: 80}
 		if e.Size != nil {
 			size = *e.Size
 		}
 		term, tty, err := openTerminal(int(acc.uid), size)
-		if err != nil {
-			return nil, err
-		}
-		f := &files{child: [3]int{tty, tty, tty}, out: [2]*os.File{term, nil}, term: term}
+		f.term, f.out[0], f.child = term, term, [3]*os.File{tty, tty, tty}
 		if e.Stdin {
 			f.in = term
 		}
-		return f, nil
+		return f, err
 	}
-	f := &files{child: [3]int{-1, -1, -1}}
+	f.child[0] = f.null // the guest's /dev/null may be anything
 	if e.Stdin {
-		r, w, err := pipe(false)
-		if err != nil {
-			return nil, err
-		}
-		f.child[0], f.in = r, w
-	} else if j.s.null != nil {
-		// Of the descriptor's own, not of the guest's /dev/null, which may be anything.
-		raw, err := j.s.null.SyscallConn()
-		if err == nil {
-			raw.Control(func(fd uintptr) { f.child[0] = int(fd) })
-		}
+		f.child[0], f.in, err = os.Pipe()
 	}
 	for i := range f.out {
-		w, r, err := pipe(true)
-		if err != nil {
-			f.closeChild()
-			f.closeOwn()
-			return nil, err
+		if err == nil {
+			f.out[i], f.child[i+1], err = os.Pipe()
 		}
-		f.child[i+1], f.out[i] = w, r
 	}
-	return f, nil
+	if err != nil {
+		f.closeChild()
+		f.closeOwn()
+	}
+	return f, err
 }
 
-// widePipe is the size in bytes of a pipe through which much flows: with the usual 64 KiB the command and the agent switch
-// all the time. The kernel takes memory for what is in it alone.
+// descriptors returns the command's ends, in blocking mode as a command expects them.
+func descriptors(files ...*os.File) []uintptr {
+	fds := make([]uintptr, len(files))
+	for i, f := range files {
+		fds[i] = f.Fd() // -1 for nil
+	}
+	return fds
+}
+
+// widePipe is the size in bytes of a pipe through which much flows: with the usual 64 KiB the command and the agent
+// switch all the time. The kernel takes memory for what is in it alone.
 const widePipe = 256 << 10
 
 // widen makes f wide, if it is a pipe and the kernel allows it; the usual size will do too.
 func widen(f *os.File) {
-	if raw, err := f.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, widePipe) })
-	}
+	control(f, func(fd int) { unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, widePipe) })
 }
 
-// pipe returns the command's end as a blocking descriptor and the agent's, which its runtime polls. read: the agent reads.
-func pipe(read bool) (child int, own *os.File, err error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-		return -1, nil, fmt.Errorf("making a pipe: %w", err)
-	}
-	mine, theirs := p[0], p[1]
-	if !read {
-		mine, theirs = theirs, mine
-	}
-	if err := unix.SetNonblock(mine, true); err != nil {
-		unix.Close(mine)
-		unix.Close(theirs)
-		return -1, nil, fmt.Errorf("making a pipe: %w", err)
-	}
-	return theirs, os.NewFile(uintptr(mine), "pipe"), nil
-}
-
-// closeChild closes the command's ends, which it has by now; not the one /dev/null.
+// closeChild closes the command's ends, which it has by now.
 func (f *files) closeChild() {
-	if f.term != nil {
-		unix.Close(f.child[0])
-		return
-	}
-	if f.in != nil {
-		unix.Close(f.child[0])
-	}
-	for _, fd := range f.child[1:] {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-	}
+	closeAll(slices.DeleteFunc(f.child[:], func(c *os.File) bool { return c == f.null })...)
 }
 
-func (f *files) closeOwn() {
-	if f.in != nil {
-		f.in.Close()
-	}
-	for _, o := range f.out {
-		if o != nil {
-			o.Close()
-		}
+func (f *files) closeOwn() { closeAll(f.in, f.out[0], f.out[1]) }
+
+// closeAll closes files. Of nil, and of a second close, os.File makes an error.
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		f.Close()
 	}
 }

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,27 +22,21 @@ func (s *Server) info() *wire.Info {
 		i.Kernel = unix.ByteSliceToString(u.Release[:])
 		i.Hostname = unix.ByteSliceToString(u.Nodename[:])
 	}
-	// sysinfo(2) needs no /proc, but knows neither fractions of a second nor what is available.
-	var si unix.Sysinfo_t
+	var up unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) == nil {
+		i.UptimeSec = time.Duration(up.Nano()).Seconds()
+	}
+	var si unix.Sysinfo_t // which needs no /proc
 	if unix.Sysinfo(&si) == nil {
-		i.UptimeSec = float64(si.Uptime)
 		i.MemTotal = int64(si.Totalram) * int64(si.Unit)
 		i.MemFree = int64(si.Freeram) * int64(si.Unit)
 		for k := range i.Load {
 			i.Load[k] = fmt.Sprintf("%.2f", float64(si.Loads[k])/(1<<16))
 		}
 	}
-	if f := strings.Fields(readProc("uptime")); len(f) > 0 {
-		if v, err := strconv.ParseFloat(f[0], 64); err == nil {
-			i.UptimeSec = v
-		}
-	}
 	for line := range strings.Lines(readProc("meminfo")) {
-		f := strings.Fields(line)
-		if len(f) < 2 || f[0] != "MemAvailable:" {
-			continue
-		}
-		if kib, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
 			i.MemFree = kib << 10
 		}
 	}

@@ -26,8 +26,8 @@ var mounts = []struct {
 	{"/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
 }
 
-// becomeInit mounts what a system needs, and returns a channel that says when to go down. A root that is read-only or bare
-// gets what it has a place for.
+// becomeInit mounts what a system needs, and returns a channel that says when to go down. A root that is read-only or
+// bare gets what it has a place for.
 func becomeInit() <-chan os.Signal {
 	down := make(chan os.Signal, 1)
 	signal.Notify(down, unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
@@ -67,7 +67,7 @@ func (s *Server) serveInit(down <-chan os.Signal) {
 
 // keepShell keeps a shell on the console, if the guest has one.
 func (s *Server) keepShell() {
-	defer survive()
+	defer logPanic()
 	const shell = "/bin/sh"
 	for ; ; time.Sleep(time.Second) {
 		if !exists(shell) {

@@ -11,10 +11,10 @@ import (
 	"noid/internal/link/wire"
 )
 
-// job is a command, its streams, and what has become of its host.
+// job is a command and its streams.
 //
-// A host that is attached, or expected back, gets every byte: the command blocks when a window is full. A job whose host is
-// gone for good runs on against the newest wire.Keep bytes of each stream.
+// A host that is attached, or expected back, gets every byte: the command blocks when a window is full. Of a job whose
+// host is gone, the newest wire.Keep bytes of each stream are kept.
 type job struct {
 	s         *Server
 	id        string
@@ -26,19 +26,19 @@ type job struct {
 	started   chan struct{} // closed when proc or exit is known
 	ended     chan struct{} // closed with exit
 
-	mu     sync.Mutex
-	cond   sync.Cond // of mu: anything below has changed
-	proc   *process
-	term   *os.File // the terminal's own side, nil without one
-	out    [2]output
-	in     input
-	att    *attachment
-	hoped  bool        // not attached, but its host is expected back
-	left   bool        // orphaned by a restore: listed as detached
-	timer  *time.Timer // hangs up, or forgets after the end
-	timed  bool        // the timeout came
-	exited chan struct{}
-	exit   *wire.Exit
+	mu       sync.Mutex
+	cond     sync.Cond // of mu: anything below has changed
+	proc     *process
+	term     *os.File // the terminal's own side, nil without one
+	out      [2]output
+	in       input
+	att      *attachment
+	expected bool        // not attached, but its host is expected back
+	orphaned bool        // orphaned by a restore: listed as detached
+	timer    *time.Timer // hangs up, or forgets after the end
+	timed    bool        // the timeout came
+	exited   chan struct{}
+	exit     *wire.Exit
 }
 
 // output is a stream of the command's. What is not acknowledged stays in the ring.
@@ -61,7 +61,8 @@ func newJob(s *Server, e *wire.Exec, acc account) *job {
 	j := &job{s: s, id: e.Job, command: describe(e, acc), user: cut(acc.name, maxUser), tty: e.TTY, detach: e.Detach,
 		startedAt: time.Now(), started: make(chan struct{}), ended: make(chan struct{}), exited: make(chan struct{})}
 	j.cond.L = &j.mu
-	j.hoped = !e.Detach // its first host attaches at once
+	j.timer = time.NewTimer(0)
+	j.expected = !e.Detach // its first host attaches at once
 	return j
 }
 
@@ -69,23 +70,17 @@ func describe(e *wire.Exec, acc account) string {
 	if e.Shell {
 		return cut(acc.shell, maxCommand)
 	}
-	var b strings.Builder
-	for i, arg := range e.Argv {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.Write(arg[:min(len(arg), maxCommand)])
-		if b.Len() >= maxCommand {
-			break
-		}
+	var words []string // each is a byte at least with its space
+	for _, arg := range e.Argv[:min(len(e.Argv), maxCommand)] {
+		words = append(words, cut(string(arg), maxCommand))
 	}
-	return cut(b.String(), maxCommand)
+	return cut(strings.Join(words, " "), maxCommand)
 }
 
 func cut(s string, n int) string { return s[:min(len(s), n)] }
 
-// holds says that the command must block on a full window and nothing be dropped. mu is held.
-func (j *job) holds() bool { return j.att != nil || j.hoped }
+// blocks says whether a full window blocks the command. If not, the oldest output is dropped. mu is held.
+func (j *job) blocks() bool { return j.att != nil || j.expected }
 
 // produce takes output of the command.
 func (j *job) produce(o *output, p []byte) {
@@ -93,7 +88,7 @@ func (j *job) produce(o *output, p []byte) {
 	defer j.mu.Unlock()
 	for len(p) > 0 {
 		n := len(p)
-		if j.holds() {
+		if j.blocks() {
 			if n = min(n, wire.Window-o.size()); n <= 0 {
 				j.cond.Wait()
 				continue
@@ -124,8 +119,8 @@ func (j *job) endOutput(o *output) {
 	})
 }
 
-// eofWait is how long the end of an output waits for the end of the command, which most often comes at once: the host is
-// told of both in one write. To wake it costs an emulated guest milliseconds.
+// eofWait is how long the end of an output waits for the end of the command, which most often comes at once: the host
+// is told of both in one write. To wake it costs an emulated guest milliseconds.
 const eofWait = 20 * time.Millisecond
 
 // finish records the end. All output has been taken by now.
@@ -141,15 +136,15 @@ func (j *job) finish(exit wire.Exit) {
 	close(j.ended)
 	j.s.onEnd(j)
 	if away {
-		j.claim()
+		j.forgetLater()
 	}
 }
 
-// claim gives the host of an ended job some time to come for it.
-func (j *job) claim() {
+// forgetLater gives the host of an ended job some time to come for it.
+func (j *job) forgetLater() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.att != nil || j.detach || j.left || j.exit == nil {
+	if j.att != nil || j.detach || j.orphaned || j.exit == nil {
 		return
 	}
 	j.setTimer(claimWait, func() { j.s.forget(j) })
@@ -157,50 +152,46 @@ func (j *job) claim() {
 
 // setTimer replaces the job's timer. mu is held.
 func (j *job) setTimer(d time.Duration, f func()) {
-	if j.timer != nil {
-		j.timer.Stop()
-	}
-	j.timer = time.AfterFunc(d, func() { defer survive(); f() })
+	j.timer.Stop()
+	j.timer = time.AfterFunc(d, func() { defer logPanic(); f() })
 }
 
 func (j *job) stopTimer() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.timer != nil {
+	j.timer.Stop()
+}
+
+// stopGrace stops the wait for the host of a running job.
+func (j *job) stopGrace() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.exit == nil {
 		j.timer.Stop()
 	}
 }
 
-// holdGrace stops the wait for the host of a running job.
-func (j *job) holdGrace() {
+// hangUpLater starts the wait for a host that is expected back; without it by the end, the job is hung up.
+func (j *job) hangUpLater() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.timer != nil && j.exit == nil {
-		j.timer.Stop()
-	}
-}
-
-// await starts the wait for a host that is expected back; without it by the end, the job is hung up.
-func (j *job) await() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.att != nil || !j.hoped || j.exit != nil || j.s.frozen.Load() {
+	if j.att != nil || !j.expected || j.exit != nil || j.s.frozen.Load() {
 		return
 	}
 	j.setTimer(graceWait, func() {
 		j.mu.Lock()
-		give := j.att == nil && j.hoped && !j.s.frozen.Load()
+		give := j.att == nil && j.expected && !j.s.frozen.Load()
 		j.mu.Unlock()
 		if give {
-			j.abandon(unix.SIGHUP)
+			j.hangUp(unix.SIGHUP)
 		}
 	})
 }
 
-// abandon hangs the job up: nobody waits for it any more.
-func (j *job) abandon(sig unix.Signal) {
+// hangUp signals all of the job that its host is gone.
+func (j *job) hangUp(sig unix.Signal) {
 	j.mu.Lock()
-	j.hoped = false
+	j.expected = false
 	j.cond.Broadcast()
 	j.mu.Unlock()
 	j.signal(sig, true)
@@ -217,10 +208,8 @@ func (j *job) orphan() {
 		j.att.conn.Close()
 		j.att = nil
 	}
-	if j.timer != nil {
-		j.timer.Stop()
-	}
-	j.hoped, j.left = false, true
+	j.timer.Stop()
+	j.expected, j.orphaned = false, true
 	j.cond.Broadcast()
 }
 
@@ -256,8 +245,8 @@ func (j *job) timeout() {
 	}
 	j.signal(unix.SIGCONT, true)
 	group := j.proc.pid
-	// The command's own end does not end the wait: the rest of its group gets the same time. As long as a member lives, the
-	// group's number is not given away; once there is none, the next look finds that out.
+	// The command's own end does not end the wait: the rest of its group gets the same time. As long as a member lives,
+	// the group's number is not given away; once there is none, the next look finds that out.
 	for end := time.Now().Add(killAfter); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if unix.Kill(-group, 0) != nil {
 			return
@@ -274,7 +263,7 @@ const killAfter = 5 * time.Second
 func (j *job) summary() (attached, listed bool, size int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.att != nil, j.detach || j.left, j.out[0].size() + j.out[1].size()
+	return j.att != nil, j.detach || j.orphaned, j.out[0].size() + j.out[1].size()
 }
 
 // dropOutput forgets the output of an ended job.
@@ -296,7 +285,7 @@ func (j *job) describe() wire.Job {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	d := wire.Job{ID: j.id, Command: j.command, User: j.user, Started: j.startedAt.Unix(), TTY: j.tty,
-		Detached: j.detach || j.left, Orphaned: j.left, Attached: j.att != nil}
+		Detached: j.detach || j.orphaned, Orphaned: j.orphaned, Attached: j.att != nil}
 	if j.proc != nil {
 		d.PID = j.proc.pid
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -46,40 +47,36 @@ func (s *Server) obtain(e *wire.Exec) (*job, wire.Reply) {
 	if e == nil || !validID(e.Job) {
 		return nil, usage("an exec without a job id of 16 hex digits")
 	}
-	s.mu.Lock()
-	j := s.jobs[e.Job]
-	if j != nil || e.Attach {
-		s.mu.Unlock()
-		if j == nil {
-			return nil, wire.Reply{Error: fmt.Sprintf("no job %s in the guest", e.Job), Kind: wire.KindNoJob}
-		}
-		<-j.started
-		return j, wire.Reply{}
-	}
-	s.mu.Unlock()
-
-	acc, reply := check(e)
-	if reply.Error != "" {
-		return nil, reply
+	var acc account
+	var refusal wire.Reply
+	if !e.Attach {
+		acc, refusal = check(e)
 	}
 	s.mu.Lock()
-	switch other := s.jobs[e.Job]; {
+	j, have := s.jobs[e.Job]
+	switch {
+	case have: // attached to again, or the same request on two connections
+	case e.Attach:
+		refusal = wire.Reply{Error: fmt.Sprintf("no job %s in the guest", e.Job), Kind: wire.KindNoJob}
+	case refusal.Error != "":
 	case s.closed:
-		s.mu.Unlock()
-		return nil, wire.Reply{Error: "the agent is ending", Kind: wire.KindBusy}
-	case other != nil: // the same request on two connections at once
-		s.mu.Unlock()
-		<-other.started
-		return other, wire.Reply{}
+		refusal = wire.Reply{Error: "the agent is ending", Kind: wire.KindBusy}
 	case s.live >= wire.MaxJobs:
-		s.mu.Unlock()
-		return nil, wire.Reply{Error: fmt.Sprintf("%d jobs run in the guest already", wire.MaxJobs), Kind: wire.KindBusy}
+		refusal = wire.Reply{Error: fmt.Sprintf("%d jobs run in the guest already", wire.MaxJobs), Kind: wire.KindBusy}
+	default:
+		j = newJob(s, e, acc)
+		s.jobs[e.Job] = j
+		s.live++
 	}
-	j = newJob(s, e, acc)
-	s.jobs[e.Job] = j
-	s.live++
 	s.mu.Unlock()
-	j.start(e, acc)
+	switch {
+	case have:
+		<-j.started
+	case j != nil:
+		j.start(e, acc)
+	default:
+		return nil, refusal
+	}
 	return j, wire.Reply{}
 }
 
@@ -105,12 +102,7 @@ func check(e *wire.Exec) (account, wire.Reply) {
 	return acc, wire.Reply{}
 }
 
-func validID(id string) bool {
-	if len(id) != 16 {
-		return false
-	}
-	return strings.Trim(id, "0123456789abcdef") == ""
-}
+func validID(id string) bool { return len(id) == 16 && strings.Trim(id, "0123456789abcdef") == "" }
 
 // onEnd files a job that has ended.
 func (s *Server) onEnd(j *job) {
@@ -167,15 +159,12 @@ func (s *Server) prune() {
 // list describes all jobs, oldest first.
 func (s *Server) list() []wire.Job {
 	s.mu.Lock()
-	jobs := make([]*job, 0, len(s.jobs))
-	for _, j := range s.jobs {
-		jobs = append(jobs, j)
-	}
+	jobs := slices.Collect(maps.Values(s.jobs))
 	s.mu.Unlock()
 	slices.SortFunc(jobs, func(a, b *job) int {
 		return cmp.Or(a.startedAt.Compare(b.startedAt), strings.Compare(a.id, b.id))
 	})
-	list := make([]wire.Job, 0, len(jobs))
+	list := []wire.Job{}
 	for _, j := range jobs {
 		list = append(list, j.describe())
 	}
@@ -207,7 +196,8 @@ func (s *Server) kill(prefix string, sig int) wire.Reply {
 	return wire.Reply{}
 }
 
-// freeze begins the time in which a broken connection says nothing about its host: the VM is about to be paused or saved.
+// freeze begins the time in which a broken connection says nothing about its host: the VM is about to be paused or
+// saved.
 func (s *Server) freeze() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,9 +208,9 @@ func (s *Server) freeze() {
 	if s.thaw != nil {
 		s.thaw.Stop()
 	}
-	s.thaw = time.AfterFunc(frozenMax, func() { defer survive(); s.endFreeze() })
+	s.thaw = time.AfterFunc(frozenMax, func() { defer logPanic(); s.endFreeze() })
 	for _, j := range s.jobs {
-		j.holdGrace()
+		j.stopGrace()
 	}
 }
 
@@ -228,29 +218,26 @@ func (s *Server) freeze() {
 func (s *Server) endFreeze() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.thaw != nil {
-		s.thaw.Stop()
-		s.thaw = nil
-	}
-	s.frozen.Store(false)
+	s.thawed()
 	for _, j := range s.jobs {
-		j.await()
+		j.hangUpLater()
 	}
 }
 
-// orphan cuts all jobs off: this is another run of the machine than the one their hosts knew. A host that is still there
-// (a restore in place) attaches again.
-func (s *Server) orphan() {
-	s.mu.Lock()
-	jobs := make([]*job, 0, len(s.jobs))
-	for _, j := range s.jobs {
-		jobs = append(jobs, j)
-	}
+// thawed notes the end of a freeze. mu is held.
+func (s *Server) thawed() {
 	s.frozen.Store(false)
 	if s.thaw != nil {
 		s.thaw.Stop()
-		s.thaw = nil
 	}
+}
+
+// orphan cuts all jobs off: this is another run of the machine than the one their hosts knew. A host that is still
+// there (a restore in place) attaches again.
+func (s *Server) orphan() {
+	s.mu.Lock()
+	jobs := slices.Collect(maps.Values(s.jobs))
+	s.thawed()
 	s.mu.Unlock()
 	for _, j := range jobs {
 		<-j.started

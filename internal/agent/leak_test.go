@@ -114,7 +114,7 @@ func TestHostileHost(t *testing.T) {
 					break // the agent ended the connection
 				}
 			}
-			s.find(e.Job).abandon(9)
+			s.find(e.Job).hangUp(9)
 			if rep := ask(t, path, wire.Request{Op: wire.OpPing}); rep.Error != "" {
 				t.Error(rep.Error)
 			}
@@ -134,7 +134,7 @@ func TestHostileHost(t *testing.T) {
 				}
 			}
 		}
-		s.find(e.Job).abandon(9)
+		s.find(e.Job).hangUp(9)
 	})
 }
 

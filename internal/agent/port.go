@@ -17,8 +17,8 @@ func openPort(name string) (*port, error) {
 		if readSys("class/virtio-ports/"+p+"/name") != name {
 			continue
 		}
-		major, minor, ok := parseDev(readSys("class/virtio-ports/" + p + "/dev"))
-		if !ok {
+		var major, minor uint32
+		if n, _ := fmt.Sscanf(readSys("class/virtio-ports/"+p+"/dev"), "%d:%d", &major, &minor); n != 2 {
 			continue
 		}
 		fd, err := openDevice(p, major, minor, unix.O_RDWR|unix.O_NONBLOCK)
@@ -30,8 +30,8 @@ func openPort(name string) (*port, error) {
 	return nil, fmt.Errorf("virtio-serial port %s: %w", name, os.ErrNotExist)
 }
 
-// Read waits while no host is connected, where the kernel has end-of-file: the runtime's poller is edge-triggered, and the
-// host's coming is an edge.
+// Read waits while no host is connected, where the kernel has end-of-file: the runtime's poller is edge-triggered, and
+// the host's coming is an edge.
 func (p *port) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,14 +15,15 @@ const (
 	initWait  = 6 * time.Second        // for the guest's own init to end the machine
 )
 
-// omitDir is where Debian's initscripts look for the ids of processes that a shutdown is to leave alone. All others it asks to
-// end and waits for, up to 10 s (/etc/init.d/sendsigs), and the agent does not end. systemd spares it for its name.
+// omitDir is where Debian's initscripts look for the ids of processes that a shutdown is to leave alone. All others it
+// asks to end and waits for, up to 10 s (/etc/init.d/sendsigs), and the agent does not end. systemd spares it for its
+// name.
 const omitDir = "/run/sendsigs.omit.d"
 
-// spare keeps a shutdown by Debian's initscripts from waiting for the agent. They make dir when they mount /run, which is after
-// the agent's start: it is looked for a few times, ever more seldom, for about two minutes.
+// spare keeps a shutdown by Debian's initscripts from waiting for the agent. They make dir when they mount /run, which
+// is after the agent's start: it is looked for a few times, ever more seldom, for about two minutes.
 func spare(dir string) {
-	defer survive()
+	defer logPanic()
 	const first, last = time.Second, 64 * time.Second
 	for wait := first; wait <= last && !omit(dir); wait *= 2 {
 		time.Sleep(wait)
@@ -35,21 +35,21 @@ func omit(dir string) bool {
 	if !isDir(dir) {
 		return false
 	}
-	rewrite(filepath.Join(dir, "noid-agent"), strconv.Itoa(os.Getpid())+"\n", true) // without it a shutdown is slow, no more
+	rewrite(filepath.Join(dir, "noid-agent"), strconv.Itoa(os.Getpid())+"\n", true) // if it fails, a shutdown is slow
 	return true
 }
 
-// The real-time signals that systemd's PID 1 obeys (systemd(1)): SIGRTMIN+4 is poweroff.target, SIGRTMIN+5 reboot.target.
-// SIGRTMIN is 34 for glibc and musl.
+// The real-time signals that systemd's PID 1 obeys (systemd(1)): SIGRTMIN+4 is poweroff.target, SIGRTMIN+5
+// reboot.target. SIGRTMIN is 34 for glibc and musl.
 const (
 	systemdPowerOff = unix.Signal(34 + 4)
 	systemdReboot   = unix.Signal(34 + 5)
 )
 
-// powerOff ends the machine, its own init's way if it has one. restart asks for a reboot, which is what ends a Firecracker VM:
-// it has no power to switch off, and a guest that tries halts for ever.
+// powerOff ends the machine, its own init's way if it has one. restart asks for a reboot, which is what ends a
+// Firecracker VM: it has no power to switch off, and a guest that tries halts for ever.
 func (s *Server) powerOff(restart bool) {
-	defer survive()
+	defer logPanic()
 	if s.PowerOff != nil {
 		s.PowerOff(restart)
 		return
@@ -107,7 +107,8 @@ func (s *Server) shutdown(restart bool) {
 func reboot(restart bool) {
 	unix.Sync()
 	if ownsMachine() {
-		remountReadOnly()
+		unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		unix.Sync()
 	}
 	how := unix.LINUX_REBOOT_CMD_POWER_OFF
 	if restart {
@@ -126,21 +127,4 @@ const initialPIDs = "pid:[4026531836]"
 func ownsMachine() bool {
 	ns, err := os.Readlink("/proc/self/ns/pid")
 	return err == nil && ns == initialPIDs && os.Geteuid() == 0
-}
-
-func remountReadOnly() {
-	unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
-	unix.Sync()
-}
-
-// attrFor is a root process's in a session of its own.
-func attrFor(in *os.File, out int, env []string) *syscall.ProcAttr {
-	fd := -1
-	if in != nil {
-		if raw, err := in.SyscallConn(); err == nil {
-			raw.Control(func(p uintptr) { fd = int(p) })
-		}
-	}
-	return &syscall.ProcAttr{Dir: "/", Env: env, Files: []uintptr{uintptr(fd), uintptr(out), uintptr(out)},
-		Sys: &syscall.SysProcAttr{Setsid: true}}
 }

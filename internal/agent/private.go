@@ -4,16 +4,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// The agent must work in a guest that has no /dev/null, no /sys or no /dev/pts, and in one whose init mounts something else
-// over them at any time. What it misses it mounts for itself, on no path: fsmount(2) (Linux 5.2) gives a descriptor of a
-// mount that no process but the agent sees.
+// The agent must work in a guest without /dev/null, /sys or /dev/pts, and in one whose init mounts over them at any
+// time. What is missing it mounts for itself, on no path: fsmount(2) (Linux 5.2) gives a descriptor of a mount that
+// only the agent sees.
 
 // private is a file system of the agent's own, mounted when it is first needed.
 type private struct {
@@ -43,18 +42,18 @@ func mountDetached(fstype string) (int, error) {
 		return -1, fmt.Errorf("mounting a %s: %w", fstype, err)
 	}
 	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, fmt.Errorf("mounting a %s: %w", fstype, err)
+	fd := -1
+	if err = unix.FsconfigCreate(fs); err == nil {
+		fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("mounting a %s: %w", fstype, err)
 	}
 	return fd, nil
 }
 
-// openDevice opens the character device with these numbers: by its name in /dev if that is what it is there, else through a
-// node of the agent's own.
+// openDevice opens the character device with these numbers: by its name in /dev if that is what it is there, else
+// through a node of the agent's own.
 func openDevice(name string, major, minor uint32, flags int) (int, error) {
 	dev := unix.Mkdev(major, minor)
 	if fd, err := unix.Open("/dev/"+name, flags|unix.O_CLOEXEC|unix.O_NOCTTY, 0); err == nil {
@@ -126,12 +125,4 @@ func readBounded(path string, limit int64) (string, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit))
 	return string(data), err
-}
-
-// parseDev parses "major:minor".
-func parseDev(s string) (major, minor uint32, ok bool) {
-	a, b, ok := strings.Cut(s, ":")
-	x, err1 := strconv.ParseUint(a, 10, 32)
-	y, err2 := strconv.ParseUint(b, 10, 32)
-	return uint32(x), uint32(y), ok && err1 == nil && err2 == nil
 }

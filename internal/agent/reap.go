@@ -10,17 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reaper starts processes and collects their statuses. os/exec cannot do that beside a PID 1, which must wait for every
-// orphan of the machine and would now and then take a status that os/exec waits for. So all processes of the agent are
-// started here, in either mode.
+// reaper starts processes and collects their statuses. PID 1 must wait for every orphan of the machine, and would take
+// statuses that os/exec waits for. So all processes of the agent are started here, also when it is not PID 1.
 type reaper struct {
 	all   bool // wait for any child: the agent is PID 1
 	sigs  chan os.Signal
 	quit  chan struct{}
 	forks chan func() // what the forking thread is to run
 
-	// mu is held from a fork until the pid is in procs, and while statuses are collected. A pid in procs is therefore not
-	// reaped yet, and a signal to it hits no stranger.
+	// mu is held from a fork until the pid is in procs, and while statuses are collected. A pid in procs is therefore
+	// not reaped yet, and a signal to it hits no stranger.
 	mu    sync.Mutex
 	procs map[int]*process
 }
@@ -45,8 +44,9 @@ func (r *reaper) close() {
 	close(r.quit)
 }
 
-// fork runs what forks, on a thread that does nothing else. The kernel gives a SIGCHLD to the thread that forked (complete_signal
-// in kernel/signal.c), and were that one stuck in a file's system call, on a disk that is broken, the signal would wait with it.
+// fork runs what forks, on a thread that does nothing else. The kernel gives a SIGCHLD to the thread that forked
+// (complete_signal in kernel/signal.c), and were that one stuck in a file's system call, on a disk that is broken, the
+// signal would wait with it.
 func (r *reaper) fork() {
 	runtime.LockOSThread()
 	for {
@@ -87,25 +87,20 @@ func (r *reaper) collect() {
 // wait takes the status of pid, or of any child for -1, and reports whether there was one.
 func (r *reaper) wait(pid int) bool {
 	var status unix.WaitStatus
-	for {
-		got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || got <= 0 {
-			return false
-		}
-		if p := r.procs[got]; p != nil {
-			delete(r.procs, got)
-			p.status = status
-			close(p.done)
-		}
-		return true
+	got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
+	if err != nil || got <= 0 {
+		return false
 	}
+	if p := r.procs[got]; p != nil {
+		delete(r.procs, got)
+		p.status = status
+		close(p.done)
+	}
+	return true
 }
 
-// start runs the file at path. Descriptors other than attr.Files are all close-on-exec in the agent; Go gives a child empty
-// masks, default dispositions for what the agent catches, and the resource limits that the agent started with.
+// start runs the file at path. Descriptors other than attr.Files are all close-on-exec in the agent; Go gives a child
+// empty masks, default dispositions for what the agent catches, and the resource limits that the agent started with.
 func (r *reaper) start(path string, argv []string, attr *syscall.ProcAttr) (*process, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,14 +139,15 @@ func (r *reaper) alive(p *process, f func()) bool {
 
 var oomFile *os.File
 
-// openOOM keeps the file at hand through which the agent tells the kernel to kill it last: the guest may mount over /proc.
+// openOOM keeps the file at hand through which the agent tells the kernel to kill it last: the guest may mount over
+// /proc.
 func openOOM() {
 	oomFile, _ = os.OpenFile("/proc/self/oom_score_adj", os.O_WRONLY, 0)
 	protectOOM(true)
 }
 
-// protectOOM exempts the agent from the OOM killer, or not. A child inherits the value, so it is lifted around a fork: the
-// child would otherwise have the time to hand the exemption on before anyone could take it away.
+// protectOOM exempts the agent from the OOM killer, or not. A child inherits the value, so it is lifted around a fork:
+// the child would otherwise have the time to hand the exemption on before anyone could take it away.
 func protectOOM(on bool) {
 	if oomFile == nil {
 		return

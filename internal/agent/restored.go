@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -37,11 +38,11 @@ func setClock(ns int64) {
 
 // isOff reports whether a wall clock that shows now should be set to ns since 1970.
 func isOff(now time.Time, ns int64) bool {
-	return ns > 0 && now.Sub(time.Unix(0, ns)).Abs() > clockSlack // time.Unix has no monotonic part: wall clocks are compared
+	return ns > 0 && now.Sub(time.Unix(0, ns)).Abs() > clockSlack // wall clocks: time.Unix has no monotonic part
 }
 
-// restored makes a guest that was loaded from a snapshot fit to run in its own time and place, and returns which hooks failed.
-// The order matters: randomness first, as everything after it may draw some.
+// restored makes a guest that was loaded from a snapshot fit to run in its own time and place, and returns which hooks
+// failed. The order matters: randomness first, as everything after it may draw some.
 func (s *Server) restored(r wire.Restored) (failed string) {
 	if err := reseed(r.Seed); err != nil {
 		failed = fmt.Sprintf("reseeding the random pool: %v\n", err)
@@ -54,8 +55,8 @@ func (s *Server) restored(r wire.Restored) (failed string) {
 	return cut(failed+s.runHooks(hooksDir, r), maxHooks)
 }
 
-// reseed puts seed into the kernel's random pool and makes the generator take it up at once. Without that all clones of a
-// snapshot draw the same numbers, until the kernel reseeds by itself minutes later.
+// reseed puts seed into the kernel's random pool and makes the generator take it up at once. Without that all clones of
+// a snapshot draw the same numbers, until the kernel reseeds by itself minutes later.
 func reseed(seed []byte) error {
 	if len(seed) == 0 {
 		return nil
@@ -100,9 +101,9 @@ func setIdentity(dir, name string) {
 	rewrite(filepath.Join(dir, "var/lib/dbus/machine-id"), text, false) // often a link to the other, which stays one
 }
 
-// rewrite gives a regular file other content. It is overwritten, not replaced: a clone waits for this, and a new file beside the
-// old one, the rename and the old one's removal are a third of all that an emulated guest runs until its first answer.
-// create makes the file if it is not there.
+// rewrite gives a regular file other content. With create it makes one that is not there. The file is overwritten and
+// not replaced: a clone waits for this, and a rename would be a third of what an emulated guest does until its first
+// answer.
 func rewrite(path, content string, create bool) error {
 	var st unix.Stat_t
 	flags := os.O_WRONLY | unix.O_NOFOLLOW
@@ -124,15 +125,16 @@ func rewrite(path, content string, create bool) error {
 		err = f.Truncate(length)
 	}
 	if length != st.Size {
-		// A crash could leave the new length and the old content, for as long as the kernel writes lengths before contents: 5
-		// and 30 s after the change.
-		time.AfterFunc(syncWait, func() { defer survive(); writeBack(path) })
+		// A crash could leave the new length and the old content, for as long as the kernel writes lengths before
+		// contents: 5 and 30 s after the change.
+		time.AfterFunc(syncWait, func() { defer logPanic(); writeBack(path) })
 	}
 	return errors.Join(err, f.Close())
 }
 
-// writeBack starts to write a file's content to the disk, and does not wait for that: on a broken disk fsync(2) can take for ever.
-// It opens the file for reading: one that is open for writing keeps its file system from becoming read-only.
+// writeBack starts to write a file's content to the disk, and does not wait for that: on a broken disk fsync(2) can
+// take for ever. It opens the file for reading: one that is open for writing keeps its file system from becoming
+// read-only.
 func writeBack(path string) {
 	if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
 		unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
@@ -169,23 +171,23 @@ func (s *Server) runHooks(dir string, r wire.Restored) string {
 	return failed.String()
 }
 
-// runHelper runs a program as root, in a session of its own, and returns "" or why it failed. Its process group is killed
-// when wait is over.
+// runHelper runs a program as root, in a session of its own, and returns "" or why it failed. Its process group is
+// killed when wait is over.
 func (s *Server) runHelper(path string, argv, env []string, wait time.Duration) string {
-	theirs, out, err := pipe(true)
+	out, theirs, err := os.Pipe()
 	if err != nil {
 		return err.Error()
 	}
-	attr := attrFor(s.null, theirs, env)
-	p, err := s.reaper.start(path, argv, attr)
-	unix.Close(theirs)
+	p, err := s.reaper.start(path, argv, &syscall.ProcAttr{Dir: "/", Env: env, Files: descriptors(s.null, theirs, theirs),
+		Sys: &syscall.SysProcAttr{Setsid: true}})
+	theirs.Close()
 	if err != nil {
 		out.Close()
 		return err.Error()
 	}
 	said := make(chan string, 1)
 	go func() {
-		defer survive()
+		defer logPanic()
 		said <- drain(out, hookOutput)
 	}()
 	timedOut := false
@@ -199,7 +201,7 @@ func (s *Server) runHelper(path string, argv, env []string, wait time.Duration) 
 	out.SetReadDeadline(time.Now().Add(quiet))
 	text := <-said
 	go func() { // a daemon that it started may write on
-		defer survive()
+		defer logPanic()
 		out.SetReadDeadline(time.Time{})
 		drain(out, 0)
 		out.Close()

@@ -1,7 +1,7 @@
 package agent
 
-// ring is a window onto a byte stream: the bytes from offset start up to offset end. It grows by doubling as bytes come in;
-// whoever appends keeps it inside a bound.
+// ring is a window onto a byte stream: the bytes from offset start up to offset end. It grows by doubling as bytes come
+// in; whoever appends keeps it inside a bound.
 type ring struct {
 	buf        []byte // its length is 0 or a power of two
 	start, end uint64
@@ -38,7 +38,8 @@ func (r *ring) move(n int) {
 	*r = next
 }
 
-// peek returns at most n bytes from offset on, fewer where the buffer wraps. They are valid until the next append or drop.
+// peek returns at most n bytes from offset on, fewer where the buffer wraps. They are valid until the next append or
+// drop.
 func (r *ring) peek(offset uint64, n int) []byte {
 	n = min(n, int(r.end-offset))
 	if n <= 0 {

@@ -68,11 +68,11 @@ func closeOnExec() {
 	}
 }
 
-// keep serves a transport for as long as the guest runs. One that this VM does not have is looked for again ever more seldom:
-// its module may come late.
+// keep serves a transport for as long as the guest runs. One that this VM does not have is looked for again ever more
+// seldom: its module may come late.
 func keep(name string, listen func() (net.Listener, error), s *Server) {
 	const first, last = 50 * time.Millisecond, 30 * time.Second
-	defer survive()
+	defer logPanic()
 	reported := false
 	for wait := first; ; time.Sleep(wait) {
 		l, err := listen()

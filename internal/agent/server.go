@@ -1,11 +1,11 @@
-// Package agent is the guest's end of noid: it runs commands and tells a guest what happened to it.
+// Package agent is the guest's end of noid. It runs commands, and adapts a guest that was restored.
 //
-// A Server speaks the protocol of package wire with any number of hosts. What it runs are jobs: a job belongs to no
-// connection, so it survives a connection that a snapshot broke (job.go says when it is hung up). Run is the whole agent:
-// it finds the guest's transports, and as PID 1 it is the guest's init too.
+// A Server speaks the protocol of package wire with any number of hosts. The commands it runs are jobs. A job outlives
+// a connection that a snapshot broke (job.go says when it is hung up). Run is the whole agent: it finds the guest's
+// transports, and as PID 1 it is also the guest's init.
 //
-// The agent trusts its host, which owns the guest anyway, but not its luck: it must work in a guest without /dev, without
-// /etc, with a read-only root, and must not die of anything that arrives.
+// The agent trusts its host, which owns the guest anyway. It must work in a guest without /dev and /etc, with a
+// read-only root, and must not die of anything that arrives.
 package agent
 
 import (
@@ -13,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +37,8 @@ type Server struct {
 	Release string // of noid, for people
 	// Init says that this process is PID 1: the server collects every orphan, and OpPoweroff ends the machine.
 	Init bool
-	// PowerOff replaces what OpPoweroff does, for tests. restart says that a restart ends this VM and a power-off would not.
+	// PowerOff replaces what OpPoweroff does, for tests. restart says that a restart ends this VM and a power-off would
+	// not.
 	PowerOff func(restart bool)
 
 	once   sync.Once
@@ -69,17 +72,13 @@ func openNull() *os.File {
 	if fd, err := openDevice("null", 1, 3, unix.O_RDWR); err == nil {
 		return os.NewFile(uintptr(fd), "null")
 	}
-	// Without any device a pipe that nobody writes to reads the same.
-	var p [2]int
-	if unix.Pipe2(p[:], unix.O_CLOEXEC) != nil {
-		return nil
-	}
-	unix.Close(p[1])
-	return os.NewFile(uintptr(p[0]), "null")
+	r, w, _ := os.Pipe() // without any device: a pipe that nobody writes to reads the same
+	w.Close()
+	return r
 }
 
-// Serve answers connections of l until l is closed, which returns nil, or fails for good. It may run for several listeners at
-// once. The connections go on when it returns.
+// Serve answers connections of l until l is closed, which returns nil, or fails for good. It may run for several
+// listeners at once. The connections go on when it returns.
 func (s *Server) Serve(l net.Listener) error {
 	s.init()
 	if !s.track(l, true) {
@@ -122,8 +121,8 @@ func (s *Server) track(c io.Closer, add bool) bool {
 	return !s.closed
 }
 
-// Close closes listeners and connections, kills every job's process group and forgets the jobs. The agent of a guest never
-// does that; a test does.
+// Close closes listeners and connections, kills every job's process group and forgets the jobs. The agent of a guest
+// never does that; a test does.
 func (s *Server) Close() {
 	s.init()
 	s.mu.Lock()
@@ -135,17 +134,12 @@ func (s *Server) Close() {
 	for c := range s.open {
 		c.Close()
 	}
-	var running []*job
-	for _, j := range s.jobs {
-		running = append(running, j)
-	}
-	if s.thaw != nil {
-		s.thaw.Stop()
-	}
+	running := slices.Collect(maps.Values(s.jobs))
+	s.thawed()
 	s.mu.Unlock()
 	for _, j := range running {
 		<-j.started
-		j.abandon(unix.SIGKILL)
+		j.hangUp(unix.SIGKILL)
 		j.stopTimer()
 	}
 	for _, j := range running {
@@ -153,20 +147,18 @@ func (s *Server) Close() {
 		j.stopTimer()
 	}
 	s.reaper.close()
-	if s.null != nil {
-		s.null.Close()
-	}
+	s.null.Close()
 }
 
-// survive keeps a bug in the service of one connection or job from ending the agent.
-func survive() {
+// logPanic keeps a bug in the service of one connection or job from ending the agent.
+func logPanic() {
 	if p := recover(); p != nil {
 		fmt.Fprintf(os.Stderr, "noid-agent: %v\n%s", p, debug.Stack())
 	}
 }
 
 func (s *Server) serveConn(c net.Conn) {
-	defer survive()
+	defer logPanic()
 	defer c.Close()
 	if !s.track(c, true) {
 		return

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -24,8 +25,8 @@ const (
 	codeNotFound = 127
 )
 
-// self is the agent's own binary: it has no path in the guest. A child resolves it before its exec, when it is still the
-// agent's image.
+// self is the agent's own binary: it has no path in the guest. A child resolves it before its exec, when it is still
+// the agent's image.
 const self = "/proc/self/exe"
 
 // command is a resolved wire.Exec.
@@ -49,19 +50,18 @@ func resolve(e *wire.Exec, acc account) (command, *wire.Exit) {
 	for _, arg := range e.Argv {
 		c.argv = append(c.argv, string(arg))
 	}
-	switch {
-	case e.Shell: // a login shell knows itself by the dash
-		c.path, c.argv = acc.shell, []string{"-" + filepath.Base(acc.shell)}
-	case e.Tool:
+	if e.Tool && !e.Shell {
 		c.path, c.argv = self, append([]string{"noid-agent"}, c.argv...)
 		return c, nil
 	}
-	name := c.argv[0]
-	if e.Shell {
-		name = c.path
+	name := acc.shell
+	if e.Shell { // a login shell knows itself by the dash
+		c.argv = []string{"-" + filepath.Base(name)}
+	} else {
+		name = c.argv[0]
 	}
-	path, exit := find(name, c.dir, getenv(c.env, "PATH"))
-	c.path = path
+	var exit *wire.Exit
+	c.path, exit = find(name, c.dir, getenv(c.env, "PATH"))
 	return c, exit
 }
 
@@ -78,31 +78,23 @@ func whyNot(dir string) error {
 
 // environ is the user's environment with the request's on top.
 func environ(e *wire.Exec, acc account) []string {
-	env := []string{"PATH=" + defaultPath, "HOME=" + acc.home, "USER=" + acc.name, "LOGNAME=" + acc.name, "SHELL=" + acc.shell}
+	base := []string{"PATH=" + defaultPath, "HOME=" + acc.home, "USER=" + acc.name, "LOGNAME=" + acc.name, "SHELL=" + acc.shell}
 	if e.TTY {
-		term := e.Term
-		if term == "" {
-			term = "xterm"
-		}
-		env = append(env, "TERM="+term)
+		base = append(base, "TERM="+cmp.Or(e.Term, "xterm"))
 	}
+	for _, kv := range e.Env {
+		base = append(base, string(kv))
+	}
+	var env []string
 	at := map[string]int{}
-	for i, kv := range env {
-		k, _, _ := strings.Cut(kv, "=")
-		at[k] = i
-	}
-	for _, b := range e.Env {
-		kv := string(b)
+	for _, kv := range base {
 		k, _, ok := strings.Cut(kv, "=")
-		if !ok || k == "" {
-			continue
-		}
 		if i, have := at[k]; have {
 			env[i] = kv
-			continue
+		} else if ok && k != "" {
+			at[k] = len(env)
+			env = append(env, kv)
 		}
-		at[k] = len(env)
-		env = append(env, kv)
 	}
 	return env
 }
@@ -185,16 +177,12 @@ func (j *job) run(e *wire.Exec, acc account) *wire.Exit {
 	if exit != nil {
 		return exit
 	}
-	attr := &syscall.ProcAttr{Dir: c.dir, Env: c.env, Sys: &syscall.SysProcAttr{Setsid: true, Credential: acc.credential()}}
 	files, err := j.openFiles(e, acc)
 	if err != nil {
 		return &wire.Exit{Code: codeCannot, Error: err.Error()}
 	}
-	for _, fd := range files.child {
-		attr.Files = append(attr.Files, uintptr(fd))
-	}
-	attr.Sys.Setctty = e.TTY // of descriptor 0
-	p, err := j.s.reaper.start(c.path, c.argv, attr)
+	p, err := j.s.reaper.start(c.path, c.argv, &syscall.ProcAttr{Dir: c.dir, Env: c.env, Files: descriptors(files.child[:]...),
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: e.TTY, Credential: acc.credential()}})
 	files.closeChild()
 	if err != nil {
 		files.closeOwn()
@@ -218,23 +206,23 @@ func (j *job) serve(files *files, e *wire.Exec) {
 		}
 		pumps.Add(1)
 		go func() {
-			defer survive()
+			defer logPanic()
 			defer f.Close()
 			j.pump(&j.out[i], f, pumps.Done)
 		}()
 	}
 	if files.in != nil {
 		go func() {
-			defer survive()
+			defer logPanic()
 			j.feed(files.in)
 		}()
 	}
 	var timeout *time.Timer
 	if e.TimeoutMs > 0 {
-		timeout = time.AfterFunc(time.Duration(min(e.TimeoutMs, 1<<40))*time.Millisecond, func() { defer survive(); j.timeout() })
+		timeout = time.AfterFunc(time.Duration(min(e.TimeoutMs, 1<<40))*time.Millisecond, func() { defer logPanic(); j.timeout() })
 	}
 	go func() {
-		defer survive()
+		defer logPanic()
 		<-j.proc.done
 		if timeout != nil {
 			timeout.Stop()
@@ -273,10 +261,11 @@ const (
 	maxTyping = 2 << 10                // bytes written to a terminal at once: its line discipline holds 4096
 )
 
-// pump takes the command's output from f until all its writers are gone, or, once the command itself has ended, until what it
-// left has been read. A background process that still holds f may go on writing into the void.
+// pump takes the command's output from f until all its writers are gone, or, once the command itself has ended, until
+// what it left has been read. A background process that still holds f may go on writing into the void.
 func (j *job) pump(o *output, f *os.File, done func()) {
-	defer func() { done() }()
+	done = sync.OnceFunc(done)
+	defer done()
 	buf := make([]byte, pumpFirst)
 	tail := 0
 	for {
@@ -297,10 +286,7 @@ func (j *job) pump(o *output, f *os.File, done func()) {
 				continue
 			}
 		default:
-			if err == nil {
-				continue
-			}
-			if errors.Is(err, os.ErrDeadlineExceeded) {
+			if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				continue
 			}
 		}
@@ -311,7 +297,6 @@ func (j *job) pump(o *output, f *os.File, done func()) {
 		break
 	}
 	done()
-	done = func() {}
 	f.SetReadDeadline(time.Time{})
 	for {
 		if _, err := f.Read(buf); err != nil {

@@ -10,9 +10,9 @@ import (
 	"noid/internal/link/wire"
 )
 
-// openTerminal makes a pseudo-terminal: the agent's side of it, and the descriptor for the command. Where the guest has no
-// devpts it is one of the agent's own; programs then do not find its name, but work.
-func openTerminal(uid int, size wire.Size) (*os.File, int, error) {
+// openTerminal makes a pseudo-terminal: the agent's side of it, and the descriptor for the command. Where the guest has
+// no devpts it is one of the agent's own; programs then do not find its name, but work.
+func openTerminal(uid int, size wire.Size) (term, tty *os.File, err error) {
 	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := unix.Open("/dev/pts/ptmx", flags, 0)
 	if err != nil {
@@ -22,39 +22,36 @@ func openTerminal(uid int, size wire.Size) (*os.File, int, error) {
 		fd, err = privatePts.open("ptmx", flags)
 	}
 	if err != nil {
-		return nil, -1, fmt.Errorf("opening a terminal: %w", err)
+		return nil, nil, fmt.Errorf("opening a terminal: %w", err)
 	}
-	term := os.NewFile(uintptr(fd), "terminal")
+	term = os.NewFile(uintptr(fd), "terminal")
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 		term.Close()
-		return nil, -1, fmt.Errorf("opening a terminal: %w", err)
+		return nil, nil, fmt.Errorf("opening a terminal: %w", err)
 	}
 	// By the number of its ioctl and not by name (Linux 4.13): the name may be hidden, or another instance's.
 	const open = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
 	peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, open)
-	tty, err := int(peer), error(nil)
+	slave := int(peer)
 	if errno != 0 {
 		var n int
 		if n, err = unix.IoctlGetInt(fd, unix.TIOCGPTN); err == nil {
-			tty, err = unix.Open("/dev/pts/"+strconv.Itoa(n), open, 0)
+			slave, err = unix.Open("/dev/pts/"+strconv.Itoa(n), open, 0)
 		}
 	}
 	if err != nil {
 		term.Close()
-		return nil, -1, fmt.Errorf("opening a terminal: %w", err)
+		return nil, nil, fmt.Errorf("opening a terminal: %w", err)
 	}
-	unix.Fchown(tty, uid, -1)
-	unix.Fchmod(tty, 0o620)
+	unix.Fchown(slave, uid, -1)
+	unix.Fchmod(slave, 0o620)
 	setSize(term, size)
-	return term, tty, nil
+	return term, os.NewFile(uintptr(slave), "terminal"), nil
 }
 
-// control runs f on the terminal's descriptor without taking it from the runtime's poller.
-func control(term *os.File, f func(fd int)) {
-	if term == nil {
-		return
-	}
-	if raw, err := term.SyscallConn(); err == nil {
+// control runs f on file's descriptor, if there is one, without taking it from the runtime's poller.
+func control(file *os.File, f func(fd int)) {
+	if raw, err := file.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) { f(int(fd)) })
 	}
 }
@@ -89,8 +86,6 @@ func typeEOF(term *os.File, last byte) {
 		}
 	})
 	for range times {
-		if term != nil {
-			term.Write([]byte{key})
-		}
+		term.Write([]byte{key})
 	}
 }

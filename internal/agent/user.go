@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,8 +22,8 @@ type account struct {
 // maxDB bounds how much of /etc/passwd and /etc/group is read, in bytes.
 const maxDB = 4 << 20
 
-// lookup resolves USER[:GROUP], names or numbers, in root's /etc/passwd and /etc/group. An empty spec is root. Files that are
-// missing leave numbers, and root.
+// lookup resolves USER[:GROUP], names or numbers, in root's /etc/passwd and /etc/group. An empty spec is root. Files
+// that are missing leave numbers, and root.
 func lookup(root, spec string) (account, error) {
 	user, group, hasGroup := strings.Cut(spec, ":")
 	if user == "" {
@@ -51,26 +52,17 @@ func lookupUser(file, user string) (account, error) {
 	id, numErr := strconv.ParseUint(user, 10, 32)
 	var a account
 	found := false
-	// A name wins over a number that is spelled the same.
-	match := func(byName bool) {
-		eachLine(file, 7, func(f []string) bool {
-			uid, err1 := strconv.ParseUint(f[2], 10, 32)
-			gid, err2 := strconv.ParseUint(f[3], 10, 32)
-			if err1 != nil || err2 != nil {
-				return true
-			}
-			if byName && f[0] != user || !byName && uid != id {
-				return true
-			}
+	eachLine(file, 7, func(f []string) bool {
+		uid, err1 := strconv.ParseUint(f[2], 10, 32)
+		gid, err2 := strconv.ParseUint(f[3], 10, 32)
+		byName := f[0] == user // a name wins over a number that is spelled the same
+		if err1 == nil && err2 == nil && (byName || !found && numErr == nil && uid == id) {
 			a = account{uid: uint32(uid), gid: uint32(gid), name: f[0], home: f[5], shell: f[6]}
 			found = true
-			return false
-		})
-	}
-	match(true)
-	if !found && numErr == nil {
-		match(false)
-	}
+			return !byName
+		}
+		return true
+	})
 	switch {
 	case found:
 	case numErr == nil && id == 0, user == "root":
@@ -83,12 +75,7 @@ func lookupUser(file, user string) (account, error) {
 	default:
 		return a, fmt.Errorf("no user %q in the guest", user)
 	}
-	if a.home == "" {
-		a.home = "/"
-	}
-	if a.shell == "" {
-		a.shell = "/bin/sh"
-	}
+	a.home, a.shell = cmp.Or(a.home, "/"), cmp.Or(a.shell, "/bin/sh")
 	return a, nil
 }
 
@@ -138,8 +125,8 @@ func (a account) credential() *syscall.Credential {
 	return &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups}
 }
 
-// mayEnter reports whether the account can make dir its working directory, by the permission bits alone. It says which step
-// of a start failed: fork and exec report one bare errno for all of them.
+// mayEnter reports whether the account can make dir its working directory, by the permission bits alone. It says which
+// step of a start failed: fork and exec report one bare errno for all of them.
 func (a account) mayEnter(dir string) bool {
 	if !isDir(dir) {
 		return false

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,11 +57,8 @@ func (l *vsockListener) Addr() net.Addr { return vsockAddr(l.port) }
 // vsockConn is a connection. A reset by the host (a snapshot) is an error of its Read, never io.EOF.
 type vsockConn struct{ *os.File }
 
-func (vsockConn) LocalAddr() net.Addr                  { return vsockAddr(0) }
-func (vsockConn) RemoteAddr() net.Addr                 { return vsockAddr(0) }
-func (c vsockConn) SetDeadline(t time.Time) error      { return c.File.SetDeadline(t) }
-func (c vsockConn) SetReadDeadline(t time.Time) error  { return c.File.SetReadDeadline(t) }
-func (c vsockConn) SetWriteDeadline(t time.Time) error { return c.File.SetWriteDeadline(t) }
+func (vsockConn) LocalAddr() net.Addr  { return vsockAddr(0) }
+func (vsockConn) RemoteAddr() net.Addr { return vsockAddr(0) }
 
 type vsockAddr uint32
 

@@ -1,17 +1,15 @@
-// Package config owns config.toml: the user's defaults. It reads the file strictly, so that a typing mistake is told and
-// not ignored, and changes it gently: comments, and keys of a newer noid, stay.
-//
-// What a flag and the environment say comes first; that order is the caller's business.
+// Package config owns config.toml, the user's defaults. A wrong value is an error. A change leaves comments, and the
+// keys of a newer noid, as they are. Flags and the environment come before the file: that is the caller's business.
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -37,9 +35,9 @@ type Config struct {
 // maxFile bounds what is read: a config.toml is some lines long.
 const maxFile = 1 << 20
 
-// Load reads the file at path. No file is an empty Config. A file that is not TOML, or has a value that its key does not
-// take, is errs.ErrUsage and the message names file and line. Keys that this noid does not know are ignored: they may be
-// a newer one's. Whether the files that are named exist is not looked at.
+// Load reads the file at path. No file is an empty Config. A file that is not TOML, or has a value that its key does
+// not take, is errs.ErrUsage and the message names file and line. Keys that this noid does not know are ignored: they
+// may be a newer one's. Whether the files that are named exist is not looked at.
 func Load(path string) (Config, error) {
 	data, values, err := read(path)
 	if err != nil {
@@ -120,10 +118,10 @@ func fileError(path string, line int, err error, hint string) error {
 
 // lineOf returns the line, from 1, that sets key at the top level, or 0.
 func lineOf(data []byte, key string) int {
-	set := regexp.MustCompile(`^\s*(["']?)` + regexp.QuoteMeta(key) + `(["']?)\s*=`)
-	for i, line := range strings.Split(string(data), "\n") {
-		if set.MatchString(line) {
-			return i + 1
+	list, _ := settings(data)
+	for _, s := range list {
+		if s.key == key {
+			return 1 + bytes.Count(data[:s.start], []byte("\n"))
 		}
 	}
 	return 0

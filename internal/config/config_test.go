@@ -163,8 +163,10 @@ func TestEditKeeps(t *testing.T) {
 		{"a newer noid's", "balloon = true\ncpus = 1\n", "cpus", "2", "balloon = true\ncpus = 2\n"},
 		{"no newline at the end", "cpus = 1", "mem", "512", "cpus = 1\nmem = 512\n"},
 		{"mends a bad value", "cpus = 99\n", "cpus", "2", "cpus = 2\n"},
-		// Several lines are too much for editing, so the file is written anew: right, if without its comments.
-		{"long text", "boot_args = '''\ncpus = 7\n'''\n# gone\ncpus = 1\n", "cpus", "2", "boot_args = \"cpus = 7\\n\"\ncpus = 2\n"},
+		{"long text", "boot_args = '''\ncpus = 7\n'''\n# mine\ncpus = 1\n", "cpus", "2", "boot_args = '''\ncpus = 7\n'''\n# mine\ncpus = 2\n"},
+		{"long text that ends like a comment", "boot_args = '''\n# x'''\nmem = 512\n", "cpus", "2", "boot_args = '''\n# x'''\ncpus = 2\nmem = 512\n"},
+		{"long text itself", "# a\nboot_args = '''\ncpus = 7\n''' # b\n# c\nmem = 512\n", "boot_args", "x", "# a\nboot_args = 'x'\n# c\nmem = 512\n"},
+		{"quoted, dotted and inline", "\"cpus\" = 1\na.b = 1\nc = { cpus = 3 }\n", "cpus", "2", "cpus = 2\na.b = 1\nc = { cpus = 3 }\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := writeConfig(t, c.before)

@@ -1,19 +1,19 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
-	"noid/internal/lazy"
 	"noid/internal/storage"
 )
 
@@ -36,14 +36,12 @@ func Get(path, name string) (string, error) {
 	if _, err := lookup(name); err != nil {
 		return "", err
 	}
-	entries, err := List(path)
+	_, values, err := read(path)
 	if err != nil {
 		return "", err
 	}
-	for _, e := range entries {
-		if e.Key == name {
-			return e.Value, nil
-		}
+	if value, ok := values[name]; ok {
+		return fmt.Sprint(value), nil
 	}
 	return "", errs.New(errs.ErrNotFound, "%q is not set", name).Hint("`noid config set " + name + " VALUE`")
 }
@@ -84,26 +82,24 @@ func Set(path, name, value string, check Check) error {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
-	typed, line, err := assignment(k, value)
+	line, err := assignment(k, value)
 	if err != nil {
 		return fmt.Errorf("setting %s: %w", name, err)
 	}
-	return change(path, func(data []byte, values map[string]any) ([]byte, error) {
-		values[name] = typed
-		return editLine(data, name, line), nil
-	})
+	return change(path, name, line)
 }
 
-// assignment returns a clean value as TOML has it, and the line that sets it.
-func assignment(k key, value string) (typed any, line string, err error) {
-	typed = value
+// assignment returns the line that sets k to a clean value.
+func assignment(k key, value string) ([]byte, error) {
+	var typed any = value
 	if k.isInt {
-		if typed, err = strconv.ParseInt(value, 10, 64); err != nil {
-			return nil, "", err
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return nil, err
 		}
+		typed = n
 	}
-	text, err := toml.Marshal(map[string]any{k.name: typed})
-	return typed, strings.TrimRight(string(text), "\n"), err
+	return toml.Marshal(map[string]any{k.name: typed})
 }
 
 // Unset takes key out. A key that was not set is no error.
@@ -111,40 +107,11 @@ func Unset(path, name string) error {
 	if _, err := lookup(name); err != nil {
 		return err
 	}
-	return change(path, func(data []byte, values map[string]any) ([]byte, error) {
-		delete(values, name)
-		return editLine(data, name, ""), nil
-	})
+	return change(path, name, nil)
 }
 
-// editFunc changes values and returns data with the same change made to its text.
-type editFunc func(data []byte, values map[string]any) ([]byte, error)
-
-// edited is what edit makes of a file. Should its text not say what its values do, it is written anew from the values.
-func edited(data []byte, values map[string]any, edit editFunc) ([]byte, error) {
-	text, err := edit(data, values)
-	if err != nil {
-		return nil, err
-	}
-	says := func(text []byte) bool {
-		got, err := parse(text)
-		return err == nil && reflect.DeepEqual(got, values)
-	}
-	if says(text) {
-		return text, nil
-	}
-	if text, err = toml.Marshal(values); err != nil { // it sorts the keys
-		return nil, err
-	}
-	// Never replace a file that can be read by one that cannot.
-	if _, err := parse(text); err != nil {
-		return nil, fmt.Errorf("the rest of the file cannot be kept: %w", err)
-	}
-	return text, nil
-}
-
-// change applies edit to the file, alone among all noids.
-func change(path string, edit editFunc) error {
+// change sets name in the file by line, or takes it out, alone among all noids.
+func change(path, name string, line []byte) error {
 	lock, err := os.OpenFile(filepath.Join(filepath.Dir(path), lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("locking the configuration: %w", err)
@@ -157,13 +124,14 @@ func change(path string, edit editFunc) error {
 		return fmt.Errorf("locking the configuration: %w", err)
 	}
 	storage.RemoveTemp(path)
-	data, values, err := read(path)
+	data, _, err := read(path)
 	if err != nil {
 		return err
 	}
-	text, err := edited(data, values, edit)
-	if err != nil {
-		return fmt.Errorf("changing the configuration: %w", err)
+	text := edit(data, name, line)
+	values, err := parse(text)
+	if _, set := values[name]; err != nil || set != (line != nil) { // such as a key that is a table
+		return fileError(path, 0, fmt.Errorf("%s cannot be changed without damage to the file", name), "change it in an editor")
 	}
 	// Write where a link leads: replacing the link would leave the user's own file behind, silently unused.
 	if target, err := filepath.EvalSymlinks(path); err == nil {
@@ -172,52 +140,64 @@ func change(path string, edit editFunc) error {
 	return storage.WriteFile(path, text, 0o600)
 }
 
-var (
-	setsKey = lazy.Regexp(`^\s*["']?([A-Za-z0-9_-]+)["']?\s*=`)
-	isTable = lazy.Regexp(`^\s*\[`)
-)
+// setting is a key at the top level of a file, and the range of bytes of its lines.
+type setting struct {
+	key        string
+	start, end int
+}
 
-// editLine replaces the line that sets key by line, or removes it when line is empty. A new line goes before the first
-// key that sorts after it, never below a table's header, where it would belong to the table. It does not know of values
-// that take several lines: change looks at what came out.
-func editLine(data []byte, key, line string) []byte {
-	var lines []string
-	if len(data) > 0 {
-		lines = strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
-	}
-	at, replace := len(lines), 0
-	for i, l := range lines {
-		if isTable().MatchString(l) {
-			at = min(at, i)
-			break
+// settings lists what is set above the first table of data, which is valid TOML, and returns where that table begins.
+func settings(data []byte) (list []setting, table int) {
+	var p unstable.Parser
+	p.Reset(data)
+	for p.NextExpression() {
+		e := p.Expression()
+		k := e.Key()
+		k.Next()
+		s := setting{key: string(k.Node().Data), start: bytes.LastIndexByte(data[:k.Node().Raw.Offset], '\n') + 1, end: len(data)}
+		if e.Kind != unstable.KeyValue {
+			return list, s.start
 		}
-		m := setsKey().FindStringSubmatch(l)
-		if m != nil && m[1] == key {
-			at, replace = i, 1
-			break
+		value := int(e.Raw.Offset + e.Raw.Length)
+		if i := bytes.IndexByte(data[value:], '\n'); i >= 0 {
+			s.end = value + i + 1
 		}
-		if m != nil && m[1] > key {
-			at = min(at, i)
-		}
+		list = append(list, s)
 	}
-	// A comment right above a key is about that key: do not come between them.
-	for replace == 0 && at < len(lines) && at > 0 && strings.HasPrefix(strings.TrimSpace(lines[at-1]), "#") {
-		at--
+	return list, len(data)
+}
+
+// edit replaces the lines that set key by line, or removes them when line is empty. A new line goes before the first
+// key that sorts after it, and above the first table.
+func edit(data []byte, key string, line []byte) []byte {
+	list, start := settings(data)
+	at := slices.IndexFunc(list, func(s setting) bool { return s.key == key })
+	if at >= 0 {
+		return slices.Concat(data[:list[at].start], line, data[list[at].end:])
 	}
-	var middle []string
-	if line != "" {
-		middle = []string{line}
-	} else if replace == 0 {
+	if line == nil {
 		return data
 	}
-	var out []string
-	out = append(out, lines[:at]...)
-	out = append(out, middle...)
-	out = append(out, lines[at+replace:]...)
-	if len(out) == 0 {
-		return nil
+	above := 0 // where the setting before ends
+	for _, s := range list {
+		if s.key > key {
+			start = s.start
+			break
+		}
+		above = s.end
 	}
-	return []byte(strings.Join(out, "\n") + "\n")
+	// A comment right above a key is about that key: do not come between them.
+	for start < len(data) && start > above {
+		previous := bytes.LastIndexByte(data[:start-1], '\n') + 1
+		if !bytes.HasPrefix(bytes.TrimSpace(data[previous:start]), []byte("#")) {
+			break
+		}
+		start = previous
+	}
+	if start > 0 && data[start-1] != '\n' {
+		line = slices.Concat([]byte("\n"), line)
+	}
+	return slices.Concat(data[:start], line, data[start:])
 }
 
 // Sweep removes what a killed change of the configuration at path has left. It waits for nobody.

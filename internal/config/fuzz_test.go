@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -57,6 +59,7 @@ func FuzzEdit(f *testing.F) {
 		f.Add([]byte(seed), uint8(1), "2")
 		f.Add([]byte(seed), uint8(4), "/boot/#\u00e9")
 	}
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, data []byte, which uint8, value string) {
 		k := keys[int(which)%len(keys)]
 		old, err := parse(data)
@@ -67,41 +70,44 @@ func FuzzEdit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		typed, line, err := assignment(k, clean)
+		line, err := assignment(k, clean)
 		if err != nil {
 			t.Fatalf("%s = %q: %v", k.name, clean, err)
 		}
-		values, _ := parse(data)
-		text, err := edited(data, values, func(data []byte, values map[string]any) ([]byte, error) {
-			values[k.name] = typed
-			return editLine(data, k.name, line), nil
-		})
-		if err != nil {
-			return // refused: the file is as it was
+		path := filepath.Join(dir, "config.toml")
+		if err := storage.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
 		}
-		got, err := parse(text)
-		if err != nil {
-			t.Fatalf("setting %s makes %q: %v", k.name, text, err)
+		read := func() map[string]any {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values, err := parse(text)
+			if err != nil {
+				t.Fatalf("changing %s makes %q: %v", k.name, text, err)
+			}
+			others(t, k.name, old, values)
+			return values
 		}
-		if got[k.name] != typed {
-			t.Errorf("setting %s to %q makes it %v in %q", k.name, clean, got[k.name], text)
+		if err := change(path, k.name, line); err != nil {
+			if text, _ := os.ReadFile(path); !bytes.Equal(text, data) {
+				t.Errorf("refused, but %q became %q", data, text)
+			}
+			if _, table := old[k.name].(map[string]any); !table {
+				t.Errorf("setting %s in %q: %v", k.name, data, err)
+			}
+			return
 		}
-		others(t, k.name, old, got)
-		values, _ = parse(text)
-		text, err = edited(text, values, func(data []byte, values map[string]any) ([]byte, error) {
-			delete(values, k.name)
-			return editLine(data, k.name, ""), nil
-		})
-		if err != nil {
+		if got := read(); fmt.Sprint(got[k.name]) != clean {
+			t.Errorf("setting %s to %q makes it %v", k.name, clean, got[k.name])
+		}
+		if err := change(path, k.name, nil); err != nil {
 			t.Fatalf("unsetting %s: %v", k.name, err)
 		}
-		if got, err = parse(text); err != nil {
-			t.Fatalf("unsetting %s makes %q: %v", k.name, text, err)
-		}
-		if v, ok := got[k.name]; ok {
+		if v, ok := read()[k.name]; ok {
 			t.Errorf("unset %s is %v", k.name, v)
 		}
-		others(t, k.name, old, got)
 	})
 }
 

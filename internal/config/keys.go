@@ -64,10 +64,15 @@ func lookup(name string) (key, error) {
 		}
 	}
 	err := errs.New(errs.ErrUsage, "unknown key %q", name)
-	if near := Nearest(name, Keys()); near != "" {
-		return key{}, errs.WithHint(err, fmt.Sprintf("did you mean %q?", near))
+	return key{}, suggest(err, name, Keys(), "the keys are "+strings.Join(Keys(), ", "))
+}
+
+// suggest hints at the nearest of words, or gives the hint otherwise.
+func suggest(err error, word string, words []string, otherwise string) error {
+	if near := Nearest(word, words); near != "" {
+		otherwise = fmt.Sprintf("did you mean %q?", near)
 	}
-	return key{}, errs.WithHint(err, "the keys are "+strings.Join(Keys(), ", "))
+	return errs.WithHint(err, otherwise)
 }
 
 // ParseCPUs reads a number of virtual CPUs, 1 to 32, or returns errs.ErrUsage.
@@ -117,11 +122,7 @@ func cleanWord(what string, words ...string) func(string) (string, error) {
 		if slices.Contains(words, s) {
 			return s, nil
 		}
-		err := usage("%q is not a %s", s, what)
-		if near := Nearest(s, words); near != "" {
-			return "", errs.WithHint(err, fmt.Sprintf("did you mean %q?", near))
-		}
-		return "", errs.WithHint(err, "choose "+strings.Join(words, " or "))
+		return "", suggest(usage("%q is not a %s", s, what), s, words, "choose "+strings.Join(words, " or "))
 	}
 }
 

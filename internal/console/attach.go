@@ -34,31 +34,24 @@ type AttachOptions struct {
 	LockDir string
 }
 
-// Attach connects In and Out to the serial console of the VM in dir. With a terminal it goes on until DetachKey is typed
-// or the VM is gone; a terminal's mode is restored whatever ends it. Piped input is typed as fast as the guest takes it,
-// and Attach then ends when the console has been silent for 2 s. It returns nil after detaching, at the end of piped input
-// and when the VM went away, which it says on Err; errs.ErrState when the VM was not running to begin with; and ctx's
-// error, or one that names the signal and wraps context.Canceled, when it was interrupted.
+// Attach connects In and Out to the serial console of the VM in dir, until DetachKey is typed or the VM is gone. A
+// terminal's mode is restored whatever ends it. Piped input is typed as fast as the guest reads it, and Attach ends
+// when the console has then been silent for 2 s.
+//
+// All of these are nil; that the VM is gone is a line on Err. A VM that was not running is errs.ErrState. An
+// interrupted Attach returns ctx's error, or one that names the signal and wraps context.Canceled.
 func Attach(ctx context.Context, dir string, o AttachOptions) error {
-	if o.Alive == nil {
-		o.Alive = func() bool { return hasReader(dir) }
-	}
-	if o.LockDir == "" {
-		o.LockDir = dir
-	}
-	in, err := openInput(dir)
+	defaults(dir, &o.LockDir, &o.Alive)
+	in, log, err := open(dir)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	log, err := openTail(logPath(dir))
-	if err != nil {
-		return fmt.Errorf("opening the console's log: %w", err)
-	}
 	defer log.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer onSignal(cancel)()
+	// So that what is deferred runs. A terminal in raw mode sends no SIGINT for Ctrl+C: one that comes was sent by
+	// somebody.
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	defer cancel()
 
 	a := &attachment{o: o, in: in, log: log, keys: make(chan []byte, 64), detach: make(chan struct{})}
 	eol := "\n"
@@ -87,7 +80,7 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	idle := make(chan struct{})
 	go func() { typed <- a.typeKeys(ctx); close(idle) }()
 	defer func() { // nobody uses the FIFO or In after this; only a Reader that is no file cannot be woken
-		cancel(nil)
+		cancel()
 		<-idle
 		if isFile {
 			<-read
@@ -105,26 +98,7 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	return nil
 }
 
-var (
-	errDetached = errors.New("detached")
-	errGone     = errors.New("the VM is gone")
-)
-
-// onSignal cancels with the signal's name as the cause, so that Attach's deferred clean-up runs. A terminal in raw mode
-// sends no SIGINT for Ctrl+C; one that comes was sent by somebody.
-func onSignal(cancel context.CancelCauseFunc) (stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-	done := make(chan struct{})
-	go func() {
-		select {
-		case s := <-signals:
-			cancel(errs.New(context.Canceled, "interrupted by %v", s))
-		case <-done:
-		}
-	}()
-	return func() { signal.Stop(signals); close(done) }
-}
+var errDetached = errors.New("detached")
 
 type attachment struct {
 	o        AttachOptions
@@ -186,8 +160,8 @@ func (a *attachment) push(ctx context.Context, data []byte) bool {
 	}
 }
 
-// typeKeys types what comes from keys until they end. Piped input waits for the VMM to take each piece, which is all the
-// flow control there is: the guest's kernel drops what a busy reader lets pile up beyond some 64 KB.
+// typeKeys types what comes from keys until they end. Piped input waits for the VMM to take each piece, which is all
+// the flow control there is: the guest's kernel drops what a busy reader lets pile up beyond some 64 KB.
 func (a *attachment) typeKeys(ctx context.Context) error {
 	for {
 		var data []byte
@@ -223,7 +197,8 @@ func (a *attachment) typeKeys(ctx context.Context) error {
 // follow copies the log to Out until something ends the attachment.
 func (a *attachment) follow(ctx context.Context, typed <-chan error) error {
 	buf := make([]byte, 32<<10)
-	pause, dead, lastNew := pollMin, false, time.Now()
+	var p pace
+	lastNew := time.Now()
 	var ended, detached bool
 	detach := a.detach
 	for {
@@ -237,14 +212,14 @@ func (a *attachment) follow(ctx context.Context, typed <-chan error) error {
 			detach, detached = nil, true // type first what came before it
 		case err := <-typed:
 			if errors.Is(err, errs.ErrState) || errors.Is(err, errGone) {
-				dead = true
+				p.dead = true
 			} else if err != nil {
 				return err
 			}
 			ended, typed, lastNew = true, nil, time.Now()
 		default:
 		}
-		if ended && !dead && (detached || a.terminal) { // a terminal's input ends when it is hung up
+		if ended && !p.dead && (detached || a.terminal) { // a terminal's input ends when it is hung up
 			return errDetached
 		}
 		n, err := a.log.read(buf)
@@ -255,21 +230,16 @@ func (a *attachment) follow(ctx context.Context, typed <-chan error) error {
 			if _, err := a.o.Out.Write(buf[:n]); err != nil {
 				return err
 			}
-			pause, lastNew = pollMin, time.Now()
+			p.pause, lastNew = 0, time.Now()
 			continue
 		}
-		switch {
-		case dead:
-			return errGone
-		case pause == pollMax && !a.o.Alive():
-			dead = true // once more for what it left
-			continue
-		case ended && !a.terminal && time.Since(lastNew) > quietAfter:
+		if ended && !a.terminal && !p.dead && time.Since(lastNew) > quietAfter {
 			return nil
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := p.wait(ctx, a.o.Alive); err == errGone {
+			return err
+		} else if err != nil {
 			return context.Cause(ctx)
 		}
-		pause = min(2*pause, pollMax)
 	}
 }

@@ -1,13 +1,13 @@
-// Package console is everything about a guest's serial console on the host's side: running commands in the shell that
-// sits on it, attaching a terminal, showing the log safely and keeping the log's size in bounds.
+// Package console is the host's side of a guest's serial console. It runs commands in the shell on the console,
+// attaches a terminal, copies the log and bounds its size.
 //
-// It knows a VM only by its directory, with two files: serial.in, the FIFO that the VMM reads as the guest's serial
-// input, and serial.log, to which the VMM appends whatever the guest prints. The log's beginning may have been punched
-// out (see Guard), and a log may be truncated; its reader copes with both. All that comes from the guest is hostile:
-// every buffer is bounded, every wait has an end, and text for people goes through Sanitize.
+// It knows a VM by two files in its directory. serial.in is the FIFO that the VMM reads as the guest's serial input.
+// The VMM appends what the guest prints to serial.log. That may be truncated, and its beginning punched out (see
+// Guard). What comes from the guest is hostile: every buffer is bounded, and every wait has an end.
 package console
 
 import (
+	"cmp"
 	"path/filepath"
 	"time"
 
@@ -24,8 +24,14 @@ const (
 )
 
 // errNotRunning is the state error for a FIFO that nobody reads.
-func errNotRunning() error {
-	return errs.New(errs.ErrState, "the VM is not running: nothing reads its console")
+var errNotRunning = errs.New(errs.ErrState, "the VM is not running: nothing reads its console")
+
+// defaults fills in what AttachOptions and ExecOptions leave out.
+func defaults(dir string, lockDir *string, alive *func() bool) {
+	*lockDir = cmp.Or(*lockDir, dir)
+	if *alive == nil {
+		*alive = func() bool { return hasReader(dir) }
+	}
 }
 
 func logPath(dir string) string { return filepath.Join(dir, vmm.SerialLogFile) }

@@ -32,18 +32,18 @@ const TimeoutCode = 124
 
 var errDeadline = errors.New("deadline") // internal: a wait's time is over
 
-// Exec runs argv in the shell on the serial console of the VM in dir and returns its exit status: 128+N for signal N, 127
-// when there is no such command, TimeoutCode when o.Timeout ran out. The command's standard input is empty, and its
-// arguments are taken literally. Any sh will do (busybox, dash, bash); a login prompt is answered with root.
+// Exec runs argv in the shell on the serial console of the VM in dir and returns its exit status: 128+N for signal N,
+// 127 when there is no such command, TimeoutCode when o.Timeout ran out. The command's standard input is empty. Any sh
+// will do (busybox, dash, bash). A login prompt is answered with root.
 //
-// Output is byte for byte the command's, with these limits of a serial line: whatever else writes to the console
-// meanwhile is in it; kernel messages with a time stamp are removed, so a command's own line of the form
-// "[ 12.345678] …" that ends in CR LF is lost. In a guest without stty, kernel messages stay.
+// Output is byte for byte the command's, within the limits of a serial line. What else writes to the console meanwhile
+// is in it. Kernel messages with a time stamp are removed, and with them a command's own line of the form "[ 12.345678]
+// …" that ends in CR LF. In a guest without stty, kernel messages stay.
 //
-// Execs of one VM run one after the other. Errors: errs.ErrUsage for an impossible argv, errs.ErrTimeout when there is
-// no shell in time, errs.ErrState when the VM is not running, dies, or wants a password; ctx's error after the command
-// was interrupted. A command that survives Ctrl+C and Ctrl+\ for 2 s each is suspended and killed where the shell has
-// job control, else it runs on.
+// Execs of one VM run one after the other. Errors: errs.ErrUsage for an impossible argv; errs.ErrTimeout without a
+// shell in time; errs.ErrState when the VM is not running, dies, or wants a password; ctx's error when the command was
+// interrupted. A command that ignores Ctrl+C and Ctrl+\ for 2 s each is suspended and killed if the shell has job
+// control. Else it runs on.
 func Exec(ctx context.Context, dir string, argv []string, o ExecOptions) (code int, err error) {
 	if len(argv) == 0 || argv[0] == "" {
 		return 0, errs.New(errs.ErrUsage, "no command given")
@@ -57,26 +57,17 @@ func Exec(ctx context.Context, dir string, argv []string, o ExecOptions) (code i
 	if o.WaitBoot <= 0 {
 		o.WaitBoot = 60 * time.Second
 	}
-	if o.LockDir == "" {
-		o.LockDir = dir
-	}
-	if o.Alive == nil {
-		o.Alive = func() bool { return hasReader(dir) }
-	}
+	defaults(dir, &o.LockDir, &o.Alive)
 	turn, err := lockFile(ctx, filepath.Join(o.LockDir, execLockFile))
 	if err != nil {
 		return 0, fmt.Errorf("waiting for the console: %w", err)
 	}
 	defer turn.Close()
-	in, err := openInput(dir)
+	in, log, err := open(dir)
 	if err != nil {
 		return 0, err
 	}
 	defer in.Close()
-	log, err := openTail(logPath(dir))
-	if err != nil {
-		return 0, fmt.Errorf("opening the console's log: %w", err)
-	}
 	defer log.Close()
 	n := newNonce()
 	s := &session{o: o, in: in, log: log, n: n, p: newParser(n), turn: turn, buf: make([]byte, 32<<10)}
@@ -86,19 +77,19 @@ func Exec(ctx context.Context, dir string, argv []string, o ExecOptions) (code i
 
 // session is one Exec.
 type session struct {
-	o       ExecOptions
-	in      *input
-	log     *tail
-	n       nonce
-	p       *parser
-	turn    *os.File // exec.lock
-	release func()   // gives input.lock back
-	buf     []byte
-	queue   []event // found and not yet asked for
-	line    []byte  // the end of the unfinished last line before the command runs
-	lastNew time.Time
-	seen    int64 // bytes read so far
-	started time.Time
+	o           ExecOptions
+	in          *input
+	log         *tail
+	n           nonce
+	p           *parser
+	turn        *os.File // exec.lock
+	unlockInput func()   // set while input.lock is held
+	buf         []byte
+	queue       []event // found and not yet asked for
+	line        []byte  // the end of the unfinished last line before the command runs
+	lastNew     time.Time
+	seen        int64 // bytes read so far
+	started     time.Time
 }
 
 func (s *session) run(ctx context.Context, script string) (int, error) {
@@ -174,7 +165,10 @@ func (s *session) upload(ctx context.Context, blocks []string) (event, error) {
 	step := func(text, want string) (event, error) {
 		by := time.Now().Add(patience)
 		if err := s.in.send(ctx, []byte(text), by); err != nil {
-			return event{}, asDeadline(err)
+			if errors.Is(err, errs.ErrTimeout) {
+				err = errDeadline
+			}
+			return event{}, err
 		}
 		return s.wait(ctx, by, want)
 	}
@@ -196,13 +190,6 @@ func (s *session) upload(ctx context.Context, blocks []string) (event, error) {
 	return ev, err
 }
 
-func asDeadline(err error) error {
-	if errors.Is(err, errs.ErrTimeout) {
-		return errDeadline
-	}
-	return err
-}
-
 // settle waits a moment for the second end marker, after which the tty is the shell's again.
 func (s *session) settle(ctx context.Context, ev event) {
 	if ev.kind == 'e' {
@@ -213,7 +200,7 @@ func (s *session) settle(ctx context.Context, ev event) {
 // wait reads the log, passes the command's output on and returns the first event of the wanted kinds. Its errors:
 // errDeadline after the deadline (zero: none), ctx's, errs.ErrState when the VM died, and what Stdout.Write returned.
 func (s *session) wait(ctx context.Context, deadline time.Time, kinds string) (event, error) {
-	pause, dead := pollMin, false
+	var p pace
 	for {
 		for len(s.queue) > 0 {
 			ev := s.queue[0]
@@ -229,24 +216,17 @@ func (s *session) wait(ctx context.Context, deadline time.Time, kinds string) (e
 			return event{}, errDeadline
 		}
 		got, err := s.read()
+		if got {
+			p.pause = 0
+		} else if err == nil {
+			err = p.wait(ctx, s.o.Alive)
+		}
+		if err == errGone {
+			err = s.died()
+		}
 		if err != nil {
 			return event{}, err
 		}
-		if got {
-			pause = pollMin
-			continue
-		}
-		if dead {
-			return event{}, s.died()
-		}
-		if pause == pollMax && !s.o.Alive() {
-			dead = true // read once more what it left
-			continue
-		}
-		if err := sleep(ctx, pause); err != nil {
-			return event{}, err
-		}
-		pause = min(2*pause, pollMax)
 	}
 }
 
@@ -341,8 +321,8 @@ func (s *session) setUnfinished(on bool) {
 }
 
 func (s *session) unlock() {
-	if s.release != nil {
-		s.release()
-		s.release = nil
+	if s.unlockInput != nil {
+		s.unlockInput()
+		s.unlockInput = nil
 	}
 }

@@ -22,7 +22,7 @@ func openInput(dir string) (*input, error) {
 	path := filepath.Join(dir, vmm.SerialInFile)
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENXIO) {
-		return nil, errNotRunning()
+		return nil, errNotRunning
 	} else if err != nil {
 		return nil, fmt.Errorf("opening the console's input: %s: %w", path, err)
 	}
@@ -44,6 +44,20 @@ func hasReader(dir string) bool {
 	return true
 }
 
+// open opens both ends of the console of the VM in dir.
+func open(dir string) (*input, *tail, error) {
+	in, err := openInput(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := openTail(logPath(dir))
+	if err != nil {
+		in.Close()
+		return nil, nil, fmt.Errorf("opening the console's log: %w", err)
+	}
+	return in, log, nil
+}
+
 func (in *input) Close() error { return unix.Close(in.fd) }
 
 // send writes all of data, waiting while the FIFO is full: until ctx ends, until the deadline (if it is not zero;
@@ -58,7 +72,7 @@ func (in *input) send(ctx context.Context, data []byte, deadline time.Time) erro
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EPIPE):
-			return errNotRunning()
+			return errNotRunning
 		case !errors.Is(err, unix.EAGAIN):
 			return fmt.Errorf("writing to the console: %w", err)
 		}
@@ -74,9 +88,6 @@ func (in *input) send(ctx context.Context, data []byte, deadline time.Time) erro
 
 // pending is the number of bytes in the FIFO that the VMM has not taken yet.
 func (in *input) pending() int {
-	n, err := unix.IoctlGetInt(in.fd, unix.TIOCINQ) // FIONREAD by its other name
-	if err != nil {
-		return 0
-	}
+	n, _ := unix.IoctlGetInt(in.fd, unix.TIOCINQ) // FIONREAD by its other name
 	return n
 }

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LockInput keeps everybody else from typing on the console of the VM in dir until unlock is called. Whoever holds it
-// (a checkpoint, say) knows that no line of noid's is half way to the guest, where the VMM's own buffer would cut it. It
-// waits until ctx ends; while a guest boots, waiting for Exec's turn takes up to a second.
+// LockInput locks the console's input of the VM in dir until unlock is called. No line of noid's is then half way to
+// the guest, where a checkpoint would cut it in the VMM's own buffer. LockInput waits until ctx ends. While a guest
+// boots, Exec keeps the lock for up to a second.
 func LockInput(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := lockFile(ctx, filepath.Join(dir, inputLockFile))
 	if err != nil {

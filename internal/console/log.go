@@ -14,9 +14,9 @@ import (
 	"noid/internal/untrusted"
 )
 
-// CopyLog writes the log at path to w as the guest wrote it (put a Sanitizer before a terminal), without the part that
-// Guard removed. With follow it goes on until alive (nil: forever) says that the VM is gone and the rest has been
-// copied, or until ctx ends, whose error it then returns.
+// CopyLog writes the log at path to w as the guest wrote it, without the part that Guard removed. Put an
+// untrusted.Writer before a terminal. With follow it continues until alive (nil: for ever) reports that the VM is gone,
+// or until ctx ends and returns its error.
 func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive func() bool) error {
 	t, err := openTail(path)
 	if err != nil {
@@ -24,7 +24,7 @@ func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive f
 	}
 	defer t.Close()
 	buf := make([]byte, 32<<10)
-	pause, dead := pollMin, false
+	var p pace
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -37,20 +37,17 @@ func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive f
 			if _, err := w.Write(buf[:n]); err != nil {
 				return err
 			}
-			pause = pollMin
+			p.pause = 0
 			continue
 		}
-		if !follow || dead {
+		if !follow {
 			return nil
 		}
-		if alive != nil && !alive() {
-			dead = true // once more: it may have written between the read and its death
-			continue
-		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := p.wait(ctx, alive); err == errGone {
+			return nil
+		} else if err != nil {
 			return err
 		}
-		pause = min(2*pause, pollMax)
 	}
 }
 
@@ -59,10 +56,10 @@ const (
 	guardKeep  = 8 << 20  // bytes of its end that stay
 )
 
-// Guard keeps a VM's console log from filling the disk: once a second while alive says so (nil: until ctx ends) it looks
-// whether the log takes more than 16 MiB of disk and then punches out all but the last 8 MiB, so that offsets stay
-// valid. On a file system without holes it truncates the log to 0; its writer appends, so it goes on from there. A log
-// that is missing or not a regular file is left alone. It returns nil when the VM is gone, else ctx's error.
+// Guard keeps a VM's console log from filling the disk. Once a second, while the VM is alive (nil: until ctx ends), it
+// punches out all but the last 8 MiB of a log that takes more than 16 MiB of disk. Offsets stay valid. On a file system
+// without holes it truncates the log to 0, and the writer appends from there. It ignores a log that is missing or not a
+// regular file. It returns nil when the VM is gone, else ctx's error.
 func Guard(ctx context.Context, logPath string, alive func() bool) error {
 	for alive == nil || alive() {
 		if err := guardOnce(logPath, guardLimit, guardKeep); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -10,12 +10,13 @@ type event struct {
 	code int
 }
 
-// parser finds one Exec's markers in what the guest writes and collects the command's output, the bytes between b and e.
-// It holds back at most a kernel message and a marker.
+// parser finds one Exec's markers in what the guest writes and collects the command's output, the bytes between b and
+// e. It holds back at most a kernel message and a marker.
 type parser struct {
 	nonce   string
-	kern    kernelFilter
-	mark    []byte // the beginning of what may become a marker
+	kern    matcher // the kernel's messages
+	mark    matcher // markers
+	found   event   // by match
 	running bool
 	cooked  bool
 	cr      bool // cooked: a carriage return whose fate the next byte decides
@@ -33,7 +34,7 @@ func (p *parser) feed(data []byte) (out []byte, events []event) {
 			p.kern.flush(p.byte)
 			p.byte(c)
 		} else {
-			p.kern.byte(c, p.byte)
+			p.kern.add(c, matchKernel, p.byte)
 		}
 	}
 	return p.out, p.events
@@ -49,45 +50,33 @@ func (p *parser) idle() (out []byte, events []event) {
 // finish releases everything held back, at the end of a command that did not report it.
 func (p *parser) finish() []byte {
 	p.idle()
-	for _, c := range p.mark {
-		p.emit(c)
-	}
-	p.mark = p.mark[:0]
+	p.mark.flush(p.emit)
 	p.emitCR()
 	return p.out
 }
 
 func (p *parser) byte(c byte) {
-	p.mark = append(p.mark, c)
-	for len(p.mark) > 0 {
-		ev, complete, viable := p.match(p.mark)
-		if complete {
-			p.mark = p.mark[:0]
-			p.event(ev)
-			return
-		}
-		if viable {
-			return
-		}
-		p.emit(p.mark[0])
-		p.mark = p.mark[:copy(p.mark, p.mark[1:])]
+	if p.mark.add(c, p.match, p.emit) {
+		p.event(p.found)
 	}
 }
 
 // match reports whether m is a whole marker, or else the beginning of one.
-func (p *parser) match(m []byte) (ev event, complete, viable bool) {
+func (p *parser) match(m []byte) (complete, viable bool) {
+	p.found = event{}
+	ev := &p.found
 	n := min(len(m), len(p.nonce))
 	if string(m[:n]) != p.nonce[:n] {
-		return ev, false, false
+		return false, false
 	}
 	rest := m[n:]
 	switch {
 	case len(rest) == 0:
-		return ev, false, true
+		return false, true
 	case rest[0] != ':':
-		return ev, false, false
+		return false, false
 	case len(rest) == 1:
-		return ev, false, true
+		return false, true
 	}
 	ev.kind = rest[1]
 	arg, dot := rest[2:], false
@@ -97,7 +86,7 @@ func (p *parser) match(m []byte) (ev event, complete, viable bool) {
 	ok := false
 	switch ev.kind {
 	case 's', 'r', 'a', 'x':
-		return ev, dot && len(arg) == 0, len(arg) == 0
+		return dot && len(arg) == 0, len(arg) == 0
 	case 'b':
 		ok = len(arg) == 0 && !dot || len(arg) == 1 && (arg[0] == 'r' || arg[0] == 'c')
 		ev.raw = len(arg) == 1 && arg[0] == 'r'
@@ -108,7 +97,7 @@ func (p *parser) match(m []byte) (ev event, complete, viable bool) {
 		}
 		ev.code, _ = strconv.Atoi(string(arg))
 	}
-	return ev, ok && dot, ok
+	return ok && dot, ok
 }
 
 func (p *parser) event(ev event) {
@@ -145,46 +134,42 @@ func (p *parser) emitCR() {
 	}
 }
 
-// kernelFilter removes the kernel's messages, "[ 12.345678] text\r\n", from a console whose tty has output processing
-// off. The kernel's serial driver adds the carriage return, while a command's own lines end in a bare newline; they may
-// come in the middle of anything.
-type kernelFilter struct{ hold []byte }
+// matcher takes out of a stream what match calls complete. It keeps the bytes that may become that, as match says.
+type matcher struct{ held []byte }
+
+// add takes the next byte and reports whether it completes a match. Bytes that belong to none go to emit.
+func (m *matcher) add(c byte, match func([]byte) (complete, viable bool), emit func(byte)) bool {
+	m.held = append(m.held, c)
+	for len(m.held) > 0 {
+		complete, viable := match(m.held)
+		if complete {
+			m.held = m.held[:0]
+		}
+		if complete || viable {
+			return complete
+		}
+		first := m.held[0]
+		m.held = m.held[1:]
+		emit(first)
+	}
+	return false
+}
+
+// flush gives everything to emit.
+func (m *matcher) flush(emit func(byte)) {
+	held := m.held
+	m.held = nil
+	for _, c := range held {
+		emit(c)
+	}
+}
 
 // kernelMax bounds a message: the kernel's own limit is 1024 bytes with the prefix (PRINTKRB_RECORD_MAX, printk.c).
 const kernelMax = 1100
 
-func (k *kernelFilter) byte(c byte, emit func(byte)) {
-	k.hold = append(k.hold, c)
-	for len(k.hold) > 0 {
-		complete, viable := matchKernel(k.hold)
-		if complete {
-			k.hold = k.hold[:0]
-			return
-		}
-		if viable {
-			return
-		}
-		k.release(emit)
-	}
-}
-
-// release lets the first byte held go, and those behind it that cannot begin a message.
-func (k *kernelFilter) release(emit func(byte)) {
-	i := 0
-	for first := true; i < len(k.hold) && (first || k.hold[i] != '['); first = false {
-		emit(k.hold[i])
-		i++
-	}
-	k.hold = k.hold[:copy(k.hold, k.hold[i:])]
-}
-
-func (k *kernelFilter) flush(emit func(byte)) {
-	for len(k.hold) > 0 {
-		k.release(emit)
-	}
-}
-
-// matchKernel reports whether b is a whole kernel message, or else the beginning of one.
+// matchKernel reports whether b is a whole kernel message, "[ 12.345678] text\r\n", or the beginning of one. The tty
+// has output processing off: a command's own lines end in a bare newline, and the kernel's serial driver adds a
+// carriage return to its own. They may come in the middle of anything.
 func matchKernel(b []byte) (complete, viable bool) {
 	i := 0
 	eat := func(ok func(byte) bool, max int) (n int) {

@@ -73,7 +73,7 @@ func FuzzParser(f *testing.F) {
 		}
 		p := newParser(nonce{n[:10], n[10:]})
 		p.feed(data)
-		if held := len(p.kern.hold) + len(p.mark); held > kernelMax+32 {
+		if held := len(p.kern.held) + len(p.mark.held); held > kernelMax+32 {
 			t.Errorf("holds %d bytes", held)
 		}
 		// What is not a marker nor the kernel's comes out: all of it, in order.

@@ -34,11 +34,15 @@ func (n nonce) String() string { return n.a + n.b }
 // bash with HISTCONTROL=ignorespace.
 func (n nonce) syncLine() string { return fmt.Sprintf(" echo %s''%s:s.\n", n.a, n.b) }
 
-// bootLine starts the receiver in a subshell, which keeps its variables and traps apart from the user's shell. It
-// switches echo and output processing off, says that it is ready (r), and reads lines: "=TEXT" adds to the script, "?" is
-// answered by an acknowledgement (a) and keeps the string that grows line by line short, ".LENGTH" ends the script, which runs if it has that length, else x is said. Any
-// other line (the next noid's, when this one was killed) ends the receiver. Without stty it works all the same, with an
-// echo that nobody looks at and CR LF in the output.
+// bootLine starts the receiver in a subshell, apart from the variables and traps of the user's shell. It switches echo
+// and output processing off, prints r when it is ready, and reads lines:
+//
+//	=TEXT      adds to the script
+//	?          prints a, and moves what was added to a second string: one that grows by each line would be slow
+//	.LENGTH    runs the script if it has that length, else prints x
+//
+// Any other line (of the next noid, when this one was killed) ends the receiver. Without stty it works too, with an
+// echo that is ignored and CR LF in the output.
 func (n nonce) bootLine() string {
 	return fmt.Sprintf(` (_na=%s _nb=%s _np= _nq= _nm=c;_ns=$(stty -g 2>/dev/null);trap 'stty "$_ns" 2>/dev/null;exit 130' INT QUIT;`+
 		`stty -echo -opost 2>/dev/null&&_nm=r;echo "$_na$_nb:r.";while IFS= read -r _nl;do case $_nl in `+
@@ -46,11 +50,12 @@ func (n nonce) bootLine() string {
 		`_nq=$_nq$_np;case $_nl in .${#_nq})eval "$(printf %%b "$_nq")";;*)echo "$_na$_nb:x.";stty "$_ns" 2>/dev/null;;esac)`+"\n", n.a, n.b)
 }
 
-// script is what the receiver runs: command between the markers b (with the mode, r for raw or c for cooked) and e (with
-// the exit status). Ctrl+C and Ctrl+\ reach the command, whose subshell has the default actions, and not the script, so
-// that the end is reported whatever happens. (The script ignores them: a trap with an action would make busybox ash stop
-// waiting and report the end of a command that runs on. For the same reason a program replaces its subshell, which would
-// die of a Ctrl+C that the program ignores.) The second report, f, is for the case that a kernel message tore the first.
+// script is what the receiver runs: command between the markers b (with the mode, r for raw or c for cooked) and e
+// (with the exit status). A second report, f, follows in case a kernel message tore the first.
+//
+// Ctrl+C and Ctrl+\ reach the command and not the script, which ignores them: the end is always reported. A trap with
+// an action would make busybox ash stop waiting, and report the end of a command that runs on. For the same reason a
+// program replaces its subshell, which would die of a Ctrl+C that the program ignores.
 func script(command string) string {
 	return `trap '' INT QUIT
 set +exu
@@ -69,20 +74,13 @@ printf '\n%s\n' "$_na$_nb:f$_nr."
 `
 }
 
-// quote makes s one word for sh.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-// command is argv as a line for sh, each argument taken literally.
+// command is argv as a line for sh, each argument taken literally. It has no NUL bytes.
 func command(argv []string) string {
-	words := make([]string, len(argv))
-	for i, a := range argv {
-		words[i] = quote(a)
-	}
-	return strings.Join(words, " ")
+	return "'" + strings.NewReplacer("'", `'\''`, "\x00", "' '").Replace(strings.Join(argv, "\x00")) + "'"
 }
 
-// encode turns text into the lines to type for the receiver, in blocks of which each but the last ends in "?". All bytes
-// but printable ASCII become escapes of printf's %b.
+// encode turns text into the lines to type for the receiver, in blocks of which each but the last ends in "?". All
+// bytes but printable ASCII become escapes of printf's %b.
 func encode(text string) (blocks []string) {
 	var block, line strings.Builder
 	lines, length := 0, 0

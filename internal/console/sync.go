@@ -21,7 +21,7 @@ const (
 const (
 	lineTail   = 256                     // how much of the unfinished last line is looked at
 	retryAfter = time.Second             // before the shell is asked again
-	retryMax   = 8 * time.Second         // and again: a slow boot echoes and answers all that was typed, at some ms a character
+	retryMax   = 8 * time.Second         // and again: a slow boot echoes and answers all that was typed
 	settled    = 50 * time.Millisecond   // without output: what looks like a prompt is one
 	loginGrace = 1500 * time.Millisecond // that a login needs to answer
 )
@@ -38,13 +38,8 @@ func (s *session) remember(data []byte) {
 	if i := bytes.LastIndexByte(data, '\n'); i >= 0 {
 		s.line, data = s.line[:0], data[i+1:]
 	}
-	if len(data) > lineTail {
-		data = data[len(data)-lineTail:]
-	}
 	s.line = append(s.line, data...)
-	if extra := len(s.line) - lineTail; extra > 0 {
-		s.line = s.line[:copy(s.line, s.line[extra:])]
-	}
+	s.line = s.line[max(len(s.line)-lineTail, 0):]
 }
 
 // sync asks for the shell until it answers, and returns with input.lock held. Between two questions the lock is free.
@@ -133,7 +128,7 @@ func (s *session) question(tries int, unfinished bool) string {
 }
 
 func (s *session) lock(ctx context.Context, by time.Time) error {
-	if s.release != nil {
+	if s.unlockInput != nil {
 		return nil
 	}
 	// A checkpoint holds it for as long as it takes, hence no less than a few seconds.
@@ -142,13 +137,13 @@ func (s *session) lock(ctx context.Context, by time.Time) error {
 	}
 	wait, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
-	release, err := LockInput(wait, s.o.LockDir)
+	unlock, err := LockInput(wait, s.o.LockDir)
 	if err != nil && ctx.Err() == nil && wait.Err() != nil {
 		return errs.New(errs.ErrBusy, "the console's input stays locked by another noid")
 	}
 	if err != nil {
 		return err
 	}
-	s.release = release
+	s.unlockInput = unlock
 	return nil
 }

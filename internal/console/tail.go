@@ -1,10 +1,13 @@
 package console
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,33 +33,19 @@ func openTail(path string) (*tail, error) {
 
 func (t *tail) Close() error { return t.f.Close() }
 
-// toEnd moves to the log's present end.
-func (t *tail) toEnd() error {
-	info, err := t.f.Stat()
-	if err != nil {
-		return err
-	}
-	t.off = info.Size()
-	return nil
-}
-
 // lastLine returns the unfinished last line of the log, at most max bytes of it, and moves behind it.
 func (t *tail) lastLine(max int64) ([]byte, error) {
-	if err := t.toEnd(); err != nil {
+	info, err := t.f.Stat()
+	if err != nil {
 		return nil, err
 	}
+	t.off = info.Size()
 	buf := make([]byte, min(max, t.off))
 	n, err := t.f.ReadAt(buf, t.off-int64(len(buf)))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	buf = buf[:n]
-	for i := len(buf) - 1; i >= 0; i-- {
-		if buf[i] == '\n' || buf[i] == 0 { // NUL: the end of a hole
-			return buf[i+1:], nil
-		}
-	}
-	return buf, nil
+	return buf[bytes.LastIndexAny(buf[:n], "\n\x00")+1 : n], nil // NUL: the end of a hole
 }
 
 // read fills buf with what is new; 0 and no error mean that nothing is.
@@ -93,4 +82,26 @@ func (t *tail) read(buf []byte) (int, error) {
 	}
 	t.off += int64(n)
 	return n, err
+}
+
+var errGone = errors.New("the VM is gone")
+
+// pace spaces the reads of a log.
+type pace struct {
+	pause time.Duration
+	dead  bool // the VM is, but it may have left something to read
+}
+
+// wait is for a read that found nothing. It returns errGone when the VM was gone before that read. A nil alive says
+// that it never is.
+func (p *pace) wait(ctx context.Context, alive func() bool) error {
+	if p.dead {
+		return errGone
+	}
+	if p.pause == pollMax && alive != nil && !alive() {
+		p.dead = true
+		return nil
+	}
+	p.pause = min(max(2*p.pause, pollMin), pollMax)
+	return sleep(ctx, p.pause)
 }

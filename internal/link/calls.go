@@ -20,14 +20,14 @@ const (
 
 // Ping asks the agent once whether it is there.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.call(ctx, wire.Request{Op: wire.OpPing}, once, answerTime)
+	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpPing}, once, answerTime)
 	return err
 }
 
 // Wait returns when the agent answers. It fails with errs.ErrTimeout when ctx ends before that, and at once with
 // errs.ErrState when the VMM is dead.
 func (c *Client) Wait(ctx context.Context) error {
-	_, err := c.call(ctx, wire.Request{Op: wire.OpPing}, always, answerTime)
+	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpPing}, always, answerTime)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, errs.ErrState) {
 		return errs.New(errs.ErrTimeout, "waiting for the guest's agent: %w", err)
 	}
@@ -36,20 +36,20 @@ func (c *Client) Wait(ctx context.Context) error {
 
 // Jobs lists the guest's jobs. Their text is the guest's: not fit for a terminal before it is sanitised.
 func (c *Client) Jobs(ctx context.Context) ([]wire.Job, error) {
-	reply, err := c.call(ctx, wire.Request{Op: wire.OpJobs}, always, answerTime)
+	reply, err := c.call(ctx, 0, wire.Request{Op: wire.OpJobs}, always, answerTime)
 	return reply.Jobs, err
 }
 
 // Kill sends a signal to the process group of a job, named by the beginning of its id. No such job is errs.ErrNotFound,
 // several are errs.ErrUsage.
 func (c *Client) Kill(ctx context.Context, job string, signal int) error {
-	_, err := c.call(ctx, wire.Request{Op: wire.OpKill, Job: job, Signal: signal}, unasked, answerTime)
+	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpKill, Job: job, Signal: signal}, unasked, answerTime)
 	return err
 }
 
 // Info asks what the guest says of itself. Its text is the guest's: not fit for a terminal before it is sanitised.
 func (c *Client) Info(ctx context.Context) (wire.Info, error) {
-	reply, err := c.call(ctx, wire.Request{Op: wire.OpInfo}, always, answerTime)
+	reply, err := c.call(ctx, 0, wire.Request{Op: wire.OpInfo}, always, answerTime)
 	if err != nil {
 		return wire.Info{}, err
 	}
@@ -70,7 +70,7 @@ func (c *Client) Info(ctx context.Context) (wire.Info, error) {
 
 // Freeze tells the agent, once, that a snapshot or a pause comes.
 func (c *Client) Freeze(ctx context.Context) error {
-	_, err := c.call(ctx, wire.Request{Op: wire.OpFreeze}, once, answerTime)
+	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpFreeze}, once, answerTime)
 	return err
 }
 
@@ -80,21 +80,22 @@ func (c *Client) Thaw(ctx context.Context, clock bool) error {
 	if clock {
 		req.Clock = now
 	}
-	_, err := c.call(ctx, req, always, answerTime)
+	_, err := c.call(ctx, 0, req, always, answerTime)
 	return err
 }
 
-// Restored tells the guest that it was loaded from a snapshot. r.Clock is filled in. hooks says what failed in the guest's own
-// hooks; the rest was done all the same. An agent that does not take the request within wait is errs.ErrTimeout.
+// Restored tells the guest that it was loaded from a snapshot. r.Clock is filled in. hooks says what failed in the
+// guest's own hooks; the rest was done all the same. An agent that does not take the request within wait is
+// errs.ErrTimeout.
 func (c *Client) Restored(ctx context.Context, wait time.Duration, r wire.Restored) (hooks string, err error) {
 	r.Clock = now
-	reply, err := c.callWithin(ctx, wait, wire.Request{Op: wire.OpRestored, Restored: &r}, unasked, hooksTime)
+	reply, err := c.call(ctx, wait, wire.Request{Op: wire.OpRestored, Restored: &r}, unasked, hooksTime)
 	return clean(reply.Hooks), err
 }
 
 // Poweroff asks the guest to go down. It does not wait for that.
 func (c *Client) Poweroff(ctx context.Context) error {
-	_, err := c.call(ctx, wire.Request{Op: wire.OpPoweroff}, unasked, answerTime)
+	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpPoweroff}, unasked, answerTime)
 	return err
 }
 
@@ -110,13 +111,9 @@ const (
 	always        // until ctx ends: what may be asked twice
 )
 
-// call asks req, which is not OpExec, and again when the connection breaks, as retry says.
-func (c *Client) call(ctx context.Context, req wire.Request, retry again, answer time.Duration) (wire.Reply, error) {
-	return c.callWithin(ctx, 0, req, retry, answer)
-}
-
-// callWithin is call that gives up when the agent has not taken the request within wait, unless that is 0.
-func (c *Client) callWithin(ctx context.Context, wait time.Duration, req wire.Request, retry again, answer time.Duration) (wire.Reply, error) {
+// call asks req, which is not OpExec, and again when the connection breaks, as retry says. It gives up when the agent
+// has not taken the request within wait, unless that is 0.
+func (c *Client) call(ctx context.Context, wait time.Duration, req wire.Request, retry again, answer time.Duration) (wire.Reply, error) {
 	ctx, stop := c.watch(ctx)
 	defer stop()
 	began, t := time.Now(), tries{}
@@ -125,12 +122,11 @@ func (c *Client) callWithin(ctx context.Context, wait time.Duration, req wire.Re
 		if wait > 0 {
 			patience = max(min(patience, wait-time.Since(began)), time.Millisecond)
 		}
-		l, reply, err := c.ask(ctx, req, patience, answer)
-		if err == nil {
+		l, reply, f := c.ask(ctx, req, patience, answer)
+		if f == nil {
 			l.Close()
 			return reply, refused(reply)
 		}
-		f := err.(*failure)
 		if f.final || retry == once || retry == unasked && f.asked {
 			return reply, c.because(f)
 		}
@@ -170,8 +166,8 @@ type tries struct {
 	limit time.Duration // of the last attempt
 }
 
-// patience is how long the next attempt may take until the agent's Hello: a little at first, since a connection that was made
-// while the guest stood still may never be answered.
+// patience is how long the next attempt may take until the agent's Hello: a little at first, since a connection that
+// was made while the guest stood still may never be answered.
 func (t *tries) patience() time.Duration {
 	t.limit = min(max(2*t.limit, firstTry), answerTime)
 	return t.limit

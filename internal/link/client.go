@@ -1,11 +1,11 @@
-// Package link is the host's end of the guest agent: running commands, listing and signalling them, and telling the
+// Package link is the host's client of the guest's agent. It runs commands, lists and signals them, and reports to the
 // guest what happens to its VM. It speaks package wire over connections that the caller dials.
 //
-// A command outlives its connections. When one breaks, because its VM is checkpointed or paused, the client dials again and
-// goes on where it was, so that every byte arrives once.
+// A command outlives its connections. One breaks when the VM is checkpointed or paused. Then the client dials again and
+// continues, so that every byte arrives once.
 //
-// The guest is hostile: every buffer, count and wait is bounded, offsets must be those that the protocol allows, and text
-// from the guest is cut and made harmless before it gets into an error.
+// The guest is hostile. Every buffer, count and wait is bounded, and offsets are checked against the protocol. Text
+// from the guest is cut, and made safe by package untrusted before it gets into an error.
 package link
 
 import (
@@ -28,14 +28,14 @@ type Client struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Alive says whether the VMM still runs. Nil stands for one that always does.
 	Alive func() bool
-	// Release is noid's own, told to the agent.
+	// Release is noid's own version, for the agent's messages.
 	Release string
-	// Patience is how long Exec and Start try to reach an agent that has not yet said a word, one that has gets longer. 0: until the
-	// context ends.
+	// Patience is how long Exec and Start try to reach an agent that never answered. One that did gets longer. 0 is no
+	// limit.
 	Patience time.Duration
 }
 
-// ErrNoAnswer is an agent that never said a word: nothing was asked of it, so nothing was done.
+// ErrNoAnswer is an agent that never answered: nothing was asked of it, so nothing was done.
 var ErrNoAnswer = errors.New("the guest's agent does not answer")
 
 var (
@@ -45,7 +45,7 @@ var (
 
 // Waits. An emulated guest on a busy host takes a second for what takes a millisecond with KVM.
 const (
-	firstTry   = 2 * time.Second // that the first attempt to connect may take; later ones have twice as long as the one before
+	firstTry   = 2 * time.Second // of the first attempt to connect; each later one has twice as long
 	answerTime = 10 * time.Second
 	hooksTime  = 60 * time.Second // a guest's own hooks after a restore have 30 s
 	pauseMin   = 5 * time.Millisecond
@@ -97,25 +97,25 @@ type failure struct {
 	heard bool // the agent said Hello
 	asked bool // the request was written, at least in part
 	final bool // trying again is no use
-	// mute is a connection on which an exec got no answer in time. Closed before the next one stands, it would tell the agent
-	// that the host left the command that it may have started.
+	// mute is a connection on which an exec got no answer in time. It stays open until the next one stands: the agent
+	// takes a closed one for a host that has left, and hangs up the command that it may have started.
 	mute net.Conn
 }
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// ask makes a connection and asks req on it. patience bounds the time until the agent's Hello, answer that from there to the
-// reply. An error is a *failure. A reply that is an error of the agent's comes with a nil link.
-func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer time.Duration) (*link, wire.Reply, error) {
+// ask makes a connection and asks req on it. patience bounds the time until the agent's Hello, answer that from there
+// to the reply. A reply that is an error of the agent's is no failure.
+func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer time.Duration) (*link, wire.Reply, *failure) {
 	f := &failure{}
 	l, reply, err := c.try(ctx, req, patience, answer, f)
-	if err != nil {
-		f.err = err
-		f.final = f.final || errors.Is(err, wire.ErrProtocol) || errors.Is(err, errDead)
-		return nil, reply, f
+	if err == nil {
+		return l, reply, nil
 	}
-	return l, reply, nil
+	f.err = err
+	f.final = f.final || errors.Is(err, wire.ErrProtocol) || errors.Is(err, errDead)
+	return nil, reply, f
 }
 
 func (c *Client) try(ctx context.Context, req wire.Request, patience, answer time.Duration, f *failure) (_ *link, reply wire.Reply, err error) {

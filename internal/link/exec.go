@@ -16,14 +16,14 @@ import (
 
 // Streams are what a command is connected to.
 type Streams struct {
-	// In is read only when wire.Exec.Stdin is set, and only when the guest has taken what was read before. Nil is empty.
-	// A Read that blocks does not keep Exec from returning: it may still go on then, and what it gets is lost.
+	// In is read only when wire.Exec.Stdin is set, and only when the guest has room. Nil is empty. Exec does not wait
+	// for a Read that blocks: what that reads afterwards is lost.
 	In io.Reader
-	// Out and Err get what the command writes. Nil discards. A slow Write slows the command. Exec does not return before all
-	// was written, unless it fails or is cancelled: then a Write that blocks may outlast it.
+	// Out and Err get what the command writes. Nil discards. A slow Write slows the command. Exec returns when all is
+	// written. When it fails or is cancelled, a Write that blocks may outlast it.
 	Out, Err io.Writer
-	// Resize brings the terminal's new sizes, Signals the signals for the command. Neither need be closed. A signal that comes
-	// before the agent has taken the command ends Exec.
+	// Resize brings the terminal's new sizes, Signals the signals for the command. Neither need be closed. A signal
+	// that comes before the agent has taken the command ends Exec.
 	Resize  <-chan wire.Size
 	Signals <-chan int
 	// Started, if set, is called once, when the agent has taken the command.
@@ -31,7 +31,7 @@ type Streams struct {
 }
 
 const (
-	timeoutGrace = 15 * time.Second // after wire.Exec.TimeoutMs for the guest to say that it ended the command, of which 5 s are its own
+	timeoutGrace = 15 * time.Second // after wire.Exec.TimeoutMs for the guest, which kills after 5 s
 	maxMute      = 10               // attempts in a row at which the agent greets and then does not reply
 	settled      = time.Second      // a connection that lasted so long or brought something was a good one
 	drainTime    = time.Second      // for what a dead VMM's connection still holds
@@ -47,12 +47,16 @@ func newJob() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Exec runs a command and returns how it ended. e.Job is filled in. When the connection breaks it dials again and goes on
-// where it was, for as long as the VMM lives and ctx lets it.
+// Exec runs a command and returns how it ended. e.Job is filled in. When the connection breaks it dials again and goes
+// on where it was, for as long as the VMM lives and ctx lets it.
 //
-// Cancelling ctx leaves: the guest hangs the command up, and ctx's cause is returned. Other errors: ErrNoAnswer when Patience
-// ran out, errs.ErrTimeout alone when an agent that had spoken never said that it took the command; errs.ErrState when the VM died
-// or went back to a time before the command; errs.ErrUsage and errs.ErrBusy when the agent refused; wire.ErrProtocol; and what a Write to Out or Err failed with, after which the command was hung up.
+// A cancelled ctx has the guest hang the command up, and ctx's cause is returned. Other errors:
+//   - ErrNoAnswer: Patience ran out;
+//   - errs.ErrTimeout alone: an agent that had spoken never said that it took the command;
+//   - errs.ErrState: the VM died, or went back to a time before the command;
+//   - errs.ErrUsage, errs.ErrBusy: the agent refused;
+//   - wire.ErrProtocol;
+//   - what a Write to Out or Err failed with: the command was hung up.
 func (c *Client) Exec(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, error) {
 	e.Job, e.Attach = newJob(), false
 	if err := check(e); err != nil {
@@ -60,14 +64,21 @@ func (c *Client) Exec(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, e
 	}
 	j := newJobState(e, s)
 	defer j.stop()
-	ctx, cancel := context.WithCancelCause(ctx)
+	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go j.listen(ctx, cancel)
-	exit, err := c.run(ctx, j)
-	if err != nil && ctx.Err() == nil {
+	j.cancel = cancel
+	go j.listen(running)
+	err := c.run(running, j)
+	switch {
+	case err == nil:
+		return *j.exit, j.flush(ctx)
+	case errors.Is(err, errTimedOut):
+		j.flush(ctx)
+		return wire.Exit{Code: 128 + int(syscall.SIGTERM), Signal: int(syscall.SIGTERM), TimedOut: true, Error: errTimedOut.Error()}, nil
+	case running.Err() == nil:
 		j.flush(ctx) // what came before belongs to the caller
 	}
-	return exit, err
+	return wire.Exit{}, err
 }
 
 // Start starts a command that nobody is attached to, and returns its id. Its errors are Exec's.
@@ -95,34 +106,24 @@ func check(e wire.Exec) error {
 	return nil
 }
 
-// run takes the command through its connections.
-func (c *Client) run(ctx context.Context, j *job) (wire.Exit, error) {
+// run takes the command through its connections until its Exit.
+func (c *Client) run(ctx context.Context, j *job) error {
 	pause := pauseMin
 	for first := true; ; first = false {
-		attaching, stop := j.untilTimeout(ctx)
-		l, reply, err := c.attach(attaching, j.request, first)
-		stop()
-		if errors.Is(err, errTimedOut) {
-			return j.timedOut(ctx), nil
-		}
+		l, reply, err := c.attach(ctx, j.request, first)
 		if err != nil {
-			return wire.Exit{}, err
+			return err
 		}
 		began, before := time.Now(), j.progress()
 		if err := j.attached(reply, first); err != nil {
 			l.Close()
-			return wire.Exit{}, err
+			return err
 		}
-		err = c.serve(ctx, j, l)
-		switch {
-		case err == nil:
-			return *j.exit, j.flush(ctx)
-		case errors.Is(err, errTimedOut):
-			return j.timedOut(ctx), nil
-		case !errors.Is(err, errBroken):
-			return wire.Exit{}, err
-		case !c.alive():
-			return wire.Exit{}, errDead
+		if err = c.serve(ctx, j, l); !errors.Is(err, errBroken) {
+			return err
+		}
+		if !c.alive() {
+			return errDead
 		}
 		// A guest that breaks every connection as soon as it stands wastes its own time only.
 		if pause = min(2*pause, pauseMax); time.Since(began) > settled || j.progress() != before {
@@ -130,25 +131,6 @@ func (c *Client) run(ctx context.Context, j *job) (wire.Exit, error) {
 		}
 		sleep(ctx, pause)
 	}
-}
-
-// untilTimeout is ctx until the guest should long have ended the command: an agent that is gone does not tell.
-func (j *job) untilTimeout(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-j.timeout:
-			cancel(errTimedOut)
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
-
-// timedOut is the end of a command of which nothing was heard in time.
-func (j *job) timedOut(ctx context.Context) wire.Exit {
-	j.flush(ctx)
-	return wire.Exit{Code: 128 + int(syscall.SIGTERM), Signal: int(syscall.SIGTERM), TimedOut: true, Error: errTimedOut.Error()}
 }
 
 // attach reaches the agent and has it start the command or attach to it again.
@@ -170,8 +152,8 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 		if mute == 0 {
 			answer = firstReply
 		}
-		l, reply, err := c.ask(watched, wire.Request{Op: wire.OpExec, Exec: &e}, patience, answer)
-		if err == nil {
+		l, reply, f := c.ask(watched, wire.Request{Op: wire.OpExec, Exec: &e}, patience, answer)
+		if f == nil {
 			if reply.Error == "" {
 				return l, reply, nil
 			}
@@ -181,18 +163,16 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 			}
 			return nil, reply, refused(reply)
 		}
-		f := err.(*failure)
 		if f.mute != nil {
 			defer f.mute.Close()
 		}
 		if f.heard && limit > 0 {
 			last, limit = time.Now(), max(limit, silence)
 		}
-		asked = asked || f.asked
-		mute++
-		if !f.asked {
+		if mute++; !f.asked {
 			mute = 0
 		}
+		asked = asked || f.asked
 		switch {
 		case ctx.Err() != nil:
 			return nil, reply, context.Cause(ctx)
@@ -221,8 +201,8 @@ var (
 	errTimedOut = errors.New("the guest did not say in time that the command was ended")
 )
 
-// serve moves the command's streams over l until the command ends (nil), the connection breaks (errBroken), or something
-// ends the matter. It closes l.
+// serve moves the command's streams over l until the command ends (nil), the connection breaks (errBroken), or another
+// error. It closes l.
 func (c *Client) serve(ctx context.Context, j *job, l *link) error {
 	received, sent := make(chan error, 1), make(chan error, 1)
 	quit := make(chan struct{})
@@ -241,8 +221,6 @@ func (c *Client) serve(ctx context.Context, j *job, l *link) error {
 			l.SetReadDeadline(time.Now().Add(drainTime))
 		case err = <-j.broken:
 			waiting = false
-		case <-j.timeout:
-			err, waiting = errTimedOut, false
 		case <-ctx.Done():
 			err, waiting = context.Cause(ctx), false
 		case <-dying:

@@ -25,7 +25,7 @@ type job struct {
 	kick    chan struct{} // there is something to send
 	quit    chan struct{} // closed by stop
 	started chan struct{} // closed at the first Reply
-	timeout chan struct{} // closed when the guest should long have ended the command
+	cancel  context.CancelCauseFunc
 
 	mu      sync.Mutex
 	in      source
@@ -35,13 +35,11 @@ type job struct {
 	sentAt  time.Time
 	exit    *wire.Exit
 	moved   uint64 // bytes and events so far: tells progress
-	nudged  bool   // an acknowledgement is to be repeated
 	timer   *time.Timer
 }
 
 func newJobState(e wire.Exec, s Streams) *job {
-	j := &job{e: e, s: s, broken: make(chan error, 2), kick: make(chan struct{}, 1), quit: make(chan struct{}), started: make(chan struct{}),
-		timeout: make(chan struct{})}
+	j := &job{e: e, s: s, broken: make(chan error, 2), kick: make(chan struct{}, 1), quit: make(chan struct{}), started: make(chan struct{})}
 	for i, w := range []io.Writer{s.Out, s.Err} {
 		if w == nil {
 			w = io.Discard
@@ -66,15 +64,27 @@ func (j *job) stop() {
 	}
 }
 
-func (j *job) wake() {
+func (j *job) wake() { poke(j.kick) }
+
+// poke sends to c, which has room for one, unless something waits there already.
+func poke(c chan<- struct{}) {
 	select {
-	case j.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// listen takes the caller's signals and sizes. A signal before the command was taken has nobody to go to: it ends Exec.
-func (j *job) listen(ctx context.Context, cancel context.CancelCauseFunc) {
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// listen handles the caller's signals and sizes. A signal before the command has started ends Exec.
+func (j *job) listen(ctx context.Context) {
 	resize, signals := j.s.Resize, j.s.Signals
 	for {
 		select {
@@ -93,10 +103,8 @@ func (j *job) listen(ctx context.Context, cancel context.CancelCauseFunc) {
 				signals = nil
 				continue
 			}
-			select {
-			case <-j.started:
-			default:
-				cancel(fmt.Errorf("%w: %v before the command began", context.Canceled, syscall.Signal(n)))
+			if !isClosed(j.started) {
+				j.cancel(fmt.Errorf("%w: %v before the command began", context.Canceled, syscall.Signal(n)))
 				return
 			}
 			j.mu.Lock()
@@ -114,7 +122,7 @@ func (j *job) request() wire.Exec {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e := j.e
-	if j.isStarted() {
+	if isClosed(j.started) {
 		e = wire.Exec{Job: e.Job, Attach: true, TTY: e.TTY, Stdin: e.Stdin, Size: e.Size}
 	}
 	e.Stdout, e.Stderr = j.out[0].claim(), j.out[1].claim()
@@ -123,7 +131,7 @@ func (j *job) request() wire.Exec {
 
 // attached notes a Reply, the first thing on each connection.
 func (j *job) attached(r wire.Reply, first bool) error {
-	if j.s.Started != nil && !j.isStarted() {
+	if j.s.Started != nil && !isClosed(j.started) {
 		defer j.s.Started()
 	}
 	j.mu.Lock()
@@ -138,12 +146,12 @@ func (j *job) attached(r wire.Reply, first bool) error {
 		j.signals = append(j.doubted, j.signals...)
 	}
 	j.doubted = nil
-	if j.isStarted() {
+	if isClosed(j.started) {
 		return nil
 	}
 	close(j.started)
 	if j.e.TimeoutMs > 0 {
-		j.timer = time.AfterFunc(time.Duration(j.e.TimeoutMs)*time.Millisecond+timeoutGrace, func() { close(j.timeout) })
+		j.timer = time.AfterFunc(time.Duration(j.e.TimeoutMs)*time.Millisecond+timeoutGrace, func() { j.cancel(errTimedOut) })
 	}
 	if j.e.Stdin && j.s.In != nil {
 		go j.read()
@@ -151,21 +159,13 @@ func (j *job) attached(r wire.Reply, first bool) error {
 	return nil
 }
 
-func (j *job) isStarted() bool {
-	select {
-	case <-j.started:
-		return true
-	default:
-		return false
-	}
-}
-
-// nudge has a frame sent that changes nothing. A snapshot resets Firecracker's vsock in the guest alone: the host learns of it
-// by the answer to what it sends.
+// nudge has an acknowledgement sent that is not due. A snapshot resets Firecracker's vsock in the guest alone: the host
+// learns of it by the answer to what it sends.
 func (j *job) nudge() {
-	j.mu.Lock()
-	j.nudged = true
-	j.mu.Unlock()
+	o := j.out[0]
+	o.mu.Lock()
+	o.nudged = true
+	o.mu.Unlock()
 	j.wake()
 }
 
@@ -213,13 +213,8 @@ func (j *job) read() {
 		j.in.eof = err != nil // whatever the reason, no more comes
 		j.mu.Unlock()
 		j.wake()
-		if err != nil {
+		if err != nil || isClosed(j.quit) {
 			return
-		}
-		select {
-		case <-j.quit:
-			return
-		default:
 		}
 	}
 }
@@ -227,22 +222,16 @@ func (j *job) read() {
 // send writes frames until quit is closed (nil) or a write fails.
 func (j *job) send(w io.Writer, quit <-chan struct{}) error {
 	var batch []byte
-	var acked [2]uint64
-	for i, o := range j.out {
-		acked[i] = o.base()
-	}
 	for {
-		batch = j.batch(batch[:0], &acked)
+		batch = j.batch(batch[:0])
 		if len(batch) > 0 {
 			if _, err := w.Write(batch); err != nil {
 				return fmt.Errorf("%w: %w", errBroken, err)
 			}
-			select {
-			case <-quit:
+			if isClosed(quit) {
 				return nil
-			default:
-				continue
 			}
+			continue
 		}
 		select {
 		case <-j.kick:
@@ -252,21 +241,16 @@ func (j *job) send(w io.Writer, quit <-chan struct{}) error {
 	}
 }
 
-// batch appends what is to be sent now. A part of the input at a time, so that signals and acknowledgements never queue
-// behind all of it.
-func (j *job) batch(b []byte, acked *[2]uint64) []byte {
+// batch appends what is to be sent now: one frame of the input at most, so that signals and acknowledgements wait for
+// no more.
+func (j *job) batch(b []byte) []byte {
 	for i, o := range j.out {
-		if to, due := o.ack(acked[i]); due {
-			acked[i] = to
+		if to, due := o.ack(); due {
 			b = wire.AppendStream(b, wire.TypeAck, wire.Stdout+wire.Stream(i), to, nil)
 		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.nudged {
-		j.nudged = false
-		b = wire.AppendStream(b, wire.TypeAck, wire.Stdout, acked[0], nil)
-	}
 	for _, n := range j.signals {
 		b, _ = wire.AppendMessage(b, wire.TypeSignal, wire.Signal{Signal: n}) // a small struct always fits
 		j.doubted, j.sentAt = append(j.doubted, n), time.Now()

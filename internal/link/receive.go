@@ -10,8 +10,8 @@ import (
 // maxIdle is how many frames in a row may bring nothing new. An agent has reason for a few after an attach.
 const maxIdle = 1000
 
-// receive takes the agent's frames until the Exit (nil), the end of the connection (errBroken) or a breach of the protocol.
-// It never waits for the caller's writers: what they have not taken is bounded by the window.
+// receive handles the agent's frames until the Exit (nil), the end of the connection (errBroken) or a protocol error.
+// It never waits for the caller's writers: the window bounds what they have not written.
 func (j *job) receive(in *wire.Reader) error {
 	for idle := 0; idle < maxIdle; {
 		f, err := in.Read()
@@ -88,13 +88,13 @@ func (j *job) exited(f wire.Frame) error {
 
 // source is the command's input: what the agent has not acknowledged. The job's mutex guards it.
 type source struct {
-	buf  []byte        // from base on, at most wire.Window
-	base uint64        // acknowledged
-	sent uint64        // sent on this connection
-	high uint64        // sent on any
-	eof  bool          // buf is the last of it
-	told bool          // the EOF was sent on this connection
-	room chan struct{} // buf got shorter
+	buf   []byte        // from base on, at most wire.Window
+	base  uint64        // acknowledged
+	sent  uint64        // sent on this connection
+	high  uint64        // sent on any
+	eof   bool          // buf is the last of it
+	ended bool          // the EOF was sent on this connection
+	room  chan struct{} // buf got shorter
 }
 
 func (s *source) free() int { return wire.Window - len(s.buf) }
@@ -107,7 +107,7 @@ func (s *source) rewind(has uint64) error {
 	case has > s.high:
 		return fmt.Errorf("%w: the guest has %d bytes of the input and was sent %d", wire.ErrProtocol, has, s.high)
 	}
-	s.sent, s.told = has, false
+	s.sent, s.ended = has, false
 	s.drop(has)
 	return nil
 }
@@ -130,10 +130,7 @@ func (s *source) drop(to uint64) {
 	if len(s.buf) == 0 && cap(s.buf) < wire.MaxData {
 		s.buf = nil
 	}
-	select {
-	case s.room <- struct{}{}:
-	default:
-	}
+	poke(s.room)
 }
 
 // append appends the next frame of the input to b, if there is one to send.
@@ -145,9 +142,9 @@ func (s *source) append(b []byte) []byte {
 		s.high = max(s.high, s.sent)
 		return b
 	}
-	if s.eof && !s.told {
+	if s.eof && !s.ended {
 		b = wire.AppendStream(b, wire.TypeEOF, wire.Stdin, s.sent, nil)
-		s.told = true
+		s.ended = true
 	}
 	return b
 }

@@ -8,18 +8,17 @@ import (
 	"noid/internal/link/wire"
 )
 
-// ackEvery is how many bytes are consumed before they are acknowledged: often enough that the agent's window never runs
-// empty, seldom enough that it is no second stream.
+// ackEvery is how many bytes are consumed before they are acknowledged. The agent's window must never run empty.
 const ackEvery = wire.Window / 4
 
 // writeSize is how much is written at once, so that a slow writer's progress is seen.
 const writeSize = 64 << 10
 
-// sink is one output stream: from the connection's reader to the caller's writer, with at most a window between the two and
-// another in the hands of the writer's goroutine.
+// sink carries one output stream from the connection's reader to the caller's writer. It buffers at most a window, and
+// the writer's goroutine another.
 //
-// Offsets: base ≤ consumed ≤ claimed ≤ received. What is claimed will be written whatever becomes of the connection; what
-// was received beyond it is dropped when the connection breaks, and sent again.
+// Offsets: consumed ≤ claimed ≤ received. What is claimed is written even when the connection breaks. What was received
+// beyond it is dropped then, and sent again.
 type sink struct {
 	w     io.Writer
 	j     *job
@@ -30,7 +29,8 @@ type sink struct {
 	start    uint64 // the offset of pending's first byte
 	consumed uint64 // the writer returned
 	claimed  uint64
-	attached uint64        // what this connection's request named
+	acked    uint64        // on this connection, beginning with what its request named
+	nudged   bool          // acknowledge though it is not due
 	ahead    bool          // the next frame may be beyond what was received: an attach's first
 	eof      bool          // it ends at received
 	idle     bool          // the writer's goroutine waits
@@ -46,15 +46,8 @@ func newSink(w io.Writer, j *job) *sink {
 func (o *sink) claim() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pending, o.start, o.eof, o.attached = o.pending[:0], o.claimed, false, o.claimed
+	o.pending, o.start, o.eof, o.acked = o.pending[:0], o.claimed, false, o.claimed
 	return o.claimed
-}
-
-// base is what the agent knows to be here at the beginning of a connection.
-func (o *sink) base() uint64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.attached
 }
 
 // add takes a Data frame.
@@ -94,10 +87,8 @@ func (o *sink) end(offset uint64) (news bool, err error) {
 // at checks an offset: exactly what is expected, or more right after an attach.
 func (o *sink) at(offset uint64) error {
 	want := o.start + uint64(len(o.pending))
-	if o.ahead && offset > want && offset < 1<<62 {
-		if len(o.pending) == 0 { // always so: claim emptied it
-			o.start, want = offset, offset
-		}
+	if o.ahead && offset > want && offset < 1<<62 && len(o.pending) == 0 { // it is empty, for claim emptied it
+		o.start, want = offset, offset
 	}
 	o.ahead = false
 	if offset != want {
@@ -109,10 +100,7 @@ func (o *sink) at(offset uint64) error {
 // hand wakes the writer's goroutine, or the sender for a last acknowledgement. The mutex is held.
 func (o *sink) hand() {
 	if len(o.pending) > 0 {
-		select {
-		case o.ready <- struct{}{}:
-		default:
-		}
+		poke(o.ready)
 	} else if o.eof {
 		o.j.wake()
 	}
@@ -146,10 +134,8 @@ func (o *sink) run() {
 			o.consumed = at
 			o.mu.Unlock()
 			o.j.wake()
-			select {
-			case <-o.j.quit:
+			if isClosed(o.j.quit) {
 				return
-			default:
 			}
 		}
 		o.mu.Lock()
@@ -165,12 +151,16 @@ func (o *sink) run() {
 	}
 }
 
-// ack says up to where to acknowledge after acked, and whether that is due.
-func (o *sink) ack(acked uint64) (to uint64, due bool) {
+// ack says up to where to acknowledge, and whether that is due.
+func (o *sink) ack() (to uint64, due bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	done := o.eof && o.consumed == o.start && len(o.pending) == 0
-	return o.consumed, o.consumed > acked && (o.consumed-acked >= ackEvery || done)
+	due = o.nudged || o.consumed > o.acked && (o.consumed-o.acked >= ackEvery || done)
+	if due {
+		o.acked, o.nudged = max(o.acked, o.consumed), false
+	}
+	return o.acked, due
 }
 
 // drained returns a channel that is closed when all that was received is written, or cannot be.

@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Text makes what a guest wrote fit for a terminal: newline, tab and printable UTF-8 pass, carriage returns before a
-// newline go, and every other control byte, escape, bidirectional or invisible character and invalid UTF-8 is spelled
-// out, such as \x1b or \u202e.
+// Text makes what a guest wrote safe for a terminal. Newline, tab and printable UTF-8 pass. Carriage returns before a
+// newline are removed. Every other control byte, escape, bidirectional or invisible character and invalid UTF-8 is
+// spelled out, such as \x1b or \u202e.
 func Text(data []byte) string {
 	var b bytes.Buffer
 	s := NewWriter(&b)

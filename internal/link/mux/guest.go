@@ -6,25 +6,28 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
 )
 
 const (
-	// idle is how often a port is read that no host holds: the kernel answers such a read with end of file at once.
+	// idle is how often a port is read while no host is connected: the kernel answers such a read with end of file at
+	// once.
 	idle = 50 * time.Millisecond
-	// portWrite is the most that is written to the port at once; the kernel takes no more (drivers/char/virtio_console.c).
+	// portWrite is the most that is written to the port at once; the kernel takes no more
+	// (drivers/char/virtio_console.c).
 	portWrite = 32 << 10
-	// outBuffer is what a session may have waiting for the port: enough to fill a write while another is under way.
-	outBuffer = 4 * portWrite
-	// deliverTimeout bounds how long a session may leave what it was sent unread, so that a resynchronisation behind that
-	// is found whatever happens.
+	// outBuffer is how much a session may queue while another such buffer is being written.
+	outBuffer = 2 * portWrite
+	// deliverTimeout is for how long a session may leave what it was sent unread. It must not hide a resynchronisation
+	// behind.
 	deliverTimeout = 10 * time.Second
 )
 
-// Listen returns the guest's end: its Accept returns the connections that the host opens, of this host and of each that
-// comes after it. Close closes the port.
+// Listen returns the guest's end. Its Accept returns what this host opens, and each host that comes after it. Close
+// closes the port.
 func Listen(port io.ReadWriteCloser) net.Listener {
 	l := &listener{port: port, conns: make(chan net.Conn), closed: make(chan struct{})}
 	l.changed.L = &l.mu
@@ -38,10 +41,9 @@ type listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+	over   atomic.Bool // closed is
 
-	// The reader's own:
-	now  *pipe // the session of the present host, or nil
-	left bool  // a session that is over may still look into the reader's buffer
+	now *pipe // the session of the present host, or nil; the reader's own
 
 	// What there is to write:
 	mu      sync.Mutex
@@ -65,6 +67,7 @@ func (l *listener) Close() error {
 	var err error
 	l.once.Do(func() {
 		close(l.closed)
+		l.over.Store(true)
 		l.wake()
 		err = l.port.Close()
 	})
@@ -87,9 +90,6 @@ func (l *listener) read() {
 	for {
 		n, err := l.port.Read(buf)
 		s.scan(buf[:n], resync, l.deliver, l.resync)
-		if l.left {
-			buf, l.left = make([]byte, len(buf)), false
-		}
 		if n > 0 && err == nil {
 			continue
 		}
@@ -108,15 +108,19 @@ func (l *listener) sleep(d time.Duration) bool {
 	}
 }
 
-// deliver gives data to the session, if there is one.
+// deliver gives data to the session, if there is one, and returns when it was read. A session that does not read it
+// ends.
 func (l *listener) deliver(data []byte) {
-	if l.now != nil && !l.now.deliver(data) {
-		l.renew(nil)
-		l.left = true
+	if p := l.now; p != nil {
+		timer := time.AfterFunc(deliverTimeout, func() { p.Close() })
+		defer timer.Stop()
+		if _, err := p.in.Write(data); err != nil {
+			l.renew(nil)
+		}
 	}
 }
 
-// resync answers a host that begins anew. An answer that was not written yet is for nobody any more.
+// resync answers a host that begins a new session. It replaces an answer that was not written yet.
 func (l *listener) resync(n nonce) {
 	l.renew(nil)
 	p := newPipe(l)
@@ -162,124 +166,71 @@ func (l *listener) accept(s *yamux.Session) {
 	}
 }
 
-// write writes to the port, as much at once as it takes. A write waits as long as no host reads. What belongs to a session
-// that has ended meanwhile is dropped, so nothing of it comes behind the answer that ended it.
+// write writes to the port, as much at once as it takes. A write waits as long as no host reads. What an ended session
+// has left is dropped: nothing of it may follow the answer that ended it.
 func (l *listener) write() {
+	var data []byte
+	var of *pipe
 	for {
-		data, of := l.next()
-		if data == nil {
-			return
+		if len(data) == 0 || of != nil && of.over.Load() {
+			if data, of = l.next(); data == nil {
+				return
+			}
 		}
-		_, err := l.port.Write(data)
-		if of != nil {
-			of.wrote(len(data))
-		}
-		if err != nil {
+		n := min(len(data), portWrite)
+		if _, err := l.port.Write(data[:n]); err != nil {
 			if of != nil {
 				of.Close() // with a gap in its bytes it cannot go on
 			}
 			l.sleep(idle)
 		}
+		data = data[n:]
 	}
 }
 
-// next waits for something to write, and returns nil when the listener is closed. of is nil for an answer.
+// next waits for something to write, and returns nil when the listener is closed. of is nil for an answer. What next
+// returned before is no longer in use.
 func (l *listener) next() (data []byte, of *pipe) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for {
-		select {
-		case <-l.closed:
-			return nil, nil
-		default:
-		}
+	for !l.over.Load() {
 		if l.answer != nil {
 			data, l.answer = l.answer, nil
 			return data, nil
 		}
-		if p := l.from; p != nil && !p.ended() && p.head < len(p.out) {
-			return p.out[p.head:min(len(p.out), p.head+portWrite)], p
+		if p := l.from; p != nil && !p.over.Load() && len(p.out) > 0 {
+			p.out, p.spare = p.spare[:0], p.out
+			l.changed.Broadcast()
+			return p.spare, p
 		}
 		l.changed.Wait()
 	}
+	return nil, nil
 }
 
 // pipe is the port as one session sees it.
 type pipe struct {
-	l    *listener
-	in   chan []byte
-	took chan struct{}
-	rest []byte
-	dead chan struct{}
-	once sync.Once
+	*io.PipeReader // what the port's reader delivers
+	in             *io.PipeWriter
+	l              *listener
+	over           atomic.Bool
+	joiner         joiner
 
-	joiner joiner
-
-	// Guarded by l.mu. out[head:] waits for the port's writer, which may be reading it: what is there is moved by the writer
-	// alone, and others append within the capacity.
-	out  []byte
-	head int
+	// What waits for the port's writer, and the buffer that it has. Guarded by l.mu.
+	out, spare []byte
 }
 
 func newPipe(l *listener) *pipe {
-	return &pipe{l: l, in: make(chan []byte), took: make(chan struct{}), dead: make(chan struct{}), out: make([]byte, 0, outBuffer)}
+	p := &pipe{l: l, out: make([]byte, 0, outBuffer), spare: make([]byte, 0, outBuffer)}
+	p.PipeReader, p.in = io.Pipe()
+	return p
 }
 
 func (p *pipe) Close() error {
-	p.once.Do(func() {
-		close(p.dead)
-		p.l.wake()
-	})
+	p.over.Store(true)
+	p.in.CloseWithError(ErrLost)
+	p.l.wake()
 	return nil
-}
-
-func (p *pipe) ended() bool {
-	select {
-	case <-p.dead:
-		return true
-	default:
-		return false
-	}
-}
-
-// deliver returns when data was read, or false when the session is over.
-func (p *pipe) deliver(data []byte) bool {
-	timer := time.NewTimer(deliverTimeout)
-	defer timer.Stop()
-	select {
-	case p.in <- data:
-	case <-p.dead:
-		return false
-	case <-timer.C:
-		return false
-	}
-	select {
-	case <-p.took:
-		return true
-	case <-p.dead:
-	case <-timer.C:
-	}
-	return false
-}
-
-// Read is called by one goroutine of yamux.
-func (p *pipe) Read(b []byte) (int, error) {
-	if len(p.rest) == 0 {
-		select {
-		case p.rest = <-p.in:
-		case <-p.dead:
-			return 0, ErrLost
-		}
-	}
-	n := copy(b, p.rest)
-	if p.rest = p.rest[n:]; len(p.rest) == 0 {
-		select {
-		case p.took <- struct{}{}:
-		case <-p.dead:
-			return 0, ErrLost
-		}
-	}
-	return n, nil
 }
 
 // Write hands a copy to the port's writer. What comes while that one is busy is written together.
@@ -299,32 +250,19 @@ func (p *pipe) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// queue appends b to out. l.mu is held.
+// queue appends b to out, within its capacity. l.mu is held.
 func (p *pipe) queue(b []byte) error {
 	for len(b) > 0 {
-		room := cap(p.out) - len(p.out)
-		switch {
-		case p.ended():
+		if p.over.Load() {
 			return ErrLost
-		case room == 0:
+		}
+		n := min(cap(p.out)-len(p.out), len(b))
+		if n == 0 {
 			p.l.changed.Wait()
 			continue
 		}
-		k := min(room, len(b))
-		p.out, b = append(p.out, b[:k]...), b[k:]
+		p.out, b = append(p.out, b[:n]...), b[n:]
 		p.l.changed.Broadcast()
 	}
 	return nil
-}
-
-// wrote frees what was written: the first n bytes that waited.
-func (p *pipe) wrote(n int) {
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	p.head += n
-	if rest := len(p.out) - p.head; rest < portWrite {
-		copy(p.out, p.out[p.head:])
-		p.out, p.head = p.out[:rest], 0
-	}
-	p.l.changed.Broadcast()
 }

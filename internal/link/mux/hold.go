@@ -6,18 +6,18 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// settled is how long the other end of a held port must have taken nothing, while bytes wait for it, to be taken for full.
+// settled is for how long QEMU must have read nothing of what waits for it until Hold believes that the guest has no
+// room.
 const settled = 100 * time.Millisecond
 
-// Port is a connection to QEMU's port that can be held: while it is, nothing is written to QEMU and nothing read from it.
-// Both change the memory of a paused guest too, and between the saving of devices and of memory that must not change: the
-// two would not fit.
+// Port is a connection to QEMU's port. While it is held nothing is read from QEMU and nothing written to it: either
+// would change the memory of a guest, even of a paused one. A snapshot saves devices and memory one after the other,
+// and a change in between would make the two not fit.
 type Port struct {
 	*net.UnixConn
 	mu      sync.Mutex
@@ -49,7 +49,7 @@ func (p *Port) Write(b []byte) (n int, err error) {
 	}
 }
 
-// do reads or writes once the port is not held. A Hold ends it early.
+// do reads or writes as soon as the port is not held. A Hold interrupts it.
 func (p *Port) do(f func([]byte) (int, error), setDeadline func(time.Time) error, b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,7 +87,7 @@ func (p *Port) Close() error {
 func (p *Port) Hold(ctx context.Context) error {
 	p.mu.Lock()
 	p.held = true
-	p.UnixConn.SetDeadline(time.Unix(1, 0)) // who waits leaves off
+	p.UnixConn.SetDeadline(time.Unix(1, 0)) // interrupts do
 	for p.busy > 0 {
 		p.changed.Wait()
 	}
@@ -117,7 +117,8 @@ func (p *Port) Release() {
 	p.mu.Unlock()
 }
 
-// unread is how much of what was written the other end has not read (SIOCOUTQ; for unix sockets with overhead, but 0 is 0).
+// unread is how much of what was written the other end has not read (SIOCOUTQ; for unix sockets with overhead, but 0 is
+// 0).
 func (p *Port) unread() (n int, err error) {
 	raw, err := p.UnixConn.SyscallConn()
 	if err != nil {
@@ -128,8 +129,3 @@ func (p *Port) unread() (n int, err error) {
 	}
 	return n, err
 }
-
-var (
-	_ net.Conn     = (*Port)(nil)
-	_ syscall.Conn = (*Port)(nil)
-)

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +13,8 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// A resynchronisation is sent again after firstRetry, then after ever longer times up to lastRetry. In a guest that boots
-// nobody reads the port yet, and QEMU keeps what was sent until somebody does.
+// A resynchronisation is sent again after firstRetry, then after ever longer times up to lastRetry. In a guest that
+// boots nobody reads the port yet, and QEMU keeps what was sent until somebody does.
 const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 10 * time.Second
@@ -26,13 +27,11 @@ const hostWrite = 64 << 10
 var ErrBusy = errors.New("too many connections to the guest at once")
 
 // Session is the host's end between one resynchronisation and the next.
-type Session struct {
-	yamux *yamux.Session
-	port  net.Conn
-}
+type Session struct{ yamux *yamux.Session }
 
-// Connect resynchronises with the guest behind port and returns a fresh session. It waits until the guest answers or ctx
-// ends; what the guest writes before its answer is dropped unread. The port is closed with the session, and on error.
+// Connect resynchronises with the guest behind port and returns a fresh session. It waits until the guest answers or
+// ctx ends; what the guest writes before its answer is dropped unread. The port is closed with the session, and on
+// error.
 func Connect(ctx context.Context, port net.Conn) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { port.Close() })
 	rest, err := handshake(port)
@@ -48,7 +47,7 @@ func Connect(ctx context.Context, port net.Conn) (*Session, error) {
 	}
 	c := config()
 	c.StreamOpenTimeout = openTimeout
-	y, err := yamux.Client(&escapedPort{Conn: port, rest: rest}, c)
+	y, err := yamux.Client(&escapedPort{Conn: port, in: io.MultiReader(bytes.NewReader(rest), port)}, c)
 	if err != nil {
 		port.Close()
 		return nil, err
@@ -58,7 +57,7 @@ func Connect(ctx context.Context, port net.Conn) (*Session, error) {
 			y.Close()
 		}
 	}()
-	return &Session{y, port}, nil
+	return &Session{y}, nil
 }
 
 // handshake returns what came behind the answer.
@@ -105,7 +104,7 @@ func handshake(port net.Conn) (rest []byte, err error) {
 		n, err := port.Read(buf)
 		for i := range buf[:n] {
 			if s.scan(buf[i:i+1], synced, func([]byte) {}, sync); answered {
-				return append([]byte(nil), buf[i+1:n]...), nil
+				return buf[i+1 : n], nil
 			}
 		}
 		if err != nil {
@@ -138,31 +137,22 @@ func (s *Session) Close() error { return s.yamux.Close() }
 // escapedPort is the port as a session sees it.
 type escapedPort struct {
 	net.Conn
-	rest    []byte
-	joiner  joiner
-	escaper escaper
-	buf     []byte
+	in     io.Reader
+	joiner joiner
+	buf    []byte
 }
 
-// Read is called by one goroutine of yamux.
-func (p *escapedPort) Read(b []byte) (int, error) {
-	if len(p.rest) > 0 {
-		n := copy(b, p.rest)
-		p.rest = p.rest[n:]
-		return n, nil
-	}
-	return p.Conn.Read(b)
-}
+func (p *escapedPort) Read(b []byte) (int, error) { return p.in.Read(b) }
 
 // Write is called by one goroutine of yamux. An error ends the session, so how far an escape got does not matter.
 func (p *escapedPort) Write(b []byte) (int, error) {
 	if p.joiner.hold(b) {
 		return len(b), nil
 	}
-	p.buf = p.escaper.append(p.buf[:0], p.joiner.header)
+	p.buf = escape(p.buf[:0], p.joiner.header)
 	p.joiner.done()
 	for done := 0; done < len(b); done += hostWrite {
-		p.buf = p.escaper.flush(p.escaper.append(p.buf, b[done:min(len(b), done+hostWrite)]))
+		p.buf = escape(p.buf, b[done:min(len(b), done+hostWrite)])
 		if _, err := p.Conn.Write(p.buf); err != nil {
 			return 0, err
 		}
@@ -170,5 +160,3 @@ func (p *escapedPort) Write(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
-
-var _ io.ReadWriteCloser = (*escapedPort)(nil)

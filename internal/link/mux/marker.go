@@ -53,34 +53,23 @@ func message(kind byte, n nonce) []byte {
 	return append(append(append(make([]byte, 0, markerLen+1+nonceLen), marker[:]...), kind), n[:]...)
 }
 
-// escaper escapes a stream, however it is split over calls.
-type escaper struct {
-	matched int // bytes of the marker at the end of what was appended
-}
-
-// append appends p to b, a 0x00 behind each marker.
-func (e *escaper) append(b, p []byte) []byte {
-	for len(p) > 0 {
-		if e.matched == 0 {
-			i := begin(p)
-			if i == len(p) {
-				return append(b, p...)
-			}
-			b, p, e.matched = append(b, p[:i+1]...), p[i+1:], 1
-			continue
-		}
+// escape appends p to b, an escaped behind each marker. Behind the beginning of a marker at the end of p it appends
+// what makes the other side give that out, whatever follows.
+func escape(b, p []byte) []byte {
+	for {
+		i := begin(p)
+		end := min(i+markerLen, len(p))
+		b = append(b, p[:end]...)
 		switch {
-		case p[0] == marker[e.matched]:
-			e.matched++
-			b, p = append(b, p[0]), p[1:]
+		case i+markerLen <= len(p):
+			b = append(b, escaped)
+		case i < len(p):
+			return append(append(b, marker[:]...), nothing)
 		default:
-			e.matched = 0 // p[0] is looked at again: it may begin one
+			return b
 		}
-		if e.matched == markerLen {
-			b, e.matched = append(b, escaped), 0
-		}
+		p = p[end:]
 	}
-	return b
 }
 
 // begin returns where in p a marker begins, a whole one or one that p cuts off; len(p) for nowhere.
@@ -98,15 +87,6 @@ func begin(p []byte) int {
 	return len(p)
 }
 
-// flush appends what makes the other side give out all: the end of what was sent may be how a marker begins.
-func (e *escaper) flush(b []byte) []byte {
-	if e.matched == 0 {
-		return b
-	}
-	e.matched = 0
-	return append(append(b, marker[:]...), nothing)
-}
-
 // scanner takes an escaped stream apart. It finds a resynchronisation wherever it stands: in the middle of data, of a
 // marker, of another's nonce, as a client that died left the stream.
 type scanner struct {
@@ -117,8 +97,8 @@ type scanner struct {
 	nonce   nonce
 }
 
-// scan calls data for what is data, in order, and sync for each message of the given kind. The slices are p's own or the
-// marker's.
+// scan calls data for what is data, in order, and sync for each message of the given kind. The slices are p's own or
+// the marker's.
 func (s *scanner) scan(p []byte, kind byte, data func([]byte), sync func(nonce)) {
 	for len(p) > 0 {
 		c := p[0]

@@ -14,14 +14,14 @@ func FuzzScan(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, step, cut uint8) {
 		size := int(step)%17 + 1
-		var e escaper
 		var stream []byte
-		for p := data; len(p) > 0; p = p[min(size, len(p)):] {
-			if stream = e.append(stream, p[:min(size, len(p))]); len(p)%3 == 0 {
-				stream = e.flush(stream)
+		for p := data; len(p) > 0; {
+			n := min(size, len(p))
+			if len(p)%3 == 0 { // several pieces in one
+				n = min(5*size, len(p))
 			}
+			stream, p = escape(stream, p[:n]), p[n:]
 		}
-		stream = e.flush(stream)
 		var got []byte
 		scan := func(s *scanner, p []byte, sync func(nonce)) {
 			for ; len(p) > 0; p = p[min(size, len(p)):] {

@@ -1,15 +1,17 @@
-// Package mux makes many connections of the one byte pipe that QEMU's virtio-serial port is. The guest's end is Listen, the
-// host's Connect, and Serve, which puts a unix socket before it.
+// Package mux runs many connections over QEMU's virtio-serial port, which is one byte pipe. The guest calls Listen, the
+// host Connect, or Serve for a unix socket in front of it.
 //
-// The streams are yamux's. Under it lies a resynchronisation: the guest does not notice when the host's process changes or
-// when it was restored from a snapshot, and bytes of the session before reach the new one. So the host sends a marker with a
-// random nonce and drops all that comes until the guest has answered the same; there both begin a fresh session.
+// The streams are yamux's. Below yamux both ends resynchronise. The guest does not notice that the host's process
+// changed, or that it was restored from a snapshot, and bytes of the old session reach the new one. So the host sends a
+// marker and a random nonce, and drops what it reads until the guest has answered with the same nonce. Behind it both
+// begin a new session.
 //
 //	host → guest   M 0x00             a marker that was in the data: the guest removes the 0x00
 //	               M 0x01 nonce       forget the session before, its connections are lost
+//	               M 0x03             what came before it was data, the beginning of a marker too
 //	guest → host   M 0x02 nonce       a fresh session begins behind this
 //
-// Only the host's direction is escaped: it looks for markers during a resynchronisation alone.
+// Only what the host sends is escaped. The host looks for markers only while it resynchronises.
 package mux
 
 import (
@@ -28,7 +30,8 @@ import (
 const (
 	// MaxStreams bounds the connections of one session at a time. Each may buffer streamWindow bytes at either end.
 	MaxStreams = 256
-	// streamWindow is the least that yamux takes: with the agent's own window of 512 KiB it is not what limits a stream.
+	// streamWindow is the least that yamux takes: with the agent's own window of 512 KiB it is not what limits a
+	// stream.
 	streamWindow = 256 << 10
 	// openTimeout is how long the host waits for the guest to take a new stream before it gives the session up and
 	// resynchronises: the guest's agent may have died and another opened the port.
@@ -52,11 +55,12 @@ func config() *yamux.Config {
 	}
 }
 
-// joiner holds the header of a data frame until its content comes, which yamux writes by itself behind it: a write of its own
-// costs a guest and an emulator as much as some 10 KiB.
+// joiner keeps the header of a data frame until its content comes. yamux writes the two one after the other, and a
+// write more costs an emulated guest as much as some 10 KiB.
 type joiner struct{ header []byte }
 
-// headerLen is the length of yamux's header: a version, a type (0 is data), flags, the stream's number, the content's length.
+// headerLen is the length of yamux's header: a version, a type (0 is data), flags, the stream's number, the content's
+// length.
 const headerLen = 12
 
 // hold takes b, one write of yamux's, if it is a header to hold. Else the caller writes j.header, b, and calls done.
@@ -70,7 +74,7 @@ func (j *joiner) hold(b []byte) bool {
 
 func (j *joiner) done() { j.header = j.header[:0] }
 
-// conn is a stream as a net.Conn. Its Close is a whole one, as a socket's: yamux's own is CloseWrite.
+// conn is a stream as a net.Conn. Its Close ends both directions, as a socket's does. yamux's own is CloseWrite.
 type conn struct {
 	*yamux.Stream
 	session *yamux.Session
@@ -80,7 +84,8 @@ type conn struct {
 
 func newConn(s *yamux.Stream) *conn { return &conn{Stream: s, session: s.Session()} }
 
-// Read tells a close by the other side (io.EOF) from the end of the session, which yamux does not.
+// Read returns io.EOF for a close by the other side alone, and ErrLost for the end of the session. yamux mixes the two
+// up.
 func (c *conn) Read(p []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -119,8 +124,7 @@ func (c *conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
-	past := time.Unix(1, 0)
-	c.Stream.SetDeadline(past) // whoever reads or writes now leaves off
+	c.Stream.SetDeadline(time.Unix(1, 0)) // ends a Read and a Write under way
 	go func() {
 		c.Stream.Close()
 		c.reading.Lock() // nobody reads any longer once this is had, and nobody will

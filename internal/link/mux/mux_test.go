@@ -234,7 +234,13 @@ func TestHostChanges(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		c := open(t, s)
+		c, err := s.Open()
+		if errors.Is(err, ErrLost) { // it left while it opened
+			s.Close()
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
 		go io.Copy(struct{ io.Writer }{c}, markers{})
 		buf := make([]byte, 64<<10)
 		for err == nil {

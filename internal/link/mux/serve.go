@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	// patience is how long a client waits for a session before it is hung up on: a session that is being renewed takes
-	// milliseconds, a guest that boots seconds.
+	// patience is how long a client waits for a session. To replace one takes milliseconds, to boot a guest seconds.
 	patience = 200 * time.Millisecond
 	// The port is dialled again after firstDial, then after ever longer times up to lastDial.
 	firstDial = 10 * time.Millisecond
@@ -20,16 +19,17 @@ const (
 	copyBuffer = 64 << 10
 )
 
-// Serve proxies until ctx ends or l is closed: each connection that l accepts becomes a connection to the guest, over one
-// session of the port that dialPort connects to; a session that ends is made anew. A client is hung up on when the guest
-// does not answer within a fraction of a second, and when its session is lost. Serve closes l and returns when all is over.
+// Serve proxies each connection that l accepts to the guest, until ctx ends or l is closed. All go over one session of
+// the port that dialPort connects to. A session that ends is replaced. A client's connection is closed when the guest
+// does not answer within a fraction of a second, and when its session is lost. Serve closes l, and returns when every
+// connection has ended.
 func Serve(ctx context.Context, dialPort func(context.Context) (net.Conn, error), l net.Listener) {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &proxy{changed: make(chan struct{})}
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()
-	all.Go(func() { p.keep(ctx, dialPort) })
+	all.Go(func() { p.run(ctx, dialPort) })
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	slots := make(chan struct{}, MaxStreams)
@@ -60,8 +60,8 @@ type proxy struct {
 	changed chan struct{} // closed at the next change of session
 }
 
-// keep keeps a session.
-func (p *proxy) keep(ctx context.Context, dialPort func(context.Context) (net.Conn, error)) {
+// run makes a session, and the next one when that has ended.
+func (p *proxy) run(ctx context.Context, dialPort func(context.Context) (net.Conn, error)) {
 	for pause := firstDial; ctx.Err() == nil; pause = min(2*pause, lastDial) {
 		if port, err := dialPort(ctx); err == nil {
 			if s, err := Connect(ctx, port); err == nil {

@@ -27,10 +27,10 @@ type CreateOptions struct {
 	Warn func(string)
 }
 
-// Create writes paths as a tar to w. What cannot be read is left out with a warning and counted in Stats.Failed. A path that
-// is not there is errs.ErrNotFound, a directory without Recursive errs.ErrUsage.
+// Create writes paths as a tar to w. What cannot be read is left out with a warning and counted in Stats.Failed. A path
+// that is not there is errs.ErrNotFound, a directory without Recursive errs.ErrUsage.
 func Create(ctx context.Context, w io.Writer, paths []string, opts CreateOptions) (Stats, error) {
-	c := &creator{ctx: ctx, tw: tar.NewWriter(w), opts: opts, links: map[inode]string{}, buf: make([]byte, 256<<10)}
+	c := &creator{tw: tar.NewWriter(stream{ctx, w}), opts: opts, links: map[inode]string{}, buf: make([]byte, 256<<10)}
 	c.warner = warner{opts.Warn, &c.stats}
 	for _, p := range paths {
 		if err := c.top(p); err != nil {
@@ -46,11 +46,37 @@ func Create(ctx context.Context, w io.Writer, paths []string, opts CreateOptions
 	return c.stats, c.tw.Close()
 }
 
+// stream is the writer below a tar. Its errors, and the end of its context, are final: a streamError.
+type stream struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (s stream) Write(b []byte) (n int, err error) {
+	if err = s.ctx.Err(); err == nil {
+		n, err = s.w.Write(b)
+	}
+	if err != nil {
+		err = streamError{err}
+	}
+	return n, err
+}
+
+// report makes a warning of an error, unless the stream cannot go on.
+func (c *creator) report(err error) error {
+	if _, ok := errors.AsType[streamError](err); ok || err == nil {
+		return err
+	}
+	c.skip("%v", err)
+	return nil
+}
+
+func changed(name string) error { return fmt.Errorf("%q changed while it was read", name) }
+
 type inode struct{ dev, ino uint64 }
 
 type creator struct {
 	warner
-	ctx   context.Context
 	tw    *tar.Writer
 	opts  CreateOptions
 	links map[inode]string
@@ -78,7 +104,7 @@ func (c *creator) top(src string) error {
 			return about(src, err)
 		}
 		defer root.Close()
-		return c.dir(root, fi, name, 1)
+		return c.report(c.dir(root, fi, name, 1))
 	case name == Contents || strings.HasSuffix(src, "/"):
 		return about(src, syscall.ENOTDIR)
 	case fi.Mode()&fs.ModeSymlink != 0:
@@ -93,13 +119,13 @@ func (c *creator) top(src string) error {
 			return about(src, err)
 		}
 		defer f.Close()
-		return c.file(f, name)
+		return c.report(c.file(f, name))
 	}
 	return fmt.Errorf("%q is %s, which cannot be copied", src, describe(fi.Mode()))
 }
 
-// dir sends a directory and what is in it. Its names are read a few thousand at a time and sorted among these: enough for
-// the same order every time in a common one, and no memory for a huge one.
+// dir sends a directory and what is in it. Its names are read a few thousand at a time and sorted among these: enough
+// for the same order every time in a common one, and no memory for a huge one.
 func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) error {
 	h := header(fi, name+"/")
 	h.Typeflag = tar.TypeDir
@@ -108,82 +134,66 @@ func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) err
 	}
 	f, err := root.Open(".")
 	if err != nil {
-		c.skip("%q: %v", name, cause(err))
-		return nil
+		return about(name, err)
 	}
 	defer f.Close()
 	for {
 		names, err := f.Readdirnames(4096)
 		slices.Sort(names)
 		for _, n := range names {
-			if err := c.ctx.Err(); err != nil {
-				return err
-			}
-			if err := c.entry(root, n, name+"/"+n, depth); err != nil {
+			if err := c.report(c.entry(root, n, name+"/"+n, depth)); err != nil {
 				return err
 			}
 		}
-		switch {
-		case err == io.EOF:
+		if err == io.EOF {
 			return nil
-		case err != nil:
-			c.skip("%q: %v", name, cause(err))
-			return nil
+		} else if err != nil {
+			return about(name, err)
 		}
 	}
 }
 
-// entry sends what is called n in dir. Only an error of the stream is returned; others are warnings.
+// entry sends what is called n in dir.
 func (c *creator) entry(dir *os.Root, n, name string, depth int) error {
 	fi, err := dir.Lstat(n)
-	if os.IsNotExist(err) {
-		return nil // removed since
-	}
-	if err != nil {
-		c.skip("%q: %v", name, cause(err))
-		return nil
-	}
 	switch {
+	case os.IsNotExist(err): // removed since
+		return nil
+	case err != nil:
+		return about(name, err)
 	case len(name) > maxName:
-		c.skip("%q: name too long", name)
+		return fmt.Errorf("%q: name too long", name)
 	case fi.Mode()&fs.ModeSymlink != 0:
 		target, err := dir.Readlink(n)
 		if err != nil {
-			c.skip("%q: %v", name, cause(err))
-			return nil
+			return about(name, err)
 		}
 		return c.symlink(fi, name, target)
 	case fi.IsDir() && depth == maxDepth:
-		c.skip("%q: more than %d directories deep", name, maxDepth)
+		return fmt.Errorf("%q: more than %d directories deep", name, maxDepth)
 	case fi.IsDir():
 		sub, err := dir.OpenRoot(n)
 		if err != nil {
-			c.skip("%q: %v", name, cause(err))
-			return nil
+			return about(name, err)
 		}
 		defer sub.Close()
 		if now, err := sub.Stat("."); err != nil || !os.SameFile(fi, now) { // replaced by a link meanwhile
-			c.skip("%q changed while it was read", name)
-			return nil
+			return changed(name)
 		}
 		return c.dir(sub, fi, name, depth+1)
 	case fi.Mode().IsRegular():
 		// O_NONBLOCK: should it have become a FIFO meanwhile, this does not wait for a writer.
 		f, err := dir.OpenFile(n, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
-			c.skip("%q: %v", name, cause(err))
-			return nil
+			return about(name, err)
 		}
 		defer f.Close()
 		if now, err := f.Stat(); err != nil || !os.SameFile(fi, now) {
-			c.skip("%q changed while it was read", name)
-			return nil
+			return changed(name)
 		}
 		return c.file(f, name)
-	default:
-		c.skip("%q is %s: skipped", name, describe(fi.Mode()))
 	}
-	return nil
+	return fmt.Errorf("%q is %s: skipped", name, describe(fi.Mode()))
 }
 
 func (c *creator) symlink(fi fs.FileInfo, name, target string) error {
@@ -192,15 +202,14 @@ func (c *creator) symlink(fi fs.FileInfo, name, target string) error {
 	return c.write(h)
 }
 
-// small is the size up to which a file is read before its header is written. So the size is right for files in /proc, which
-// say 0, and in /sys, which say 4096.
+// small is the size up to which a file is read before its header is written. So the size is right for files in /proc,
+// which say 0, and in /sys, which say 4096.
 const small = 64 << 10
 
 func (c *creator) file(f *os.File, name string) error {
 	fi, err := f.Stat()
 	if err != nil || !fi.Mode().IsRegular() {
-		c.skip("%q changed while it was read", name)
-		return nil
+		return changed(name)
 	}
 	h, st := header(fi, name), fi.Sys().(*syscall.Stat_t)
 	h.Typeflag, h.Size = tar.TypeReg, fi.Size()
@@ -218,28 +227,21 @@ func (c *creator) file(f *os.File, name string) error {
 		h.PAXRecords = map[string]string{sparseRecord: m.String()}
 		h.Size, content = m.data(), m.reader(f)
 	} else if _, err := f.Seek(0, io.SeekStart); err != nil {
-		c.skip("%q: %v", name, cause(err))
-		return nil
+		return about(name, err)
 	} else if h.Size <= small {
 		limit := int(h.Size) + small
 		if h.Size == 0 {
 			limit = len(c.buf)
 		}
 		n, err := io.ReadFull(f, c.buf[:limit])
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			c.skip("%q: %v", name, cause(err))
-			return nil
-		}
-		if err == nil {
+		switch err {
+		case nil:
 			c.skip("%q: it has no size, or grew: only its beginning was copied", name)
+		case io.EOF, io.ErrUnexpectedEOF:
+		default:
+			return about(name, err)
 		}
-		h.Size, content = int64(n), bytes.NewReader(c.buf[:n])
-		c.stats.Bytes += int64(n)
-		if err := c.write(h); err != nil {
-			return err
-		}
-		_, err = c.tw.Write(c.buf[:n])
-		return err
+		h.Size, content = int64(n), bytes.NewReader(c.buf[:n]) // copy reads it back to where it is
 	}
 	if err := c.write(h); err != nil {
 		return err
@@ -249,42 +251,33 @@ func (c *creator) file(f *os.File, name string) error {
 
 // copy sends size bytes of a file. A file that became shorter is filled up with zeros: its header is gone already.
 func (c *creator) copy(r io.Reader, name string, size int64) error {
-	warned := false
+	var failed error
 	for size > 0 {
-		if err := c.ctx.Err(); err != nil {
-			return err
-		}
-		buf := c.buf[:min(int64(len(c.buf)), size)]
-		n := len(buf)
-		if !warned {
-			var err error
-			if n, err = io.ReadFull(r, buf); err != nil {
-				if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-					err = errors.New("became shorter while it was read")
-				}
-				c.skip("%q: %v", name, cause(err))
-				warned = true
-				clear(c.buf[n:])
-				n = len(buf)
+		buf, n := c.buf[:min(int64(len(c.buf)), size)], 0
+		if failed == nil {
+			if n, failed = io.ReadFull(r, buf); failed == io.EOF || failed == io.ErrUnexpectedEOF {
+				failed = errors.New("became shorter while it was read")
 			}
-		} else {
-			clear(buf)
+			if failed != nil {
+				c.skip("%q: %v", name, cause(failed))
+			}
 		}
-		if _, err := c.tw.Write(buf[:n]); err != nil {
+		clear(buf[n:])
+		if _, err := c.tw.Write(buf); err != nil {
 			return err
 		}
-		size -= int64(n)
-		c.stats.Bytes += int64(n)
+		size -= int64(len(buf))
+		c.stats.Bytes += int64(len(buf))
 	}
 	return nil
 }
 
 func (c *creator) write(h *tar.Header) error {
-	if err := c.ctx.Err(); err != nil {
-		return err
+	err := c.tw.WriteHeader(h)
+	if err == nil {
+		c.stats.Entries++
 	}
-	c.stats.Entries++
-	return c.tw.WriteHeader(h)
+	return err
 }
 
 // header is what all kinds of entries have in common. PAX alone has nanoseconds, and names of any length and bytes.

@@ -49,7 +49,8 @@ func (x *extractor) entry(h *tar.Header, first bool) error {
 	return fmt.Errorf("%q is of a type that is not copied", full)
 }
 
-// replace has something made under a temporary name in the last level, and then gives it its own name, the last of parts.
+// replace has something made under a temporary name in the last level, and then gives it its own name, the last of
+// parts.
 func (x *extractor) replace(full string, parts []string, create func(tmp string) error) (err error) {
 	dir, name := x.here(), parts[len(parts)-1]
 	if old, err := dir.Lstat(name); err == nil && !old.Mode().IsRegular() && old.Mode()&fs.ModeSymlink == 0 {

@@ -18,9 +18,9 @@ import (
 
 // ExtractOptions say what Extract accepts and what it keeps.
 type ExtractOptions struct {
-	// Name is the one name, as of BaseName, that the stream may hold, with what is below it. Then the stream must be one of
-	// Create's, whole, and a directory below the destination is never entered through a symbolic link. Without a Name any
-	// tar is unpacked into the destination, as tar(1) would, but not out of it.
+	// Name is the one name, as of BaseName, that the stream may have, with what is below it. The stream must be a whole
+	// one of Create's, and no symbolic link below the destination is followed. Without a Name any tar is unpacked, as
+	// tar(1) would, but never outside of the destination.
 	Name string
 	// Recursive accepts more than one regular file.
 	Recursive bool
@@ -34,13 +34,13 @@ type ExtractOptions struct {
 // ErrArchive is wrapped by the errors of a stream that is cut off, damaged, or not what was asked for.
 var ErrArchive = errors.New("not the archive that was expected")
 
-// Extract unpacks the tar r at dst, with the rules of cp: into dst if it is a directory, else as dst, whose directory must be
-// there (errs.ErrNotFound). A file takes its name when it is complete, by a rename; a cancelled ctx leaves no half one,
-// even while r blocks. An entry that cannot be written is a warning and counted in Stats.Failed, unless it is the
-// first or nothing more can be written.
+// Extract unpacks the tar r at dst by cp's rules: into dst if that is a directory, else as dst, whose directory must
+// exist (errs.ErrNotFound). A file gets its name by a rename when it is complete. A cancelled ctx leaves no half one,
+// even while r blocks. An entry that cannot be written is a warning and counted in Stats.Failed. It is an error if it
+// is the first one, or if nothing more can be written.
 func Extract(ctx context.Context, r io.Reader, dst string, opts ExtractOptions) (Stats, error) {
-	in := newPipeline(ctx, r)
-	defer in.stop()
+	in, stop := readAhead(ctx, r)
+	defer stop()
 	x := &extractor{ctx: ctx, in: in, tr: tar.NewReader(in), opts: opts, buf: make([]byte, 256<<10)}
 	x.warner = warner{opts.Warn, &x.stats}
 	defer x.close()
@@ -49,6 +49,19 @@ func Extract(ctx context.Context, r io.Reader, dst string, opts ExtractOptions) 
 		err = ctx.Err()
 	}
 	return x.stats, err
+}
+
+// readAhead reads r in a goroutine, so that reading and writing overlap. Once ctx is cancelled a Read returns at once:
+// the file being written is then removed, even while r blocks. An r that never returns keeps the goroutine and its
+// buffer.
+func readAhead(ctx context.Context, r io.Reader) (_ io.Reader, stop func()) {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.CopyBuffer(in, struct{ io.Reader }{r}, make([]byte, 256<<10))
+		in.CloseWithError(err)
+	}()
+	cancelled := context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+	return out, func() { cancelled(); out.Close() }
 }
 
 type extractor struct {

@@ -11,9 +11,8 @@ import (
 	"syscall"
 )
 
-// level is a directory below the destination that is being filled. What the stream says of a directory is applied when it is
-// left, since writing into it changes its time and its mode may forbid that. So the only memory of what was written is
-// as deep as the tree, at most maxDepth.
+// level is a directory below the destination that is being filled. Its mode and times are set when it is left: writing
+// into it changes its times, and the mode may forbid to write. There are at most maxDepth levels.
 type level struct {
 	dir  *os.Root
 	name string
@@ -47,7 +46,7 @@ func (x *extractor) enter(parents []string) error {
 	return nil
 }
 
-// step opens the directory at parts, whose parent is the last level.
+// step opens the directory at parts. Its parent is the last level.
 func (x *extractor) step(parts []string) (*os.Root, error) {
 	name, full := parts[len(parts)-1], path.Join(parts...)
 	fi, err := x.here().Lstat(name)
@@ -62,7 +61,8 @@ func (x *extractor) step(parts []string) (*os.Root, error) {
 	}
 	switch {
 	case fi.Mode()&fs.ModeSymlink != 0 && !x.strict():
-		// A root filesystem with /bin -> usr/bin must take a tar of bin/tool. From x.root, for a link may lead up from here.
+		// A root filesystem with /bin -> usr/bin must take a tar of bin/tool. From x.root, for a link may lead up from
+		// here.
 		if fi, err := x.root.Stat(full); err != nil || !fi.IsDir() {
 			return nil, fmt.Errorf("%q is a link that leads out of the destination, or to no directory", full)
 		}
@@ -114,8 +114,8 @@ func (x *extractor) finish(l level) error {
 	return errors.Join(l.dir.Chtimes(".", t, t), f.Chmod(mode)) // in this order: the mode may forbid it
 }
 
-// own gives a file its owner if asked to, and returns the mode that it should have. Only who may give files away keeps the
-// bits that lend the owner's rights.
+// own gives a file its owner if asked to, and returns the mode that it should have. Only who may give files away keeps
+// the bits that lend the owner's rights.
 func (x *extractor) own(h *tar.Header, chown func(uid, gid int) error) fs.FileMode {
 	mode := fs.FileMode(h.Mode) & fs.ModePerm
 	if !x.opts.Owners || chown(h.Uid, h.Gid) != nil {

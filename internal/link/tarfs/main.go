@@ -13,8 +13,8 @@ import (
 	"noid/internal/errs"
 )
 
-// The names of the tools, a tool's lines on its standard error begin with one of the two words, and what the exit code is of
-// (as noid's own).
+// The names of the tools, a tool's lines on its standard error begin with one of the two words, and what the exit code
+// is of (as noid's own).
 const (
 	CreateTool  = "tar-create"
 	ExtractTool = "tar-extract"
@@ -60,8 +60,8 @@ func ExtractArgs(dst string, opts ExtractOptions) []string {
 	return append(args, "--", dst)
 }
 
-// Main runs a tool: args are those of CreateArgs or ExtractArgs. It returns the exit code. SIGHUP, SIGINT and SIGTERM end an
-// extraction cleanly.
+// Main runs a tool: args are those of CreateArgs or ExtractArgs. It returns the exit code. SIGHUP, SIGINT and SIGTERM
+// end an extraction cleanly.
 func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	if len(args) == 0 {
 		return fail(errw, errs.New(errs.ErrUsage, "no tool named"))

@@ -17,8 +17,8 @@ const maxExtents = 8192
 // extent is a run of data in a sparse file, in bytes.
 type extent struct{ off, len int64 }
 
-// sparseMap is where the data of a file is. Its text is the value of the sparse record: the file's size, then "OFFSET+LENGTH"
-// of each extent, all decimal and separated by commas, such as "1048576,0+4096,65536+512".
+// sparseMap is where the data of a file is. Its text is the value of the sparse record: the file's size, then
+// "OFFSET+LENGTH" of each extent, all decimal and separated by commas, such as "1048576,0+4096,65536+512".
 type sparseMap struct {
 	size    int64
 	extents []extent
@@ -43,26 +43,19 @@ func (m sparseMap) String() string {
 
 var errSparse = errors.New("damaged map of a sparse file")
 
-// parseSparse reads a map and refuses one that is not in order, overlaps, leaves the file, or does not add up to the size of
-// the entry that holds its data.
-func parseSparse(s string, data int64) (sparseMap, error) {
-	var m sparseMap
+// parseSparse reads a map and refuses one that is not in order, overlaps, leaves the file, or does not add up to the
+// size of the entry that holds its data.
+func parseSparse(s string, data int64) (m sparseMap, err error) {
 	size, rest, more := strings.Cut(s, ",")
-	var err error
-	if m.size, err = parseSize(size); err != nil {
-		return m, err
-	}
 	end, sum := int64(0), int64(0)
-	for more {
+	m.size, err = parseSize(size)
+	for err == nil && more {
 		var word string
+		var e extent
 		word, rest, more = strings.Cut(rest, ",")
 		off, length, _ := strings.Cut(word, "+")
-		var e extent
-		if e.off, err = parseSize(off); err != nil {
-			return m, err
-		}
-		if e.len, err = parseSize(length); err != nil {
-			return m, err
+		if e.off, err = parseSize(off); err == nil {
+			e.len, err = parseSize(length)
 		}
 		// Neither sum can overflow: both are at most m.size.
 		if e.len == 0 || e.off < end || e.off > m.size || e.len > m.size-e.off || len(m.extents) == maxExtents {
@@ -71,10 +64,10 @@ func parseSparse(s string, data int64) (sparseMap, error) {
 		end, sum = e.off+e.len, sum+e.len
 		m.extents = append(m.extents, e)
 	}
-	if sum != data {
-		return m, errSparse
+	if err == nil && sum != data {
+		err = errSparse
 	}
-	return m, nil
+	return m, err
 }
 
 func parseSize(s string) (int64, error) {
@@ -85,8 +78,8 @@ func parseSize(s string) (int64, error) {
 	return n, nil
 }
 
-// scanSparse returns where f has data, or ok false for a file without a hole worth the name, or on a file system that does
-// not tell.
+// scanSparse returns where f has data, or ok false for a file without a hole worth the name, or on a file system that
+// does not tell.
 func scanSparse(f *os.File, size, allocated int64) (m sparseMap, ok bool) {
 	if allocated >= size {
 		return m, false

@@ -1,13 +1,12 @@
-// Package tarfs moves files between a host and a guest as a tar stream. Both ends use the same code: the host in 'noid cp',
-// the guest as a tool of its agent (Main).
+// Package tarfs moves files between a host and a guest as a tar stream. The host uses it in 'noid cp', the guest as a
+// tool of its agent (Main).
 //
-// What arrives is not trusted. Extract works through os.Root, follows no symbolic link below the destination, accepts only
-// the name that was asked for and what is below it, and holds nothing in memory for what it has written but the directories
-// that it is in.
+// What arrives is not trusted. Extract works through os.Root and follows no symbolic link below the destination. It
+// accepts only the name that was asked for and what is below it. Its memory does not grow with the number of files.
 //
-// Between its two ends the stream is a tar with two vendor records. NOID.sparse gives the map of a sparse file whose holes
-// were left out. NOID.end, in a last global header, says that nothing is missing: a tar cut off between two files looks
-// whole. With CreateOptions.Plain neither is written, and any tar reads it.
+// The stream is a tar with two vendor records. NOID.sparse is the map of a sparse file whose holes were left out.
+// NOID.end, in a last global header, shows that the stream is whole: a tar cut off between two files looks whole, too.
+// With CreateOptions.Plain neither is written, and any tar reads it.
 package tarfs
 
 import (
@@ -28,7 +27,8 @@ const (
 	endRecord    = "NOID.end"    // the number of entries before it
 )
 
-// Limits of what Extract accepts and Create sends. The archive/tar package bounds a header with its records to about 1 MiB.
+// Limits of what Extract accepts and Create sends. The archive/tar package bounds a header with its records to about 1
+// MiB.
 const (
 	maxDepth   = 1000     // of directories: each costs Create and Extract an open one
 	maxName    = 64 << 10 // bytes of an entry's name
@@ -46,8 +46,8 @@ type Stats struct {
 // Contents is the name in a stream whose files go into the destination itself, not below a name of their own.
 const Contents = "."
 
-// BaseName is the name that Create gives to src in the stream: its last element, or Contents for "/", and for what ends in
-// "/." or is "." or "..": whose contents are meant.
+// BaseName is the name that Create gives to src in the stream: its last element, or Contents for "/", and for what ends
+// in "/." or is "." or "..": whose contents are meant.
 func BaseName(src string) string {
 	src = strings.TrimRight(src, "/")
 	switch name := path.Base(src); name {

@@ -2,7 +2,7 @@ package wire
 
 // Hello is the first message in each direction.
 type Hello struct {
-	Version int    `json:"version"`           // host: the newest it speaks; agent: the one that is spoken from now on, 0 for none
+	Version int    `json:"version"`           // host: the newest it speaks; agent: the one to speak, or 0
 	Min     int    `json:"min,omitempty"`     // host: the oldest it speaks
 	Release string `json:"release,omitempty"` // of noid, for people
 	Error   string `json:"error,omitempty"`   // agent: why there is no common version
@@ -27,7 +27,7 @@ const (
 	OpKill     Op = "kill"     // Request.Job (a unique prefix of its id will do), Request.Signal
 	OpInfo     Op = "info"     // Reply.Info
 	OpFreeze   Op = "freeze"   // a snapshot or a pause comes: from now on a broken connection hangs nobody up
-	OpThaw     Op = "thaw"     // it is over; Request.Clock is right again. Jobs whose host does not come back within GraceSec are hung up
+	OpThaw     Op = "thaw"     // it is over, set Request.Clock. Jobs without a host after GraceSec are hung up
 	OpRestored Op = "restored" // Request.Restored: this guest was loaded from a snapshot
 	OpPoweroff Op = "poweroff" // the reply comes before the guest goes down
 )
@@ -38,7 +38,7 @@ type Request struct {
 	Exec     *Exec     `json:"exec,omitempty"`
 	Job      string    `json:"job,omitempty"`
 	Signal   int       `json:"signal,omitempty"` // a Linux signal number
-	Clock    int64     `json:"clock,omitempty"`  // the host's wall clock when this was sent, in ns since 1970; 0: leave the guest's
+	Clock    int64     `json:"clock,omitempty"`  // the host's wall clock, in ns since 1970; 0: leave the guest's
 	Restored *Restored `json:"restored,omitempty"`
 }
 
@@ -75,13 +75,14 @@ type Exec struct {
 	User   string   `json:"user,omitempty"`
 	// Shell runs the user's login shell, with Argv ignored.
 	Shell bool `json:"shell,omitempty"`
-	// Tool runs the agent's own binary with Argv as its arguments (tar-create, tar-extract), whatever the guest has installed.
+	// Tool runs the agent's own binary with Argv as its arguments (tar-create, tar-extract), whatever the guest has
+	// installed.
 	Tool      bool   `json:"tool,omitempty"`
 	TTY       bool   `json:"tty,omitempty"`
 	Size      *Size  `json:"size,omitempty"` // of the terminal
 	Term      string `json:"term,omitempty"` // TERM, with TTY
 	Stdin     bool   `json:"stdin,omitempty"`
-	Detach    bool   `json:"detach,omitempty"`     // the host goes away after the Reply; the job stays in OpJobs when it has ended
+	Detach    bool   `json:"detach,omitempty"`     // the host leaves after the Reply; OpJobs lists the job after its end
 	TimeoutMs int64  `json:"timeout_ms,omitempty"` // SIGTERM to the process group then, SIGKILL 5 s later
 }
 
@@ -96,8 +97,8 @@ type Signal struct {
 	Signal int `json:"signal"`
 }
 
-// Exit is how a job ended. Code is 128+Signal for a signal, 126 and 127 for a command that cannot run and one that is not
-// there, and then Error says why.
+// Exit is how a job ended. Code is 128+Signal for a signal, 126 and 127 for a command that cannot run and one that is
+// not there, and then Error says why.
 type Exit struct {
 	Code     int    `json:"code"`
 	Signal   int    `json:"signal,omitempty"`

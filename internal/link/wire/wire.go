@@ -1,13 +1,13 @@
-// Package wire is what a host and a guest's agent say to each other over one connection: frames, messages, and the limits
-// that both ends enforce. It opens nothing and starts nothing.
+// Package wire is the protocol between a host and a guest's agent over one connection: frames, messages, and the limits
+// that both ends enforce.
 //
-// A connection begins with a Hello from each side, the host's first. Then the host sends one Request and the agent answers
-// with one Reply. If that was OpExec, streams of the job follow in Data frames until the Exit; for any other Op the host
-// may send the next Request.
+// A connection begins with a Hello from each side, the host's first. Then the host sends one Request and the agent
+// answers with one Reply. After OpExec the job's streams follow in Data frames until the Exit. After any other Op the
+// host may send the next Request.
 //
-// A job is a command in the guest. It does not belong to a connection: when a connection breaks (a snapshot resets
-// Firecracker's vsock, QEMU's port changes hands) the host dials again and sends Exec for the same job with the offsets of
-// what it has, and both sides resend what the other did not acknowledge. So every byte arrives once.
+// A job is a command in the guest. It outlives its connections. One breaks when a snapshot resets Firecracker's vsock
+// or QEMU's port gets another host. Then the host dials again and sends Exec for the same job, with the offsets of what
+// it has. Both sides resend what the other did not acknowledge, so every byte arrives once.
 package wire
 
 import (
@@ -18,8 +18,8 @@ import (
 	"io"
 )
 
-// Version is the newest protocol version that this code speaks, MinVersion the oldest. The agent picks the greatest that
-// both know; without one it says so in its Hello's Error.
+// Version is the newest protocol version that this code speaks, MinVersion the oldest. The agent picks the greatest
+// that both know; without one it says so in its Hello's Error.
 const (
 	Version    = 1
 	MinVersion = 1
@@ -58,8 +58,8 @@ const (
 	TypeSignal  Type = 8 // Signal, host to agent
 	TypeExit    Type = 9 // Exit, agent to host, after all output and its EOFs
 	TypeDone    Type = 10
-	// TypeDone, host to agent, without content: the Exit arrived, the agent may forget the job. Or before an Exit: the host
-	// leaves on purpose, which hangs the job up unless it is detached.
+	// TypeDone, host to agent, without content: the Exit arrived, the agent may forget the job. Or before an Exit: the
+	// host leaves on purpose, which hangs the job up unless it is detached.
 )
 
 // Stream is one of a job's byte streams. With a terminal there is no Stderr.
@@ -98,8 +98,8 @@ func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
 // ErrProtocol is wrapped by the errors of a peer that does not keep to the protocol.
 var ErrProtocol = errors.New("protocol error")
 
-// Read returns the next frame, io.EOF at a clean end, or an error that wraps ErrProtocol for a frame that is too long or of
-// an unknown type.
+// Read returns the next frame, io.EOF at a clean end, or an error that wraps ErrProtocol for a frame that is too long
+// or of an unknown type.
 func (r *Reader) Read() (Frame, error) {
 	if _, err := io.ReadFull(r.r, r.header[:]); err != nil {
 		return Frame{}, err
