@@ -70,13 +70,7 @@ func FreeFor(ctx context.Context, dir string, need int64) (int64, error) {
 		if err != nil || free >= need || time.Now().After(deadline) || ctx.Err() != nil {
 			return free, err
 		}
-		f, err := os.Open(dir)
-		if err != nil {
-			return free, nil
-		}
-		err = retry(func() error { return unix.Syncfs(int(f.Fd())) })
-		f.Close()
-		if err != nil {
+		if SyncFS(dir) != nil {
 			return free, nil
 		}
 		select {

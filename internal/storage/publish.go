@@ -89,6 +89,19 @@ func SyncDir(dir string) error {
 	return nil
 }
 
+// SyncFS makes all of the file system of path survive a power cut.
+func SyncFS(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := retry(func() error { return unix.Syncfs(int(f.Fd())) }); err != nil {
+		return explain(&fs.PathError{Op: "syncfs", Path: path, Err: err}, path)
+	}
+	return nil
+}
+
 // WriteFile replaces path by data: after a crash path has all of the old or all of the new. A symbolic link at path is
 // replaced, not followed. perm is applied as it is, whatever the umask.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {

@@ -158,16 +158,3 @@ func dress(path string, st *syscall.Stat_t) error {
 	}
 	return nil
 }
-
-// syncFS brings all of dir's file system to the disk.
-func syncFS(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
-	}
-	return nil
-}

@@ -187,13 +187,13 @@ func stageVolume(ctx context.Context, dir, mkfs string) error {
 	if err := makeMountPoint(filepath.Join(work, mountPoint), uid, gid); err != nil {
 		return err
 	}
-	if err := syncFS(mnt); err != nil {
+	if err := storage.SyncFS(mnt); err != nil {
 		return err
 	}
 	if err := unmount(mnt); err != nil {
 		return err
 	}
-	return syncFS(dir)
+	return storage.SyncFS(dir)
 }
 
 // makeImage makes path a sparse file of size bytes with a new btrfs in it.
@@ -242,7 +242,7 @@ func stagePlain(ctx context.Context, dir string) error {
 	if err := c.copy(filepath.Join(work, plainStorage), from, leave); err != nil {
 		return err
 	}
-	return syncFS(dir)
+	return storage.SyncFS(dir)
 }
 
 // settle brings the home in dir, which has a volume or is about to lose it, into order: what is staged and decided goes to its
