@@ -39,7 +39,10 @@ func Reserve(ctx context.Context, path string, size int64) (bool, error) {
 		return false, fmt.Errorf("reserving space: %s is not a regular file", path)
 	}
 	// Looked at first: fallocate on a full disk takes all there is before it fails, from other VMs too.
-	data := dataBytes(f, size)
+	data := int64(0)
+	for start, end := range dataRuns(f, size) {
+		data += end - start
+	}
 	if free, err := FreeFor(ctx, dir, size-data); err == nil && free < size-data {
 		return false, full(fmt.Errorf("reserving space for %s: %w", path, unix.ENOSPC), dir, size-data)
 	}
@@ -87,26 +90,9 @@ func DataBytes(ctx context.Context, path string) (data int64, err error) {
 		return 0, err
 	}
 	defer f.Close()
-	if has, err := (&dataMap{f: f}).unwritten(size); err == nil && has { // dataOf would do it, deaf to ctx
-		if err := Sync(ctx, f); err != nil {
-			return 0, err
-		}
-	}
-	at := dataOf(f, size)
-	for off := int64(0); off < size; {
-		start, end, err := at(off)
-		if err != nil {
-			return 0, err
-		}
+	err = eachRun(ctx, f, size, func(start, end int64) error {
 		data += end - start
-		off = end
-	}
-	return data, nil
-}
-
-func dataBytes(f *os.File, size int64) (data int64) {
-	for start, end := range dataRuns(f, size) {
-		data += end - start
-	}
-	return data
+		return nil
+	})
+	return data, err
 }

@@ -83,7 +83,7 @@ func CloneCompact(ctx context.Context, dst, src string) (Method, error) {
 
 // fragmented reports whether f is one to copy. A thousand pieces more than there must be are always few.
 func fragmented(f *os.File, size int64) bool {
-	n, err := extents(f)
+	n, err := countExtents(f)
 	if err != nil || n <= 1000 {
 		return false
 	}
@@ -167,13 +167,8 @@ func copySparse(ctx context.Context, out, in *os.File, size int64, inKernel bool
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
-	data := dataOf(in, size)
 	c := copier{out: out, in: in, inKernel: inKernel}
-	for off := int64(0); off < size; {
-		start, end, err := data(off)
-		if err != nil {
-			return err
-		}
+	return eachRun(ctx, in, size, func(start, end int64) error {
 		for start < end {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -184,32 +179,25 @@ func copySparse(ctx context.Context, out, in *os.File, size int64, inKernel bool
 			}
 			start += n
 		}
-		off = end
-	}
-	return nil
+		return nil
+	})
 }
 
-// dataAt returns the next run of data at or after off. A file system that cannot tell is all data.
-func dataAt(f *os.File, off, size int64) (start, end int64) {
-	start, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) || start >= size {
-		return size, size // nothing but a hole is left
-	} else if err != nil {
-		return off, size
-	}
-	end, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
-	if err != nil || end > size || end <= start { // end <= start: punched between the two calls
-		end = size
-	}
-	return start, end
-}
-
-// dataRuns yields the runs of data of the first size bytes of f, by dataAt.
+// dataRuns yields the runs of data of the first size bytes of f, by SEEK_DATA. A file system that cannot tell is all data.
 func dataRuns(f *os.File, size int64) iter.Seq2[int64, int64] {
 	return func(yield func(start, end int64) bool) {
 		for off := int64(0); off < size; {
-			start, end := dataAt(f, off, size)
-			if start < end && !yield(start, end) {
+			start, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+			if errors.Is(err, unix.ENXIO) || start >= size {
+				return // nothing but a hole is left
+			}
+			end := size
+			if err != nil {
+				start = off
+			} else if hole, err := unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE); err == nil && hole > start { // else: punched meanwhile
+				end = min(hole, size)
+			}
+			if !yield(start, end) {
 				return
 			}
 			off = end

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"math"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,12 +43,11 @@ func sameChunks(a, b string, size int64) ([]bool, error) {
 		if length != size {
 			return nil, fmt.Errorf("%s has %d bytes, not %d", path, length, size)
 		}
-		maps[i] = blockMap{f: f}
+		next, stop := iter.Pull2(extents(f, fiemapSync))
+		defer stop()
+		maps[i].next = next
 	}
-	same := make([]bool, (size+HashChunk-1)/HashChunk)
-	for i := range same {
-		same[i] = true
-	}
+	same := slices.Repeat([]bool{true}, int((size+HashChunk-1)/HashChunk))
 	for at := int64(0); at < size; {
 		x, err := maps[0].at(at)
 		if err != nil {
@@ -76,38 +78,29 @@ type place struct {
 
 // blockMap finds the blocks of a file, from its start to its end.
 type blockMap struct {
-	f *os.File
-	m extentMap
-	i uint32 // the first extent of m that may not lie before what is asked for
+	next func() (extent, error, bool)
+	e    extent // the first that may end after what is asked for
 }
 
 // at returns what is at off, which must not become smaller from call to call.
 func (b *blockMap) at(off int64) (place, error) {
-	for {
-		for ; b.i < b.m.mapped; b.i++ {
-			e := &b.m.extents[b.i]
-			start, end := int64(e.logical), int64(e.logical+e.length)
-			switch {
-			case end <= off:
-			case off < start:
-				return place{end: start}, nil
-			case e.flags&extentUnwritten != 0:
-				return place{end: end}, nil
-			default:
-				return place{end: end, data: true, odd: e.flags&extentOdd != 0, shift: int64(e.physical) - start}, nil
-			}
-		}
-		if n := b.m.mapped; n > 0 && b.m.extents[n-1].flags&extentLast != 0 {
-			return place{end: 1<<63 - 1}, nil
-		}
-		b.m.start, b.m.length, b.m.flags, b.m.mapped, b.m.count, b.i = uint64(off), ^uint64(0)-uint64(off), fiemapSync, 0, uint32(len(b.m.extents)), 0
-		if err := retry(func() error { return fiemap(b.f, &b.m) }); err != nil {
+	for b.e.end() <= off {
+		e, err, ok := b.next()
+		if err != nil {
 			return place{}, err
 		}
-		if b.m.mapped == 0 {
-			return place{end: 1<<63 - 1}, nil
+		if b.e = e; !ok {
+			b.e = extent{logical: math.MaxInt64}
 		}
 	}
+	start, end := int64(b.e.logical), b.e.end()
+	switch {
+	case off < start:
+		return place{end: start}, nil
+	case b.e.flags&extentUnwritten != 0:
+		return place{end: end}, nil
+	}
+	return place{end: end, data: true, odd: b.e.flags&extentOdd != 0, shift: int64(b.e.physical) - start}, nil
 }
 
 // WriteLike writes data to the new file path, with mode 0400. What the file like has at the same place is shared with it, where the

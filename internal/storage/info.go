@@ -121,23 +121,31 @@ func statfs(dir string) (unix.Statfs_t, error) {
 // Reflinks tries whether files in dir can share blocks. The kind of file system does not tell: XFS can be made without,
 // overlayfs has what is below it.
 func Reflinks(dir string) (bool, error) {
-	src, err := probe(dir)
+	shares, err := reflinks(dir)
 	if err != nil {
 		return false, fmt.Errorf("trying reflinks: %w", explain(err, filepath.Join(dir, tempPrefix)))
+	}
+	return shares, nil
+}
+
+func reflinks(dir string) (bool, error) {
+	src, err := probe(dir)
+	if err != nil {
+		return false, err
 	}
 	defer src.Close()
 	dst, err := probe(dir)
 	if err != nil {
-		return false, fmt.Errorf("trying reflinks: %w", explain(err, filepath.Join(dir, tempPrefix)))
+		return false, err
 	}
 	defer dst.Close()
 	// One whole block of data: an empty file, or one that btrfs keeps inside its metadata, proves nothing.
 	if _, err := src.Write(make([]byte, 64<<10)); err != nil {
-		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
+		return false, err
 	}
 	err = retry(func() error { return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) })
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EIO) {
-		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
+		return false, err
 	}
 	return err == nil, nil
 }
@@ -154,35 +162,11 @@ func probe(dir string) (*os.File, error) {
 	return f, err
 }
 
-// Usage returns the length of path and the bytes of disk it takes, in both cases the sum over the regular files when
-// path is a directory. Links are not followed; a file with several names in the tree counts once. Blocks shared by
-// reflink count for each file that has them: there is no cheap way to tell.
-func Usage(path string) (logical, allocated int64, err error) {
-	type inode struct{ dev, ino uint64 }
-	seen := map[inode]bool{}
-	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && !d.Type().IsRegular() {
-			return nil
-		}
-		var info fs.FileInfo
-		if err == nil {
-			info, err = d.Info()
-		}
-		if errors.Is(err, fs.ErrNotExist) && p != path {
-			return nil // removed while we looked
-		} else if err != nil {
-			return err
-		}
-		st := info.Sys().(*syscall.Stat_t)
-		if id := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 {
-			if seen[id] {
-				return nil
-			}
-			seen[id] = true
-		}
-		logical += info.Size()
-		allocated += st.Blocks * 512 // stat(2): always units of 512 bytes
-		return nil
-	})
-	return logical, allocated, err
+// Usage returns the length of the file path and the bytes of disk it takes, what it shares with others included.
+func Usage(path string) (length, onDisk int64, err error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	return info.Size(), info.Sys().(*syscall.Stat_t).Blocks * 512, nil // stat(2): always units of 512 bytes
 }

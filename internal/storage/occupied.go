@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -39,10 +38,8 @@ func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occ
 	if err != nil {
 		return o, err
 	}
-	var d *dataMap
-	if t := uint32(st.Type); t != unix.EXT4_SUPER_MAGIC && t != unix.TMPFS_MAGIC { // they share nothing
-		d = new(dataMap)
-	}
+	t := uint32(st.Type)
+	shares := t != unix.EXT4_SUPER_MAGIC && t != unix.TMPFS_MAGIC
 	root := dir + "/." // of a link: where it leads
 	err = filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
@@ -56,7 +53,7 @@ func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occ
 			info, err = entry.Info()
 		}
 		if err == nil {
-			err = o.look(p, info, d)
+			err = o.look(p, info, shares)
 		}
 		if err != nil && (p == root || !errors.Is(err, fs.ErrNotExist)) {
 			problems = append(problems, err)
@@ -66,8 +63,8 @@ func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occ
 	return o, errors.Join(append(problems, err)...)
 }
 
-// look adds the file p.
-func (o *Occupied) look(p string, info fs.FileInfo, d *dataMap) error {
+// look adds the file p. shares is that its file system has reflinks.
+func (o *Occupied) look(p string, info fs.FileInfo, shares bool) error {
 	st := info.Sys().(*syscall.Stat_t)
 	own := st.Blocks * 512 // stat(2): always units of 512 bytes
 	if !info.Mode().IsRegular() {
@@ -80,9 +77,9 @@ func (o *Occupied) look(p string, info fs.FileInfo, d *dataMap) error {
 		return nil
 	}
 	var err error
-	if own > 0 && d != nil {
+	if own > 0 && shares {
 		var shared []span
-		shared, err = sharedSpans(p, d)
+		shared, err = sharedSpans(p)
 		own = max(0, own-length(shared))
 		o.share(id.dev, shared)
 	}
@@ -196,29 +193,17 @@ func length(list []span) (n int64) {
 }
 
 // sharedSpans returns where the blocks of the regular file path lie that other files have too: none on a file system that
-// cannot tell or does not share.
-func sharedSpans(path string, d *dataMap) (shared []span, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// cannot tell.
+func sharedSpans(path string) (shared []span, err error) {
+	f, _, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	d.f = f
-	for from := int64(0); ; {
-		if d.fill(from, 0) != nil {
-			return shared, nil
-		}
-		for _, e := range d.m.extents[:d.m.mapped] {
-			if e.flags&extentShared != 0 {
-				shared = append(shared, span{e.physical, e.physical + e.length})
-			}
-			from = int64(e.logical + e.length)
-			if e.flags&extentLast != 0 {
-				return shared, nil
-			}
-		}
-		if d.m.mapped < d.m.count {
-			return shared, nil
+	for e, err := range extents(f, 0) {
+		if err == nil && e.flags&extentShared != 0 {
+			shared = append(shared, span{e.physical, e.physical + e.length})
 		}
 	}
+	return shared, nil
 }

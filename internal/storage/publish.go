@@ -43,9 +43,18 @@ func SyncFile(ctx context.Context, path string) error {
 	return Sync(ctx, f)
 }
 
-// Sync is SyncFile for an open file. Nothing interrupts an fsync, and a process that waits for one cannot even be killed:
-// so most of the data is written in pieces, between which ctx is looked at.
+// Sync is SyncFile for an open file.
 func Sync(ctx context.Context, f *os.File) error {
+	if err := writePages(ctx, f); err != nil {
+		return err
+	}
+	// An fsync can be what first tells that the disk is full, where blocks are allocated late.
+	return explain(f.Sync(), f.Name())
+}
+
+// writePages writes the dirty pages of f in pieces, between which it looks at ctx. Nothing interrupts an fsync, and a process that
+// waits for one cannot even be killed.
+func writePages(ctx context.Context, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("syncing: %w", err)
@@ -56,11 +65,8 @@ func Sync(ctx context.Context, f *os.File) error {
 		piece = 2 << 20
 		ahead = 8 // pieces on their way to the disk while the oldest is waited for: 0.5 s of a slow disk
 	)
-	for off := int64(0); off < info.Size()+ahead*piece; off += piece {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("syncing %s: %w", f.Name(), err)
-		}
-		// What goes wrong here is told by the fsync at the end; some file systems do not have this call.
+	for off := int64(0); off < info.Size()+ahead*piece && ctx.Err() == nil; off += piece {
+		// What goes wrong here is told by the fsync; some file systems do not have this call.
 		if off < info.Size() {
 			unix.SyncFileRange(int(f.Fd()), off, piece, start)
 		}
@@ -71,8 +77,7 @@ func Sync(ctx context.Context, f *os.File) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("syncing %s: %w", f.Name(), err)
 	}
-	// An fsync can be what first tells that the disk is full, where blocks are allocated late.
-	return explain(f.Sync(), f.Name())
+	return nil
 }
 
 // SyncDir makes the names in dir survive a power cut.
@@ -120,13 +125,7 @@ func WriteOnce(path string, perm fs.FileMode, write func(*os.File) error) error 
 		return writeNew(path, perm, write)
 	}
 	defer f.Close()
-	err = write(f)
-	if err == nil {
-		err = f.Chmod(perm)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
+	err = complete(f, perm, write)
 	if err == nil {
 		// linkat(2) of the descriptor itself would need a capability.
 		err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
@@ -140,41 +139,46 @@ func WriteOnce(path string, perm fs.FileMode, write func(*os.File) error) error 
 	return SyncDir(dir)
 }
 
+// complete has write fill f, which then has mode perm and is on disk.
+func complete(f *os.File, perm fs.FileMode, write func(*os.File) error) error {
+	err := write(f)
+	if err == nil {
+		err = f.Chmod(perm)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return err
+}
+
 // unnamed makes a file without a name in dir: it is gone when it is closed, whoever closes it.
 func unnamed(dir string) (*os.File, error) {
 	return os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
 }
 
 // writeNew is WriteFile for what write writes.
-func writeNew(path string, perm fs.FileMode, write func(*os.File) error) (err error) {
+func writeNew(path string, perm fs.FileMode, write func(*os.File) error) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, tempPrefix+filepath.Base(path)+"-")
 	if err != nil {
 		return explain(fmt.Errorf("writing %s: %w", path, err), path)
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-			err = explain(fmt.Errorf("writing %s: %w", path, err), path)
-		}
-	}()
-	if err = write(f); err != nil {
-		return err
+	err = complete(f, perm, write)
+	if err == nil {
+		err = f.Close()
 	}
-	if err = f.Chmod(perm); err != nil {
-		return err
+	if err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	if err = f.Sync(); err != nil {
-		return err
+	if err == nil {
+		err = SyncDir(dir)
 	}
-	if err = f.Close(); err != nil {
-		return err
+	if err != nil {
+		f.Close()
+		os.Remove(f.Name())
+		return explain(fmt.Errorf("writing %s: %w", path, err), path)
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return SyncDir(dir)
+	return nil
 }
 
 // Publish gives the finished directory tmpDir its final name. All of it (the regular files, one level deep, and the

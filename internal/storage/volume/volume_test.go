@@ -188,7 +188,8 @@ func TestThereAndBack(t *testing.T) {
 	if shares, err := storage.Reflinks(h.VMsDir()); err != nil || !shares {
 		t.Errorf("the volume has no reflinks: %v", err)
 	}
-	_, taken, err := storage.Usage(h.VMDir("a"))
+	occupied, err := storage.Occupy(ctx, h.VMDir("a"), nil)
+	taken := occupied.Total()
 	if must(t, err); taken > 10<<20 {
 		t.Errorf("sparse files take %d MiB in the volume", taken>>20)
 	}
