@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,46 +21,19 @@ import (
 )
 
 // indexSchema is PRAGMA user_version of the database that this package knows.
-const indexSchema = 2
+const indexSchema = 3
 
-// One table holds both kinds; the rows of VMs themselves have no vm, but their name as id. brief is what listings need of the
-// manifest as it was when the stamp was taken, and sum is over the rest of the row.
-const createIndex = `
-CREATE TABLE briefs (
-	vm TEXT NOT NULL, id TEXT NOT NULL,
-	ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-	brief TEXT NOT NULL, sum TEXT NOT NULL,
-	PRIMARY KEY (vm, id)
-) WITHOUT ROWID;`
+// One row is all that a listing shows: of the checkpoints of vm, or of all VMs where vm is empty. See readIndex.
+const createIndex = `CREATE TABLE listings (vm TEXT PRIMARY KEY, rows TEXT NOT NULL, sum TEXT NOT NULL) WITHOUT ROWID;`
 
-const dropIndex = `DROP VIEW IF EXISTS vms; DROP VIEW IF EXISTS checkpoints; DROP TABLE IF EXISTS manifests; DROP TABLE IF EXISTS briefs;`
+const dropIndex = `DROP VIEW IF EXISTS vms; DROP VIEW IF EXISTS checkpoints; DROP TABLE IF EXISTS manifests; DROP TABLE IF EXISTS briefs;
+DROP TABLE IF EXISTS listings;`
 
 // busyTimeoutMs is how long SQLite waits for another writer. Short: the listing is right without the index too.
 const busyTimeoutMs = 500
 
 // indexLock guards the replacing of a damaged database. No VM's name begins with a dot.
 const indexLock = ".index.lock"
-
-// key names a manifest; vm is empty for that of a VM, whose name is id.
-type key struct{ vm, id string }
-
-// row is what the index knows of a manifest.
-type row struct {
-	manifest.Stamp
-	brief string
-}
-
-// sum tells a row that was damaged in a way that SQLite does not notice.
-func (r row) sum(k key) string {
-	b := make([]byte, 0, 256)
-	for _, n := range []int64{int64(r.Ino), r.Size, r.MtimeNs} {
-		b = append(strconv.AppendInt(b, n, 10), 0)
-	}
-	for _, s := range []string{k.vm, k.id, r.brief} {
-		b = append(append(b, s...), 0)
-	}
-	return storage.SumOf(b).String()
-}
 
 // withIndex calls f with the open database. A database that turns out damaged is moved aside and f called once more, on
 // an empty one.
@@ -200,55 +174,54 @@ func sound(ctx context.Context, path string) bool {
 	if err := db.QueryRowContext(ctx, `PRAGMA quick_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		return false
 	}
-	_, err = db.ExecContext(ctx, `SELECT vm, id, ino, size, mtime_ns, brief, sum FROM briefs LIMIT 1`)
+	_, err = db.ExecContext(ctx, `SELECT vm, rows, sum FROM listings LIMIT 1`)
 	return err == nil
 }
 
-// readIndex returns the rows of the checkpoints of vm, or, with an empty vm, those of the VMs.
-func readIndex(ctx context.Context, db *sql.DB, vm string) (map[key]row, error) {
-	rows, err := db.QueryContext(ctx, `SELECT id, ino, size, mtime_ns, brief, sum FROM briefs WHERE vm = ?`, vm)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	known := map[key]row{}
-	for rows.Next() {
-		k := key{vm: vm}
-		var r row
-		var ino int64 // SQLite has no unsigned 64-bit integers
-		var sum string
-		if err := rows.Scan(&k.id, &ino, &r.Size, &r.MtimeNs, &r.brief, &sum); err != nil {
-			return nil, err
-		}
-		if r.Ino = uint64(ino); r.sum(k) != sum {
-			r = row{} // no file has this stamp: it is read, and the row made anew
-		}
-		known[k] = r
-	}
-	return known, rows.Err()
+// row is what the index knows of a manifest: the brief that a listing shows of it, one line, and its stamp when that was read.
+type row struct {
+	manifest.Stamp
+	brief string
 }
 
-// writeIndex puts changed rows in and takes gone ones out, all or nothing.
-func writeIndex(ctx context.Context, db *sql.DB, changed map[key]row, gone []key) error {
-	if len(changed) == 0 && len(gone) == 0 {
-		return nil
+// readIndex returns the rows of the checkpoints of vm by id, or, with an empty vm, those of the VMs by name. A listing whose sum
+// does not match is damaged in a way that SQLite does not notice: it is none.
+func readIndex(ctx context.Context, db *sql.DB, vm string) (map[string]row, error) {
+	var text, sum string
+	err := db.QueryRowContext(ctx, `SELECT rows, sum FROM listings WHERE vm = ?`, vm).Scan(&text, &sum)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && sumOf(vm, text) != sum {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
+	known := make(map[string]row, strings.Count(text, "\n"))
+	for line := range strings.Lines(text) {
+		word := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 5)
+		if len(word) != 5 {
+			continue
+		}
+		ino, err1 := strconv.ParseUint(word[1], 10, 64)
+		size, err2 := strconv.ParseInt(word[2], 10, 64)
+		mtime, err3 := strconv.ParseInt(word[3], 10, 64)
+		if err1 == nil && err2 == nil && err3 == nil {
+			known[word[0]] = row{manifest.Stamp{Ino: ino, Size: size, MtimeNs: mtime}, word[4]}
+		}
+	}
+	return known, nil
+}
+
+// writeIndex replaces what readIndex reads.
+func writeIndex(ctx context.Context, db *sql.DB, vm string, rows map[string]row) error {
+	if len(rows) == 0 {
+		_, err := db.ExecContext(ctx, `DELETE FROM listings WHERE vm = ?`, vm)
 		return err
 	}
-	defer tx.Rollback()
-	for k, r := range changed {
-		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO briefs (vm, id, ino, size, mtime_ns, brief, sum) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			k.vm, k.id, int64(r.Ino), r.Size, r.MtimeNs, r.brief, r.sum(k))
-		if err != nil {
-			return err
-		}
+	var text strings.Builder
+	for id, r := range rows {
+		fmt.Fprintf(&text, "%s\t%d\t%d\t%d\t%s\n", id, r.Ino, r.Size, r.MtimeNs, r.brief)
 	}
-	for _, k := range gone {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM briefs WHERE vm = ? AND id = ?`, k.vm, k.id); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
+	_, err := db.ExecContext(ctx, `INSERT OR REPLACE INTO listings (vm, rows, sum) VALUES (?, ?, ?)`, vm, text.String(), sumOf(vm, text.String()))
+	return err
 }
+
+func sumOf(vm, text string) string { return storage.SumOf([]byte(vm + "\x00" + text)).String() }

@@ -3,7 +3,12 @@ package home
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"noid/internal/errs"
@@ -104,4 +109,59 @@ func stagedVM(base string) (string, bool) {
 		return "", false
 	}
 	return rest[:i], true
+}
+
+// VMNames returns the names of all VMs, the broken ones too, sorted.
+func (h *Home) VMNames() ([]string, error) {
+	names, err := named(h.VMsDir(), isName) // no staging directory, nor a stray such as lost+found
+	if err != nil {
+		return nil, fmt.Errorf("listing vms: %w", err)
+	}
+	return names, nil
+}
+
+// CheckpointOwners returns the names of the VMs, destroyed ones too, that may have checkpoints, sorted.
+func (h *Home) CheckpointOwners() ([]string, error) {
+	owners, err := named(h.CheckpointsRoot(), isName)
+	if err != nil {
+		return nil, fmt.Errorf("listing checkpoints: %w", err)
+	}
+	return owners, nil
+}
+
+// CheckpointIDs returns the ids of all checkpoints of vm, the broken ones too, sorted. The VM need not exist any more; when
+// there is neither, that is errs.ErrNotFound.
+func (h *Home) CheckpointIDs(vm string) ([]string, error) {
+	if err := CheckName(vm); err != nil {
+		return nil, err
+	}
+	ids, err := named(h.CheckpointsDir(vm), checkID)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(h.VMDir(vm)); errors.Is(err, fs.ErrNotExist) {
+			return nil, noVM(vm)
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("listing the checkpoints of vm %q: %w", vm, err)
+	}
+	return ids, nil
+}
+
+func isName(s string) bool { return CheckName(s) == nil }
+
+// named returns the names in dir that are right, sorted.
+func named(dir string, right func(string) bool) ([]string, error) {
+	names, err := subdirs(dir)
+	names = slices.DeleteFunc(names, func(name string) bool { return !right(name) })
+	slices.Sort(names)
+	return names, err
+}
+
+// subdirs returns the names in dir, unsorted.
+func subdirs(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
 }
