@@ -27,24 +27,27 @@ import (
 
 // Names in the home directory.
 const (
-	// VolumeFile holds a btrfs file system that is mounted on storage: see package volume.
-	VolumeFile = "storage.btrfs"
+	StorageDir = "storage"       // what can be large, so that it alone can be a mount point or a link to one
+	ImagesDir  = "images"        // root filesystems, downloaded or built
+	VolumeFile = "storage.btrfs" // a btrfs file system to be mounted on StorageDir, see package volume
+	VolumeWork = ".volume"       // what package volume stages
 
 	versionFile    = "version"     // format of the whole home: one decimal number and a newline
 	configFile     = "config.toml" // the user's defaults; a file that people edit, so not in the database
 	configLockFile = ".config.lock"
 	indexFile      = "noid.db"     // SQLite makes noid.db-wal and noid.db-shm beside it
-	storageDir     = "storage"     // what can be large, so that it alone can be a mount point or a link to one
 	vmsDir         = "vms"         // in storage: one directory a VM
 	templatesDir   = "templates"   // in storage: guests right after their boot, for 'create'
 	checkpointsDir = "checkpoints" // in storage: one directory a VM, in it one a checkpoint; outlives the VM
 	stagingDir     = "staging"     // in storage: what is being made or removed, one directory each
 	kernelsDir     = "kernels"     // kernels and initramfs images, unpacked or built
-	imagesDir      = "images"      // root filesystems, downloaded or built
 	locksDir       = "locks"       // one file a VM name, also for names that are no VM yet or any more
 
 	vmManifest = "vm.json"
 )
+
+// VolumeNames are the directories that noid makes in StorageDir, or in the volume that is mounted there.
+var VolumeNames = []string{vmsDir, checkpointsDir, templatesDir, ImagesDir}
 
 // homeFormat is the version of the layout that this package reads and writes.
 const homeFormat = 1
@@ -148,7 +151,7 @@ func (h *Home) checkUnused() error {
 		return err
 	}
 	// The two of package volume are in no new home, but their owner may have lost the version file.
-	ours := []string{configFile, configLockFile, storageDir, VolumeFile, ".volume", kernelsDir, imagesDir, locksDir, "lost+found"}
+	ours := []string{configFile, configLockFile, StorageDir, VolumeFile, VolumeWork, kernelsDir, ImagesDir, locksDir, "lost+found"}
 	for _, e := range entries {
 		name := e.Name()
 		// Another noid may be making this very home, hence the temporary files; versionFile may have come meanwhile.
@@ -215,16 +218,16 @@ func (h *Home) Dir() string { return h.dir }
 func (h *Home) ConfigPath() string { return filepath.Join(h.dir, configFile) }
 
 // VMsDir holds one directory a VM.
-func (h *Home) VMsDir() string { return filepath.Join(h.dir, storageDir, vmsDir) }
+func (h *Home) VMsDir() string { return filepath.Join(h.dir, StorageDir, vmsDir) }
 
 // VMDir is the directory of the VM called name, which CheckName must have accepted.
 func (h *Home) VMDir(name string) string { return filepath.Join(h.VMsDir(), name) }
 
 // StagingRoot holds what is being made or removed, see StagingDir.
-func (h *Home) StagingRoot() string { return filepath.Join(h.dir, storageDir, stagingDir) }
+func (h *Home) StagingRoot() string { return filepath.Join(h.dir, StorageDir, stagingDir) }
 
 // CheckpointsRoot holds one directory for each VM that has checkpoints.
-func (h *Home) CheckpointsRoot() string { return filepath.Join(h.dir, storageDir, checkpointsDir) }
+func (h *Home) CheckpointsRoot() string { return filepath.Join(h.dir, StorageDir, checkpointsDir) }
 
 // CheckpointsDir holds the checkpoints of vm. It exists only once there was one.
 func (h *Home) CheckpointsDir(vm string) string {
@@ -238,7 +241,7 @@ func (h *Home) CheckpointDir(vm, id string) string { return filepath.Join(h.Chec
 func (h *Home) KernelsDir() string { return filepath.Join(h.dir, kernelsDir) }
 
 // ImagesDir holds root filesystems that noid downloaded or built.
-func (h *Home) ImagesDir() string { return filepath.Join(h.dir, imagesDir) }
+func (h *Home) ImagesDir() string { return filepath.Join(h.dir, ImagesDir) }
 
 // LocksDir holds the lock files, see Lock.
 func (h *Home) LocksDir() string { return filepath.Join(h.dir, locksDir) }

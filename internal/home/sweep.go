@@ -18,8 +18,9 @@ const strayAge = time.Hour
 
 // Sweep removes what killed commands left behind: staging directories of VMs and checkpoints that nobody holds the lock
 // of, and the VMMs that run in them, which no command can reach. It waits for nobody. It goes on after an error and
-// returns all of them. It looks at nothing that is whole, however much is in the home.
-func (h *Home) Sweep(ctx context.Context) error {
+// returns all of them. It looks at nothing that is whole, however much is in the home. verb is as in Lock: the one that sweeps
+// before it does its own work.
+func (h *Home) Sweep(ctx context.Context, verb string) error {
 	names, err := subdirs(h.StagingRoot())
 	if err != nil {
 		return fmt.Errorf("sweeping: %w", err)
@@ -28,7 +29,7 @@ func (h *Home) Sweep(ctx context.Context) error {
 	for _, base := range names {
 		dir := filepath.Join(h.StagingRoot(), base)
 		if vm, ok := stagedVM(base); ok {
-			problems = append(problems, h.sweep(ctx, vm, dir))
+			problems = append(problems, h.sweep(ctx, vm, dir, verb))
 		} else if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > strayAge {
 			problems = append(problems, storage.RemoveAll(dir))
 		}
@@ -36,19 +37,12 @@ func (h *Home) Sweep(ctx context.Context) error {
 	return errors.Join(append(problems, h.sweepTemplates())...)
 }
 
-// tryLock takes the lock of the VM name if that can be had at once.
-func (h *Home) tryLock(ctx context.Context, name string) (l *Lock, ok bool, err error) {
-	l, err = h.lockWithin(ctx, name, "sweep", 0)
-	if errors.Is(err, errs.ErrBusy) {
-		return nil, false, nil
-	}
-	return l, err == nil, err
-}
-
 // sweep removes the staging directory dir of vm, unless vm is locked.
-func (h *Home) sweep(ctx context.Context, vm, dir string) error {
-	lock, ok, err := h.tryLock(ctx, vm)
-	if !ok {
+func (h *Home) sweep(ctx context.Context, vm, dir, verb string) error {
+	lock, err := h.lockWithin(ctx, vm, verb, 0)
+	if errors.Is(err, errs.ErrBusy) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	defer lock.Unlock()

@@ -11,7 +11,7 @@ import (
 func (h *Home) TemplateDir(key string) string { return filepath.Join(h.TemplatesRoot(), key) }
 
 // TemplatesRoot is where all templates are.
-func (h *Home) TemplatesRoot() string { return filepath.Join(h.dir, storageDir, templatesDir) }
+func (h *Home) TemplatesRoot() string { return filepath.Join(h.dir, StorageDir, templatesDir) }
 
 // Templates returns the keys of all templates.
 func (h *Home) Templates() (keys []string) {

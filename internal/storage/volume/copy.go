@@ -42,8 +42,8 @@ func treeSize(ctx context.Context, trees ...string) (size int64, err error) {
 	return size, nil
 }
 
-// walk calls visit for tree and everything in it, parents first, as far as it is of tree's own file system. Something mounted
-// in it is an error. No tree is an empty one.
+// walk calls visit for tree and everything in it, parents first. Something mounted in it is an error. A tree that is not there, or
+// has no name, is an empty one.
 func walk(ctx context.Context, tree string, visit func(path string, d fs.DirEntry, st *syscall.Stat_t) error) error {
 	var dev uint64
 	return filepath.WalkDir(tree, func(path string, d fs.DirEntry, err error) error {
