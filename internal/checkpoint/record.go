@@ -23,8 +23,8 @@ const (
 	SumsFile = "sums"
 )
 
-// Record is what noid records of a checkpoint, as checkpoint.json. The sizes are bytes of disk that the files took
-// when it was published, blocks shared by reflink included.
+// Record is a checkpoint's checkpoint.json. The sizes are bytes of disk that the files took when it was published,
+// blocks shared by reflink included.
 type Record struct {
 	Format       int         `json:"format"` // set by SaveCheckpoint
 	ID           string      `json:"id"`     // 8 lower-case hex digits
@@ -55,7 +55,7 @@ type Record struct {
 	Checksum string `json:"checksum,omitempty"`
 }
 
-// Write writes checkpoint.json in dir, read-only and atomically. It is on disk once storage.Publish has published dir.
+// Write writes checkpoint.json in dir, read-only and atomically. storage.Publish of dir syncs it.
 func Write(dir string, c Record) error {
 	c.Format, c.CreatedAt, c.Checksum = manifest.Format, c.CreatedAt.UTC(), unsummed
 	data, err := manifest.Encode(c)
@@ -75,7 +75,7 @@ var unsummed = storage.Sum{}.String()
 
 func checksumOf(sum string) []byte { return []byte("\"checksum\": \"" + sum + "\"") }
 
-// checkSum holds a manifest's bytes against the checksum in them.
+// checkSum compares a manifest's bytes with the checksum in them.
 func checkSum(data []byte, sum string) error {
 	if sum == "" {
 		return nil // of a noid that made none
@@ -91,10 +91,10 @@ func checkSum(data []byte, sum string) error {
 	return nil
 }
 
-// Read reads the manifest of checkpoint id of vm in dir, and its stamp. The error is a *manifest.BrokenError or, when dir itself is not
-// there, fs.ErrNotExist.
+// Read reads the manifest of checkpoint id of vm in dir, and its stamp. The error is a *manifest.BrokenError or, when
+// dir is not there, fs.ErrNotExist.
 func Read(dir, vm, id string) (c Record, st manifest.Stamp, err error) {
-	data, st, err := manifest.Read(dir, manifestFile)
+	data, st, err := manifest.Read(ManifestPath(dir))
 	if err == nil {
 		c, err = Parse(data, vm, id)
 	}
@@ -130,7 +130,7 @@ func decode(data []byte) (Record, error) {
 
 // ReadAny reads the manifest of the checkpoint in dir, whosever it is. fs.ErrNotExist when dir is not there.
 func ReadAny(dir string) (Record, error) {
-	data, _, err := manifest.Read(dir, manifestFile)
+	data, _, err := manifest.Read(ManifestPath(dir))
 	if err != nil {
 		return Record{}, manifest.Broken(err, dir, manifestFile)
 	}

@@ -1,8 +1,7 @@
-// Package home owns what noid keeps on disk: where each thing lies, under which name, who may change it now, and what is
-// written down about it.
+// Package home owns what noid keeps on disk: the names, the locks and the records of VMs.
 //
-// The manifests (vm.json, checkpoint.json) are the truth. The SQLite database beside them is an index over them, there to
-// list and find quickly; it corrects itself whenever it disagrees, and may be deleted at any time.
+// The manifests (vm.json, checkpoint.json) are the truth. The SQLite database beside them is an index that makes
+// lists and searches quick. It corrects itself when it disagrees, and may be deleted at any time.
 package home
 
 import (
@@ -52,8 +51,7 @@ var VolumeNames = []string{vmsDir, checkpointsDir, templatesDir, ImagesDir}
 // homeFormat is the version of the layout that this package reads and writes.
 const homeFormat = 1
 
-// Home is an open noid home directory. Its methods may be called from several goroutines, and by several processes on
-// the same directory.
+// Home is an open noid home directory. Several goroutines, and several processes on the same directory, may use it.
 type Home struct {
 	dir string
 
@@ -73,9 +71,9 @@ func DefaultDir() (string, error) {
 	return filepath.Join(home, ".noid"), nil
 }
 
-// Open opens the home in dir and makes it when it is not there. Its mode becomes 0700. A home that a newer noid made, a
-// directory that holds something else, and one that cannot be written are refused with errs.ErrHost; the exception is
-// a complete home on a read-only file system, which can still be looked at.
+// Open opens the home in dir and makes it when it is not there. Its mode becomes 0700. errs.ErrHost is a home of a
+// newer noid, a directory with other files, and one that cannot be written. A complete home on a read-only file
+// system opens.
 func Open(dir string) (*Home, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -117,9 +115,9 @@ func (h *Home) open() error {
 	return nil
 }
 
-// checkVersion reads the version file. No such file means a new home, or one whose making was interrupted.
+// checkVersion reads the version file. There is none in a new home, and in one whose making was interrupted.
 func (h *Home) checkVersion() (isNew bool, err error) {
-	data, _, err := manifest.ReadBounded(filepath.Join(h.dir, versionFile))
+	data, _, err := manifest.Read(filepath.Join(h.dir, versionFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	} else if err != nil {
@@ -137,7 +135,7 @@ func (h *Home) checkVersion() (isNew bool, err error) {
 	return false, nil
 }
 
-// checkUnused refuses a directory that holds other people's files: making /tmp or ~ private would break them.
+// checkUnused refuses a directory with other people's files: making /tmp or ~ private would break them.
 func (h *Home) checkUnused() error {
 	info, err := os.Stat(h.dir)
 	if err != nil {
@@ -162,7 +160,7 @@ func (h *Home) checkUnused() error {
 	return nil
 }
 
-// protect makes the home ours alone: disks and memory of guests lie in it.
+// protect makes the home private: disks and memory of guests lie in it.
 func (h *Home) protect() error {
 	info, err := os.Stat(h.dir)
 	if err != nil {
@@ -187,8 +185,8 @@ func (h *Home) Close() error {
 	return h.closeIndex()
 }
 
-// GiveBack gives the small files that root makes in a home of somebody else to that user, who could not use the home any more.
-// Otherwise it does nothing.
+// GiveBack gives the small files that root makes in somebody else's home to its owner, who could not use the home any
+// more.
 func (h *Home) GiveBack() {
 	if os.Geteuid() != 0 {
 		return

@@ -29,14 +29,13 @@ const createIndex = `CREATE TABLE listings (vm TEXT PRIMARY KEY, rows TEXT NOT N
 const dropIndex = `DROP VIEW IF EXISTS vms; DROP VIEW IF EXISTS checkpoints; DROP TABLE IF EXISTS manifests; DROP TABLE IF EXISTS briefs;
 DROP TABLE IF EXISTS listings;`
 
-// busyTimeoutMs is how long SQLite waits for another writer. Short: the listing is right without the index too.
+// busyTimeoutMs is SQLite's wait for another writer. It is short: a listing is right without the index too.
 const busyTimeoutMs = 500
 
 // indexLock guards the replacing of a damaged database. No VM's name begins with a dot.
 const indexLock = ".index.lock"
 
-// withIndex calls f with the open database. A database that turns out damaged is moved aside and f called once more, on
-// an empty one.
+// withIndex calls f with the open database. A damaged one is moved aside, and f called once more on an empty one.
 func (h *Home) withIndex(ctx context.Context, f func(*sql.DB) error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -89,7 +88,7 @@ func openIndex(ctx context.Context, path string) (*sql.DB, error) {
 	return db, nil
 }
 
-// migrate makes the schema. An older one is thrown away, all of it is in the manifests; a newer one is left alone.
+// migrate makes the schema. An older one is dropped, since all of it is in the manifests; a newer one is left alone.
 func migrate(ctx context.Context, db *sql.DB) error {
 	version := 0
 	if err := db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil || version == indexSchema {
@@ -113,7 +112,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return tx.Commit()
 }
 
-// damaged reports whether err says that the file is no usable database, as opposed to one that cannot be reached now.
+// damaged reports whether err says that the file is no usable database, not that it cannot be reached now.
 func (h *Home) damaged(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
@@ -131,8 +130,7 @@ func (h *Home) damaged(err error) bool {
 	return false
 }
 
-// replaceIndex moves the database aside, unless another noid has done that already. Of databases moved aside only the
-// latest is kept.
+// replaceIndex moves the database aside, unless another noid has done that already. The latest one moved aside stays.
 func (h *Home) replaceIndex(ctx context.Context, always bool) error {
 	f, err := openLock(filepath.Join(h.LocksDir(), indexLock))
 	if err != nil {
@@ -178,14 +176,14 @@ func sound(ctx context.Context, path string) bool {
 	return err == nil
 }
 
-// row is what the index knows of a manifest: the brief that a listing shows of it, one line, and its stamp when that was read.
+// row is what the index knows of a manifest: one line that a listing shows of it, and its stamp when it was read.
 type row struct {
 	manifest.Stamp
 	brief string
 }
 
-// readIndex returns the rows of the checkpoints of vm by id, or, with an empty vm, those of the VMs by name. A listing whose sum
-// does not match is damaged in a way that SQLite does not notice: it is none.
+// readIndex returns the rows of the checkpoints of vm by id, or, with an empty vm, those of the VMs by name. A
+// listing with a wrong sum counts as none: SQLite does not notice every damage.
 func readIndex(ctx context.Context, db *sql.DB, vm string) (map[string]row, error) {
 	var text, sum string
 	err := db.QueryRowContext(ctx, `SELECT rows, sum FROM listings WHERE vm = ?`, vm).Scan(&text, &sum)

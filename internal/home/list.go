@@ -17,7 +17,8 @@ import (
 	"noid/internal/storage"
 )
 
-// VMEntry is a VM in a listing. Of its record it has what Brief leaves. When Err is set, a *manifest.BrokenError, that is the name alone.
+// VMEntry is a VM in a listing, with the fields of Brief. When Err is set, a *manifest.BrokenError, it has the name
+// alone.
 type VMEntry struct {
 	VM
 	Err error
@@ -29,8 +30,8 @@ type CheckpointEntry struct {
 	Err error
 }
 
-// ListVMs returns all VMs, the broken ones too, sorted by time of creation, then name. It does not need the index to
-// be right, writable or there.
+// ListVMs returns all VMs, the broken ones too, sorted by time of creation, then name. The index may be wrong or
+// missing.
 func (h *Home) ListVMs(ctx context.Context) ([]VMEntry, error) {
 	names, err := h.VMNames()
 	if err != nil {
@@ -61,8 +62,8 @@ func (h *Home) ListVMs(ctx context.Context) ([]VMEntry, error) {
 	return list, err
 }
 
-// ListCheckpoints returns all checkpoints of vm, the broken ones too, sorted by time of creation, then id. The VM need
-// not exist any more; when there is neither, that is errs.ErrNotFound. It reads every manifest.
+// ListCheckpoints returns all checkpoints of vm, the broken ones too, sorted by time of creation, then id. It reads
+// every manifest. The VM need not exist any more; errs.ErrNotFound is that there is neither VM nor checkpoint.
 func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntry, error) {
 	ids, err := h.CheckpointIDs(vm)
 	if err != nil {
@@ -86,14 +87,13 @@ func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntr
 	return list, nil
 }
 
-// CheckpointLabels is ListCheckpoints with no more of a record than VM, ID, label and time of creation, and from the index
-// where that has them as they are.
+// CheckpointLabels is ListCheckpoints with VM, ID, label and time of creation alone. It reads the index, and a
+// manifest only if the index has not seen it as it is.
 func (h *Home) CheckpointLabels(ctx context.Context, vm string) ([]CheckpointEntry, error) {
 	return h.labels(ctx, vm, true)
 }
 
-// labels is CheckpointLabels that does not look, unless told to, whether manifests are as they were: they never change but by
-// damage.
+// labels is CheckpointLabels. Without look it trusts the index: a manifest changes by damage alone.
 func (h *Home) labels(ctx context.Context, vm string, look bool) ([]CheckpointEntry, error) {
 	ids, err := h.CheckpointIDs(vm)
 	if err != nil {
@@ -140,12 +140,12 @@ type source[T any] struct {
 	unpack func(id, brief string) (T, bool)
 }
 
-// settled is the age from which a manifest's time of change is trusted to tell it from a later one: the clock of a file
-// system ticks every few milliseconds, and two saves within a tick could look the same.
+// settled is the age from which a manifest's time of change tells it from a later one. File systems' clocks tick
+// every few milliseconds: two saves within a tick could look the same.
 const settled = 100 * time.Millisecond
 
-// eachBrief tells each brief of s, from the index where that has it as it is, else from the manifest. It leaves the index
-// right. The error is ctx's alone: everything else is told of the manifest that it concerns.
+// eachBrief calls tell for each manifest of s, from the index where that has it as it is, and updates the index. The
+// error is ctx's alone; every other is told of its manifest.
 func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(string, T, error)) error {
 	var known map[string]row
 	indexErr := h.withIndex(ctx, func(db *sql.DB) (err error) {
@@ -189,7 +189,7 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 	return ctx.Err()
 }
 
-// Repair throws the index away, builds it again from the manifests and reports what it found, for people to read.
+// Repair builds the index anew from the manifests and reports what it found, for people to read.
 func (h *Home) Repair(ctx context.Context) (report string, err error) {
 	h.mu.Lock()
 	h.closeIndex()

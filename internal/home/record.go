@@ -99,7 +99,7 @@ func noCheckpoint(vm, ref string) error {
 // readVM reads dir/vm.json and returns also its stamp. The error is a *manifest.BrokenError or, when dir itself is not
 // there, fs.ErrNotExist.
 func readVM(dir, name string) (v VM, st manifest.Stamp, err error) {
-	data, st, err := manifest.Read(dir, vmManifest)
+	data, st, err := manifest.Read(filepath.Join(dir, vmManifest))
 	if err == nil {
 		v, err = parseVM(data, name)
 	}

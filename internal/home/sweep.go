@@ -16,10 +16,9 @@ import (
 // strayAge is the age at which a staging directory whose name tells no VM is nobody's any more.
 const strayAge = time.Hour
 
-// Sweep removes what killed commands left behind: staging directories of VMs and checkpoints that nobody holds the lock
-// of, and the VMMs that run in them, which no command can reach. It waits for nobody. It goes on after an error and
-// returns all of them. It looks at nothing that is whole, however much is in the home. verb is as in Lock: the one that sweeps
-// before it does its own work.
+// Sweep removes what killed commands left: staging directories of VMs and checkpoints whose lock is free, and the
+// VMMs that run in them. It waits for nobody, and goes on after an error. It looks at nothing else in the home. verb
+// is as in Lock: the one that the user typed.
 func (h *Home) Sweep(ctx context.Context, verb string) error {
 	names, err := subdirs(h.StagingRoot())
 	if err != nil {
@@ -53,8 +52,8 @@ func (h *Home) sweep(ctx context.Context, vm, dir, verb string) error {
 	return storage.RemoveAll(dir)
 }
 
-// killIn kills the VMM that runs in the leftover directory dir of vm: the one recorded there, unless it is the published
-// VM's, and any that was started and not yet recorded, there or, by 'start', in the VM's own directory.
+// killIn kills the VMMs of the leftover directory dir of vm: the one recorded there, unless it is the published VM's,
+// and any that was not recorded yet, there or, by 'start', in the VM's own directory.
 func (h *Home) killIn(ctx context.Context, vm, dir string) error {
 	victims := vmm.FindIn(dir)
 	published, err := h.LoadVM(vm)

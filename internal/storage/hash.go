@@ -17,12 +17,12 @@ import (
 // HashChunk is how many bytes of a file one sum stands for: damage is named that exactly.
 const HashChunk = 1 << 20
 
-// maxHashed bounds the file that HashFile takes, in bytes: the sums of one so long are 64 MiB, and a guest that took its VMM
-// over can make a file of holes as long as it likes.
+// maxHashed bounds the file that HashFile reads, in bytes. The sums of one so long are 64 MiB; a hostile VMM can make
+// a file of holes as long as it likes.
 const maxHashed = 4 << 40
 
-// Sum is a 128-bit XXH3 (https://xxhash.com/doc/v0.8.2), in its canonical order. It finds damage; it is no defence against
-// somebody who can write the sum as well. All zeros stand for a chunk of zeros, so that holes cost nothing.
+// Sum is a 128-bit XXH3 (https://xxhash.com/doc/v0.8.2), in its canonical order. It finds damage; it is no defence
+// against somebody who can write the sum too. All zeros stand for a chunk of zeros: holes cost nothing.
 type Sum [16]byte
 
 // String is the sum in hexadecimal.
@@ -58,8 +58,8 @@ func (h Hash) Root() Sum {
 	return SumOf(all)
 }
 
-// HashFile reads the regular file path, all but its holes, and returns its hash. The length is taken once, at the start.
-// It honours ctx, and follows no link.
+// HashFile reads the regular file path, all but its holes, and returns its hash. The length is read once, at the
+// start.
 func HashFile(ctx context.Context, path string) (Hash, error) {
 	return hashFile(ctx, path, func(int) (Sum, bool) { return Sum{}, false })
 }

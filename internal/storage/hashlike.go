@@ -14,9 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HashLike is HashFile for a file that was cloned from like, or as like was, and has been written to since: where both have
-// the very same blocks, the sums are those of like and nothing is read. h is like's hash. A file system that cannot tell, and
-// one whose clones are copies, has all of it read.
+// HashLike is HashFile for a file that shares blocks with like, whose hash is h. A chunk with the same blocks in both
+// is not read. A file system that cannot tell, and one without reflinks, has all of it read.
 func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	same, err := sameChunks(path, like, h.Length)
 	if err != nil {
@@ -30,8 +29,8 @@ func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	})
 }
 
-// sameChunks tells for each chunk of the files a and b, both size bytes long, whether it consists of the same blocks. The error
-// is also that of a file system that cannot tell.
+// sameChunks tells for each chunk of the files a and b, both size bytes long, whether it consists of the same blocks.
+// The error is also that of a file system that cannot tell.
 func sameChunks(a, b string, size int64) ([]bool, error) {
 	maps := make([]blockMap, 2)
 	for i, path := range []string{a, b} {
@@ -103,8 +102,8 @@ func (b *blockMap) at(off int64) (place, error) {
 	return place{end: end, data: true, odd: b.e.flags&extentOdd != 0, shift: int64(b.e.physical) - start}, nil
 }
 
-// WriteLike writes data to the new file path, with mode 0400. What the file like has at the same place is shared with it, where the
-// file system can do that: the new file takes room for the blocks that differ. Nothing is synced.
+// WriteLike writes data to the new file path, with mode 0400. Blocks that the file like has at the same place are
+// shared with it, where the file system can do that. Nothing is synced.
 func WriteLike(ctx context.Context, path, like string, data []byte) error {
 	const block = 4096
 	if len(data) > block {

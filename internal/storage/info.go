@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Free returns how many bytes an ordinary user can still write in dir's file system, what waits for being written left out.
+// Free returns how many bytes an ordinary user can still write in dir's file system.
 func Free(dir string) (int64, error) {
 	st, err := statfs(dir)
 	if err != nil {
@@ -29,8 +29,8 @@ func Free(dir string) (int64, error) {
 	return free, nil
 }
 
-// btrfsPending returns how many bytes of data are promised to writers in dir's btrfs and not on disk yet: gigabytes at times.
-// Its statfs does not know of them, unlike that of ext4 and XFS. 0 when the kernel does not tell.
+// btrfsPending returns how many bytes of data btrfs has promised to writers and not put on disk yet: gigabytes at
+// times. Unlike ext4 and XFS its statfs does not count them. 0 when the kernel does not tell.
 func btrfsPending(dir string) int64 {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -58,12 +58,11 @@ func btrfsPending(dir string) int64 {
 	return sum
 }
 
-// freeWait bounds the wait for space that is coming free: Linux gives back a killed VMM's memory file up to a second and a half
-// after the process is gone.
+// freeWait bounds FreeFor's wait. Linux frees a killed VMM's memory file up to 1.5 s after the process is gone.
 const freeWait = 2 * time.Second
 
-// FreeFor is Free where that is enough for need bytes. Where it is not, it waits for what was removed of late: a journal counts
-// blocks as taken until it is written, and a file that was mapped is let go of in the background.
+// FreeFor is Free, but waits while there are fewer than need bytes for what was removed of late: a journal counts
+// blocks as taken until it is written, and a file that was mapped is freed in the background.
 func FreeFor(ctx context.Context, dir string, need int64) (int64, error) {
 	for deadline := time.Now().Add(freeWait); ; {
 		free, err := Free(dir)
@@ -97,8 +96,8 @@ var fsNames = map[uint32]string{
 	0xca451a4e:                 "bcachefs", // fs/bcachefs/bcachefs_format.h
 }
 
-// FSType names the file system that dir is on, or gives its number (such as "0x1234") when it has no name here.
-// It is "unknown" when dir cannot be looked at.
+// FSType names the file system of dir, or gives its number ("0x1234") when it has no name here. It is "unknown" when
+// dir cannot be looked at.
 func FSType(dir string) string {
 	st, err := statfs(dir)
 	if err != nil {
@@ -118,8 +117,8 @@ func statfs(dir string) (unix.Statfs_t, error) {
 	return st, nil
 }
 
-// Reflinks tries whether files in dir can share blocks. The kind of file system does not tell: XFS can be made without,
-// overlayfs has what is below it.
+// Reflinks tries whether files in dir can share blocks. The file system's type does not tell: XFS can be made
+// without.
 func Reflinks(dir string) (bool, error) {
 	shares, err := reflinks(dir)
 	if err != nil {
@@ -150,7 +149,7 @@ func reflinks(dir string) (bool, error) {
 	return err == nil, nil
 }
 
-// probe makes a file in dir of which nothing stays, not even its name where the file system can do without.
+// probe makes a file in dir that is gone when it is closed.
 func probe(dir string) (*os.File, error) {
 	if f, err := unnamed(dir); err == nil {
 		return f, nil
@@ -162,7 +161,7 @@ func probe(dir string) (*os.File, error) {
 	return f, err
 }
 
-// Usage returns the length of the file path and the bytes of disk it takes, what it shares with others included.
+// Usage returns the length of the file path and the bytes of disk it takes, shared ones included.
 func Usage(path string) (length, onDisk int64, err error) {
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -76,8 +76,8 @@ type copier struct {
 	names map[inode]string // copies of files with several names
 }
 
-// copy copies the tree from to to, which does not exist or is an empty directory: contents with their holes, owners, modes and
-// times. leave names an entry of from that is left out, "" none. Sockets are left out: nobody listens on them.
+// copy copies the tree from to to, which does not exist or is an empty directory: contents with their holes, owners,
+// modes and times. It leaves out the entry leave of from, and sockets: nobody listens on them.
 func (c *copier) copy(to, from, leave string) error {
 	type dir struct {
 		path string

@@ -45,9 +45,9 @@ const mountWait = 30 * time.Second
 // Exists reports whether the home in dir has a volume, mounted or not.
 func Exists(dir string) bool { return exists(filepath.Join(dir, imageFile)) }
 
-// Ready mounts the volume of the home in dir, if it has one that is not mounted, and ends a move that was killed. It is for
-// every command, before it looks at the home: without a volume it costs one system call. Who is not root gets errs.ErrHost
-// with what to type. verb is what the user typed.
+// Ready mounts the volume of the home in dir, if it has one that is not mounted, and ends a move that was killed.
+// Every command calls it before it looks at the home; without a volume it costs one system call. errs.ErrHost tells
+// who is not root what to type. verb is what the user typed.
 func Ready(ctx context.Context, dir, verb string) error {
 	if !Exists(dir) {
 		return nil
@@ -133,8 +133,8 @@ func Look(dir string) (u Usage, err error) {
 	return u, err
 }
 
-// mounted reports whether something is mounted on the home's storage directory. It is read off the directory itself: a home
-// may be renamed while its volume is mounted.
+// mounted reports whether something is mounted on the home's storage directory. It looks at the directory itself: a
+// home may be renamed while its volume is mounted.
 func mounted(dir string) bool {
 	return crosses(dir, filepath.Join(dir, storageDir))
 }
@@ -166,8 +166,8 @@ func chownLike(dir, path string) error {
 
 const blockedText = "This directory is empty because the btrfs volume of this noid home is not mounted on it: 'noid list', as root, mounts it.\n"
 
-// makeMountPoint makes path a directory for the volume of the home in dir to be mounted on. Regular files bear the names of
-// noid's own directories, so that nobody, root included, makes VMs under a volume that is not mounted.
+// makeMountPoint makes path a mount point for the volume of the home in dir. Regular files have the names of noid's
+// own directories there: nobody, root included, makes VMs below an unmounted volume.
 func makeMountPoint(dir, path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
