@@ -18,8 +18,8 @@ import (
 const (
 	manifestFile = "checkpoint.json"
 
-	// SumsFile is in a checkpoint's directory: the sums of its files' chunks, one file after the other in the order of their
-	// names, 16 bytes each. What a sum of the manifest finds damaged, these find the place of.
+	// SumsFile is in a checkpoint's directory: the sums of its files' chunks, one file after the other in the order of
+	// their names, 16 bytes each. What a sum of the manifest finds damaged, these find the place of.
 	SumsFile = "sums"
 )
 
@@ -45,7 +45,8 @@ type Record struct {
 	StateLength  int64       `json:"state_length"`  // likewise
 	SourceKernel string      `json:"source_kernel,omitempty"`
 	SourceRootfs string      `json:"source_rootfs,omitempty"`
-	// Files are the checkpoint's files as they were when it was published, by name. Nil in one of a noid that did not hash.
+	// Files are the checkpoint's files as they were when it was published, by name. Nil in one of a noid that did not
+	// hash.
 	Files map[string]manifest.File `json:"files,omitempty"`
 	// Boots are the kernel and the initrd of the VM, by path, and AgentVersion is the noid whose agent it has.
 	Boots        map[string]manifest.File `json:"boots,omitempty"`

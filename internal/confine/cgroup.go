@@ -151,9 +151,9 @@ func (l Limits) join(pid int, dir string) {
 		if l.CPUs > 0 { // one more for the VMM's own work: disk, console, emulated devices
 			write(filepath.Join(vm, "cpu.max"), fmt.Sprintf("%d %d", (l.CPUs+1)*cpuPeriod, cpuPeriod))
 		}
-		// The page cache of what the VMM writes counts too: disk, snapshots, and with QEMU all memory, which is a file. The
-		// kernel takes it back before it kills, but a limit near the guest's memory would make a snapshot wait for the disk.
-		// In a tmpfs nothing can be taken back: there, no limit.
+		// The page cache of what the VMM writes counts too: disk, snapshots, and with QEMU all memory, which is a file.
+		// The kernel takes it back before it kills, but a limit near the guest's memory would make a snapshot wait for
+		// the disk. In a tmpfs nothing can be taken back: there, no limit.
 		if l.MemBytes > 0 && !inMemory(dir) {
 			write(filepath.Join(vm, "memory.max"), strconv.FormatInt(2*l.MemBytes+memoryExtra, 10))
 		}

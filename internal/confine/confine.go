@@ -103,7 +103,8 @@ func onDyingThread(f func()) {
 		defer close(done)
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The main thread does not end, and it stands for the process in /proc. While it is held here, f gets another.
+			// The main thread does not end, and it stands for the process in /proc. While it is held here, f gets
+			// another.
 			onDyingThread(f)
 			runtime.UnlockOSThread()
 			return

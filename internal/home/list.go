@@ -24,7 +24,8 @@ type VMEntry struct {
 	Err error
 }
 
-// CheckpointEntry is a checkpoint in a listing. When Err is set, a *manifest.BrokenError, the record holds VM and ID alone.
+// CheckpointEntry is a checkpoint in a listing. When Err is set, a *manifest.BrokenError, the record holds VM and ID
+// alone.
 type CheckpointEntry struct {
 	checkpoint.Record
 	Err error

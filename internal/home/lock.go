@@ -38,7 +38,7 @@ func LockAll(ctx context.Context, dir, verb string, wait time.Duration) (*Lock, 
 	} else if err != nil {
 		return nil, fmt.Errorf("locking the home: %w", err)
 	}
-	signHolder(f, verb)
+	writeHolder(f, verb)
 	return &Lock{f: f}, nil
 }
 
@@ -66,12 +66,12 @@ func (h *Home) lockWithin(ctx context.Context, name, verb string, wait time.Dura
 		unlockFile(home)
 		return nil, lockError(name, err)
 	}
-	signHolder(f, verb)
+	writeHolder(f, verb)
 	return &Lock{f: f, home: home}, nil
 }
 
-// signHolder writes the holder into f, for messages alone: a full disk must not stop `destroy`.
-func signHolder(f *os.File, verb string) {
+// writeHolder writes the holder into f, for messages alone: a full disk must not stop `destroy`.
+func writeHolder(f *os.File, verb string) {
 	f.Truncate(0)
 	f.WriteAt(fmt.Appendf(nil, "%d %s\n", os.Getpid(), verb), 0)
 }

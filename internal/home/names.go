@@ -128,8 +128,8 @@ func (h *Home) CheckpointOwners() ([]string, error) {
 	return owners, nil
 }
 
-// CheckpointIDs returns the ids of all checkpoints of vm, the broken ones too, sorted. The VM need not exist any more; when
-// there is neither, that is errs.ErrNotFound.
+// CheckpointIDs returns the ids of all checkpoints of vm, the broken ones too, sorted. The VM need not exist any more;
+// when there is neither, that is errs.ErrNotFound.
 func (h *Home) CheckpointIDs(vm string) ([]string, error) {
 	if err := CheckName(vm); err != nil {
 		return nil, err

@@ -28,8 +28,8 @@ type VM struct {
 	SourceRootfs  string       `json:"source_rootfs,omitempty"`  // the path that the user gave
 	RestoredFrom  string       `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
 	ForkedFrom    string       `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
-	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one that
-	// booted itself.
+	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one
+	// that booted itself.
 	WarmFrom  *time.Time `json:"warm_from,omitempty"`
 	LastError string     `json:"last_error,omitempty"` // not sanitised: it may quote the guest
 	// Unannounced is what the guest's agent must be told before the next command runs; nil when the guest knows all.

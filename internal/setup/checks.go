@@ -30,8 +30,8 @@ func check(name, detail, cure string, err error) Check {
 	return Check{Name: name, OK: true, Detail: detail}
 }
 
-// Checks says what this host can do. canRun is that there are a VMM, a kernel and a root filesystem; all else is as good as it
-// gets. When ctx ends meanwhile, the checks tell nothing about the host.
+// Checks says what this host can do. canRun is that there are a VMM, a kernel and a root filesystem; all else is as
+// good as it gets. When ctx ends meanwhile, the checks tell nothing about the host.
 func Checks(ctx context.Context, o Options) (checks []Check, canRun bool) {
 	checks = append(checks, checkKVM())
 	anyVMM := false

@@ -1,5 +1,5 @@
-// Package setup owns what 'noid setup' and 'noid doctor' do: it gets what a host lacks to run VMs and makes that the default, it
-// moves the home's storage, and it says what the host can do.
+// Package setup owns what 'noid setup' and 'noid doctor' do: it gets what a host lacks to run VMs and makes that the
+// default, it moves the home's storage, and it says what the host can do.
 package setup
 
 import (
@@ -38,8 +38,8 @@ var vmms = []struct{ driver, name, cure, binary, pkg string }{
 // qemuArch is this architecture in the names of QEMU's binary and of Debian's package.
 var qemuArch = map[string][2]string{"amd64": {"x86_64", "x86"}, "arm64": {"aarch64", "arm"}}[runtime.GOARCH]
 
-// Run gets what is missing for VMs of driver: the VMM, a kernel and a root filesystem. It moves the storage if storage, "btrfs" or
-// "plain", or the configuration asks for that. It may be repeated. errs.ErrHost is what this host cannot do.
+// Run gets what is missing for VMs of driver: the VMM, a kernel and a root filesystem. It moves the storage if storage,
+// "btrfs" or "plain", or the configuration asks for that. It may be repeated. errs.ErrHost is what this host cannot do.
 func Run(ctx context.Context, o Options, driver, storage string) error {
 	if err := runStorage(ctx, o, storage); err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 // StorageKey is the one key of config.toml whose change does something at once.
 const StorageKey = "storage"
 
-// SetStorage moves the storage to value, "btrfs" or "plain", and notes that as the default. verb is what the user typed.
+// SetStorage moves the storage to value, "btrfs" or "plain", and notes that as the default. verb is what the user
+// typed.
 func SetStorage(ctx context.Context, o Options, value, verb string) error {
 	dir := o.Home.Dir()
 	have := volume.Exists(dir)
@@ -46,7 +47,8 @@ func SetStorage(ctx context.Context, o Options, value, verb string) error {
 	})
 }
 
-// UnsetStorage moves the storage out of its volume, if it has one, and forgets the default. verb is what the user typed.
+// UnsetStorage moves the storage out of its volume, if it has one, and forgets the default. verb is what the user
+// typed.
 func UnsetStorage(ctx context.Context, o Options, verb string) error {
 	if volume.Exists(o.Home.Dir()) {
 		if err := SetStorage(ctx, o, "plain", verb); err != nil {
@@ -56,7 +58,8 @@ func UnsetStorage(ctx context.Context, o Options, verb string) error {
 	return config.Unset(o.Home.ConfigPath(), StorageKey)
 }
 
-// runStorage is Run's part for the storage. Where nobody asked for a volume it only advises: setup mounts nothing unasked.
+// runStorage is Run's part for the storage. Where nobody asked for a volume it only advises: setup mounts nothing
+// unasked.
 func runStorage(ctx context.Context, o Options, wish string) error {
 	dir := o.Home.Dir()
 	if err := volume.Tidy(ctx, o.Home); err != nil {

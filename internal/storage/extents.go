@@ -14,8 +14,8 @@ const (
 	fsIocFiemap = 0xc020660b
 	fiemapSync  = 0x1 // FIEMAP_FLAG_SYNC: write back first
 	extentLast  = 0x1 // FIEMAP_EXTENT_LAST
-	// FIEMAP_EXTENT_UNKNOWN, _DELALLOC, _ENCODED, _DATA_ENCRYPTED, _NOT_ALIGNED, _DATA_INLINE, _DATA_TAIL, _MERGED: the number
-	// of the block is none, or not all there is to say.
+	// FIEMAP_EXTENT_UNKNOWN, _DELALLOC, _ENCODED, _DATA_ENCRYPTED, _NOT_ALIGNED, _DATA_INLINE, _DATA_TAIL, _MERGED: the
+	// number of the block is none, or not all there is to say.
 	extentOdd       = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400 | 0x1000
 	extentUnwritten = 0x800  // FIEMAP_EXTENT_UNWRITTEN: blocks that were reserved and hold nothing
 	extentShared    = 0x2000 // FIEMAP_EXTENT_SHARED: other files have them too
@@ -47,8 +47,8 @@ func fiemap(f *os.File, m *extentMap) error {
 	})
 }
 
-// extents yields the extents of f in order, its holes not. flags may be fiemapSync. An error, also that of a file system without
-// such a map, comes last.
+// extents yields the extents of f in order, its holes not. flags may be fiemapSync. An error, also that of a file
+// system without such a map, comes last.
 func extents(f *os.File, flags uint32) iter.Seq2[extent, error] {
 	return func(yield func(extent, error) bool) {
 		m := &extentMap{flags: flags, count: 256}
@@ -92,8 +92,9 @@ func hasReserved(f *os.File, size int64) bool {
 	return false
 }
 
-// eachRun calls do for the runs of data of the first size bytes of f, in order. Where f has reserved blocks it writes f back
-// first, and asks FIEMAP. SEEK_DATA calls data whatever is in the page cache, and the kernel reads ahead until all of it is.
+// eachRun calls do for the runs of data of the first size bytes of f, in order. Where f has reserved blocks it writes f
+// back first, and asks FIEMAP. SEEK_DATA calls data whatever is in the page cache, and the kernel reads ahead until all
+// of it is.
 func eachRun(ctx context.Context, f *os.File, size int64, do func(start, end int64) error) error {
 	if !hasReserved(f, size) {
 		for start, end := range dataRuns(f, size) {

@@ -30,7 +30,8 @@ func newApt(work string) (*apt, error) {
 	return &apt{work: work}, err
 }
 
-// refresh changes to package lists of its own, freshly downloaded, which takes no privileges. The host's are left alone.
+// refresh changes to package lists of its own, freshly downloaded, which takes no privileges. The host's are left
+// alone.
 func (a *apt) refresh(ctx context.Context, o Options) error {
 	lists, cache := filepath.Join(a.work, "lists"), filepath.Join(a.work, "cache")
 	if err := errors.Join(os.MkdirAll(lists+"/partial", 0o755), os.MkdirAll(cache+"/archives/partial", 0o755)); err != nil {
@@ -49,8 +50,8 @@ func (a *apt) argv(tool string, args ...string) []string {
 	return append(append([]string{tool}, a.options...), args...)
 }
 
-// fetch downloads the packages that choose names and unpacks them into a new directory, whose path it returns. Where the
-// host's package lists are missing or out of date it tries again with fresh ones.
+// fetch downloads the packages that choose names and unpacks them into a new directory, whose path it returns. Where
+// the host's package lists are missing or out of date it tries again with fresh ones.
 func (a *apt) fetch(ctx context.Context, o Options, choose func() ([]string, error)) (string, error) {
 	dir, err := a.tryFetch(ctx, o, choose)
 	if err == nil || ctx.Err() != nil {

@@ -1,5 +1,6 @@
-// Package debian gets what a host lacks from the packages of Debian and Ubuntu: a kernel with its modules, a static busybox for
-// a small root filesystem, programs. Packages are downloaded and unpacked, which takes no root; programs alone are installed.
+// Package debian gets what a host lacks from the packages of Debian and Ubuntu: a kernel with its modules, a static
+// busybox for a small root filesystem, programs. Packages are downloaded and unpacked, which takes no root; programs
+// alone are installed.
 //
 // Everything is made in a directory of its own and published by a rename. An interrupted call leaves nothing half done.
 package debian
@@ -35,8 +36,8 @@ const (
 	lockFile   = ".setup.lock" // its holder may delete all that workPrefix marks
 )
 
-// workDir locks dir, which it makes if need be, removes what killed setups left in it, and makes a directory to work in.
-// done removes that again and unlocks. The lock dies with the process. errs.ErrBusy is another setup that holds it.
+// workDir locks dir, which it makes if need be, removes what killed setups left in it, and makes a directory to work
+// in. done removes that again and unlocks. The lock dies with the process. errs.ErrBusy is another setup that holds it.
 func workDir(dir string) (work string, done func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, err

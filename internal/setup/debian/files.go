@@ -50,8 +50,8 @@ var rootfsFiles = []rootfsFile{
 	{"etc/acpi/PWRF/00000080", 0o755, "#!/bin/sh\nexec poweroff\n"},
 }
 
-// rcScript runs once, before the console's shell. noid-init has brought /proc, /sys and /dev; another initramfs, or none,
-// may have not.
+// rcScript runs once, before the console's shell. noid-init has brought /proc, /sys and /dev; another initramfs, or
+// none, may have not.
 const rcScript = `#!/bin/sh
 [ -e /proc/self ] || mount -t proc proc /proc
 [ -e /sys/class ] || mount -t sysfs sysfs /sys

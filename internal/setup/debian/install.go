@@ -10,8 +10,8 @@ import (
 	"noid/internal/errs"
 )
 
-// Tool returns the path of the program name, which package pkg has. Where there is none, root gets pkg installed with apt-get.
-// For others, and without apt-get, that is errs.ErrHost with what to run.
+// Tool returns the path of the program name, which package pkg has. Where there is none, root gets pkg installed with
+// apt-get. For others, and without apt-get, that is errs.ErrHost with what to run.
 func Tool(ctx context.Context, o Options, name, pkg string) (string, error) {
 	if path, err := findTool(name, pkg); err == nil {
 		return path, nil

@@ -20,8 +20,8 @@ import (
 const hostBootDir = "/boot"
 
 // Kernel returns the path of a kernel that can run VMs here, with its modules where boot.FindModules finds them: the
-// host's own newest one that this user may read, else one that an earlier call fetched, else the distribution's kernel for
-// virtual machines, which it downloads. errs.ErrHost is that there is no way to get one.
+// host's own newest one that this user may read, else one that an earlier call fetched, else the distribution's kernel
+// for virtual machines, which it downloads. errs.ErrHost is that there is no way to get one.
 func Kernel(ctx context.Context, o Options) (string, error) {
 	if path := newestKernel(o, hostBootDir+"/vmlinuz-*"); path != "" {
 		o.say("using the host's kernel %s", path)
@@ -89,7 +89,8 @@ func builtIn(dir, module string) bool {
 	return strings.Contains(string(list), "/"+module+".ko\n")
 }
 
-// metaPackages are the packages that depend on a distribution's current kernel for virtual machines, by ID of os-release.
+// metaPackages are the packages that depend on a distribution's current kernel for virtual machines, by ID of
+// os-release.
 var metaPackages = map[string]map[string]string{
 	"debian": {"amd64": "linux-image-cloud-amd64", "arm64": "linux-image-cloud-arm64"},
 	"ubuntu": {"amd64": "linux-image-virtual", "arm64": "linux-image-virtual"},
@@ -119,8 +120,8 @@ func fetchKernel(ctx context.Context, o Options, work string) (string, error) {
 	return publishKernel(o, work, tree)
 }
 
-// kernelPackages returns what to download for meta: the kernel it depends on, and the package of its modules where they are
-// apart, as on Ubuntu.
+// kernelPackages returns what to download for meta: the kernel it depends on, and the package of its modules where they
+// are apart, as on Ubuntu.
 func kernelPackages(ctx context.Context, a *apt, meta string) ([]string, error) {
 	pkgs, err := a.depends(ctx, meta, kernelPackage())
 	if err != nil {

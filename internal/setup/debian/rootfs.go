@@ -20,9 +20,9 @@ const (
 	rootfsSize = "256M"
 )
 
-// Rootfs returns the path of a small root filesystem in ImagesDir, which it makes if there is none: busybox, a root shell
-// on the console, nothing else. It needs e2fsprogs, and the host's static busybox or Debian's package tools to fetch one;
-// without them that is errs.ErrHost.
+// Rootfs returns the path of a small root filesystem in ImagesDir, which it makes if there is none: busybox, a root
+// shell on the console, nothing else. It needs e2fsprogs, and the host's static busybox or Debian's package tools to
+// fetch one; without them that is errs.ErrHost.
 func Rootfs(ctx context.Context, o Options) (string, error) {
 	path := filepath.Join(o.ImagesDir, rootfsName)
 	if boot.CheckExt4(path) == nil {
@@ -176,8 +176,8 @@ func makeExt4(ctx context.Context, tree, img string) error {
 	return nil
 }
 
-// chownCommands returns a script for debugfs that gives all of tree to root: mke2fs -d copies the owners that it finds, and
-// only root can make files of root's.
+// chownCommands returns a script for debugfs that gives all of tree to root: mke2fs -d copies the owners that it finds,
+// and only root can make files of root's.
 func chownCommands(tree string) (string, error) {
 	var script strings.Builder
 	err := filepath.WalkDir(tree, func(path string, _ fs.DirEntry, err error) error {

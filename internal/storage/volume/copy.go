@@ -21,7 +21,8 @@ func inodeOf(st *syscall.Stat_t) inode { return inode{st.Dev, st.Ino} }
 // entrySize is what a file costs beside its data, in bytes, roughly.
 const entrySize = 4096
 
-// treeSize returns how many bytes a copy of the trees takes that shares no blocks. A file with several names counts once.
+// treeSize returns how many bytes a copy of the trees takes that shares no blocks. A file with several names counts
+// once.
 func treeSize(ctx context.Context, trees ...string) (size int64, err error) {
 	seen := map[inode]bool{}
 	for _, tree := range trees {
@@ -42,8 +43,8 @@ func treeSize(ctx context.Context, trees ...string) (size int64, err error) {
 	return size, nil
 }
 
-// walk calls visit for tree and everything in it, parents first. Something mounted in it is an error. A tree that is not there, or
-// has no name, is an empty one.
+// walk calls visit for tree and everything in it, parents first. Something mounted in it is an error. A tree that is
+// not there, or has no name, is an empty one.
 func walk(ctx context.Context, tree string, visit func(path string, d fs.DirEntry, st *syscall.Stat_t) error) error {
 	var dev uint64
 	return filepath.WalkDir(tree, func(path string, d fs.DirEntry, err error) error {
@@ -112,13 +113,13 @@ func (c *copier) copy(to, from, leave string) error {
 		if st.Nlink > 1 {
 			c.names[inodeOf(st)] = target
 		}
-		return dress(target, st)
+		return setAttributes(target, st)
 	})
 	if err != nil {
 		return err
 	}
 	for i := len(dirs) - 1; i >= 0; i-- { // a read-only directory takes no more files, and each changes its time
-		if err := dress(dirs[i].path, dirs[i].st); err != nil {
+		if err := setAttributes(dirs[i].path, dirs[i].st); err != nil {
 			return err
 		}
 	}
@@ -142,8 +143,8 @@ func (c *copier) copyFile(to, from string, kind fs.FileMode) error {
 	return errs.New(errs.ErrState, "%s is neither file, directory, link nor pipe", from)
 }
 
-// dress gives path the owner, mode and times of st.
-func dress(path string, st *syscall.Stat_t) error {
+// setAttributes gives path the owner, mode and times of st.
+func setAttributes(path string, st *syscall.Stat_t) error {
 	if err := os.Lchown(path, int(st.Uid), int(st.Gid)); err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ const (
 	lowMax = 2 << 30
 	// growMin is the least growth worth the trouble.
 	growMin = 64 << 20
-	// hostLow is the free space of the home's file system below which no more is put into a volume that it may have no room for.
+	// hostLow is the free space of the home's file system below which no more is put into a volume that it may have no
+	// room for.
 	hostLow = 256 << 20
 )
 

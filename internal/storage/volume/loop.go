@@ -21,7 +21,8 @@ const (
 	pause = 50 * time.Millisecond
 )
 
-// mountImage mounts the btrfs in the regular file image, which must be root's, on the directory target. Neither may be a link.
+// mountImage mounts the btrfs in the regular file image, which must be root's, on the directory target. Neither may be
+// a link.
 func mountImage(image, target string) error {
 	err := tryMount(image, target)
 	if err == nil {
@@ -125,7 +126,8 @@ func attach(image *os.File) (*os.File, error) {
 	}
 }
 
-// configure binds loop to image. Direct I/O keeps the volume's pages from being cached twice; not every file system has it.
+// configure binds loop to image. Direct I/O keeps the volume's pages from being cached twice; not every file system has
+// it.
 func configure(loop, image *os.File) error {
 	c := unix.LoopConfig{Fd: uint32(image.Fd())}
 	copy(c.Info.File_name[:len(c.Info.File_name)-1], image.Name()) // for losetup(8) alone

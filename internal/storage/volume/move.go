@@ -14,9 +14,10 @@ import (
 	"noid/internal/vmm"
 )
 
-// Names in workDir. A move stages the storage and images that the home is to have in one of the three directories. One rename
-// decides: to the volume that of the new image to its place in the home, back from it that of toPlain to decided. From then on
-// settle brings what is staged to its place, and may be killed and repeated. Before, discard removes it.
+// Names in workDir. A move stages the storage and images that the home is to have in one of the three directories. One
+// rename decides: to the volume that of the new image to its place in the home, back from it that of toPlain to
+// decided. From then on recoverMove brings what is staged to its place, and may be killed and repeated. Before, discard
+// removes it.
 const (
 	toVolume   = "to-volume" // a mount point, and a link for images
 	toPlain    = "to-plain"  // copies of what is in the volume
@@ -25,10 +26,10 @@ const (
 	asideMount = "mnt"       // where the new image is mounted to be filled
 )
 
-// Make moves the storage of home h into a new volume. verb is what the user typed. mkfs is the path of mkfs.btrfs. A home that
-// has a volume is left as it is. VMs that run are errs.ErrState; not being root, and a host without space, loop devices or
-// btrfs, is errs.ErrHost. When it fails, or ctx ends, the home is as it was; when it is killed, the next command finds the home
-// as it was or completes the move.
+// Make moves the storage of home h into a new volume. verb is what the user typed. mkfs is the path of mkfs.btrfs. A
+// home that has a volume is left as it is. VMs that run are errs.ErrState; not being root, and a host without space,
+// loop devices or btrfs, is errs.ErrHost. When it fails, or ctx ends, the home is as it was; when it is killed, the
+// next command finds the home as it was or completes the move.
 func Make(ctx context.Context, h *home.Home, verb, mkfs string) error {
 	err := withStopped(ctx, h, verb, func(dir string) error {
 		if Exists(dir) {
@@ -54,7 +55,7 @@ func Unmake(ctx context.Context, h *home.Home, verb string) error {
 		return nil // whoever asks, and whatever runs
 	}
 	err := withStopped(ctx, h, verb, func(dir string) error {
-		if err := settle(ctx, dir); err != nil || !Exists(dir) {
+		if err := recoverMove(ctx, dir); err != nil || !Exists(dir) {
 			return err
 		}
 		err := stagePlain(ctx, dir)
@@ -81,7 +82,7 @@ func commit(ctx context.Context, dir, from, to string) error {
 		err = storage.SyncDir(filepath.Dir(to))
 	}
 	// Whether the rename took effect or not, this brings the home into one of its two states.
-	return errors.Join(err, settle(context.WithoutCancel(ctx), dir))
+	return errors.Join(err, recoverMove(context.WithoutCancel(ctx), dir))
 }
 
 // withStopped calls f under the lock of all of h, whose VMs must all be stopped.
@@ -116,9 +117,9 @@ func live(h *home.Home) (names []string, err error) {
 	return names, err
 }
 
-// settle brings the home in dir into order: what is staged and decided goes to its place, a volume that stays is mounted, and
-// what is left over is removed. It may be killed and repeated. Hold LockAll.
-func settle(ctx context.Context, dir string) error {
+// recoverMove brings the home in dir into order: what is staged and decided goes to its place, a volume that stays is
+// mounted, and what is left over is removed. It may be killed and repeated. Hold LockAll.
+func recoverMove(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -158,7 +159,8 @@ func settle(ctx context.Context, dir string) error {
 	return discard(dir)
 }
 
-// place renames name in the directory staged, if it is still there, to name in the home. What was there goes to workDir.
+// place renames name in the directory staged, if it is still there, to name in the home. What was there goes to
+// workDir.
 func place(dir, staged, name string) error {
 	from, to := inWork(dir, filepath.Join(staged, name)), filepath.Join(dir, name)
 	if !exists(from) {

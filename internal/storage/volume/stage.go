@@ -61,7 +61,8 @@ func stageVolume(ctx context.Context, dir, mkfs string) error {
 	return storage.SyncFS(dir)
 }
 
-// stageDirs makes in workDir a place to mount the new image, and toVolume: a mount point, and a link if images moves too.
+// stageDirs makes in workDir a place to mount the new image, and toVolume: a mount point, and a link if images moves
+// too.
 func stageDirs(dir string, withImages bool) error {
 	if err := os.MkdirAll(inWork(dir, asideMount), 0o700); err != nil {
 		return err

@@ -1,14 +1,14 @@
-// Package volume gives a home whose file system cannot share blocks one that can: a btrfs file system in a sparse file of the
-// home, mounted over the home's storage directory. It makes that file, mounts it when it is not mounted (a mount is gone with
-// each reboot), lets it grow, and moves everything in and out of it.
+// Package volume gives a home whose file system cannot share blocks one that can: a btrfs file system in a sparse file
+// of the home, mounted over the home's storage directory. It makes that file, mounts it when it is not mounted (a mount
+// is gone with each reboot), lets it grow, and moves everything in and out of it.
 //
 //	$NOID_HOME/storage.btrfs   the file; a home that has it has a volume, whatever config.toml says
 //	$NOID_HOME/storage/        where it is mounted. Below lies a directory in which nothing can be made, see makeMountPoint
 //	$NOID_HOME/images          a link to storage/images: 'create' shares the blocks of the root file system
 //	$NOID_HOME/.volume/        a move that is under way, or was killed
 //
-// Only root can mount. The file is root's, for the kernel's sake: root mounts no file system that somebody else has made up.
-// What is in it belongs to the owner of the home.
+// Only root can mount. The file is root's, for the kernel's sake: root mounts no file system that somebody else has
+// made up. What is in it belongs to the owner of the home.
 package volume
 
 import (
@@ -61,7 +61,7 @@ func Ready(ctx context.Context, dir, verb string) error {
 	case os.Geteuid() != 0:
 		return errs.New(errs.ErrHost, "the btrfs volume of %s is not mounted, and only root can mount it", dir).Hint(Sudo(dir, "list") + " mounts it, until the next reboot")
 	}
-	err := settleLocked(ctx, dir, verb, wait)
+	err := recoverLocked(ctx, dir, verb, wait)
 	if isMounted && errors.Is(err, errs.ErrBusy) {
 		return nil
 	} else if err != nil {
@@ -75,16 +75,16 @@ func Tidy(ctx context.Context, h *home.Home) error {
 	if os.Geteuid() != 0 || !exists(inWork(h.Dir(), "")) {
 		return nil
 	}
-	return settleLocked(ctx, h.Dir(), "setup", home.LockWait)
+	return recoverLocked(ctx, h.Dir(), "setup", home.LockWait)
 }
 
-func settleLocked(ctx context.Context, dir, verb string, wait time.Duration) error {
+func recoverLocked(ctx context.Context, dir, verb string, wait time.Duration) error {
 	lock, err := home.LockAll(ctx, dir, verb, wait)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	return settle(ctx, dir)
+	return recoverMove(ctx, dir)
 }
 
 // Missing returns an error, errs.ErrHost, if the home in dir had a volume and its file is gone.
@@ -95,7 +95,8 @@ func Missing(dir string) error {
 	return errs.New(errs.ErrHost, "the btrfs volume of %s is gone: there is no %s in it", dir, imageFile).Hint("put the file back; to do without what was in it, remove " + filepath.Join(dir, storageDir) + " and the link " + filepath.Join(dir, imagesDir))
 }
 
-// Sudo is the command line by which an ordinary user runs noid with args, as root, on the home in dir, between backquotes.
+// Sudo is the command line by which an ordinary user runs noid with args, as root, on the home in dir, between
+// backquotes.
 func Sudo(dir, args string) string {
 	if strings.ContainsFunc(dir, func(r rune) bool { return !strings.ContainsRune("/._-+,:@%", r) && !isAlphanumeric(r) }) {
 		dir = "'" + strings.ReplaceAll(dir, "'", `'\''`) + "'"
