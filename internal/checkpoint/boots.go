@@ -14,8 +14,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// CheckBoots says whether kernel and initrd of c are there and as they were: QEMU reads them at a load too, and every VMM
-// when the VM is booted again. With readData they are read, whatever their times.
+// CheckBoots says whether kernel and initrd of c are there and as they were: QEMU reads them at a load too, and every
+// VMM at a boot. With readData they are read, whatever their times.
 func (c Record) CheckBoots(ctx context.Context, readData bool) error {
 	for _, path := range slices.Sorted(maps.Keys(c.Boots)) {
 		was := c.Boots[path]

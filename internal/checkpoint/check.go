@@ -44,9 +44,9 @@ func HashFile(ctx context.Context, path string) (manifest.File, error) {
 	return manifest.FileOf(info, hash), nil
 }
 
-// Check holds the files of c, which are in dir, against what c says. Large files are trusted when nobody has written to
-// them since, and read when somebody has, or with readData; reading, if not nil, is told of each before it is read. The error
-// says which file is damaged, and where.
+// Check compares the files of c, which are in dir, with what c says. A large file is read when somebody has written
+// to it since, or with readData; reading, if not nil, is told of each before. The error says which file is damaged,
+// and where.
 func (c Record) Check(ctx context.Context, dir string, readData bool, reading func(file string, length int64)) error {
 	if c.Files == nil { // of a noid that recorded lengths alone
 		c.Files = map[string]manifest.File{vmm.RootfsFile: {Length: c.DiskLength}}
@@ -114,7 +114,7 @@ func damaged(c Record, format string, args ...any) error {
 		"restore another checkpoint; 'noid verify "+c.VM+" --read-data' looks at all of them")
 }
 
-// SavedSums reads what the chunks of a file of c were, and holds it against the manifest.
+// SavedSums reads the saved sums of a file's chunks, and compares them with the manifest.
 func (c Record) SavedSums(dir, name string) (storage.Hash, error) {
 	var before, total int64 // in sums
 	for _, other := range c.FileNames() {
@@ -163,7 +163,7 @@ func (c Record) CheckSums(dir string) error {
 	return nil
 }
 
-// where says at which place a file differs from its sums, with a blank at the end; nothing when these cannot be read.
+// where says where a file differs from its sums, with a blank at the end. It is empty when these cannot be read.
 func (c Record) where(dir, name string, hash storage.Hash) string {
 	sums, err := c.SavedSums(dir, name)
 	if err != nil {

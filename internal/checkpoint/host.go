@@ -39,17 +39,17 @@ func ThisHost() (*Host, error) {
 	return h, lines.Err()
 }
 
-// guestFlags are what /proc/cpuinfo of x86 calls instructions and modes that a guest finds and then relies on (the kernel's
-// arch/x86/include/asm/cpufeatures.h). All else there is about the host: its kernel's bookkeeping, its mitigations, its
-// platform. Those come and go with a kernel or a BIOS setting, and a restore is not to be refused for them. A star stands
-// for any ending.
+// guestFlags are what /proc/cpuinfo of x86 calls instructions and modes that a guest relies on once it has found them
+// (the kernel's arch/x86/include/asm/cpufeatures.h). The other flags come and go with the host's kernel or BIOS: a
+// restore is not refused for them. A star stands for any ending.
 var guestFlags = []string{"3dnow*", "abm", "adx", "aes", "amx*", "avx*", "bmi1", "bmi2", "cldemote", "clflush*", "clwb", "clzero", "cmov", "cmpccxadd",
 	"cx16", "cx8", "erms", "f16c", "fma*", "fpu", "fsgsbase", "fsr*", "fxsr*", "fzrm", "gfni", "hle", "ibt", "invpcid", "la57", "lahf_lm", "lm", "misalignsse",
 	"mmx*", "movbe", "movdir*", "mwaitx", "nx", "ospke", "pae", "pcid", "pclmulqdq", "pdpe1gb", "pge", "pku", "pni", "popcnt", "pse*", "ptwrite", "rdpid",
 	"rdrand", "rdseed", "rdtscp", "rtm", "serialize", "sha*", "shstk", "sm3", "sm4", "smap", "smep", "sse*", "ssse3", "syscall", "tbm", "tsc", "tsc_adjust",
 	"tsc_deadline_timer", "umip", "user_shstk", "vaes", "vpclmulqdq", "waitpkg", "wbnoinvd", "x2apic", "xgetbv1", "xop", "xsave*"}
 
-// forGuests reports whether a guest may rely on a flag. Other processors than x86 name no vendor, and list instructions alone.
+// forGuests reports whether a guest may rely on a flag. Processors other than x86 name no vendor, and list
+// instructions alone.
 func forGuests(vendor, flag string) bool {
 	return vendor == "" || slices.ContainsFunc(guestFlags, func(f string) bool {
 		begin, star := strings.CutSuffix(f, "*")
@@ -57,8 +57,8 @@ func forGuests(vendor, flag string) bool {
 	})
 }
 
-// Fits says whether the state of a guest that used the processor was can be loaded on a host whose processor is here: the
-// guest has seen which instructions there are, and uses them.
+// Fits says whether this host's processor, here, can go on with a guest that used the processor was: it must have
+// every instruction that the guest has found.
 func Fits(was, here Host) error {
 	saved := fmt.Sprintf("it was saved on %q", was.CPUModel)
 	if was.CPUVendor != here.CPUVendor {

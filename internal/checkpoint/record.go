@@ -18,13 +18,13 @@ import (
 const (
 	manifestFile = "checkpoint.json"
 
-	// SumsFile is in a checkpoint's directory: the sums of its files' chunks, one file after the other in the order of their
-	// names, 16 bytes each. What a sum of the manifest finds damaged, these find the place of.
+	// SumsFile is in a checkpoint's directory: the sums of its files' chunks, one file after the other in the order of
+	// their names, 16 bytes each. What a sum of the manifest finds damaged, these find the place of.
 	SumsFile = "sums"
 )
 
-// Record is what noid records of a checkpoint, as checkpoint.json. The sizes are bytes of disk that the files took
-// when it was published, blocks shared by reflink included.
+// Record is a checkpoint's checkpoint.json. The sizes are bytes of disk that the files took when it was published,
+// blocks shared by reflink included.
 type Record struct {
 	Format       int         `json:"format"` // set by SaveCheckpoint
 	ID           string      `json:"id"`     // 8 lower-case hex digits
@@ -45,7 +45,8 @@ type Record struct {
 	StateLength  int64       `json:"state_length"`  // likewise
 	SourceKernel string      `json:"source_kernel,omitempty"`
 	SourceRootfs string      `json:"source_rootfs,omitempty"`
-	// Files are the checkpoint's files as they were when it was published, by name. Nil in one of a noid that did not hash.
+	// Files are the checkpoint's files as they were when it was published, by name. Nil in one of a noid that did not
+	// hash.
 	Files map[string]manifest.File `json:"files,omitempty"`
 	// Boots are the kernel and the initrd of the VM, by path, and AgentVersion is the noid whose agent it has.
 	Boots        map[string]manifest.File `json:"boots,omitempty"`
@@ -55,7 +56,7 @@ type Record struct {
 	Checksum string `json:"checksum,omitempty"`
 }
 
-// Write writes checkpoint.json in dir, read-only and atomically. It is on disk once storage.Publish has published dir.
+// Write writes checkpoint.json in dir, read-only and atomically. storage.Publish of dir syncs it.
 func Write(dir string, c Record) error {
 	c.Format, c.CreatedAt, c.Checksum = manifest.Format, c.CreatedAt.UTC(), unsummed
 	data, err := manifest.Encode(c)
@@ -75,7 +76,7 @@ var unsummed = storage.Sum{}.String()
 
 func checksumOf(sum string) []byte { return []byte("\"checksum\": \"" + sum + "\"") }
 
-// checkSum holds a manifest's bytes against the checksum in them.
+// checkSum compares a manifest's bytes with the checksum in them.
 func checkSum(data []byte, sum string) error {
 	if sum == "" {
 		return nil // of a noid that made none
@@ -91,10 +92,10 @@ func checkSum(data []byte, sum string) error {
 	return nil
 }
 
-// Read reads the manifest of checkpoint id of vm in dir, and its stamp. The error is a *manifest.BrokenError or, when dir itself is not
-// there, fs.ErrNotExist.
+// Read reads the manifest of checkpoint id of vm in dir, and its stamp. The error is a *manifest.BrokenError or, when
+// dir is not there, fs.ErrNotExist.
 func Read(dir, vm, id string) (c Record, st manifest.Stamp, err error) {
-	data, st, err := manifest.Read(dir, manifestFile)
+	data, st, err := manifest.Read(ManifestPath(dir))
 	if err == nil {
 		c, err = Parse(data, vm, id)
 	}
@@ -130,7 +131,7 @@ func decode(data []byte) (Record, error) {
 
 // ReadAny reads the manifest of the checkpoint in dir, whosever it is. fs.ErrNotExist when dir is not there.
 func ReadAny(dir string) (Record, error) {
-	data, _, err := manifest.Read(dir, manifestFile)
+	data, _, err := manifest.Read(ManifestPath(dir))
 	if err != nil {
 		return Record{}, manifest.Broken(err, dir, manifestFile)
 	}

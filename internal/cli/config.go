@@ -8,7 +8,7 @@ import (
 
 	"noid/internal/config"
 	"noid/internal/errs"
-	"noid/internal/storage/volume"
+	"noid/internal/setup"
 	"noid/internal/vm"
 )
 
@@ -38,8 +38,8 @@ func (a *app) configCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if args[0] == storageKey {
-				return a.setStorage(cmd.Context(), args[1], "config set storage "+args[1])
+			if args[0] == setup.StorageKey {
+				return setup.SetStorage(cmd.Context(), a.setupOptions(), args[1], "config set storage "+args[1])
 			}
 			if err := config.Set(p, args[0], args[1], checkFile); err != nil {
 				return err
@@ -66,10 +66,8 @@ func (a *app) configCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if args[0] == storageKey && volume.Exists(a.home.Dir()) {
-			if err := a.setStorage(cmd.Context(), "plain", "config unset storage"); err != nil {
-				return err
-			}
+		if args[0] == setup.StorageKey {
+			return setup.UnsetStorage(cmd.Context(), a.setupOptions(), "config unset storage")
 		}
 		return config.Unset(p, args[0])
 	}})

@@ -81,7 +81,7 @@ func (a *app) help(ctx context.Context, p proc.Process) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	go func() {
-		p.AwaitEnd(ctx)
+		p.Wait(ctx)
 		end()
 	}()
 	var all sync.WaitGroup

@@ -53,6 +53,7 @@ EXIT STATUS
 // app is what the verbs share during one run.
 type app struct {
 	ctx      context.Context // the run's, for open
+	verb     string          // what the user typed, for whoever waits for a lock
 	out, err io.Writer
 	quiet    bool
 	started  bool // a verb runs: errors are no longer the parser's
@@ -174,7 +175,7 @@ func (a *app) root() *cobra.Command {
 		Use: "noid", Short: "Make, run, checkpoint, restore and clone microVMs",
 		Long:          "noid makes, runs, checkpoints, restores and clones microVMs on this machine.\nStart with 'noid setup', then 'noid create NAME'." + "\n" + exitHelp,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.ctx = true, cmd.Context() },
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.ctx, a.verb = true, cmd.Context(), cmd.Name() },
 		Args:             cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -213,7 +214,7 @@ func (a *app) open() (*home.Home, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := volume.Ready(a.ctx, dir); err != nil {
+	if err := volume.Ready(a.ctx, dir, a.verb); err != nil {
 		return nil, err
 	}
 	if a.home, err = home.Open(dir); err != nil {
@@ -232,7 +233,7 @@ func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
 	}
 	if sweep {
 		config.Sweep(home.ConfigPath())
-		if err := home.Sweep(ctx); err != nil {
+		if err := home.Sweep(ctx, a.verb); err != nil {
 			a.say("leftovers of an earlier command: %v", err)
 		}
 	}

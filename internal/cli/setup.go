@@ -1,21 +1,25 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
 	"noid/internal/boot"
-	"noid/internal/config"
-	"noid/internal/errs"
-	"noid/internal/kvm"
 	"noid/internal/setup"
 	"noid/internal/version"
-	"noid/internal/vmm/firecracker"
-	"noid/internal/vmm/qemu"
 )
+
+const storageHelp = `On a file system that cannot share blocks (ext4), each checkpoint and each clone copies the disk. There,
+'noid setup --storage btrfs' or 'noid config set storage btrfs', as root, moves the home's storage to a btrfs volume: a sparse
+file in the home, mounted by the first command that root runs after a reboot, which grows before it is full (when root runs
+'create', 'checkpoint', 'restore', 'start' or 'setup').
+'noid setup --undo-storage' moves everything back. All VMs must be stopped.
+`
 
 func (a *app) setupCmd() *cobra.Command {
 	var wish string
@@ -24,53 +28,20 @@ func (a *app) setupCmd() *cobra.Command {
 		Use: "setup", Short: "Get what is missing (VMM, kernel, root file system) and make it the default", Args: cobra.NoArgs,
 		Long: "Get what is missing (VMM, kernel, root file system) and make it the default.\n\n" + storageHelp + exitHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			home, err := a.open()
-			if err != nil {
+			if _, err := a.open(); err != nil {
 				return err
 			}
 			if undo && wish == "btrfs" {
 				return usageError("--undo-storage with --storage btrfs", "give one of the two")
 			}
 			if undo {
-				return a.setStorage(ctx, "plain", "setup --undo-storage")
+				return setup.SetStorage(cmd.Context(), a.setupOptions(), "plain", "setup --undo-storage")
 			}
-			if err := a.setupStorage(ctx, wish); err != nil {
+			driver, err := a.choose(cmd.Context(), "")
+			if err != nil {
 				return err
 			}
-			o := a.setupOptions()
-			setup.Sweep(o)
-			if driver, err := a.choose(ctx, ""); err != nil {
-				return err
-			} else if driver == "qemu" {
-				if _, err := qemu.New(a.config.QEMU, realKVM).Version(ctx); err != nil {
-					if err := setup.QEMU(ctx, o); err != nil {
-						return err
-					}
-				}
-			}
-			if _, err := boot.InspectKernel(a.config.Kernel); a.config.Kernel == "" || err != nil {
-				path, err := setup.Kernel(ctx, o)
-				if err != nil {
-					return err
-				}
-				if err := config.Set(home.ConfigPath(), "kernel", path, checkFile); err != nil {
-					return err
-				}
-				a.say("kernel: %s", path)
-			}
-			if err := boot.CheckExt4(a.config.Rootfs); a.config.Rootfs == "" || err != nil {
-				path, err := setup.Rootfs(ctx, o)
-				if err != nil {
-					return err
-				}
-				if err := config.Set(home.ConfigPath(), "rootfs", path, checkFile); err != nil {
-					return err
-				}
-				a.say("root file system: %s", path)
-			}
-			a.say("ready: noid create NAME")
-			return nil
+			return setup.Run(cmd.Context(), a.setupOptions(), driver, wish)
 		},
 	}
 	cmd.Flags().StringVar(&wish, "storage", "", "btrfs: move the home's storage to a btrfs volume; plain: move it back")
@@ -78,16 +49,24 @@ func (a *app) setupCmd() *cobra.Command {
 	return cmd
 }
 
+// setupOptions are those of package setup for the opened home.
 func (a *app) setupOptions() setup.Options {
-	return setup.Options{KernelsDir: a.home.KernelsDir(), ImagesDir: a.home.ImagesDir(), Progress: func(s string) { a.say("%s", s) }}
-}
-
-// check is a line of doctor.
-type check struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
-	Cure   string `json:"cure,omitempty"`
+	return setup.Options{
+		Home: a.home, Config: a.config,
+		Version: func(ctx context.Context, name string) (string, error) {
+			d, err := a.driver(name)
+			if err != nil {
+				return "", err
+			}
+			return d.Version(ctx)
+		},
+		Progress: func(line string) { a.say("%s", line) },
+		Notice: func(line string) {
+			if !a.quiet {
+				fmt.Fprintln(a.err, "noid: "+line)
+			}
+		},
+	}
 }
 
 func (a *app) doctorCmd() *cobra.Command {
@@ -107,59 +86,37 @@ func (a *app) doctorCmd() *cobra.Command {
 				}
 				fmt.Fprintln(a.out, report)
 			}
-			var checks []check
-			add := func(name, detail, cure string, err error) bool {
-				c := check{Name: name, OK: err == nil, Detail: detail}
-				if err != nil {
-					c.Detail, c.Cure = err.Error(), or(errs.Hint(err), cure)
-				}
-				checks = append(checks, c)
-				return c.OK
-			}
-			probe, err := kvm.Probe()
-			if err == nil && !probe.Real() {
-				err = fmt.Errorf("/dev/kvm opens, but its guests run only %.1f million instructions a second: it is emulated", probe.Rate/1e6)
-			}
-			add("KVM", fmt.Sprintf("%.0f million instructions a second (probed in %d ms)", probe.Rate/1e6, probe.Took.Milliseconds()),
-				"QEMU runs guests without KVM, slowly; for KVM use a host with virtualization and join the group kvm", err)
-			fc, fcErr := firecracker.New(a.config.Firecracker).Version(ctx)
-			add("Firecracker", "version "+fc, "put the binary firecracker on PATH, if this host has KVM", fcErr)
-			q, qErr := qemu.New(a.config.QEMU, realKVM).Version(ctx)
-			add("QEMU", "version "+q, "run 'noid setup'", qErr)
-			_, kErr := boot.InspectKernel(a.config.Kernel)
-			add("kernel", a.config.Kernel, "run 'noid setup', or 'noid config set kernel PATH'", kErr)
-			rErr := boot.CheckExt4(a.config.Rootfs)
-			add("root file system", a.config.Rootfs, "run 'noid setup', or 'noid config set rootfs PATH'", rErr)
-			checkStorage(home, add)
-			checkConfinement(home.Dir(), add)
+			checks, canRun := setup.Checks(ctx, a.setupOptions())
 			if err := ctx.Err(); err != nil {
-				return err // what was cut short tells nothing about the host
+				return err
 			}
 			if asJSON {
-				if err := printJSON(a.out, checks); err != nil {
-					return err
-				}
+				err = printJSON(a.out, checks)
 			} else {
-				for _, c := range checks {
-					mark := "✓"
-					if !c.OK {
-						mark = "✗"
-					}
-					fmt.Fprintf(a.out, "%s %s: %s\n", mark, c.Name, c.Detail)
-					if c.Cure != "" {
-						fmt.Fprintf(a.out, "  hint: %s\n", c.Cure)
-					}
-				}
+				printChecks(a.out, checks)
 			}
-			if fcErr != nil && qErr != nil || kErr != nil || rErr != nil {
-				return codeError{exitHost}
+			if err == nil && !canRun {
+				err = codeError{exitHost}
 			}
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&repair, "repair", false, "build the database anew from the records beside the VMs")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func printChecks(w io.Writer, checks []setup.Check) {
+	for _, c := range checks {
+		mark := "✓"
+		if !c.OK {
+			mark = "✗"
+		}
+		fmt.Fprintf(w, "%s %s: %s\n", mark, c.Name, c.Detail)
+		if c.Cure != "" {
+			fmt.Fprintf(w, "  hint: %s\n", c.Cure)
+		}
+	}
 }
 
 func (a *app) versionCmd() *cobra.Command {

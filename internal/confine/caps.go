@@ -4,9 +4,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropCapabilities takes all capabilities from the calling thread, and from whatever it executes. Root without them is
-// still the owner of root's files; for a home that is another user's it keeps the one that overrides permissions, which
-// Landlock bounds in turn: reachable tells whether it can do without.
+// dropCapabilities drops all capabilities of the calling thread, and of whatever it executes. Root without them still
+// owns root's files. For another user's home it keeps CAP_DAC_OVERRIDE, which Landlock bounds: reachable tells
+// whether it can do without.
 func dropCapabilities(reachable func() bool) {
 	var header unix.CapUserHeader
 	var have [2]unix.CapUserData

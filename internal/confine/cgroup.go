@@ -31,9 +31,8 @@ const (
 
 var controllers = []string{"cpu", "memory", "pids"}
 
-// Cgroup makes or finds the cgroup in which those of VMs are made, and returns it with the controllers that it has. It is
-// below the topmost cgroup, among those around noid's own, that noid may write to: the root's for root, a user's own systemd's
-// for a user.
+// Cgroup makes or finds the parent of the VMs' cgroups. It is below the topmost cgroup, among those around noid's
+// own, that noid may write to: the root for root, that of the user's own systemd for a user.
 var Cgroup = sync.OnceValues(func() (Group, error) {
 	mount, own, err := unified()
 	if err != nil {
@@ -132,7 +131,7 @@ func cgroupOf(pid string) (string, error) {
 	return "", errors.New("not available: no cgroup v2")
 }
 
-// join puts the process pid into a cgroup of its own. The cgroups of VMs that are gone are removed.
+// join puts the process pid into a cgroup of its own, and removes those of VMs that are gone.
 func (l Limits) join(pid int, dir string) {
 	group, err := Cgroup()
 	if err != nil {
@@ -152,9 +151,9 @@ func (l Limits) join(pid int, dir string) {
 		if l.CPUs > 0 { // one more for the VMM's own work: disk, console, emulated devices
 			write(filepath.Join(vm, "cpu.max"), fmt.Sprintf("%d %d", (l.CPUs+1)*cpuPeriod, cpuPeriod))
 		}
-		// The page cache of what the VMM writes counts too: disk, snapshots, and with QEMU all memory, which is a file. The
-		// kernel takes it back before it kills, but a limit near the guest's memory would make a snapshot wait for the disk.
-		// In a tmpfs nothing can be taken back: there, no limit.
+		// The page cache of what the VMM writes counts too: disk, snapshots, and with QEMU all memory, which is a file.
+		// The kernel takes it back before it kills, but a limit near the guest's memory would make a snapshot wait for
+		// the disk. In a tmpfs nothing can be taken back: there, no limit.
 		if l.MemBytes > 0 && !inMemory(dir) {
 			write(filepath.Join(vm, "memory.max"), strconv.FormatInt(2*l.MemBytes+memoryExtra, 10))
 		}
@@ -185,8 +184,8 @@ func (g Group) sweep() {
 	}
 }
 
-// leaveWait bounds the wait for the last thread of a VMM that was killed: the kernel calls a process gone a little before it
-// has taken it apart, guest memory and all. What is not gone by then goes with the next VM's start or end.
+// leaveWait bounds the wait for the last thread of a killed VMM: a process counts as gone a little before the kernel
+// has freed it. What is left then goes with the next VM's start or end.
 const leaveWait = 300 * time.Millisecond
 
 // Leave removes the cgroup of a VMM that has ended, and noid's when it was the last.

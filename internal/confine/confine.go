@@ -1,9 +1,8 @@
-// Package confine starts a VMM with no more than it needs. Should a guest take its VMM over, then what it got is a process
+// Package confine starts a VMM with no more than it needs. A hostile guest that takes its VMM over gets a process
 // that writes its VM's own files alone, reads little else, speaks to no network and has no privileges.
 //
-// All of it is best effort: what this kernel cannot do is left out, and Probe tells. Nothing is done to noid itself. What a
-// process inherits is set on one thread of noid's, which starts the VMM and then ends; limits are set from outside before
-// the guest runs.
+// What this kernel cannot do is left out, and Probe tells. noid itself stays unconfined: what a process inherits is
+// set on one thread, which starts the VMM and ends. Limits are set from outside before the guest runs.
 package confine
 
 import (
@@ -50,8 +49,8 @@ func Start(cmd *exec.Cmd, p Policy) error {
 	return nil
 }
 
-// landlockEnv is in a VMM's environment what Landlock was when it was started: a version of its ABI, 0 for none. The kernel
-// does not tell.
+// landlockEnv is a VMM's environment variable with Landlock's ABI when it was started, 0 for none: the kernel does
+// not tell.
 const landlockEnv = "NOID_LANDLOCK"
 
 // confineThread confines the calling thread for good, and returns Landlock's ABI, or 0 where it was not to be had.
@@ -96,15 +95,16 @@ func (p Policy) reachable(binary string) bool {
 	return true
 }
 
-// onDyingThread runs f on a thread that ends when f returns: a goroutine that is locked to its thread and ends takes it
-// along. No thread is ever made as a copy of a locked one: the runtime keeps a clean thread for that, from LockOSThread on.
+// onDyingThread runs f on a thread that ends when f returns: a goroutine that is locked to its thread ends it. The
+// runtime copies no locked thread: from LockOSThread on it has a clean one for that.
 func onDyingThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The main thread does not end, and it stands for the process in /proc. While it is held here, f gets another.
+			// The main thread does not end, and it stands for the process in /proc. While it is held here, f gets
+			// another.
 			onDyingThread(f)
 			runtime.UnlockOSThread()
 			return
@@ -114,8 +114,8 @@ func onDyingThread(f func()) {
 	<-done
 }
 
-// closeOnExec marks all descriptors but the first three: noid's own are marked from the beginning, but whoever started noid
-// may have left it others. It is done to the whole process, which passes on none but by exec.Cmd.
+// closeOnExec marks all descriptors but the first three. noid's own are marked; whoever started noid may have left
+// others.
 func closeOnExec() {
 	if unix.CloseRange(3, ^uint(0)>>1&0xffffffff, unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// system is what a dynamically linked VMM reads of the host, found with strace and in QEMU's and glibc's source: libraries
-// and their settings, QEMU's firmware in the places of Debian, Fedora, Arch, Nix and Guix, what libnuma and glibc ask of the
-// machine. Nothing in it is secret.
+// system is what a dynamically linked VMM reads of the host, by strace and by QEMU's and glibc's source: libraries,
+// QEMU's firmware where Debian, Fedora, Arch, Nix and Guix put it, what libnuma and glibc ask of the machine. None is
+// secret.
 var system = []string{
 	"/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64", "/nix/store", "/gnu/store",
 	"/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/usr/share/zoneinfo", "/etc/libnl", "/etc/gnutls", "/etc/ssl/openssl.cnf",
@@ -22,8 +22,8 @@ var system = []string{
 	"/sys/devices/system", "/sys/bus/nd/devices", "/sys/kernel/mm/transparent_hugepage", "/sys/module/kvm", "/sys/module/kvm_intel", "/sys/module/kvm_amd",
 }
 
-// beside are where a program that was installed elsewhere than in /usr finds its own files, from its own directory: QEMU
-// looks for them from its binary (get_relocated_path), and in a build tree in the last two.
+// beside is where a program outside of /usr finds its own files, from its directory: QEMU looks there
+// (get_relocated_path), and in the last two in a build tree.
 var beside = []string{"../lib", "../lib64", "../share/qemu", "../share/seabios", "../libexec", "pc-bios", "qemu-bundle"}
 
 // filesOf returns what the program at path reads, and what must be executable for it to start.

@@ -20,7 +20,7 @@ type Holds struct {
 	Cgroup         string `json:"cgroup,omitempty"` // the VM's own
 }
 
-// Of reads from /proc what confines the process pid. Landlock is what it was at the start: the kernel does not tell.
+// Of reads from /proc what confines the process pid. Landlock is what it was at the start.
 func Of(pid int) (Holds, error) {
 	h, err := status(strconv.Itoa(pid))
 	if err != nil {
@@ -80,8 +80,8 @@ func status(pid string) (h Holds, err error) {
 	return h, nil
 }
 
-// Probe confines a thread of this process as a VMM would be, in dir, looks at what that did, and ends the thread. Landlock
-// counts when a file outside of dir can no longer be opened for writing.
+// Probe confines a thread of this process as a VMM would be, in dir, and looks at the result. Landlock counts when a
+// file outside of dir can no longer be opened for writing.
 func Probe(dir string) (h Holds, err error) {
 	outside, err := os.CreateTemp("", "noid-probe-")
 	if err != nil {

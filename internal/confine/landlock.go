@@ -20,9 +20,9 @@ const (
 	scopes = ll.ScopeAbstractUnixSocket | ll.ScopeSignal
 )
 
-// What a VMM gets. In its directory it reads, and makes sockets; it writes the files that its policy names and makes files where
-// its policy says. It cannot touch noid's own record there, and makes no links, FIFOs or directories, which could only mislead
-// noid.
+// What a VMM gets. In its directory it reads, and makes sockets; it writes the files that its policy names and makes
+// files where its policy says. It cannot touch noid's own record there, and makes no links, FIFOs or directories, which
+// could only mislead noid.
 const (
 	inDir   = ll.AccessFSReadFile | ll.AccessFSReadDir | ll.AccessFSMakeSock | ll.AccessFSResolveUnix
 	toWrite = ll.AccessFSReadFile | ll.AccessFSWriteFile | ll.AccessFSTruncate

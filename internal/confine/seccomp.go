@@ -7,10 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filterCalls takes system calls from the calling thread that no VMM needs and that Landlock does not cover: connecting to
-// anything (a unix socket of the host's, dockerd's say), sockets of any kind but unix ones, io_uring (which does what a filter
-// denies), new namespaces (in which an ordinary user has all capabilities), and looking into other processes. The VMM's own
-// filter comes on top: of several the strictest holds.
+// filterCalls denies the calling thread system calls that no VMM needs and that Landlock does not cover: connecting
+// to anything, sockets but unix ones, io_uring (which gets round a filter), new namespaces (in which a user has all
+// capabilities), and looking into other processes. The VMM's own filter comes on top: the strictest holds.
 func filterCalls() error {
 	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
 	if !ok {

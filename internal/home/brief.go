@@ -8,14 +8,14 @@ import (
 	"noid/internal/vmm"
 )
 
-// Brief is v with no more than what a listing shows: name, time of creation, process, and of the machine driver, CPUs and
+// Brief is v with no more than a listing shows: name, time of creation, process, and of the machine driver, CPUs and
 // memory.
 func (v VM) Brief() VM {
 	return VM{Name: v.Name, CreatedAt: v.CreatedAt, Process: v.Process, StopRequested: v.StopRequested,
 		Machine: vmm.Machine{Driver: v.Machine.Driver, CPUs: v.Machine.CPUs, MemMiB: v.Machine.MemMiB}}
 }
 
-// packVM makes a row of the index of v.Brief(): JSON would take longer to read than all else about a row.
+// packVM makes v.Brief() one line of the index. JSON would take longer to read than all else about a row.
 func packVM(v VM) string {
 	return strings.Join([]string{v.CreatedAt.Format(time.RFC3339Nano), v.Machine.Driver, strconv.Itoa(v.Machine.CPUs), strconv.Itoa(v.Machine.MemMiB),
 		strconv.FormatBool(v.StopRequested), strconv.Itoa(v.Process.PID), strconv.FormatUint(v.Process.StartTicks, 10), v.Process.BootID}, "\t")

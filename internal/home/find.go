@@ -11,12 +11,12 @@ import (
 	"noid/internal/errs"
 )
 
-// minPrefix is the fewest hex digits that are taken as the beginning of an id.
+// minPrefix is the fewest hex digits that stand for an id.
 const minPrefix = 3
 
-// FindCheckpoint returns the checkpoint of vm that ref names: a full id, the beginning of one id alone (3 digits or
-// more), or a label that one checkpoint alone has. Several are errs.ErrUsage with the candidates in the message, none
-// is errs.ErrNotFound, a damaged one a *manifest.BrokenError: then the record holds VM and ID alone, if so much is known.
+// FindCheckpoint returns the checkpoint of vm that ref names: a full id, a prefix of 3 digits or more of one id
+// alone, or a label of one checkpoint alone. Several are errs.ErrUsage with the candidates in the message, none is
+// errs.ErrNotFound. A damaged one is a *manifest.BrokenError; the record then holds VM and ID at most.
 func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (checkpoint.Record, error) {
 	if err := CheckName(vm); err != nil {
 		return checkpoint.Record{}, err

@@ -1,8 +1,7 @@
-// Package home owns what noid keeps on disk: where each thing lies, under which name, who may change it now, and what is
-// written down about it.
+// Package home owns what noid keeps on disk: the names, the locks and the records of VMs.
 //
-// The manifests (vm.json, checkpoint.json) are the truth. The SQLite database beside them is an index over them, there to
-// list and find quickly; it corrects itself whenever it disagrees, and may be deleted at any time.
+// The manifests (vm.json, checkpoint.json) are the truth. The SQLite database beside them is an index that makes
+// lists and searches quick. It corrects itself when it disagrees, and may be deleted at any time.
 package home
 
 import (
@@ -27,30 +26,32 @@ import (
 
 // Names in the home directory.
 const (
-	// VolumeFile holds a btrfs file system that is mounted on storage: see package volume.
-	VolumeFile = "storage.btrfs"
+	StorageDir = "storage"       // what can be large, so that it alone can be a mount point or a link to one
+	ImagesDir  = "images"        // root filesystems, downloaded or built
+	VolumeFile = "storage.btrfs" // a btrfs file system to be mounted on StorageDir, see package volume
+	VolumeWork = ".volume"       // what package volume stages
 
 	versionFile    = "version"     // format of the whole home: one decimal number and a newline
 	configFile     = "config.toml" // the user's defaults; a file that people edit, so not in the database
 	configLockFile = ".config.lock"
 	indexFile      = "noid.db"     // SQLite makes noid.db-wal and noid.db-shm beside it
-	storageDir     = "storage"     // what can be large, so that it alone can be a mount point or a link to one
 	vmsDir         = "vms"         // in storage: one directory a VM
 	templatesDir   = "templates"   // in storage: guests right after their boot, for 'create'
 	checkpointsDir = "checkpoints" // in storage: one directory a VM, in it one a checkpoint; outlives the VM
 	stagingDir     = "staging"     // in storage: what is being made or removed, one directory each
 	kernelsDir     = "kernels"     // kernels and initramfs images, unpacked or built
-	imagesDir      = "images"      // root filesystems, downloaded or built
 	locksDir       = "locks"       // one file a VM name, also for names that are no VM yet or any more
 
 	vmManifest = "vm.json"
 )
 
+// VolumeNames are the directories that noid makes in StorageDir, or in the volume that is mounted there.
+var VolumeNames = []string{vmsDir, checkpointsDir, templatesDir, ImagesDir}
+
 // homeFormat is the version of the layout that this package reads and writes.
 const homeFormat = 1
 
-// Home is an open noid home directory. Its methods may be called from several goroutines, and by several processes on
-// the same directory.
+// Home is an open noid home directory. Several goroutines, and several processes on the same directory, may use it.
 type Home struct {
 	dir string
 
@@ -70,9 +71,9 @@ func DefaultDir() (string, error) {
 	return filepath.Join(home, ".noid"), nil
 }
 
-// Open opens the home in dir and makes it when it is not there. Its mode becomes 0700. A home that a newer noid made, a
-// directory that holds something else, and one that cannot be written are refused with errs.ErrHost; the exception is
-// a complete home on a read-only file system, which can still be looked at.
+// Open opens the home in dir and makes it when it is not there. Its mode becomes 0700. errs.ErrHost is a home of a
+// newer noid, a directory with other files, and one that cannot be written. A complete home on a read-only file
+// system opens.
 func Open(dir string) (*Home, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -114,9 +115,9 @@ func (h *Home) open() error {
 	return nil
 }
 
-// checkVersion reads the version file. No such file means a new home, or one whose making was interrupted.
+// checkVersion reads the version file. There is none in a new home, and in one whose making was interrupted.
 func (h *Home) checkVersion() (isNew bool, err error) {
-	data, _, err := manifest.ReadBounded(filepath.Join(h.dir, versionFile))
+	data, _, err := manifest.Read(filepath.Join(h.dir, versionFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	} else if err != nil {
@@ -134,7 +135,7 @@ func (h *Home) checkVersion() (isNew bool, err error) {
 	return false, nil
 }
 
-// checkUnused refuses a directory that holds other people's files: making /tmp or ~ private would break them.
+// checkUnused refuses a directory with other people's files: making /tmp or ~ private would break them.
 func (h *Home) checkUnused() error {
 	info, err := os.Stat(h.dir)
 	if err != nil {
@@ -148,7 +149,7 @@ func (h *Home) checkUnused() error {
 		return err
 	}
 	// The two of package volume are in no new home, but their owner may have lost the version file.
-	ours := []string{configFile, configLockFile, storageDir, VolumeFile, ".volume", kernelsDir, imagesDir, locksDir, "lost+found"}
+	ours := []string{configFile, configLockFile, StorageDir, VolumeFile, VolumeWork, kernelsDir, ImagesDir, locksDir, "lost+found"}
 	for _, e := range entries {
 		name := e.Name()
 		// Another noid may be making this very home, hence the temporary files; versionFile may have come meanwhile.
@@ -159,7 +160,7 @@ func (h *Home) checkUnused() error {
 	return nil
 }
 
-// protect makes the home ours alone: disks and memory of guests lie in it.
+// protect makes the home private: disks and memory of guests lie in it.
 func (h *Home) protect() error {
 	info, err := os.Stat(h.dir)
 	if err != nil {
@@ -184,8 +185,8 @@ func (h *Home) Close() error {
 	return h.closeIndex()
 }
 
-// GiveBack gives the small files that root makes in a home of somebody else to that user, who could not use the home any more.
-// Otherwise it does nothing.
+// GiveBack gives the small files that root makes in somebody else's home to its owner, who could not use the home any
+// more.
 func (h *Home) GiveBack() {
 	if os.Geteuid() != 0 {
 		return
@@ -215,16 +216,16 @@ func (h *Home) Dir() string { return h.dir }
 func (h *Home) ConfigPath() string { return filepath.Join(h.dir, configFile) }
 
 // VMsDir holds one directory a VM.
-func (h *Home) VMsDir() string { return filepath.Join(h.dir, storageDir, vmsDir) }
+func (h *Home) VMsDir() string { return filepath.Join(h.dir, StorageDir, vmsDir) }
 
 // VMDir is the directory of the VM called name, which CheckName must have accepted.
 func (h *Home) VMDir(name string) string { return filepath.Join(h.VMsDir(), name) }
 
 // StagingRoot holds what is being made or removed, see StagingDir.
-func (h *Home) StagingRoot() string { return filepath.Join(h.dir, storageDir, stagingDir) }
+func (h *Home) StagingRoot() string { return filepath.Join(h.dir, StorageDir, stagingDir) }
 
 // CheckpointsRoot holds one directory for each VM that has checkpoints.
-func (h *Home) CheckpointsRoot() string { return filepath.Join(h.dir, storageDir, checkpointsDir) }
+func (h *Home) CheckpointsRoot() string { return filepath.Join(h.dir, StorageDir, checkpointsDir) }
 
 // CheckpointsDir holds the checkpoints of vm. It exists only once there was one.
 func (h *Home) CheckpointsDir(vm string) string {
@@ -238,7 +239,7 @@ func (h *Home) CheckpointDir(vm, id string) string { return filepath.Join(h.Chec
 func (h *Home) KernelsDir() string { return filepath.Join(h.dir, kernelsDir) }
 
 // ImagesDir holds root filesystems that noid downloaded or built.
-func (h *Home) ImagesDir() string { return filepath.Join(h.dir, imagesDir) }
+func (h *Home) ImagesDir() string { return filepath.Join(h.dir, ImagesDir) }
 
 // LocksDir holds the lock files, see Lock.
 func (h *Home) LocksDir() string { return filepath.Join(h.dir, locksDir) }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,49 +21,21 @@ import (
 )
 
 // indexSchema is PRAGMA user_version of the database that this package knows.
-const indexSchema = 2
+const indexSchema = 3
 
-// One table holds both kinds; the rows of VMs themselves have no vm, but their name as id. brief is what listings need of the
-// manifest as it was when the stamp was taken, and sum is over the rest of the row.
-const createIndex = `
-CREATE TABLE briefs (
-	vm TEXT NOT NULL, id TEXT NOT NULL,
-	ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-	brief TEXT NOT NULL, sum TEXT NOT NULL,
-	PRIMARY KEY (vm, id)
-) WITHOUT ROWID;`
+// One row is all that a listing shows: of the checkpoints of vm, or of all VMs where vm is empty. See readIndex.
+const createIndex = `CREATE TABLE listings (vm TEXT PRIMARY KEY, rows TEXT NOT NULL, sum TEXT NOT NULL) WITHOUT ROWID;`
 
-const dropIndex = `DROP VIEW IF EXISTS vms; DROP VIEW IF EXISTS checkpoints; DROP TABLE IF EXISTS manifests; DROP TABLE IF EXISTS briefs;`
+const dropIndex = `DROP VIEW IF EXISTS vms; DROP VIEW IF EXISTS checkpoints; DROP TABLE IF EXISTS manifests; DROP TABLE IF EXISTS briefs;
+DROP TABLE IF EXISTS listings;`
 
-// busyTimeoutMs is how long SQLite waits for another writer. Short: the listing is right without the index too.
+// busyTimeoutMs is SQLite's wait for another writer. It is short: a listing is right without the index too.
 const busyTimeoutMs = 500
 
 // indexLock guards the replacing of a damaged database. No VM's name begins with a dot.
 const indexLock = ".index.lock"
 
-// key names a manifest; vm is empty for that of a VM, whose name is id.
-type key struct{ vm, id string }
-
-// row is what the index knows of a manifest.
-type row struct {
-	manifest.Stamp
-	brief string
-}
-
-// sum tells a row that was damaged in a way that SQLite does not notice.
-func (r row) sum(k key) string {
-	b := make([]byte, 0, 256)
-	for _, n := range []int64{int64(r.Ino), r.Size, r.MtimeNs} {
-		b = append(strconv.AppendInt(b, n, 10), 0)
-	}
-	for _, s := range []string{k.vm, k.id, r.brief} {
-		b = append(append(b, s...), 0)
-	}
-	return storage.SumOf(b).String()
-}
-
-// withIndex calls f with the open database. A database that turns out damaged is moved aside and f called once more, on
-// an empty one.
+// withIndex calls f with the open database. A damaged one is moved aside, and f called once more on an empty one.
 func (h *Home) withIndex(ctx context.Context, f func(*sql.DB) error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -115,7 +88,7 @@ func openIndex(ctx context.Context, path string) (*sql.DB, error) {
 	return db, nil
 }
 
-// migrate makes the schema. An older one is thrown away, all of it is in the manifests; a newer one is left alone.
+// migrate makes the schema. An older one is dropped, since all of it is in the manifests; a newer one is left alone.
 func migrate(ctx context.Context, db *sql.DB) error {
 	version := 0
 	if err := db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil || version == indexSchema {
@@ -139,7 +112,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return tx.Commit()
 }
 
-// damaged reports whether err says that the file is no usable database, as opposed to one that cannot be reached now.
+// damaged reports whether err says that the file is no usable database, not that it cannot be reached now.
 func (h *Home) damaged(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
@@ -157,8 +130,7 @@ func (h *Home) damaged(err error) bool {
 	return false
 }
 
-// replaceIndex moves the database aside, unless another noid has done that already. Of databases moved aside only the
-// latest is kept.
+// replaceIndex moves the database aside, unless another noid has done that already. The latest one moved aside stays.
 func (h *Home) replaceIndex(ctx context.Context, always bool) error {
 	f, err := openLock(filepath.Join(h.LocksDir(), indexLock))
 	if err != nil {
@@ -200,55 +172,54 @@ func sound(ctx context.Context, path string) bool {
 	if err := db.QueryRowContext(ctx, `PRAGMA quick_check`).Scan(&verdict); err != nil || verdict != "ok" {
 		return false
 	}
-	_, err = db.ExecContext(ctx, `SELECT vm, id, ino, size, mtime_ns, brief, sum FROM briefs LIMIT 1`)
+	_, err = db.ExecContext(ctx, `SELECT vm, rows, sum FROM listings LIMIT 1`)
 	return err == nil
 }
 
-// readIndex returns the rows of the checkpoints of vm, or, with an empty vm, those of the VMs.
-func readIndex(ctx context.Context, db *sql.DB, vm string) (map[key]row, error) {
-	rows, err := db.QueryContext(ctx, `SELECT id, ino, size, mtime_ns, brief, sum FROM briefs WHERE vm = ?`, vm)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	known := map[key]row{}
-	for rows.Next() {
-		k := key{vm: vm}
-		var r row
-		var ino int64 // SQLite has no unsigned 64-bit integers
-		var sum string
-		if err := rows.Scan(&k.id, &ino, &r.Size, &r.MtimeNs, &r.brief, &sum); err != nil {
-			return nil, err
-		}
-		if r.Ino = uint64(ino); r.sum(k) != sum {
-			r = row{} // no file has this stamp: it is read, and the row made anew
-		}
-		known[k] = r
-	}
-	return known, rows.Err()
+// row is what the index knows of a manifest: one line that a listing shows of it, and its stamp when it was read.
+type row struct {
+	manifest.Stamp
+	brief string
 }
 
-// writeIndex puts changed rows in and takes gone ones out, all or nothing.
-func writeIndex(ctx context.Context, db *sql.DB, changed map[key]row, gone []key) error {
-	if len(changed) == 0 && len(gone) == 0 {
-		return nil
+// readIndex returns the rows of the checkpoints of vm by id, or, with an empty vm, those of the VMs by name. A
+// listing with a wrong sum counts as none: SQLite does not notice every damage.
+func readIndex(ctx context.Context, db *sql.DB, vm string) (map[string]row, error) {
+	var text, sum string
+	err := db.QueryRowContext(ctx, `SELECT rows, sum FROM listings WHERE vm = ?`, vm).Scan(&text, &sum)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && sumOf(vm, text) != sum {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
+	known := make(map[string]row, strings.Count(text, "\n"))
+	for line := range strings.Lines(text) {
+		word := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 5)
+		if len(word) != 5 {
+			continue
+		}
+		ino, err1 := strconv.ParseUint(word[1], 10, 64)
+		size, err2 := strconv.ParseInt(word[2], 10, 64)
+		mtime, err3 := strconv.ParseInt(word[3], 10, 64)
+		if err1 == nil && err2 == nil && err3 == nil {
+			known[word[0]] = row{manifest.Stamp{Ino: ino, Size: size, MtimeNs: mtime}, word[4]}
+		}
+	}
+	return known, nil
+}
+
+// writeIndex replaces what readIndex reads.
+func writeIndex(ctx context.Context, db *sql.DB, vm string, rows map[string]row) error {
+	if len(rows) == 0 {
+		_, err := db.ExecContext(ctx, `DELETE FROM listings WHERE vm = ?`, vm)
 		return err
 	}
-	defer tx.Rollback()
-	for k, r := range changed {
-		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO briefs (vm, id, ino, size, mtime_ns, brief, sum) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			k.vm, k.id, int64(r.Ino), r.Size, r.MtimeNs, r.brief, r.sum(k))
-		if err != nil {
-			return err
-		}
+	var text strings.Builder
+	for id, r := range rows {
+		fmt.Fprintf(&text, "%s\t%d\t%d\t%d\t%s\n", id, r.Ino, r.Size, r.MtimeNs, r.brief)
 	}
-	for _, k := range gone {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM briefs WHERE vm = ? AND id = ?`, k.vm, k.id); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
+	_, err := db.ExecContext(ctx, `INSERT OR REPLACE INTO listings (vm, rows, sum) VALUES (?, ?, ?)`, vm, text.String(), sumOf(vm, text.String()))
+	return err
 }
+
+func sumOf(vm, text string) string { return storage.SumOf([]byte(vm + "\x00" + text)).String() }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,20 +17,22 @@ import (
 	"noid/internal/storage"
 )
 
-// VMEntry is a VM in a listing. Of its record it has what Brief leaves. When Err is set, a *manifest.BrokenError, that is the name alone.
+// VMEntry is a VM in a listing, with the fields of Brief. When Err is set, a *manifest.BrokenError, it has the name
+// alone.
 type VMEntry struct {
 	VM
 	Err error
 }
 
-// CheckpointEntry is a checkpoint in a listing. When Err is set, a *manifest.BrokenError, the record holds VM and ID alone.
+// CheckpointEntry is a checkpoint in a listing. When Err is set, a *manifest.BrokenError, the record holds VM and ID
+// alone.
 type CheckpointEntry struct {
 	checkpoint.Record
 	Err error
 }
 
-// ListVMs returns all VMs, the broken ones too, sorted by time of creation, then name. It does not need the index to
-// be right, writable or there.
+// ListVMs returns all VMs, the broken ones too, sorted by time of creation, then name. The index may be wrong or
+// missing.
 func (h *Home) ListVMs(ctx context.Context) ([]VMEntry, error) {
 	names, err := h.VMNames()
 	if err != nil {
@@ -40,7 +41,9 @@ func (h *Home) ListVMs(ctx context.Context) ([]VMEntry, error) {
 	list := make([]VMEntry, 0, len(names))
 	s := source[VM]{
 		ids:  names,
-		path: func(name string) string { return filepath.Join(h.VMDir(name), vmManifest) },
+		dir:  h.VMsDir(),
+		path: func(name string) string { return name + "/" + vmManifest },
+		look: true,
 		read: func(name string) (VM, manifest.Stamp, error) {
 			v, st, err := readVM(h.VMDir(name), name)
 			return v.Brief(), st, err
@@ -60,8 +63,8 @@ func (h *Home) ListVMs(ctx context.Context) ([]VMEntry, error) {
 	return list, err
 }
 
-// ListCheckpoints returns all checkpoints of vm, the broken ones too, sorted by time of creation, then id. The VM need
-// not exist any more; when there is neither, that is errs.ErrNotFound. It reads every manifest.
+// ListCheckpoints returns all checkpoints of vm, the broken ones too, sorted by time of creation, then id. It reads
+// every manifest. The VM need not exist any more; errs.ErrNotFound is that there is neither VM nor checkpoint.
 func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntry, error) {
 	ids, err := h.CheckpointIDs(vm)
 	if err != nil {
@@ -85,14 +88,13 @@ func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntr
 	return list, nil
 }
 
-// CheckpointLabels is ListCheckpoints with no more of a record than VM, ID, label and time of creation, and from the index
-// where that has them as they are.
+// CheckpointLabels is ListCheckpoints with VM, ID, label and time of creation alone. It reads the index, and a
+// manifest only if the index has not seen it as it is.
 func (h *Home) CheckpointLabels(ctx context.Context, vm string) ([]CheckpointEntry, error) {
 	return h.labels(ctx, vm, true)
 }
 
-// labels is CheckpointLabels that does not look, unless told to, whether manifests are as they were: they never change but by
-// damage.
+// labels is CheckpointLabels. Without look it trusts the index: a manifest changes by damage alone.
 func (h *Home) labels(ctx context.Context, vm string, look bool) ([]CheckpointEntry, error) {
 	ids, err := h.CheckpointIDs(vm)
 	if err != nil {
@@ -100,8 +102,11 @@ func (h *Home) labels(ctx context.Context, vm string, look bool) ([]CheckpointEn
 	}
 	list := make([]CheckpointEntry, 0, len(ids))
 	s := source[checkpoint.Record]{
-		vm:  vm,
-		ids: ids,
+		vm:   vm,
+		ids:  ids,
+		dir:  h.CheckpointsDir(vm),
+		path: checkpoint.ManifestPath,
+		look: look,
 		read: func(id string) (checkpoint.Record, manifest.Stamp, error) {
 			c, st, err := checkpoint.Read(h.CheckpointDir(vm, id), vm, id)
 			return checkpoint.Record{VM: vm, ID: id, Label: c.Label, CreatedAt: c.CreatedAt}, st, err
@@ -112,9 +117,6 @@ func (h *Home) labels(ctx context.Context, vm string, look bool) ([]CheckpointEn
 			at, err := time.Parse(time.RFC3339Nano, created)
 			return checkpoint.Record{VM: vm, ID: id, Label: label, CreatedAt: at}, found && err == nil
 		},
-	}
-	if look {
-		s.path = func(id string) string { return checkpoint.ManifestPath(h.CheckpointDir(vm, id)) }
 	}
 	err = eachBrief(ctx, h, s, func(_ string, c checkpoint.Record, err error) { list = append(list, CheckpointEntry{c, err}) })
 	sortCheckpoints(list)
@@ -127,98 +129,44 @@ func sortCheckpoints(list []CheckpointEntry) {
 	})
 }
 
-// VMNames returns the names of all VMs, the broken ones too, sorted.
-func (h *Home) VMNames() ([]string, error) {
-	names, err := named(h.VMsDir(), isName) // no staging directory, nor a stray such as lost+found
-	if err != nil {
-		return nil, fmt.Errorf("listing vms: %w", err)
-	}
-	return names, nil
-}
-
-// CheckpointOwners returns the names of the VMs, destroyed ones too, that may have checkpoints, sorted.
-func (h *Home) CheckpointOwners() ([]string, error) {
-	owners, err := named(h.CheckpointsRoot(), isName)
-	if err != nil {
-		return nil, fmt.Errorf("listing checkpoints: %w", err)
-	}
-	return owners, nil
-}
-
-// CheckpointIDs returns the ids of all checkpoints of vm, the broken ones too, sorted. The VM need not exist any more; when
-// there is neither, that is errs.ErrNotFound.
-func (h *Home) CheckpointIDs(vm string) ([]string, error) {
-	if err := CheckName(vm); err != nil {
-		return nil, err
-	}
-	ids, err := named(h.CheckpointsDir(vm), checkID)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(h.VMDir(vm)); errors.Is(err, fs.ErrNotExist) {
-			return nil, noVM(vm)
-		}
-	} else if err != nil {
-		return nil, fmt.Errorf("listing the checkpoints of vm %q: %w", vm, err)
-	}
-	return ids, nil
-}
-
-func isName(s string) bool { return CheckName(s) == nil }
-
-// named returns the names in dir that are right, sorted.
-func named(dir string, right func(string) bool) ([]string, error) {
-	names, err := subdirs(dir)
-	names = slices.DeleteFunc(names, func(name string) bool { return !right(name) })
-	slices.Sort(names)
-	return names, err
-}
-
-// subdirs returns the names in dir, unsorted.
-func subdirs(dir string) ([]string, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return f.Readdirnames(-1)
-}
-
 // source is one kind of manifest, of which the index has briefs.
 type source[T any] struct {
 	vm     string // whose checkpoints; empty for VMs
 	ids    []string
-	path   func(id string) string // the manifest, to see whether it has changed; nil to take it as unchanged
+	dir    string                 // with the directories of all
+	path   func(id string) string // the manifest, from dir
+	look   bool                   // whether manifests have changed; else they are taken as unchanged
 	read   func(id string) (T, manifest.Stamp, error)
 	pack   func(T) string
 	unpack func(id, brief string) (T, bool)
 }
 
-// settled is the age from which a manifest's time of change is trusted to tell it from a later one: the clock of a file
-// system ticks every few milliseconds, and two saves within a tick could look the same.
+// settled is the age from which a manifest's time of change tells it from a later one. File systems' clocks tick
+// every few milliseconds: two saves within a tick could look the same.
 const settled = 100 * time.Millisecond
 
-// eachBrief tells each brief of s, from the index where that has it as it is, else from the manifest. It leaves the index
-// right. The error is ctx's alone: everything else is told of the manifest that it concerns.
+// eachBrief calls tell for each manifest of s, from the index where that has it as it is, and updates the index. The
+// error is ctx's alone; every other is told of its manifest.
 func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(string, T, error)) error {
-	var known map[key]row
-	err := h.withIndex(ctx, func(db *sql.DB) (err error) {
+	var known map[string]row
+	indexErr := h.withIndex(ctx, func(db *sql.DB) (err error) {
 		known, err = readIndex(ctx, db, s.vm)
 		return err
-	})
-	if err != nil {
-		known = nil // read-only, full, locked, of a newer noid: the manifests are enough
+	}) // read-only, full, locked, of a newer noid: the manifests are enough
+	dir, err := os.Open(s.dir) // a stat from here is cheaper than one by the whole path, which shows with a thousand VMs
+	if err == nil {
+		defer dir.Close()
 	}
-	useIndex := err == nil
-	changed := map[key]row{}
+	rows, changed := make(map[string]row, len(s.ids)), false
 	for _, id := range s.ids {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		k := key{s.vm, id}
-		old := known[k]
-		delete(known, k) // what is left at the end is gone
-		if old.Stamp != (manifest.Stamp{}) && (s.path == nil || manifest.StampNow(s.path(id)) == old.Stamp) {
+		old, ok := known[id]
+		if ok && (!s.look || manifest.StampAt(dir, s.path(id)) == old.Stamp) {
 			if record, ok := s.unpack(id, old.brief); ok {
 				tell(id, record, nil)
+				rows[id] = old
 				continue
 			}
 		}
@@ -226,24 +174,23 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since its name was read
 		}
+		if ok {
+			rows[id] = old // a stale row does no harm, and saves a write
+		}
 		tell(id, record, err)
-		if err == nil && (s.path == nil || time.Since(time.Unix(0, st.MtimeNs)) > settled) {
-			changed[k] = row{st, s.pack(record)}
+		brief := s.pack(record)
+		if err == nil && (!s.look || time.Since(time.Unix(0, st.MtimeNs)) > settled) && !strings.Contains(brief, "\n") {
+			rows[id], changed = row{st, brief}, true
 		}
 	}
-	if !useIndex {
-		return ctx.Err()
+	if indexErr == nil && (changed || len(rows) != len(known)) {
+		// A failure costs the next listing some time, nothing else.
+		_ = h.withIndex(ctx, func(db *sql.DB) error { return writeIndex(ctx, db, s.vm, rows) })
 	}
-	gone := make([]key, 0, len(known))
-	for k := range known {
-		gone = append(gone, k)
-	}
-	// A failure costs the next listing some time, nothing else.
-	_ = h.withIndex(ctx, func(db *sql.DB) error { return writeIndex(ctx, db, changed, gone) })
 	return ctx.Err()
 }
 
-// Repair throws the index away, builds it again from the manifests and reports what it found, for people to read.
+// Repair builds the index anew from the manifests and reports what it found, for people to read.
 func (h *Home) Repair(ctx context.Context) (report string, err error) {
 	h.mu.Lock()
 	h.closeIndex()

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,19 +56,15 @@ func indexed(t *testing.T, h *Home) []string {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	rows, err := db.Query(`SELECT iif(vm = '', id, vm || '@' || id) FROM briefs ORDER BY 1`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
 	var out []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
+	for _, vm := range []string{"", "dev"} {
+		rows, err := readIndex(t.Context(), db, vm)
+		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, name)
+		out = slices.AppendSeq(out, maps.Keys(rows))
 	}
+	slices.Sort(out)
 	return out
 }
 
@@ -124,10 +121,9 @@ func TestIndexIsUsed(t *testing.T) {
 	alter := func(v VM) {
 		t.Helper()
 		err := h.withIndex(t.Context(), func(db *sql.DB) error {
-			known, err := readIndex(t.Context(), db, "")
-			r := known[key{id: "a"}]
-			r.brief = packVM(v)
-			return errors.Join(err, writeIndex(t.Context(), db, map[key]row{{id: "a"}: r}, nil))
+			rows, err := readIndex(t.Context(), db, "")
+			rows["a"] = row{rows["a"].Stamp, packVM(v)}
+			return errors.Join(err, writeIndex(t.Context(), db, "", rows))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -148,7 +144,7 @@ func TestIndexIsUsed(t *testing.T) {
 	}
 	// A change that SQLite takes for a sound database.
 	err := h.withIndex(t.Context(), func(db *sql.DB) error {
-		_, err := db.Exec(`UPDATE briefs SET brief = replace(brief, '77', '78')`)
+		_, err := db.Exec(`UPDATE listings SET rows = replace(rows, '77', '78')`)
 		return err
 	})
 	if got := cpus(); err != nil || got != testVM("a", epoch).Machine.CPUs {
@@ -320,7 +316,9 @@ func TestListCheckpoints(t *testing.T) {
 	}
 	// The index has a label that the checkpoint does not: what was found is not what was meant.
 	err := h.withIndex(t.Context(), func(db *sql.DB) error {
-		return writeIndex(t.Context(), db, map[key]row{{"dev", "bbbb0001"}: {manifest.Stamp{Ino: 1, Size: 1, MtimeNs: 1}, epoch.Format(time.RFC3339Nano) + "\tlie"}}, nil)
+		rows, err := readIndex(t.Context(), db, "dev")
+		rows["bbbb0001"] = row{manifest.Stamp{Ino: 1, Size: 1, MtimeNs: 1}, epoch.Format(time.RFC3339Nano) + "\tlie"}
+		return errors.Join(err, writeIndex(t.Context(), db, "dev", rows))
 	})
 	if c, findErr := h.FindCheckpoint(t.Context(), "dev", "lie"); err != nil || !errors.Is(findErr, errs.ErrNotFound) {
 		t.Errorf("FindCheckpoint of a lie: %q, %v, %v", c.ID, findErr, err)

@@ -16,12 +16,11 @@ import (
 	"noid/internal/errs"
 )
 
-// LockWait is how long Lock waits for another noid to be done with the VM: longer than most commands take, shorter than
-// a user's patience with a hanging one.
+// LockWait is how long Lock waits: longer than most commands take, shorter than a user's patience.
 const LockWait = 10 * time.Second
 
 // Lock is the right to change one VM, its checkpoints and its staging directories, or to make a VM of that name. It
-// ends with the process at the latest.
+// ends with the process.
 type Lock struct {
 	f    *os.File
 	home *os.File // shared: nobody has LockAll meanwhile. Nil in LockAll's own
@@ -30,8 +29,8 @@ type Lock struct {
 // homeLock is the lock of the whole home, in LocksDir: no VM's name begins with a dot. Every Lock holds it shared.
 const homeLock = ".home.lock"
 
-// LockAll waits up to wait for the right to change everything in the home in dir, which need not be open: nobody holds a
-// Lock meanwhile. verb is as in Lock. Others that hold a Lock, or this one, for longer are errs.ErrBusy.
+// LockAll waits up to wait for the right to change everything in the home in dir, which need not be open. verb is as
+// in Lock. errs.ErrBusy is another holder, of a Lock or of this one.
 func LockAll(ctx context.Context, dir, verb string, wait time.Duration) (*Lock, error) {
 	f, err := lockFile(ctx, filepath.Join(dir, locksDir, homeLock), unix.LOCK_EX, wait, "the home")
 	if errors.Is(err, errs.ErrBusy) { // who holds it shared has not written itself down
@@ -39,16 +38,16 @@ func LockAll(ctx context.Context, dir, verb string, wait time.Duration) (*Lock, 
 	} else if err != nil {
 		return nil, fmt.Errorf("locking the home: %w", err)
 	}
-	signHolder(f, verb)
+	writeHolder(f, verb)
 	return &Lock{f: f}, nil
 }
 
-// Lock waits up to LockWait for the VM name, which need not exist. verb is what the user typed ("checkpoint"), for the
-// message that others get: errs.ErrBusy. Locks are not recursive. Who takes a second takes it for
-// a name that no VM has, and can be refused it, not be stuck.
+// Lock waits up to LockWait for the VM name, which need not exist. verb is what the user typed ("checkpoint"), for
+// the message that others get: errs.ErrBusy. Locks are not recursive. A second lock must be of a name that no VM has:
+// then nobody waits in a circle.
 //
-// The lock is an flock(2) on a file of its own, never deleted: if it were, one process could hold the deleted file and
-// another a new one of the same name, both sure to be alone. The file is empty while nobody holds it.
+// The lock is an flock(2) on a file of its own, never deleted: else one process could hold the deleted file and
+// another a new one of the same name. The file is empty while nobody holds it.
 func (h *Home) Lock(ctx context.Context, name, verb string) (*Lock, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -67,12 +66,12 @@ func (h *Home) lockWithin(ctx context.Context, name, verb string, wait time.Dura
 		unlockFile(home)
 		return nil, lockError(name, err)
 	}
-	signHolder(f, verb)
+	writeHolder(f, verb)
 	return &Lock{f: f, home: home}, nil
 }
 
-// signHolder notes who holds f. It is only for messages: a full disk must not keep anybody from `destroy`.
-func signHolder(f *os.File, verb string) {
+// writeHolder writes the holder into f, for messages alone: a full disk must not stop `destroy`.
+func writeHolder(f *os.File, verb string) {
 	f.Truncate(0)
 	f.WriteAt(fmt.Appendf(nil, "%d %s\n", os.Getpid(), verb), 0)
 }
@@ -85,8 +84,8 @@ func lockError(name string, err error) error {
 	return fmt.Errorf("locking vm %q: %w", name, err)
 }
 
-// lockFile opens the lock file path and takes its lock, how is LOCK_SH or LOCK_EX. Who holds it for longer than wait is in the
-// error, errs.ErrBusy, as holding what.
+// lockFile opens the file path and locks it; how is LOCK_SH or LOCK_EX. errs.ErrBusy names who holds what for longer
+// than wait.
 func lockFile(ctx context.Context, path string, how int, wait time.Duration, what string) (*os.File, error) {
 	f, err := openLock(path)
 	if err != nil {
@@ -114,8 +113,7 @@ func openLock(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600) // Go adds O_CLOEXEC
 }
 
-// flockWithin takes the lock of f, how is LOCK_SH or LOCK_EX, or returns errs.ErrBusy after wait. A blocking flock cannot be
-// given up when ctx ends, so this asks again and again.
+// flockWithin locks f, or returns errs.ErrBusy after wait. It polls: a blocking flock does not end with ctx.
 func flockWithin(ctx context.Context, f *os.File, how int, wait time.Duration) error {
 	deadline := time.Now().Add(wait)
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {

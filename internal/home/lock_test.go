@@ -238,7 +238,7 @@ func TestSweep(t *testing.T) {
 	addCheckpoint(t, h, checkpoint.Record{ID: "00000001", VM: "live", CreatedAt: epoch})
 	only := mkdir(h.StagingCheckpointDir("gone"))
 
-	if err := h.Sweep(t.Context()); err != nil {
+	if err := h.Sweep(t.Context(), "list"); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{staged, recorded, unrecorded, stray, half, old, only, h.CheckpointsDir("gone")} {
@@ -260,7 +260,7 @@ func TestSweep(t *testing.T) {
 		t.Error("the published VM was killed")
 	}
 	kill()
-	if err := h.Sweep(t.Context()); err != nil {
+	if err := h.Sweep(t.Context(), "list"); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{busy, busyCheckpoint} {

@@ -3,14 +3,19 @@ package home
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"noid/internal/errs"
 )
 
-// Staging directories stand in a directory of their own, in the file system of what they become or were: a rename moves
-// them, and a killed command's leftovers are known without a look at all that is whole (see Sweep). No VM's name begins with a dot.
+// Staging directories stand in StagingRoot, in the file system of what they become or were, so that a rename moves
+// them. Sweep finds a killed command's leftovers there. No VM's name begins with a dot.
 const (
 	newPrefix = ".new-" // being made, or exchanged out of its place and to be removed
 	oldPrefix = ".old-" // taken out of its place, to be removed
@@ -69,19 +74,18 @@ func ParseRef(s string) (vm, ref string, err error) {
 	return vm, ref, nil
 }
 
-// StagingDir returns a new name for the directory in which the VM name is made, before it is published as VMDir(name).
-// Nothing is created. Hold the lock of name while it exists: whatever is left without is swept.
+// StagingDir returns a new name for the directory in which the VM name is made, before it is published as
+// VMDir(name). It creates nothing. Hold the lock of name while it exists: Sweep removes it otherwise.
 func (h *Home) StagingDir(name string) string { return h.staged(newPrefix, name) }
 
-// OldDir returns a new name to which VMDir(name) is renamed before it is removed, so that a VM is never half there.
+// OldDir returns a new name to which VMDir(name) is renamed before it is removed: a VM is never half there.
 func (h *Home) OldDir(name string) string { return h.staged(oldPrefix, name) }
 
-// StagingCheckpointDir returns a new name for the directory in which a checkpoint of vm is made. Make it before
-// CheckpointsDir(vm), for Sweep to remove that too when it is empty. Hold the lock of vm while it exists.
+// StagingCheckpointDir is StagingDir for a checkpoint of vm. Make it before CheckpointsDir(vm): Sweep removes that
+// too when it is empty.
 func (h *Home) StagingCheckpointDir(vm string) string { return h.staged(newPrefix, vm) }
 
-// OldCheckpointDir returns a new name to which a checkpoint of vm is renamed before it is removed. Remove CheckpointsDir(vm)
-// first, if that was the last.
+// OldCheckpointDir is OldDir for a checkpoint of vm. Remove CheckpointsDir(vm) first, if that was the last.
 func (h *Home) OldCheckpointDir(vm string) string { return h.staged(oldPrefix, vm) }
 
 func (h *Home) staged(prefix, vm string) string {
@@ -104,4 +108,59 @@ func stagedVM(base string) (string, bool) {
 		return "", false
 	}
 	return rest[:i], true
+}
+
+// VMNames returns the names of all VMs, the broken ones too, sorted.
+func (h *Home) VMNames() ([]string, error) {
+	names, err := named(h.VMsDir(), isName) // no staging directory, nor a stray such as lost+found
+	if err != nil {
+		return nil, fmt.Errorf("listing vms: %w", err)
+	}
+	return names, nil
+}
+
+// CheckpointOwners returns the names of the VMs, destroyed ones too, that may have checkpoints, sorted.
+func (h *Home) CheckpointOwners() ([]string, error) {
+	owners, err := named(h.CheckpointsRoot(), isName)
+	if err != nil {
+		return nil, fmt.Errorf("listing checkpoints: %w", err)
+	}
+	return owners, nil
+}
+
+// CheckpointIDs returns the ids of all checkpoints of vm, the broken ones too, sorted. The VM need not exist any more;
+// when there is neither, that is errs.ErrNotFound.
+func (h *Home) CheckpointIDs(vm string) ([]string, error) {
+	if err := CheckName(vm); err != nil {
+		return nil, err
+	}
+	ids, err := named(h.CheckpointsDir(vm), checkID)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(h.VMDir(vm)); errors.Is(err, fs.ErrNotExist) {
+			return nil, noVM(vm)
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("listing the checkpoints of vm %q: %w", vm, err)
+	}
+	return ids, nil
+}
+
+func isName(s string) bool { return CheckName(s) == nil }
+
+// named returns the names in dir that are right, sorted.
+func named(dir string, right func(string) bool) ([]string, error) {
+	names, err := subdirs(dir)
+	names = slices.DeleteFunc(names, func(name string) bool { return !right(name) })
+	slices.Sort(names)
+	return names, err
+}
+
+// subdirs returns the names in dir, unsorted.
+func subdirs(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
 }

@@ -28,8 +28,8 @@ type VM struct {
 	SourceRootfs  string       `json:"source_rootfs,omitempty"`  // the path that the user gave
 	RestoredFrom  string       `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
 	ForkedFrom    string       `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
-	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one that
-	// booted itself.
+	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one
+	// that booted itself.
 	WarmFrom  *time.Time `json:"warm_from,omitempty"`
 	LastError string     `json:"last_error,omitempty"` // not sanitised: it may quote the guest
 	// Unannounced is what the guest's agent must be told before the next command runs; nil when the guest knows all.
@@ -99,7 +99,7 @@ func noCheckpoint(vm, ref string) error {
 // readVM reads dir/vm.json and returns also its stamp. The error is a *manifest.BrokenError or, when dir itself is not
 // there, fs.ErrNotExist.
 func readVM(dir, name string) (v VM, st manifest.Stamp, err error) {
-	data, st, err := manifest.Read(dir, vmManifest)
+	data, st, err := manifest.Read(filepath.Join(dir, vmManifest))
 	if err == nil {
 		v, err = parseVM(data, name)
 	}

@@ -16,10 +16,10 @@ import (
 // strayAge is the age at which a staging directory whose name tells no VM is nobody's any more.
 const strayAge = time.Hour
 
-// Sweep removes what killed commands left behind: staging directories of VMs and checkpoints that nobody holds the lock
-// of, and the VMMs that run in them, which no command can reach. It waits for nobody. It goes on after an error and
-// returns all of them. It looks at nothing that is whole, however much is in the home.
-func (h *Home) Sweep(ctx context.Context) error {
+// Sweep removes what killed commands left: staging directories of VMs and checkpoints whose lock is free, and the
+// VMMs that run in them. It waits for nobody, and goes on after an error. It looks at nothing else in the home. verb
+// is as in Lock: the one that the user typed.
+func (h *Home) Sweep(ctx context.Context, verb string) error {
 	names, err := subdirs(h.StagingRoot())
 	if err != nil {
 		return fmt.Errorf("sweeping: %w", err)
@@ -28,7 +28,7 @@ func (h *Home) Sweep(ctx context.Context) error {
 	for _, base := range names {
 		dir := filepath.Join(h.StagingRoot(), base)
 		if vm, ok := stagedVM(base); ok {
-			problems = append(problems, h.sweep(ctx, vm, dir))
+			problems = append(problems, h.sweep(ctx, vm, dir, verb))
 		} else if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > strayAge {
 			problems = append(problems, storage.RemoveAll(dir))
 		}
@@ -36,19 +36,12 @@ func (h *Home) Sweep(ctx context.Context) error {
 	return errors.Join(append(problems, h.sweepTemplates())...)
 }
 
-// tryLock takes the lock of the VM name if that can be had at once.
-func (h *Home) tryLock(ctx context.Context, name string) (l *Lock, ok bool, err error) {
-	l, err = h.lockWithin(ctx, name, "sweep", 0)
-	if errors.Is(err, errs.ErrBusy) {
-		return nil, false, nil
-	}
-	return l, err == nil, err
-}
-
 // sweep removes the staging directory dir of vm, unless vm is locked.
-func (h *Home) sweep(ctx context.Context, vm, dir string) error {
-	lock, ok, err := h.tryLock(ctx, vm)
-	if !ok {
+func (h *Home) sweep(ctx context.Context, vm, dir, verb string) error {
+	lock, err := h.lockWithin(ctx, vm, verb, 0)
+	if errors.Is(err, errs.ErrBusy) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	defer lock.Unlock()
@@ -59,8 +52,8 @@ func (h *Home) sweep(ctx context.Context, vm, dir string) error {
 	return storage.RemoveAll(dir)
 }
 
-// killIn kills the VMM that runs in the leftover directory dir of vm: the one recorded there, unless it is the published
-// VM's, and any that was started and not yet recorded, there or, by 'start', in the VM's own directory.
+// killIn kills the VMMs of the leftover directory dir of vm: the one recorded there, unless it is the published VM's,
+// and any that was not recorded yet, there or, by 'start', in the VM's own directory.
 func (h *Home) killIn(ctx context.Context, vm, dir string) error {
 	victims := vmm.FindIn(dir)
 	published, err := h.LoadVM(vm)

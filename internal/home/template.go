@@ -11,7 +11,7 @@ import (
 func (h *Home) TemplateDir(key string) string { return filepath.Join(h.TemplatesRoot(), key) }
 
 // TemplatesRoot is where all templates are.
-func (h *Home) TemplatesRoot() string { return filepath.Join(h.dir, storageDir, templatesDir) }
+func (h *Home) TemplatesRoot() string { return filepath.Join(h.dir, StorageDir, templatesDir) }
 
 // Templates returns the keys of all templates.
 func (h *Home) Templates() (keys []string) {
@@ -24,8 +24,8 @@ func (h *Home) Templates() (keys []string) {
 	return keys
 }
 
-// RemoveTemplate takes a template out of use by one rename and then deletes it. What a VM has of it stays that VM's. Sweep does
-// what is left undone.
+// RemoveTemplate renames a template out of its place and deletes it. VMs keep what they have of it. Sweep does what
+// is left undone.
 func (h *Home) RemoveTemplate(key string) {
 	old := filepath.Join(h.TemplatesRoot(), oldPrefix+NewID(nil))
 	if os.Rename(h.TemplateDir(key), old) == nil {

@@ -1,5 +1,5 @@
-// Package kvm finds out whether /dev/kvm is worth using. It may open and still run guests by slow software emulation, so
-// the file's existence proves nothing: Probe runs a few guest instructions and times them.
+// Package kvm finds out whether /dev/kvm is worth using. Behind it may be a slow software emulation: Probe runs a few
+// guest instructions and times them.
 package kvm
 
 import "time"

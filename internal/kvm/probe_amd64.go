@@ -31,8 +31,9 @@ const (
 // code is real-mode `dec ecx; jnz -4; hlt`: two instructions a loop.
 var code = []byte{0x66, 0x49, 0x75, 0xFC, 0xF4}
 
-// Probe makes a VM of one page and one vCPU and times a short loop in it, of which the best run counts: a busy host may interrupt
-// the others. It costs a few milliseconds, on a poor KVM some fifteen. The error says why /dev/kvm cannot be used at all.
+// Probe makes a VM of one page and one vCPU and times a short loop in it, of which the best run counts: a busy host may
+// interrupt the others. It costs a few milliseconds, on a poor KVM some fifteen. The error says why /dev/kvm cannot be
+// used at all.
 func Probe() (Result, error) {
 	began := time.Now()
 	runtime.LockOSThread() // a vCPU belongs to the thread that runs it

@@ -1,5 +1,5 @@
-// Package manifest reads and writes the JSON records that noid keeps beside the files that they describe. A record may be
-// damaged, or be written by a VMM that its guest took over: reads are bounded, and follow no link.
+// Package manifest reads and writes the JSON records beside the files that they describe. A record may be damaged, or
+// come from a hostile VMM: reads are bounded, and follow no link.
 package manifest
 
 import (
@@ -21,7 +21,7 @@ import (
 // Format is the version of vm.json and checkpoint.json.
 const Format = 1
 
-// maxLength bounds what is read of a manifest. A VMM that its guest took over can write in its VM's directory.
+// maxLength bounds what is read of a manifest, in bytes.
 const maxLength = 1 << 20
 
 // File is a regular file as it was when it was looked at.
@@ -58,7 +58,7 @@ func (e *BrokenError) Error() string {
 
 func (e *BrokenError) Unwrap() error { return e.Err }
 
-// Encode makes the bytes of a manifest. The error is of a record that is too long to be read back.
+// Encode makes the bytes of a manifest. A record too long to be read back is an error.
 func Encode(record any) ([]byte, error) {
 	data, err := json.MarshalIndent(record, "", "  ")
 	if err == nil && len(data) >= maxLength { // it could not be read back
@@ -67,7 +67,7 @@ func Encode(record any) ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// Broken wraps err, met with the manifest in dir. A directory that is not there at all is no damage.
+// Broken wraps err, met with the manifest in dir. A missing directory is fs.ErrNotExist and no damage.
 func Broken(err error, dir, manifest string) error {
 	if err == nil {
 		return nil
@@ -101,10 +101,10 @@ type Stamp struct {
 	Size, MtimeNs int64
 }
 
-// StampNow is the Stamp of the regular file path, or none.
-func StampNow(path string) Stamp {
-	var st unix.Stat_t // os.Lstat takes twice as long, which shows with a thousand VMs
-	if err := unix.Lstat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+// StampAt is the Stamp of the regular file path, from the directory dir, or none.
+func StampAt(dir *os.File, path string) Stamp {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), path, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return Stamp{}
 	}
 	return Stamp{st.Ino, st.Size, st.Mtim.Nano()}
@@ -115,34 +115,25 @@ func StampOf(info fs.FileInfo) Stamp {
 	return Stamp{info.Sys().(*syscall.Stat_t).Ino, info.Size(), info.ModTime().UnixNano()}
 }
 
-// Read reads dir/base.
-func Read(dir, base string) ([]byte, Stamp, error) {
-	data, info, err := ReadBounded(filepath.Join(dir, base))
-	if err != nil {
-		return nil, Stamp{}, err
-	}
-	return data, StampOf(info), nil
-}
-
-// ReadBounded reads a small regular file. It follows no link and does not wait for the writer of a FIFO.
-func ReadBounded(path string) ([]byte, fs.FileInfo, error) {
+// Read reads a small regular file. It follows no link and does not wait for the writer of a FIFO.
+func Read(path string) ([]byte, Stamp, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
-		return nil, nil, errors.New("it is a symbolic link")
+		return nil, Stamp{}, errors.New("it is a symbolic link")
 	} else if err != nil {
-		return nil, nil, err
+		return nil, Stamp{}, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, nil, err
+		return nil, Stamp{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, errors.New("it is not a regular file")
+		return nil, Stamp{}, errors.New("it is not a regular file")
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxLength+1))
 	if err == nil && len(data) > maxLength {
 		err = fmt.Errorf("it is longer than %d bytes", maxLength)
 	}
-	return data, info, err
+	return data, StampOf(info), err
 }

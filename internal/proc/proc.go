@@ -18,7 +18,7 @@ import (
 	"noid/internal/confine"
 )
 
-// Process names a VMM process so that a reused pid or a rebooted host is never mistaken for it.
+// Process names a process so that a reused pid or a rebooted host is never mistaken for it.
 type Process struct {
 	PID int `json:"pid"`
 	// StartTicks is field 22 of /proc/PID/stat (proc(5)): clock ticks after boot at which the process started.
@@ -54,8 +54,8 @@ func (p Process) Alive() bool {
 	return err == nil && ticks == p.StartTicks && state != 'Z' && state != 'X'
 }
 
-// In reports whether p works in the directory dir, as a VMM does in its VM's, whatever that is called by now. A record that
-// says otherwise is damaged, or a guest that took its VMM over has written it.
+// In reports whether p works in the directory dir, whatever that is called by now. A record that says otherwise is
+// damaged, or a hostile VMM wrote it.
 func (p Process) In(dir string) bool {
 	want, err := os.Stat(dir)
 	if err != nil {
@@ -91,8 +91,8 @@ func FindIn(dir, input string) (found []Process) {
 	return found
 }
 
-// Kill sends SIGKILL to p, if it is alive, and waits until it is gone. The signal goes through a pidfd, so that it never
-// reaches another process that got the same pid meanwhile.
+// Kill sends SIGKILL to p, if it is alive, and waits for its end. The signal goes through a pidfd: it never reaches
+// another process with the same pid.
 func (p Process) Kill(ctx context.Context) error {
 	if !p.Alive() {
 		return nil
@@ -110,23 +110,10 @@ func (p Process) Kill(ctx context.Context) error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing process %d: %w", p.PID, err)
 	}
-	if err := p.AwaitEnd(ctx); err != nil {
+	if err := p.Wait(ctx); err != nil {
 		return err
 	}
 	confine.Leave(p.PID)
-	return nil
-}
-
-// Wait returns when p is gone, or with ctx's error.
-func (p Process) Wait(ctx context.Context) error {
-	for pause := time.Millisecond; p.Alive(); {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
-			pause = min(2*pause, 50*time.Millisecond)
-		}
-	}
 	return nil
 }
 
@@ -138,8 +125,8 @@ var bootID = sync.OnceValue(func() string {
 	return strings.TrimSpace(string(id))
 })
 
-// readStat returns the start time and state letter of pid. The command name, field 2, may hold spaces and parentheses:
-// fields are counted from the last ')'.
+// readStat returns the start time and state letter of pid. The command's name, field 2, may hold spaces and
+// parentheses: fields are counted from the last ')'.
 func readStat(pid int) (ticks uint64, state byte, err error) {
 	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
@@ -162,30 +149,22 @@ func Identify(pid int) (Process, error) {
 	return Process{PID: pid, StartTicks: ticks, BootID: bootID()}, nil
 }
 
-// AwaitEnd returns when p is gone, at once and without polling, or with ctx's error.
-func (p Process) AwaitEnd(ctx context.Context) error {
-	fd, err := unix.PidfdOpen(p.PID, 0)
-	if err != nil || !p.Alive() { // the pid may be another's already
-		if err == nil {
-			unix.Close(fd)
-		}
-		return p.Wait(ctx)
-	}
-	f := os.NewFile(uintptr(fd), "pidfd")
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
+// Wait returns when p is gone, at once and without polling where the kernel has pidfds, or with ctx's error.
+func (p Process) Wait(ctx context.Context) error {
+	if fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK); err == nil { // it is readable when its process has ended
+		f := os.NewFile(uintptr(fd), "pidfd")
 		defer f.Close()
-		for {
-			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1); !errors.Is(err, unix.EINTR) {
-				return
-			}
+		defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Now()) })()
+		if conn, err := f.SyscallConn(); err == nil {
+			conn.Read(func(uintptr) bool { return !p.Alive() }) // the pid may be another's already
 		}
-	}()
-	select {
-	case <-gone:
-		return p.Wait(ctx) // a zombie is as good as gone, and Alive says so
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	for pause := time.Millisecond; p.Alive(); pause = min(2*pause, 50*time.Millisecond) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	return nil
 }

@@ -10,13 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reserve gives every hole in the first size bytes of the regular file path blocks of its own, where that is worth
-// something: then a write there, through a mapping too, cannot run out of space. A mapping has no other way to say that
-// the disk is full than SIGBUS. Clone still knows them from data, so a sparse copy of the file stays small.
-//
-// It reports whether it did that. It does not where a clone shares blocks (Reflinks): a block that is shared needs a new
-// one when it is written, whatever was reserved. Nor on file systems other than ext4 and XFS: tmpfs would take real memory,
-// others reserve nothing. A full disk is errs.ErrHost and undone: the file has its holes back.
+// Reserve gives every hole in the first size bytes of the regular file path blocks of its own. A write there cannot
+// run out of space then. Through a mapping a full disk is SIGBUS. Clone still knows reserved blocks from data.
+// It reports whether it did. It does nothing where files share blocks, since a shared block needs a new one when it
+// is written, and on file systems other than ext4 and XFS. A full disk is errs.ErrHost, and the file has its holes
+// back.
 func Reserve(ctx context.Context, path string, size int64) (bool, error) {
 	dir := filepath.Dir(path)
 	switch FSType(dir) {
@@ -39,7 +37,11 @@ func Reserve(ctx context.Context, path string, size int64) (bool, error) {
 		return false, fmt.Errorf("reserving space: %s is not a regular file", path)
 	}
 	// Looked at first: fallocate on a full disk takes all there is before it fails, from other VMs too.
-	data := dataBytes(f, size)
+	data := int64(0)
+	for start, end := range dataRuns(f, size) {
+		data += end - start
+	}
+	// fallocate on a full disk takes all there is before it fails, from other VMs too.
 	if free, err := FreeFor(ctx, dir, size-data); err == nil && free < size-data {
 		return false, full(fmt.Errorf("reserving space for %s: %w", path, unix.ENOSPC), dir, size-data)
 	}
@@ -55,7 +57,7 @@ func Reserve(ctx context.Context, path string, size int64) (bool, error) {
 	return false, fmt.Errorf("reserving space for %s: %w", path, err)
 }
 
-// punch gives back what a failed reservation took: all that SEEK_DATA calls a hole.
+// punch frees what a failed reservation took: all that SEEK_DATA calls a hole.
 func punch(f *os.File, size int64) error {
 	hole := func(from, to int64) error {
 		if from == to {
@@ -79,34 +81,17 @@ func punch(f *os.File, size int64) error {
 	return hole(last, size)
 }
 
-// DataBytes returns how many bytes of the regular file path are data and not holes: what a sparse copy of it takes. A
-// file with reserved blocks is written back for that.
+// DataBytes returns how many bytes of the regular file path are data and not holes: the size of a sparse copy. A file
+// with reserved blocks is written back for that.
 func DataBytes(ctx context.Context, path string) (data int64, err error) {
 	f, size, err := openRegular(path)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	if has, err := (&dataMap{f: f}).unwritten(size); err == nil && has { // dataOf would do it, deaf to ctx
-		if err := Sync(ctx, f); err != nil {
-			return 0, err
-		}
-	}
-	at := dataOf(f, size)
-	for off := int64(0); off < size; {
-		start, end, err := at(off)
-		if err != nil {
-			return 0, err
-		}
+	err = eachRun(ctx, f, size, func(start, end int64) error {
 		data += end - start
-		off = end
-	}
-	return data, nil
-}
-
-func dataBytes(f *os.File, size int64) (data int64) {
-	for start, end := range dataRuns(f, size) {
-		data += end - start
-	}
-	return data
+		return nil
+	})
+	return data, err
 }

@@ -1,8 +1,8 @@
-// Package storage does what noid needs of a file system: copies that share blocks where the file system can, files and
-// directories that appear whole or not at all, and removal that never leaves the tree it was given.
+// Package storage does what noid needs of a file system: clones, files and directories that appear whole or not at
+// all, and removal within a tree.
 //
-// It knows nothing of VMs. Paths are the caller's; a file is never followed through a symbolic link at its last element,
-// since the VMM that a hostile guest may have taken over can write in its VM's directory.
+// It knows nothing of VMs. It follows no symbolic link at the last element of a path: a hostile VMM can write in its
+// VM's directory.
 package storage
 
 import (
@@ -23,7 +23,7 @@ import (
 // Method says how Clone made its copy.
 type Method string
 
-// The methods. A reflink shares the source's blocks until one of the two is written; a copy does not.
+// A reflink shares the source's blocks until one of the two is written.
 const (
 	Reflink Method = "reflink"
 	Copy    Method = "copy"
@@ -32,11 +32,10 @@ const (
 // chunk is how many bytes are copied between two looks at the context: some 10 ms of a slow disk.
 const chunk = 8 << 20
 
-// Clone makes dst, which must not exist, a copy of the regular file src, with mode 0600 and src's length. Blocks are
-// shared where the file system can do that, otherwise the data is copied and holes stay holes. Nothing is synced. When
-// it fails, or ctx ends, dst is gone. A full disk is errs.ErrHost; dst there already is errs.ErrExists.
-//
-// The length is taken once, at the start: a file that grows meanwhile is cut there, one that shrinks is an error.
+// Clone makes dst, which must not exist, a copy of the regular file src, with mode 0600. Blocks are shared where the
+// file system can do that; else the data is copied and holes stay holes. Nothing is synced. When it fails, dst is
+// gone. A full disk is errs.ErrHost; dst there already is errs.ErrExists.
+// The length is read once, at the start. A file that shrinks meanwhile is an error.
 func Clone(ctx context.Context, dst, src string) (Method, error) {
 	return clone(ctx, dst, src, false)
 }
@@ -72,18 +71,18 @@ func clone(ctx context.Context, dst, src string, compact bool) (method Method, e
 	return fill(ctx, out, in, size)
 }
 
-// fragment is what an extent of a file holds on average, in bytes, when CloneCompact copies it: to reflink an extent takes
-// some 20 µs, to copy so many bytes not more.
+// fragment is the average extent, in bytes, below which CloneCompact copies. Reflinking an extent takes some 20 µs,
+// copying so many bytes not more.
 const fragment = 32 << 10
 
-// CloneCompact is Clone, but for a file in so many pieces that a copy, whose pieces are long again, takes no longer.
+// CloneCompact is Clone that copies a file in very many pieces: that takes no longer, and the copy has few.
 func CloneCompact(ctx context.Context, dst, src string) (Method, error) {
 	return clone(ctx, dst, src, true)
 }
 
-// fragmented reports whether f is one to copy. A thousand pieces more than there must be are always few.
+// fragmented reports whether CloneCompact copies f. Up to a thousand extents are always few.
 func fragmented(f *os.File, size int64) bool {
-	n, err := extents(f)
+	n, err := countExtents(f)
 	if err != nil || n <= 1000 {
 		return false
 	}
@@ -95,8 +94,8 @@ func fragmented(f *os.File, size int64) bool {
 	return n > max(1000, int(data/fragment))
 }
 
-// Compact rewrites a file of many small pieces, by CloneCompact's measure, in longer ones, while it is in use and mapped: what
-// it shares with clones it shares no longer. Only btrfs can do that; elsewhere, and when it fails, the file stays as it is.
+// Compact defragments f by CloneCompact's measure, while it is in use and mapped. It then shares no blocks with its
+// clones. Only btrfs can do that; elsewhere, and when it fails, f stays as it is.
 func Compact(f *os.File) {
 	info, err := f.Stat()
 	if err != nil || !fragmented(f, info.Size()) {
@@ -112,7 +111,7 @@ func Compact(f *os.File) {
 	unix.Syscall(unix.SYS_IOCTL, f.Fd(), defragRange, uintptr(unsafe.Pointer(&args)))
 }
 
-// CloneInto is Clone into the open file out, which holds nothing or holes alone, and stays there when it fails.
+// CloneInto is Clone into the open file out, which holds no data, and which stays when it fails.
 func CloneInto(ctx context.Context, out *os.File, src string) (Method, error) {
 	in, size, err := openRegular(src)
 	if err != nil {
@@ -140,8 +139,8 @@ func fill(ctx context.Context, out, in *os.File, size int64) (Method, error) {
 	return Copy, copySparse(ctx, out, in, size, true)
 }
 
-// openRegular opens a regular file for reading and returns its length. O_NONBLOCK keeps a FIFO put in its place from blocking
-// the open.
+// openRegular opens a regular file for reading and returns its length. O_NONBLOCK: a FIFO in its place must not
+// block.
 func openRegular(path string) (*os.File, int64, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
@@ -167,13 +166,8 @@ func copySparse(ctx context.Context, out, in *os.File, size int64, inKernel bool
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
-	data := dataOf(in, size)
 	c := copier{out: out, in: in, inKernel: inKernel}
-	for off := int64(0); off < size; {
-		start, end, err := data(off)
-		if err != nil {
-			return err
-		}
+	return eachRun(ctx, in, size, func(start, end int64) error {
 		for start < end {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -184,32 +178,26 @@ func copySparse(ctx context.Context, out, in *os.File, size int64, inKernel bool
 			}
 			start += n
 		}
-		off = end
-	}
-	return nil
+		return nil
+	})
 }
 
-// dataAt returns the next run of data at or after off. A file system that cannot tell is all data.
-func dataAt(f *os.File, off, size int64) (start, end int64) {
-	start, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) || start >= size {
-		return size, size // nothing but a hole is left
-	} else if err != nil {
-		return off, size
-	}
-	end, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
-	if err != nil || end > size || end <= start { // end <= start: punched between the two calls
-		end = size
-	}
-	return start, end
-}
-
-// dataRuns yields the runs of data of the first size bytes of f, by dataAt.
+// dataRuns yields the runs of data of the first size bytes of f, by SEEK_DATA. Where the file system cannot tell, all
+// is data.
 func dataRuns(f *os.File, size int64) iter.Seq2[int64, int64] {
 	return func(yield func(start, end int64) bool) {
 		for off := int64(0); off < size; {
-			start, end := dataAt(f, off, size)
-			if start < end && !yield(start, end) {
+			start, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+			if errors.Is(err, unix.ENXIO) || start >= size {
+				return // nothing but a hole is left
+			}
+			end := size
+			if err != nil {
+				start = off
+			} else if hole, err := unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE); err == nil && hole > start { // else: punched meanwhile
+				end = min(hole, size)
+			}
+			if !yield(start, end) {
 				return
 			}
 			off = end
@@ -260,7 +248,7 @@ func (c *copier) copy(off, n int64) (int64, error) {
 	return int64(done), nil
 }
 
-// retry calls f until it is not interrupted by a signal: Go's own preemption signals interrupt slow ioctls.
+// retry calls f until no signal interrupts it: Go's own preemption signals interrupt slow ioctls.
 func retry(f func() error) error {
 	for {
 		if err := f(); !errors.Is(err, unix.EINTR) {
@@ -269,7 +257,7 @@ func retry(f func() error) error {
 	}
 }
 
-// explain gives err, met while writing path, its kind, and the cure when the disk is full.
+// explain gives err, met while writing path, its kind and the cure.
 func explain(err error, path string) error {
 	switch {
 	case errors.Is(err, errs.ErrHost): // explained already
@@ -286,7 +274,8 @@ func explain(err error, path string) error {
 // FullHint is the cure for a full disk.
 const FullHint = "make room there, with 'noid forget' or 'noid destroy', or put NOID_HOME on a larger file system"
 
-// full tells of a full disk under dir in numbers, with the cure. need is how many bytes were wanted there, 0 if nobody knows.
+// full adds numbers and the cure to the error of a full disk under dir. need is how many bytes were wanted there, 0
+// if unknown.
 func full(err error, dir string, need int64) error {
 	err = fmt.Errorf("%w (in %s)", err, dir)
 	if need > 0 {

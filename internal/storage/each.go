@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// Each calls f with every number from 0 to n-1, on as many goroutines as there are processors, and returns when all calls have.
+// Each calls f with every number from 0 to n-1, on as many goroutines as there are processors, and waits for all.
 func Each(n int, f func(i int)) {
 	var next atomic.Int64
 	var wg sync.WaitGroup

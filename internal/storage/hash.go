@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"sync"
 
 	"github.com/zeebo/xxh3"
@@ -17,12 +16,12 @@ import (
 // HashChunk is how many bytes of a file one sum stands for: damage is named that exactly.
 const HashChunk = 1 << 20
 
-// maxHashed bounds the file that HashFile takes, in bytes: the sums of one so long are 64 MiB, and a guest that took its VMM
-// over can make a file of holes as long as it likes.
+// maxHashed bounds the file that HashFile reads, in bytes. The sums of one so long are 64 MiB; a hostile VMM can make
+// a file of holes as long as it likes.
 const maxHashed = 4 << 40
 
-// Sum is a 128-bit XXH3 (https://xxhash.com/doc/v0.8.2), in its canonical order. It finds damage; it is no defence against
-// somebody who can write the sum as well. All zeros stand for a chunk of zeros, so that holes cost nothing.
+// Sum is a 128-bit XXH3 (https://xxhash.com/doc/v0.8.2), in its canonical order. It finds damage; it is no defence
+// against somebody who can write the sum too. All zeros stand for a chunk of zeros: holes cost nothing.
 type Sum [16]byte
 
 // String is the sum in hexadecimal.
@@ -58,8 +57,8 @@ func (h Hash) Root() Sum {
 	return SumOf(all)
 }
 
-// HashFile reads the regular file path, all but its holes, and returns its hash. The length is taken once, at the start.
-// It honours ctx, and follows no link.
+// HashFile reads the regular file path, all but its holes, and returns its hash. The length is read once, at the
+// start.
 func HashFile(ctx context.Context, path string) (Hash, error) {
 	return hashFile(ctx, path, func(int) (Sum, bool) { return Sum{}, false })
 }
@@ -75,59 +74,38 @@ func hashFile(ctx context.Context, path string, known func(i int) (Sum, bool)) (
 		return Hash{}, fmt.Errorf("hashing %s: it is longer than %d TiB", path, maxHashed>>40)
 	}
 	h := Hash{Length: size, Chunks: make([]Sum, (size+HashChunk-1)/HashChunk)}
-	// The chunks with data, found by one reader: a shared descriptor has one offset to seek with.
-	todo := make(chan int)
-	var workers sync.WaitGroup
-	var once sync.Once
-	var failed error
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for range min(4, runtime.NumCPU()) {
-		workers.Go(func() {
-			buf := make([]byte, HashChunk)
-			for i := range todo {
-				if err := hashChunk(f, h, i, buf); err != nil {
-					once.Do(func() { failed = err })
-					cancel()
-				}
-			}
-		})
+	var todo []int // the chunks with data, found by one reader: a shared descriptor has one offset to seek with
+	for start, end := range dataRuns(f, size) {
+		first := start / HashChunk
+		if n := len(todo); n > 0 && int64(todo[n-1]) == first {
+			first++
+		}
+		for i := first; i*HashChunk < end; i++ {
+			todo = append(todo, int(i))
+		}
 	}
-	err = eachDataChunk(ctx, f, h.Length, func(i int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	buffers := sync.Pool{New: func() any { return new([HashChunk]byte) }}
+	Each(len(todo), func(n int) {
+		if ctx.Err() != nil {
+			return
+		}
+		i := todo[n]
 		if sum, ok := known(i); ok {
 			h.Chunks[i] = sum
-			return nil
+			return
 		}
-		select {
-		case todo <- i:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+		buf := buffers.Get().(*[HashChunk]byte)
+		defer buffers.Put(buf)
+		if err := hashChunk(f, h, i, buf[:]); err != nil {
+			cancel(err)
 		}
 	})
-	close(todo)
-	workers.Wait()
-	if failed != nil {
-		err = failed
-	}
-	if err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return Hash{}, fmt.Errorf("hashing %s: %w", path, err)
 	}
 	return h, nil
-}
-
-// eachDataChunk calls do with the numbers of the chunks of f that are not holes.
-func eachDataChunk(ctx context.Context, f *os.File, size int64, do func(i int) error) error {
-	next := 0 // the first that was not done
-	for start, end := range dataRuns(f, size) {
-		for i := max(next, int(start/HashChunk)); int64(i)*HashChunk < end; i++ {
-			if err := do(i); err != nil {
-				return err
-			}
-			next = i + 1
-		}
-	}
-	return ctx.Err()
 }
 
 var zeros = make([]byte, HashChunk)

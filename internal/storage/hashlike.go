@@ -6,14 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"math"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// HashLike is HashFile for a file that was cloned from like, or as like was, and has been written to since: where both have
-// the very same blocks, the sums are those of like and nothing is read. h is like's hash. A file system that cannot tell, and
-// one whose clones are copies, has all of it read.
+// HashLike is HashFile for a file that shares blocks with like, whose hash is h. A chunk with the same blocks in both
+// is not read. A file system that cannot tell, and one without reflinks, has all of it read.
 func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	same, err := sameChunks(path, like, h.Length)
 	if err != nil {
@@ -27,8 +29,8 @@ func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	})
 }
 
-// sameChunks tells for each chunk of the files a and b, both size bytes long, whether it consists of the same blocks. The error
-// is also that of a file system that cannot tell.
+// sameChunks tells for each chunk of the files a and b, both size bytes long, whether it consists of the same blocks.
+// The error is also that of a file system that cannot tell.
 func sameChunks(a, b string, size int64) ([]bool, error) {
 	maps := make([]blockMap, 2)
 	for i, path := range []string{a, b} {
@@ -40,12 +42,11 @@ func sameChunks(a, b string, size int64) ([]bool, error) {
 		if length != size {
 			return nil, fmt.Errorf("%s has %d bytes, not %d", path, length, size)
 		}
-		maps[i] = blockMap{f: f}
+		next, stop := iter.Pull2(extents(f, fiemapSync))
+		defer stop()
+		maps[i].next = next
 	}
-	same := make([]bool, (size+HashChunk-1)/HashChunk)
-	for i := range same {
-		same[i] = true
-	}
+	same := slices.Repeat([]bool{true}, int((size+HashChunk-1)/HashChunk))
 	for at := int64(0); at < size; {
 		x, err := maps[0].at(at)
 		if err != nil {
@@ -76,42 +77,33 @@ type place struct {
 
 // blockMap finds the blocks of a file, from its start to its end.
 type blockMap struct {
-	f *os.File
-	m extentMap
-	i uint32 // the first extent of m that may not lie before what is asked for
+	next func() (extent, error, bool)
+	e    extent // the first that may end after what is asked for
 }
 
 // at returns what is at off, which must not become smaller from call to call.
 func (b *blockMap) at(off int64) (place, error) {
-	for {
-		for ; b.i < b.m.mapped; b.i++ {
-			e := &b.m.extents[b.i]
-			start, end := int64(e.logical), int64(e.logical+e.length)
-			switch {
-			case end <= off:
-			case off < start:
-				return place{end: start}, nil
-			case e.flags&extentUnwritten != 0:
-				return place{end: end}, nil
-			default:
-				return place{end: end, data: true, odd: e.flags&extentOdd != 0, shift: int64(e.physical) - start}, nil
-			}
-		}
-		if n := b.m.mapped; n > 0 && b.m.extents[n-1].flags&extentLast != 0 {
-			return place{end: 1<<63 - 1}, nil
-		}
-		b.m.start, b.m.length, b.m.flags, b.m.mapped, b.m.count, b.i = uint64(off), ^uint64(0)-uint64(off), fiemapSync, 0, uint32(len(b.m.extents)), 0
-		if err := retry(func() error { return fiemap(b.f, &b.m) }); err != nil {
+	for b.e.end() <= off {
+		e, err, ok := b.next()
+		if err != nil {
 			return place{}, err
 		}
-		if b.m.mapped == 0 {
-			return place{end: 1<<63 - 1}, nil
+		if b.e = e; !ok {
+			b.e = extent{logical: math.MaxInt64}
 		}
 	}
+	start, end := int64(b.e.logical), b.e.end()
+	switch {
+	case off < start:
+		return place{end: start}, nil
+	case b.e.flags&extentUnwritten != 0:
+		return place{end: end}, nil
+	}
+	return place{end: end, data: true, odd: b.e.flags&extentOdd != 0, shift: int64(b.e.physical) - start}, nil
 }
 
-// WriteLike writes data to the new file path, with mode 0400. What the file like has at the same place is shared with it, where the
-// file system can do that: the new file takes room for the blocks that differ. Nothing is synced.
+// WriteLike writes data to the new file path, with mode 0400. Blocks that the file like has at the same place are
+// shared with it, where the file system can do that. Nothing is synced.
 func WriteLike(ctx context.Context, path, like string, data []byte) error {
 	const block = 4096
 	if len(data) > block {

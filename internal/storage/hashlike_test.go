@@ -155,7 +155,7 @@ func TestCloneCompact(t *testing.T) {
 		if err := live.Sync(); err != nil || !bytes.Equal(mapped, want) {
 			t.Errorf("compacting changes what is in the file, %v", err)
 		}
-		if n, err := extents(live); FSType(dir) == "btrfs" && (err != nil || n > 200) {
+		if n, err := countExtents(live); FSType(dir) == "btrfs" && (err != nil || n > 200) {
 			t.Errorf("the file in use has %d pieces, %v", n, err)
 		}
 		if method, err := CloneCompact(t.Context(), path("src3"), path("src2")); err != nil || method != Copy {
@@ -175,7 +175,7 @@ func TestCloneCompact(t *testing.T) {
 			t.Error(err)
 		} else {
 			defer c.Close()
-			if n, err := extents(c); err != nil || reflinks && n > 200 {
+			if n, err := countExtents(c); err != nil || reflinks && n > 200 {
 				t.Errorf("the copy has %d pieces, %v", n, err)
 			}
 		}

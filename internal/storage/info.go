@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Free returns how many bytes an ordinary user can still write in dir's file system, what waits for being written left out.
+// Free returns how many bytes an ordinary user can still write in dir's file system.
 func Free(dir string) (int64, error) {
 	st, err := statfs(dir)
 	if err != nil {
@@ -29,8 +29,8 @@ func Free(dir string) (int64, error) {
 	return free, nil
 }
 
-// btrfsPending returns how many bytes of data are promised to writers in dir's btrfs and not on disk yet: gigabytes at times.
-// Its statfs does not know of them, unlike that of ext4 and XFS. 0 when the kernel does not tell.
+// btrfsPending returns how many bytes of data btrfs has promised to writers and not put on disk yet: gigabytes at
+// times. Unlike ext4 and XFS its statfs does not count them. 0 when the kernel does not tell.
 func btrfsPending(dir string) int64 {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -58,25 +58,18 @@ func btrfsPending(dir string) int64 {
 	return sum
 }
 
-// freeWait bounds the wait for space that is coming free: Linux gives back a killed VMM's memory file up to a second and a half
-// after the process is gone.
+// freeWait bounds FreeFor's wait. Linux frees a killed VMM's memory file up to 1.5 s after the process is gone.
 const freeWait = 2 * time.Second
 
-// FreeFor is Free where that is enough for need bytes. Where it is not, it waits for what was removed of late: a journal counts
-// blocks as taken until it is written, and a file that was mapped is let go of in the background.
+// FreeFor is Free, but waits while there are fewer than need bytes for what was removed of late: a journal counts
+// blocks as taken until it is written, and a file that was mapped is freed in the background.
 func FreeFor(ctx context.Context, dir string, need int64) (int64, error) {
 	for deadline := time.Now().Add(freeWait); ; {
 		free, err := Free(dir)
 		if err != nil || free >= need || time.Now().After(deadline) || ctx.Err() != nil {
 			return free, err
 		}
-		f, err := os.Open(dir)
-		if err != nil {
-			return free, nil
-		}
-		err = retry(func() error { return unix.Syncfs(int(f.Fd())) })
-		f.Close()
-		if err != nil {
+		if SyncFS(dir) != nil {
 			return free, nil
 		}
 		select {
@@ -103,8 +96,8 @@ var fsNames = map[uint32]string{
 	0xca451a4e:                 "bcachefs", // fs/bcachefs/bcachefs_format.h
 }
 
-// FSType names the file system that dir is on, or gives its number (such as "0x1234") when it has no name here.
-// It is "unknown" when dir cannot be looked at.
+// FSType names the file system of dir, or gives its number ("0x1234") when it has no name here. It is "unknown" when
+// dir cannot be looked at.
 func FSType(dir string) string {
 	st, err := statfs(dir)
 	if err != nil {
@@ -124,31 +117,39 @@ func statfs(dir string) (unix.Statfs_t, error) {
 	return st, nil
 }
 
-// Reflinks tries whether files in dir can share blocks. The kind of file system does not tell: XFS can be made without,
-// overlayfs has what is below it.
+// Reflinks tries whether files in dir can share blocks. The file system's type does not tell: XFS can be made
+// without.
 func Reflinks(dir string) (bool, error) {
-	src, err := probe(dir)
+	shares, err := reflinks(dir)
 	if err != nil {
 		return false, fmt.Errorf("trying reflinks: %w", explain(err, filepath.Join(dir, tempPrefix)))
+	}
+	return shares, nil
+}
+
+func reflinks(dir string) (bool, error) {
+	src, err := probe(dir)
+	if err != nil {
+		return false, err
 	}
 	defer src.Close()
 	dst, err := probe(dir)
 	if err != nil {
-		return false, fmt.Errorf("trying reflinks: %w", explain(err, filepath.Join(dir, tempPrefix)))
+		return false, err
 	}
 	defer dst.Close()
 	// One whole block of data: an empty file, or one that btrfs keeps inside its metadata, proves nothing.
 	if _, err := src.Write(make([]byte, 64<<10)); err != nil {
-		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
+		return false, err
 	}
 	err = retry(func() error { return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) })
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EIO) {
-		return false, fmt.Errorf("trying reflinks: %w", explain(err, src.Name()))
+		return false, err
 	}
 	return err == nil, nil
 }
 
-// probe makes a file in dir of which nothing stays, not even its name where the file system can do without.
+// probe makes a file in dir that is gone when it is closed.
 func probe(dir string) (*os.File, error) {
 	if f, err := unnamed(dir); err == nil {
 		return f, nil
@@ -160,35 +161,11 @@ func probe(dir string) (*os.File, error) {
 	return f, err
 }
 
-// Usage returns the length of path and the bytes of disk it takes, in both cases the sum over the regular files when
-// path is a directory. Links are not followed; a file with several names in the tree counts once. Blocks shared by
-// reflink count for each file that has them: there is no cheap way to tell.
-func Usage(path string) (logical, allocated int64, err error) {
-	type inode struct{ dev, ino uint64 }
-	seen := map[inode]bool{}
-	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && !d.Type().IsRegular() {
-			return nil
-		}
-		var info fs.FileInfo
-		if err == nil {
-			info, err = d.Info()
-		}
-		if errors.Is(err, fs.ErrNotExist) && p != path {
-			return nil // removed while we looked
-		} else if err != nil {
-			return err
-		}
-		st := info.Sys().(*syscall.Stat_t)
-		if id := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 {
-			if seen[id] {
-				return nil
-			}
-			seen[id] = true
-		}
-		logical += info.Size()
-		allocated += st.Blocks * 512 // stat(2): always units of 512 bytes
-		return nil
-	})
-	return logical, allocated, err
+// Usage returns the length of the file path and the bytes of disk it takes, shared ones included.
+func Usage(path string) (length, onDisk int64, err error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	return info.Size(), info.Sys().(*syscall.Stat_t).Blocks * 512, nil // stat(2): always units of 512 bytes
 }

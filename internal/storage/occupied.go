@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -13,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Occupied is what a set of files takes of the disk. The zero value is no file at all.
+// Occupied is the disk space of a set of files. The zero value is no file.
 type Occupied struct {
 	own    int64             // bytes that one file alone has, by one name
 	linked map[inode]*links  // the same of files with several names
@@ -29,9 +28,9 @@ type links struct {
 	all   uint64
 }
 
-// Occupy looks at the directory dir and all that is below it, except the directories that skip is true for; it may be
-// nil. It reads no data and follows no link but dir itself. What cannot be looked at is left out and named in the error; what is
-// removed meanwhile is no error, dir itself excepted.
+// Occupy looks at the directory dir and all below it, except the directories that skip, which may be nil, is true
+// for. It reads no data and follows no link but dir itself. The error names what cannot be looked at, which is left
+// out. What is removed meanwhile is no error, dir itself excepted.
 func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occupied, err error) {
 	o = Occupied{linked: map[inode]*links{}, shared: map[uint64]*spans{}}
 	var problems []error
@@ -39,10 +38,8 @@ func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occ
 	if err != nil {
 		return o, err
 	}
-	var d *dataMap
-	if t := uint32(st.Type); t != unix.EXT4_SUPER_MAGIC && t != unix.TMPFS_MAGIC { // they share nothing
-		d = new(dataMap)
-	}
+	t := uint32(st.Type)
+	shares := t != unix.EXT4_SUPER_MAGIC && t != unix.TMPFS_MAGIC
 	root := dir + "/." // of a link: where it leads
 	err = filepath.WalkDir(root, func(p string, entry fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
@@ -56,7 +53,7 @@ func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occ
 			info, err = entry.Info()
 		}
 		if err == nil {
-			err = o.look(p, info, d)
+			err = o.look(p, info, shares)
 		}
 		if err != nil && (p == root || !errors.Is(err, fs.ErrNotExist)) {
 			problems = append(problems, err)
@@ -66,8 +63,8 @@ func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occ
 	return o, errors.Join(append(problems, err)...)
 }
 
-// look adds the file p.
-func (o *Occupied) look(p string, info fs.FileInfo, d *dataMap) error {
+// look adds the file p. shares is that its file system has reflinks.
+func (o *Occupied) look(p string, info fs.FileInfo, shares bool) error {
 	st := info.Sys().(*syscall.Stat_t)
 	own := st.Blocks * 512 // stat(2): always units of 512 bytes
 	if !info.Mode().IsRegular() {
@@ -80,9 +77,9 @@ func (o *Occupied) look(p string, info fs.FileInfo, d *dataMap) error {
 		return nil
 	}
 	var err error
-	if own > 0 && d != nil {
+	if own > 0 && shares {
 		var shared []span
-		shared, err = sharedSpans(p, d)
+		shared, err = sharedSpans(p)
 		own = max(0, own-length(shared))
 		o.share(id.dev, shared)
 	}
@@ -112,7 +109,7 @@ func (o *Occupied) Add(p Occupied) {
 	}
 }
 
-// Discount takes bytes of what o has by itself out of it: they are counted elsewhere.
+// Discount subtracts bytes that are counted elsewhere from o's own.
 func (o *Occupied) Discount(bytes int64) { o.own = max(0, o.own-bytes) }
 
 func (o *Occupied) share(dev uint64, list []span) {
@@ -122,8 +119,8 @@ func (o *Occupied) share(dev uint64, list []span) {
 	o.shared[dev].add(list)
 }
 
-// Own is the bytes that removing the files would free. Where files share blocks among themselves and with nobody else these
-// are not in it: a file system tells that a block is shared, not with whom.
+// Own is the bytes that removing the files would free. Blocks that only files of the set share are not in it: a file
+// system tells that a block is shared, not with whom.
 func (o *Occupied) Own() int64 {
 	own := o.own
 	for _, l := range o.linked {
@@ -134,7 +131,7 @@ func (o *Occupied) Own() int64 {
 	return own
 }
 
-// Shared is the bytes that others have too, by reflink or by another name that is not in the set, each counted once.
+// Shared is the bytes that others have too, by reflink or by a hard link outside the set, each counted once.
 func (o *Occupied) Shared() int64 {
 	shared := int64(0)
 	for _, l := range o.linked {
@@ -160,7 +157,7 @@ type spans struct {
 	tidy int // the length of list after the last merge
 }
 
-// add puts list into s, which stays in proportion to what it covers.
+// add puts list into s, whose length stays in proportion to what it covers.
 func (s *spans) add(list []span) {
 	s.list = append(s.list, list...)
 	if len(s.list) > 2*s.tidy+1024 {
@@ -168,7 +165,7 @@ func (s *spans) add(list []span) {
 	}
 }
 
-// merge puts s in order and makes one of what overlaps or touches.
+// merge sorts s and joins what overlaps or touches.
 func (s *spans) merge() {
 	slices.SortFunc(s.list, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	out := s.list[:0]
@@ -195,30 +192,17 @@ func length(list []span) (n int64) {
 	return n
 }
 
-// sharedSpans returns where the blocks of the regular file path lie that other files have too: none on a file system that
-// cannot tell or does not share.
-func sharedSpans(path string, d *dataMap) (shared []span, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// sharedSpans returns the blocks of the regular file path that other files have too. None where that cannot be told.
+func sharedSpans(path string) (shared []span, err error) {
+	f, _, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	d.f = f
-	for from := int64(0); ; {
-		if d.fill(from, 0) != nil {
-			return shared, nil
-		}
-		for _, e := range d.m.extents[:d.m.mapped] {
-			if e.flags&extentShared != 0 {
-				shared = append(shared, span{e.physical, e.physical + e.length})
-			}
-			from = int64(e.logical + e.length)
-			if e.flags&extentLast != 0 {
-				return shared, nil
-			}
-		}
-		if d.m.mapped < d.m.count {
-			return shared, nil
+	for e, err := range extents(f, 0) {
+		if err == nil && e.flags&extentShared != 0 {
+			shared = append(shared, span{e.physical, e.physical + e.length})
 		}
 	}
+	return shared, nil
 }

@@ -15,11 +15,10 @@ import (
 	"noid/internal/errs"
 )
 
-// tempPrefix begins the name of every temporary file made here, so that whatever sweeps a directory knows them. In that of
-// a file to be follow the file's name and a dash.
+// tempPrefix begins the name of every temporary file. In that of a file to be follow the file's name and a dash.
 const tempPrefix = ".tmp-"
 
-// RemoveTemp removes the temporary files that killed writers of path have left. Nobody must be writing it now.
+// RemoveTemp removes the temporary files of killed writers of path. Nobody may be writing it.
 func RemoveTemp(path string) {
 	dir, prefix := filepath.Dir(path), tempPrefix+filepath.Base(path)+"-"
 	entries, err := os.ReadDir(dir)
@@ -33,7 +32,7 @@ func RemoveTemp(path string) {
 	}
 }
 
-// SyncFile makes the contents of the regular file path survive a power cut, or ends with ctx's error soon after ctx.
+// SyncFile makes the contents of the regular file path survive a power cut. It ends soon after ctx.
 func SyncFile(ctx context.Context, path string) error {
 	f, _, err := openRegular(path)
 	if err != nil {
@@ -43,9 +42,17 @@ func SyncFile(ctx context.Context, path string) error {
 	return Sync(ctx, f)
 }
 
-// Sync is SyncFile for an open file. Nothing interrupts an fsync, and a process that waits for one cannot even be killed:
-// so most of the data is written in pieces, between which ctx is looked at.
+// Sync is SyncFile for an open file.
 func Sync(ctx context.Context, f *os.File) error {
+	if err := writePages(ctx, f); err != nil {
+		return err
+	}
+	// An fsync can be what first tells that the disk is full, where blocks are allocated late.
+	return explain(f.Sync(), f.Name())
+}
+
+// writePages writes the dirty pages of f in pieces, between which it looks at ctx: nothing interrupts an fsync.
+func writePages(ctx context.Context, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("syncing: %w", err)
@@ -56,11 +63,8 @@ func Sync(ctx context.Context, f *os.File) error {
 		piece = 2 << 20
 		ahead = 8 // pieces on their way to the disk while the oldest is waited for: 0.5 s of a slow disk
 	)
-	for off := int64(0); off < info.Size()+ahead*piece; off += piece {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("syncing %s: %w", f.Name(), err)
-		}
-		// What goes wrong here is told by the fsync at the end; some file systems do not have this call.
+	for off := int64(0); off < info.Size()+ahead*piece && ctx.Err() == nil; off += piece {
+		// What goes wrong here is told by the fsync; some file systems do not have this call.
 		if off < info.Size() {
 			unix.SyncFileRange(int(f.Fd()), off, piece, start)
 		}
@@ -71,8 +75,7 @@ func Sync(ctx context.Context, f *os.File) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("syncing %s: %w", f.Name(), err)
 	}
-	// An fsync can be what first tells that the disk is full, where blocks are allocated late.
-	return explain(f.Sync(), f.Name())
+	return nil
 }
 
 // SyncDir makes the names in dir survive a power cut.
@@ -89,8 +92,21 @@ func SyncDir(dir string) error {
 	return nil
 }
 
-// WriteFile replaces path by data: after a crash path has all of the old or all of the new. A symbolic link at path is
-// replaced, not followed. perm is applied as it is, whatever the umask.
+// SyncFS makes all of the file system of path survive a power cut.
+func SyncFS(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := retry(func() error { return unix.Syncfs(int(f.Fd())) }); err != nil {
+		return explain(&fs.PathError{Op: "syncfs", Path: path, Err: err}, path)
+	}
+	return nil
+}
+
+// WriteFile replaces path by data: after a crash path has all of the old or all of the new. A symbolic link at path
+// is replaced, not followed. perm does not depend on the umask.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	return writeNew(path, perm, func(f *os.File) error {
 		_, err := f.Write(data)
@@ -98,8 +114,8 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	})
 }
 
-// WriteOnce makes path, with what write writes, unless it is there, which is no error: for files whose name tells what is
-// in them. A killed writer leaves nothing behind where the file system has files without names.
+// WriteOnce makes path, with what write writes, unless it exists, which is no error: its name must tell what is in
+// it. A killed writer leaves nothing where the file system has files without names.
 func WriteOnce(path string, perm fs.FileMode, write func(*os.File) error) error {
 	dir := filepath.Dir(path)
 	f, err := unnamed(dir)
@@ -107,13 +123,7 @@ func WriteOnce(path string, perm fs.FileMode, write func(*os.File) error) error 
 		return writeNew(path, perm, write)
 	}
 	defer f.Close()
-	err = write(f)
-	if err == nil {
-		err = f.Chmod(perm)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
+	err = complete(f, perm, write)
 	if err == nil {
 		// linkat(2) of the descriptor itself would need a capability.
 		err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
@@ -127,47 +137,51 @@ func WriteOnce(path string, perm fs.FileMode, write func(*os.File) error) error 
 	return SyncDir(dir)
 }
 
-// unnamed makes a file without a name in dir: it is gone when it is closed, whoever closes it.
+// complete has write fill f, sets its mode and syncs it.
+func complete(f *os.File, perm fs.FileMode, write func(*os.File) error) error {
+	err := write(f)
+	if err == nil {
+		err = f.Chmod(perm)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return err
+}
+
+// unnamed makes a file without a name in dir: it is gone when it is closed.
 func unnamed(dir string) (*os.File, error) {
 	return os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
 }
 
 // writeNew is WriteFile for what write writes.
-func writeNew(path string, perm fs.FileMode, write func(*os.File) error) (err error) {
+func writeNew(path string, perm fs.FileMode, write func(*os.File) error) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, tempPrefix+filepath.Base(path)+"-")
 	if err != nil {
 		return explain(fmt.Errorf("writing %s: %w", path, err), path)
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-			err = explain(fmt.Errorf("writing %s: %w", path, err), path)
-		}
-	}()
-	if err = write(f); err != nil {
-		return err
+	err = complete(f, perm, write)
+	if err == nil {
+		err = f.Close()
 	}
-	if err = f.Chmod(perm); err != nil {
-		return err
+	if err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	if err = f.Sync(); err != nil {
-		return err
+	if err == nil {
+		err = SyncDir(dir)
 	}
-	if err = f.Close(); err != nil {
-		return err
+	if err != nil {
+		f.Close()
+		os.Remove(f.Name())
+		return explain(fmt.Errorf("writing %s: %w", path, err), path)
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return SyncDir(dir)
+	return nil
 }
 
-// Publish gives the finished directory tmpDir its final name. All of it (the regular files, one level deep, and the
-// names) is on disk before the name exists, and the name is before Publish returns. An existing finalDir, even an
-// empty one, is errs.ErrExists and untouched. When it fails, or ctx ends before the rename, tmpDir has its old name. Both
-// must be in one file system.
+// Publish renames the finished directory tmpDir to finalDir, in the same file system. Its regular files, one level
+// deep, are synced before, the new name before Publish returns. An existing finalDir is errs.ErrExists and untouched.
+// When it fails, tmpDir has its old name.
 func Publish(ctx context.Context, tmpDir, finalDir string) error {
 	entries, err := os.ReadDir(tmpDir)
 	if err != nil {
@@ -214,9 +228,8 @@ func renameNew(a, b string) error {
 	return nil
 }
 
-// Exchange swaps what a and b name, in one step where the file system can do that, and makes it last. Where it cannot,
-// there is a moment in which a is missing and its old contents stand beside b under a temporary name. A failure at any
-// point puts things back.
+// Exchange swaps what a and b name, atomically where the file system can do that, and syncs it. Elsewhere a is
+// missing for a moment. A failure puts things back.
 func Exchange(a, b string) error {
 	err := exchange(a, b)
 	if errors.Is(err, os.ErrNotExist) {

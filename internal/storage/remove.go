@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveAll removes dir and all in it, as os.RemoveAll does, and also what lies in directories without write
-// permission: published checkpoints are read-only. Links are removed, never followed. No dir is no error.
+// RemoveAll is os.RemoveAll that also removes directories without write permission: checkpoints are read-only. Links
+// are removed, never followed.
 func RemoveAll(dir string) error {
-	// As a rule nothing is in the way, and root is never stopped. A VM's helper that is about to end may still make a file.
+	// As a rule nothing is in the way, and root is never stopped. A VM's helper that is about to end may still make a
+	// file.
 	err := os.RemoveAll(dir)
 	for try := 0; errors.Is(err, unix.ENOTEMPTY) && try < emptyTries; try++ {
 		time.Sleep(emptyPause)

@@ -235,7 +235,7 @@ func TestVolumeKilled(t *testing.T) {
 		begun := false
 		for line := range strings.Lines(string(text)) {
 			f := strings.Split(strings.TrimSpace(line), "\t") // verb, site, count, kind
-			begun = begun || strings.HasPrefix(f[1], "volume/")
+			begun = begun || strings.HasPrefix(f[1], "storage/volume/")
 			if begun {
 				list = append(list, "config "+f[2]+" "+f[1])
 			}
@@ -243,6 +243,9 @@ func TestVolumeKilled(t *testing.T) {
 		return list
 	}
 	there, back := steps("btrfs"), steps("plain")
+	if len(there) == 0 || len(back) == 0 {
+		t.Fatal("the trace has no step of package volume")
+	}
 	t.Logf("%d steps there, %d back", len(there), len(back))
 	killed, failed := 0, 0
 	one := func(to, order string) {

@@ -21,7 +21,8 @@ func inodeOf(st *syscall.Stat_t) inode { return inode{st.Dev, st.Ino} }
 // entrySize is what a file costs beside its data, in bytes, roughly.
 const entrySize = 4096
 
-// treeSize returns how many bytes a copy of the trees takes that shares no blocks. A file with several names counts once.
+// treeSize returns how many bytes a copy of the trees takes that shares no blocks. A file with several names counts
+// once.
 func treeSize(ctx context.Context, trees ...string) (size int64, err error) {
 	seen := map[inode]bool{}
 	for _, tree := range trees {
@@ -42,8 +43,8 @@ func treeSize(ctx context.Context, trees ...string) (size int64, err error) {
 	return size, nil
 }
 
-// walk calls visit for tree and everything in it, parents first, as far as it is of tree's own file system. Something mounted
-// in it is an error. No tree is an empty one.
+// walk calls visit for tree and everything in it, parents first. Something mounted in it is an error. A tree that is
+// not there, or has no name, is an empty one.
 func walk(ctx context.Context, tree string, visit func(path string, d fs.DirEntry, st *syscall.Stat_t) error) error {
 	var dev uint64
 	return filepath.WalkDir(tree, func(path string, d fs.DirEntry, err error) error {
@@ -76,8 +77,8 @@ type copier struct {
 	names map[inode]string // copies of files with several names
 }
 
-// copy copies the tree from to to, which does not exist or is an empty directory: contents with their holes, owners, modes and
-// times. leave names an entry of from that is left out, "" none. Sockets are left out: nobody listens on them.
+// copy copies the tree from to to, which does not exist or is an empty directory: contents with their holes, owners,
+// modes and times. It leaves out the entry leave of from, and sockets: nobody listens on them.
 func (c *copier) copy(to, from, leave string) error {
 	type dir struct {
 		path string
@@ -112,13 +113,13 @@ func (c *copier) copy(to, from, leave string) error {
 		if st.Nlink > 1 {
 			c.names[inodeOf(st)] = target
 		}
-		return dress(target, st)
+		return setAttributes(target, st)
 	})
 	if err != nil {
 		return err
 	}
 	for i := len(dirs) - 1; i >= 0; i-- { // a read-only directory takes no more files, and each changes its time
-		if err := dress(dirs[i].path, dirs[i].st); err != nil {
+		if err := setAttributes(dirs[i].path, dirs[i].st); err != nil {
 			return err
 		}
 	}
@@ -142,8 +143,8 @@ func (c *copier) copyFile(to, from string, kind fs.FileMode) error {
 	return errs.New(errs.ErrState, "%s is neither file, directory, link nor pipe", from)
 }
 
-// dress gives path the owner, mode and times of st.
-func dress(path string, st *syscall.Stat_t) error {
+// setAttributes gives path the owner, mode and times of st.
+func setAttributes(path string, st *syscall.Stat_t) error {
 	if err := os.Lchown(path, int(st.Uid), int(st.Gid)); err != nil {
 		return err
 	}
@@ -155,19 +156,6 @@ func dress(path string, st *syscall.Stat_t) error {
 	times := []unix.Timespec{{Sec: st.Atim.Sec, Nsec: st.Atim.Nsec}, {Sec: st.Mtim.Sec, Nsec: st.Mtim.Nsec}}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &fs.PathError{Op: "utimensat", Path: path, Err: err}
-	}
-	return nil
-}
-
-// syncFS brings all of dir's file system to the disk.
-func syncFS(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
 	}
 	return nil
 }

@@ -24,14 +24,14 @@ const (
 	lowMax = 2 << 30
 	// growMin is the least growth worth the trouble.
 	growMin = 64 << 20
-	// hostLow is the free space of the home's file system below which no more is put into a volume that it may have no room for.
+	// hostLow is the free space of the home's file system below which no more is put into a volume that it may have no
+	// room for.
 	hostLow = 256 << 20
 )
 
-// Room sees to it that the volume of the home in dir, if it has one, has room for what a command is about to write: it lets
-// the volume grow when that becomes full, as root and while the home's file system has space. That is a handful of system calls.
-// What it cannot do it leaves: that a volume is full is told where it is met. Only when the file system around the volume is
-// full, although the volume is not, that is errs.ErrHost: btrfs does not survive a device without space unharmed.
+// Room lets the volume of the home in dir, if it has one, grow before a command fills it: as root, and while the
+// home's file system has space. It costs a handful of system calls. A volume that stays full is told where it is met.
+// errs.ErrHost is that the file system around the volume is full: btrfs does not survive a full device unharmed.
 func Room(dir string) error {
 	if !Exists(dir) {
 		return nil
@@ -49,7 +49,7 @@ func Room(dir string) error {
 	return nil
 }
 
-// grown returns the size that a volume of this usage should grow to, or 0 when it has room or there is none to give.
+// grown returns the size that a volume of this usage should grow to, or 0 for no growth.
 func grown(u Usage) int64 {
 	if u.Free >= max(u.Size/4, lowMax) {
 		return 0
@@ -62,7 +62,7 @@ func grown(u Usage) int64 {
 	return u.Size + more
 }
 
-// grow makes the volume's file, device and file system size bytes large. Whoever grows it already is left to it.
+// grow makes the volume's file, device and file system size bytes large, unless another noid does that already.
 func grow(dir string, size int64) error {
 	image, err := os.OpenFile(filepath.Join(dir, imageFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -95,8 +95,8 @@ func grow(dir string, size int64) error {
 	return resize(filepath.Join(dir, storageDir))
 }
 
-// firstSize returns the size of a new volume for need bytes, in a file system with free bytes free. When it does not fit that is
-// errs.ErrHost.
+// firstSize returns the size of a new volume for need bytes, in a file system with free bytes free. errs.ErrHost is
+// that it does not fit.
 func firstSize(dir string, need, free int64) (int64, error) {
 	size := max(min(firstMax, (free+need)/5*4), need+need/4+firstMin) &^ (1<<20 - 1)
 	if free-need < hostReserve {

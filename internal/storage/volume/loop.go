@@ -21,7 +21,8 @@ const (
 	pause = 50 * time.Millisecond
 )
 
-// mountImage mounts the btrfs in the regular file image, which must be root's, on the directory target. Neither may be a link.
+// mountImage mounts the btrfs in the regular file image, which must be root's, on the directory target. Neither may be
+// a link.
 func mountImage(image, target string) error {
 	err := tryMount(image, target)
 	if err == nil {
@@ -76,8 +77,8 @@ func tryMount(image, target string) error {
 	return resize(target) // a killed growth may have left the file system smaller than its device
 }
 
-// unmount unmounts what is mounted on dir. While somebody still uses it, which a VM's helper does for a moment after the VM's
-// end, it waits; in the end that is errs.ErrBusy.
+// unmount unmounts what is mounted on dir. It waits for users, such as the helper of a VM that has just ended; in the
+// end that is errs.ErrBusy.
 func unmount(dir string) error {
 	for try := 0; ; try++ {
 		err := unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
@@ -94,8 +95,8 @@ func unmount(dir string) error {
 	}
 }
 
-// attach returns an open loop device over the file image: the one that it has, for instance through a mount in another
-// namespace, else a new one. The kernel frees it when its last user, such as a mount, is gone.
+// attach returns an open loop device over the file image: the one that it has, else a new one. The kernel frees it
+// when its last user, such as a mount, is gone.
 func attach(image *os.File) (*os.File, error) {
 	if loop, err := loopOf(image); err != nil || loop != nil {
 		return loop, err
@@ -125,7 +126,8 @@ func attach(image *os.File) (*os.File, error) {
 	}
 }
 
-// configure binds loop to image. Direct I/O keeps the volume's pages from being cached twice; not every file system has it.
+// configure binds loop to image. Direct I/O keeps the volume's pages from being cached twice; not every file system has
+// it.
 func configure(loop, image *os.File) error {
 	c := unix.LoopConfig{Fd: uint32(image.Fd())}
 	copy(c.Info.File_name[:len(c.Info.File_name)-1], image.Name()) // for losetup(8) alone

@@ -1,14 +1,14 @@
-// Package volume gives a home whose file system cannot share blocks one that can: a btrfs file system in a sparse file of the
-// home, mounted over the home's storage directory. It makes that file, mounts it when it is not mounted (a mount is gone with
-// each reboot), lets it grow, and moves everything in and out of it.
+// Package volume gives a home whose file system cannot share blocks one that can: a btrfs file system in a sparse file
+// of the home, mounted over the home's storage directory. It makes that file, mounts it when it is not mounted (a mount
+// is gone with each reboot), lets it grow, and moves everything in and out of it.
 //
 //	$NOID_HOME/storage.btrfs   the file; a home that has it has a volume, whatever config.toml says
 //	$NOID_HOME/storage/        where it is mounted. Below lies a directory in which nothing can be made, see makeMountPoint
 //	$NOID_HOME/images          a link to storage/images: 'create' shares the blocks of the root file system
 //	$NOID_HOME/.volume/        a move that is under way, or was killed
 //
-// Only root can mount. The file is root's, for the kernel's sake: root mounts no file system that somebody else has made up.
-// What is in it belongs to the owner of the home.
+// Only root can mount. The file is root's, for the kernel's sake: root mounts no file system that somebody else has
+// made up. What is in it belongs to the owner of the home.
 package volume
 
 import (
@@ -29,12 +29,11 @@ import (
 	"noid/internal/storage"
 )
 
-// Names in the home.
 const (
 	imageFile  = home.VolumeFile
-	storageDir = "storage"
-	imagesDir  = "images" // in the home, and in the volume
-	workDir    = ".volume"
+	storageDir = home.StorageDir
+	imagesDir  = home.ImagesDir // in the home, and in the volume
+	workDir    = home.VolumeWork
 )
 
 // imagesLink is what the home's images is a link to, relative so that a home may be moved.
@@ -46,35 +45,46 @@ const mountWait = 30 * time.Second
 // Exists reports whether the home in dir has a volume, mounted or not.
 func Exists(dir string) bool { return exists(filepath.Join(dir, imageFile)) }
 
-// Ready mounts the volume of the home in dir, if it has one that is not mounted, and ends a move that was killed. It is for
-// every command, before it looks at the home: without a volume it costs one system call. Who is not root gets errs.ErrHost
-// with what to type.
-func Ready(ctx context.Context, dir string) error {
+// Ready mounts the volume of the home in dir, if it has one that is not mounted, and ends a move that was killed.
+// Every command calls it before it looks at the home; without a volume it costs one system call. errs.ErrHost tells
+// who is not root what to type. verb is what the user typed.
+func Ready(ctx context.Context, dir, verb string) error {
 	if !Exists(dir) {
 		return nil
 	}
-	isMounted, isClean := mounted(dir), !exists(filepath.Join(dir, workDir))
-	if isMounted && isClean {
+	isMounted, wait := mounted(dir), mountWait
+	switch {
+	case isMounted && (os.Geteuid() != 0 || !exists(inWork(dir, ""))):
 		return nil
-	}
-	wait := mountWait
-	if isMounted { // what is left of a move can wait; or one is under way
+	case isMounted: // what is left of a move can wait; or one is under way
 		wait = 0
-	}
-	if os.Geteuid() != 0 {
-		if isMounted {
-			return nil
-		}
+	case os.Geteuid() != 0:
 		return errs.New(errs.ErrHost, "the btrfs volume of %s is not mounted, and only root can mount it", dir).Hint(Sudo(dir, "list") + " mounts it, until the next reboot")
 	}
-	lock, err := home.LockAll(ctx, dir, "mount", wait)
-	if errors.Is(err, errs.ErrBusy) && isMounted {
+	err := recoverLocked(ctx, dir, verb, wait)
+	if isMounted && errors.Is(err, errs.ErrBusy) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("mounting the volume: %w", err)
 	}
+	return nil
+}
+
+// Tidy removes what a killed move has left in the home h, as root.
+func Tidy(ctx context.Context, h *home.Home) error {
+	if os.Geteuid() != 0 || !exists(inWork(h.Dir(), "")) {
+		return nil
+	}
+	return recoverLocked(ctx, h.Dir(), "setup", home.LockWait)
+}
+
+func recoverLocked(ctx context.Context, dir, verb string, wait time.Duration) error {
+	lock, err := home.LockAll(ctx, dir, verb, wait)
+	if err != nil {
+		return err
+	}
 	defer lock.Unlock()
-	return settle(ctx, dir)
+	return recoverMove(ctx, dir)
 }
 
 // Missing returns an error, errs.ErrHost, if the home in dir had a volume and its file is gone.
@@ -85,7 +95,8 @@ func Missing(dir string) error {
 	return errs.New(errs.ErrHost, "the btrfs volume of %s is gone: there is no %s in it", dir, imageFile).Hint("put the file back; to do without what was in it, remove " + filepath.Join(dir, storageDir) + " and the link " + filepath.Join(dir, imagesDir))
 }
 
-// Sudo is the command line by which an ordinary user runs noid with args, as root, on the home in dir, between backquotes.
+// Sudo is the command line by which an ordinary user runs noid with args, as root, on the home in dir, between
+// backquotes.
 func Sudo(dir, args string) string {
 	if strings.ContainsFunc(dir, func(r rune) bool { return !strings.ContainsRune("/._-+,:@%", r) && !isAlphanumeric(r) }) {
 		dir = "'" + strings.ReplaceAll(dir, "'", `'\''`) + "'"
@@ -123,8 +134,8 @@ func Look(dir string) (u Usage, err error) {
 	return u, err
 }
 
-// mounted reports whether something is mounted on the home's storage directory. It is read off the directory itself: a home
-// may be renamed while its volume is mounted.
+// mounted reports whether something is mounted on the home's storage directory. It looks at the directory itself: a
+// home may be renamed while its volume is mounted.
 func mounted(dir string) bool {
 	return crosses(dir, filepath.Join(dir, storageDir))
 }
@@ -144,40 +155,38 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// owner returns who owns the home.
-func owner(dir string) (uid, gid int, err error) {
+// chownLike gives path, not what it may be a link to, to the owner of the home in dir.
+func chownLike(dir, path string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	st := info.Sys().(*syscall.Stat_t)
-	return int(st.Uid), int(st.Gid), nil
+	return os.Lchown(path, int(st.Uid), int(st.Gid))
 }
-
-// blocked are the names that noid would make directories of where the volume is not mounted.
-var blocked = []string{"vms", "checkpoints", "templates", imagesDir}
 
 const blockedText = "This directory is empty because the btrfs volume of this noid home is not mounted on it: 'noid list', as root, mounts it.\n"
 
-// makeMountPoint makes dir a directory for the volume to be mounted on. Regular files bear the names of noid's own
-// directories, so that nobody, root included, makes VMs under a volume that is not mounted.
-func makeMountPoint(dir string, uid, gid int) error {
-	if err := os.Mkdir(dir, 0o700); err != nil {
+// makeMountPoint makes path a mount point for the volume of the home in dir. Regular files have the names of noid's
+// own directories there: nobody, root included, makes VMs below an unmounted volume.
+func makeMountPoint(dir, path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
 	}
-	for _, name := range blocked {
-		if err := storage.WriteFile(filepath.Join(dir, name), []byte(blockedText), 0o400); err != nil {
+	for _, name := range home.VolumeNames {
+		file := filepath.Join(path, name)
+		if err := storage.WriteFile(file, []byte(blockedText), 0o400); err != nil {
 			return err
 		}
-		if err := os.Lchown(filepath.Join(dir, name), uid, gid); err != nil {
+		if err := chownLike(dir, file); err != nil {
 			return err
 		}
 	}
-	return os.Lchown(dir, uid, gid)
+	return chownLike(dir, path)
 }
 
 // isMountPoint reports whether makeMountPoint made dir, and nothing is mounted on it.
 func isMountPoint(dir string) bool {
-	info, err := os.Lstat(filepath.Join(dir, blocked[0]))
+	info, err := os.Lstat(filepath.Join(dir, home.VolumeNames[0]))
 	return err == nil && info.Mode().IsRegular()
 }

@@ -188,7 +188,8 @@ func TestThereAndBack(t *testing.T) {
 	if shares, err := storage.Reflinks(h.VMsDir()); err != nil || !shares {
 		t.Errorf("the volume has no reflinks: %v", err)
 	}
-	_, taken, err := storage.Usage(h.VMDir("a"))
+	occupied, err := storage.Occupy(ctx, h.VMDir("a"), nil)
+	taken := occupied.Total()
 	if must(t, err); taken > 10<<20 {
 		t.Errorf("sparse files take %d MiB in the volume", taken>>20)
 	}
@@ -208,11 +209,11 @@ func TestThereAndBack(t *testing.T) {
 	must(t, Missing(dir), os.Rename(image, image+"x"))
 	wantKind(t, Missing(dir), errs.ErrHost, "gone")
 	must(t, os.Rename(image+"x", image))
-	must(t, Ready(ctx, dir))
+	must(t, Ready(ctx, dir, "test"))
 	same(t, "mounted again,", want, contents(t, dir))
 
 	moved := dir + "-moved"
-	must(t, os.Rename(dir, moved), Ready(ctx, moved))
+	must(t, os.Rename(dir, moved), Ready(ctx, moved, "test"))
 	same(t, "in a home that was moved", want, contents(t, moved))
 	must(t, os.Rename(moved, dir))
 
@@ -223,7 +224,7 @@ func TestThereAndBack(t *testing.T) {
 			t.Errorf("%s is left", name)
 		}
 	}
-	must(t, Unmake(ctx, h, "test"), Ready(ctx, dir))
+	must(t, Unmake(ctx, h, "test"), Ready(ctx, dir, "test"))
 	if data, err := os.ReadFile("/proc/self/mounts"); err != nil || strings.Contains(string(data), dir+"/") {
 		t.Error("something stays mounted")
 	}
@@ -238,7 +239,7 @@ func TestTwoMountAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				if err := Ready(ctx, dir); err != nil {
+				if err := Ready(ctx, dir, "test"); err != nil {
 					t.Error(err)
 				}
 			})
@@ -330,7 +331,7 @@ func TestGrowth(t *testing.T) {
 		t.Fatalf("a full volume of %d bytes becomes %d, with %d free", before.Size, after.Size, after.Free)
 	}
 	// Killed between the file's growth and the file system's.
-	must(t, unmount(filepath.Join(dir, storageDir)), os.Truncate(filepath.Join(dir, imageFile), 30*gib), Ready(ctx, dir))
+	must(t, unmount(filepath.Join(dir, storageDir)), os.Truncate(filepath.Join(dir, imageFile), 30*gib), Ready(ctx, dir, "test"))
 	if after, err := Look(dir); err != nil || after.Size != 30*gib {
 		t.Fatalf("mounted, it has %d bytes: %v", after.Size, err)
 	}
@@ -365,11 +366,11 @@ func TestCopiedHome(t *testing.T) {
 	if out, err := exec.Command("cp", "-a", dir, twin).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	wantKind(t, Ready(ctx, twin), errs.ErrState, "copy")
+	wantKind(t, Ready(ctx, twin, "test"), errs.ErrState, "copy")
 	if !exists(filepath.Join(twin, storageDir, "vms/a/rootfs.ext4")) || !Exists(twin) {
 		t.Error("it is touched")
 	}
-	must(t, os.Remove(filepath.Join(twin, imageFile)), Ready(ctx, twin))
+	must(t, os.Remove(filepath.Join(twin, imageFile)), Ready(ctx, twin, "test"))
 	same(t, "in a copied home", want, contents(t, twin))
 }
 
@@ -379,10 +380,10 @@ func TestForeignImage(t *testing.T) {
 	dir := filepath.Join(hostFS(t, 4*gib), "home")
 	must(t, Make(ctx, oldHome(t, dir), "test", mkfs(t)))
 	must(t, unmount(filepath.Join(dir, storageDir)), os.Chown(filepath.Join(dir, imageFile), 1000, 1000))
-	wantKind(t, Ready(ctx, dir), errs.ErrHost, "root alone")
+	wantKind(t, Ready(ctx, dir, "test"), errs.ErrHost, "root alone")
 	must(t, os.Chown(filepath.Join(dir, imageFile), 0, 0))
 	must(t, os.Rename(filepath.Join(dir, storageDir), filepath.Join(dir, "elsewhere")), os.Symlink("elsewhere", filepath.Join(dir, storageDir)))
-	if err := Ready(ctx, dir); err == nil || mountsOn(t, filepath.Join(dir, "elsewhere")) != 0 {
+	if err := Ready(ctx, dir, "test"); err == nil || mountsOn(t, filepath.Join(dir, "elsewhere")) != 0 {
 		t.Errorf("mounted through a link: %v", err)
 	}
 }

@@ -44,7 +44,7 @@ func Helper(serve func(ctx context.Context) error) {
 		os.Exit(1)
 	}
 	go func() {
-		p.AwaitEnd(ctx)
+		p.Wait(ctx)
 		cancel()
 	}()
 	if err := serve(ctx); err != nil {

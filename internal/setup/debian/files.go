@@ -1,4 +1,4 @@
-package setup
+package debian
 
 import (
 	"io/fs"
@@ -24,12 +24,14 @@ func serialPort() string {
 	return "ttyS0"
 }
 
-// rootfsFiles are its files beside busybox.
-var rootfsFiles = []struct {
+type rootfsFile struct {
 	path string
 	mode fs.FileMode
 	text string
-}{
+}
+
+// rootfsFiles are its files beside busybox.
+var rootfsFiles = []rootfsFile{
 	{"etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"},
 	// No password: whoever has the console has the VM.
 	{"etc/shadow", 0o600, "root::19000:0:99999:7:::\nnobody:*:19000:0:99999:7:::\n"},
@@ -48,8 +50,8 @@ var rootfsFiles = []struct {
 	{"etc/acpi/PWRF/00000080", 0o755, "#!/bin/sh\nexec poweroff\n"},
 }
 
-// rcScript runs once, before the console's shell. noid-init has brought /proc, /sys and /dev; another initramfs, or none,
-// may have not.
+// rcScript runs once, before the console's shell. noid-init has brought /proc, /sys and /dev; another initramfs, or
+// none, may have not.
 const rcScript = `#!/bin/sh
 [ -e /proc/self ] || mount -t proc proc /proc
 [ -e /sys/class ] || mount -t sysfs sysfs /sys

@@ -1,4 +1,4 @@
-package setup
+package debian
 
 import (
 	"context"
@@ -19,24 +19,23 @@ type apt struct {
 	options []string // none for the host's own package lists
 }
 
-// newApt returns the host's own view. Without apt the error wraps errs.ErrHost.
+// newApt returns the host's own view. Without apt that is errs.ErrHost.
 func newApt(work string) (*apt, error) {
 	for _, tool := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return nil, fmt.Errorf("this needs Debian's package tools, and there is no %s: %w", tool, errs.ErrHost)
+			return nil, errs.New(errs.ErrHost, "this needs Debian's package tools, and there is no %s", tool)
 		}
 	}
 	work, err := filepath.Abs(work)
 	return &apt{work: work}, err
 }
 
-// refresh changes to package lists of its own, freshly downloaded, which takes no privileges. The host's are left alone.
+// refresh changes to package lists of its own, freshly downloaded, which takes no privileges. The host's are left
+// alone.
 func (a *apt) refresh(ctx context.Context, o Options) error {
 	lists, cache := filepath.Join(a.work, "lists"), filepath.Join(a.work, "cache")
-	for _, dir := range []string{filepath.Join(lists, "partial"), filepath.Join(cache, "archives/partial")} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
+	if err := errors.Join(os.MkdirAll(lists+"/partial", 0o755), os.MkdirAll(cache+"/archives/partial", 0o755)); err != nil {
+		return err
 	}
 	// Root's apt would drop to user _apt, who cannot write here; the packages' signatures are checked all the same.
 	a.options = []string{"-o", "Dir::State::Lists=" + lists, "-o", "Dir::Cache=" + cache, "-o", "APT::Sandbox::User=root"}
@@ -51,8 +50,8 @@ func (a *apt) argv(tool string, args ...string) []string {
 	return append(append([]string{tool}, a.options...), args...)
 }
 
-// fetch downloads the packages that choose names and unpacks them into a new directory, whose path it returns. Where the
-// host's package lists are missing or out of date it tries again with fresh ones.
+// fetch downloads the packages that choose names and unpacks them into a new directory, whose path it returns. Where
+// the host's package lists are missing or out of date it tries again with fresh ones.
 func (a *apt) fetch(ctx context.Context, o Options, choose func() ([]string, error)) (string, error) {
 	dir, err := a.tryFetch(ctx, o, choose)
 	if err == nil || ctx.Err() != nil {

@@ -1,8 +1,9 @@
-package setup
+package debian
 
 import (
 	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -19,9 +20,9 @@ const (
 	rootfsSize = "256M"
 )
 
-// Rootfs returns the path of a small root filesystem in ImagesDir, which it makes if there is none: busybox, a root shell
-// on the console, nothing else. It needs e2fsprogs, and the host's static busybox or Debian's package tools to fetch one;
-// without them the error wraps errs.ErrHost.
+// Rootfs returns the path of a small root filesystem in ImagesDir, which it makes if there is none: busybox, a root
+// shell on the console, nothing else. It needs e2fsprogs, and the host's static busybox or Debian's package tools to
+// fetch one; without them that is errs.ErrHost.
 func Rootfs(ctx context.Context, o Options) (string, error) {
 	path := filepath.Join(o.ImagesDir, rootfsName)
 	if boot.CheckExt4(path) == nil {
@@ -57,10 +58,8 @@ func makeRootfs(ctx context.Context, o Options, work, path string) error {
 
 // findBusybox returns the path of a static busybox: the host's or a downloaded one.
 func findBusybox(ctx context.Context, o Options, work string) (string, error) {
-	for _, path := range []string{"/bin/busybox", "/usr/bin/busybox"} {
-		if isStatic(path) {
-			return path, nil
-		}
+	if path := busyboxIn("/"); path != "" {
+		return path, nil
 	}
 	a, err := newApt(work)
 	if err != nil {
@@ -70,12 +69,19 @@ func findBusybox(ctx context.Context, o Options, work string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, path := range []string{"bin/busybox", "usr/bin/busybox"} {
-		if path = filepath.Join(tree, path); isStatic(path) {
-			return path, nil
+	if path := busyboxIn(tree); path != "" {
+		return path, nil
+	}
+	return "", errors.New("package busybox-static holds no static busybox")
+}
+
+func busyboxIn(tree string) string {
+	for _, dir := range []string{"bin", "usr/bin"} {
+		if path := filepath.Join(tree, dir, "busybox"); isStatic(path) {
+			return path
 		}
 	}
-	return "", fmt.Errorf("package busybox-static holds no static busybox")
+	return ""
 }
 
 // isStatic reports whether path is a program that needs no dynamic linker.
@@ -100,21 +106,16 @@ func fillTree(ctx context.Context, tree, busybox string) error {
 			return err
 		}
 	}
-	for _, f := range rootfsFiles {
-		path := filepath.Join(tree, f.path)
-		if err := makeDir(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := writeFile(path, []byte(f.text), f.mode); err != nil {
-			return err
-		}
-	}
 	program, err := os.ReadFile(busybox)
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(tree, "bin/busybox"), program, 0o755); err != nil {
-		return err
+	for _, f := range append(rootfsFiles, rootfsFile{"bin/busybox", 0o755, string(program)}) {
+		path := filepath.Join(tree, f.path)
+		err := errors.Join(makeDir(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(f.text), 0o600), os.Chmod(path, f.mode))
+		if err != nil {
+			return err
+		}
 	}
 	applets, err := run(ctx, tree, busybox, "--list-full")
 	if err != nil {
@@ -151,41 +152,32 @@ func makeDir(path string, mode fs.FileMode) error {
 	return os.Chmod(path, mode)
 }
 
-func writeFile(path string, data []byte, mode fs.FileMode) error {
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		return err
-	}
-	return os.Chmod(path, mode)
-}
-
 // makeExt4 makes img from tree, owned by root throughout whoever runs this.
 func makeExt4(ctx context.Context, tree, img string) error {
-	tools := map[string]string{}
-	for _, name := range []string{"mke2fs", "debugfs", "e2fsck"} {
-		path, err := findTool(name, "e2fsprogs")
-		if err != nil {
-			return err
-		}
-		tools[name] = path
-	}
-	dir := filepath.Dir(img)
-	if _, err := run(ctx, dir, tools["mke2fs"], "-q", "-F", "-t", "ext4", "-b", "4096",
-		"-L", "noid", "-m", "0", "-E", "root_owner=0:0", "-d", tree, img, rootfsSize); err != nil {
-		return err
-	}
-	commands, err := chownCommands(tree)
+	chown, err := chownCommands(tree)
 	if err != nil {
 		return err
 	}
-	if _, err := runInput(ctx, dir, commands, tools["debugfs"], "-w", "-f", "-", img); err != nil {
-		return err
+	for _, step := range []struct {
+		input string
+		argv  []string
+	}{
+		{"", []string{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-L", "noid", "-m", "0", "-E", "root_owner=0:0", "-d", tree, img, rootfsSize}},
+		{chown, []string{"debugfs", "-w", "-f", "-", img}},
+		{"", []string{"e2fsck", "-f", "-n", img}},
+	} {
+		if step.argv[0], err = findTool(step.argv[0], "e2fsprogs"); err != nil {
+			return err
+		}
+		if _, err := runInput(ctx, filepath.Dir(img), step.input, step.argv...); err != nil {
+			return err
+		}
 	}
-	_, err = run(ctx, dir, tools["e2fsck"], "-f", "-n", img)
-	return err
+	return nil
 }
 
-// chownCommands returns a script for debugfs that gives all of tree to root: mke2fs -d copies the owners that it finds, and
-// only root can make files of root's.
+// chownCommands returns a script for debugfs that gives all of tree to root: mke2fs -d copies the owners that it finds,
+// and only root can make files of root's.
 func chownCommands(tree string) (string, error) {
 	var script strings.Builder
 	err := filepath.WalkDir(tree, func(path string, _ fs.DirEntry, err error) error {

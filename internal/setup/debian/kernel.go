@@ -1,7 +1,6 @@
-package setup
+package debian
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -21,8 +20,8 @@ import (
 const hostBootDir = "/boot"
 
 // Kernel returns the path of a kernel that can run VMs here, with its modules where boot.FindModules finds them: the
-// host's own newest one that this user may read, else one that an earlier call fetched, else the distribution's kernel for
-// virtual machines, which it downloads. The error wraps errs.ErrHost if there is no way to get one.
+// host's own newest one that this user may read, else one that an earlier call fetched, else the distribution's kernel
+// for virtual machines, which it downloads. errs.ErrHost is that there is no way to get one.
 func Kernel(ctx context.Context, o Options) (string, error) {
 	if path := newestKernel(o, hostBootDir+"/vmlinuz-*"); path != "" {
 		o.say("using the host's kernel %s", path)
@@ -60,15 +59,10 @@ func newestKernel(o Options, pattern string) string {
 
 // usable reports why the kernel at path cannot run VMs, or nil.
 func usable(path string) error {
-	f, err := os.Open(path)
+	k, err := boot.InspectKernel(path)
 	if errors.Is(err, os.ErrPermission) {
 		return errors.New("only root may read it")
 	} else if err != nil {
-		return err
-	}
-	f.Close()
-	k, err := boot.InspectKernel(path)
-	if err != nil {
 		return err
 	}
 	if k.Arch != runtime.GOARCH {
@@ -91,20 +85,12 @@ func usable(path string) error {
 
 // builtIn reports whether modules.builtin lists the module: lines such as "kernel/drivers/block/virtio_blk.ko".
 func builtIn(dir, module string) bool {
-	f, err := os.Open(filepath.Join(dir, "modules.builtin"))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if filepath.Base(lines.Text()) == module+".ko" {
-			return true
-		}
-	}
-	return false
+	list, _ := os.ReadFile(filepath.Join(dir, "modules.builtin"))
+	return strings.Contains(string(list), "/"+module+".ko\n")
 }
 
-// metaPackages are the packages that depend on a distribution's current kernel for virtual machines, by ID of os-release.
+// metaPackages are the packages that depend on a distribution's current kernel for virtual machines, by ID of
+// os-release.
 var metaPackages = map[string]map[string]string{
 	"debian": {"amd64": "linux-image-cloud-amd64", "arm64": "linux-image-cloud-arm64"},
 	"ubuntu": {"amd64": "linux-image-virtual", "arm64": "linux-image-virtual"},
@@ -120,8 +106,8 @@ func fetchKernel(ctx context.Context, o Options, work string) (string, error) {
 	}
 	meta := metaPackage(string(release), runtime.GOARCH)
 	if meta == "" {
-		return "", errs.WithHint(fmt.Errorf("noid can fetch one on Debian and Ubuntu only: %w", errs.ErrHost),
-			"noid config set kernel PATH, with a kernel whose modules are in /lib/modules")
+		return "", errs.New(errs.ErrHost, "noid can fetch one on Debian and Ubuntu only").
+			Hint("noid config set kernel PATH, with a kernel whose modules are in /lib/modules")
 	}
 	a, err := newApt(work)
 	if err != nil {
@@ -134,8 +120,8 @@ func fetchKernel(ctx context.Context, o Options, work string) (string, error) {
 	return publishKernel(o, work, tree)
 }
 
-// kernelPackages returns what to download for meta: the kernel it depends on, and the package of its modules where they are
-// apart, as on Ubuntu.
+// kernelPackages returns what to download for meta: the kernel it depends on, and the package of its modules where they
+// are apart, as on Ubuntu.
 func kernelPackages(ctx context.Context, a *apt, meta string) ([]string, error) {
 	pkgs, err := a.depends(ctx, meta, kernelPackage())
 	if err != nil {
@@ -154,7 +140,7 @@ func kernelPackages(ctx context.Context, a *apt, meta string) ([]string, error) 
 // metaPackage picks from metaPackages by the text of os-release; "" if it knows none.
 func metaPackage(osRelease, arch string) string {
 	ids := map[string]string{}
-	for _, line := range strings.Split(osRelease, "\n") {
+	for line := range strings.SplitSeq(osRelease, "\n") {
 		if key, value, ok := strings.Cut(line, "="); ok {
 			ids[key] = strings.Trim(value, `"'`)
 		}
@@ -177,26 +163,20 @@ func publishKernel(o Options, work, tree string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	version := k.Version
-	if version == "" {
-		version = strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
-	}
+	version := cmp.Or(k.Version, strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-"))
 	if version == "" || strings.Trim(version, ".") == "" { // it names directories, one of which is replaced
 		return "", fmt.Errorf("the package holds a kernel without a version: %s", filepath.Base(kernels[0]))
 	}
-	ready := filepath.Join(work, "ready")
-	for _, dir := range []string{"boot", "lib/modules"} {
-		if err := os.MkdirAll(filepath.Join(ready, dir), 0o755); err != nil {
-			return "", err
-		}
+	ready, kernel := filepath.Join(work, "ready"), filepath.Join("boot", "vmlinuz-"+version)
+	if err := errors.Join(os.MkdirAll(ready+"/boot", 0o755), os.MkdirAll(ready+"/lib/modules", 0o755)); err != nil {
+		return "", err
 	}
-	if err := os.Rename(kernels[0], filepath.Join(ready, "boot/vmlinuz-"+version)); err != nil {
+	if err := os.Rename(kernels[0], filepath.Join(ready, kernel)); err != nil {
 		return "", err
 	}
 	if err := moveModules(tree, ready, version); err != nil {
 		return "", err
 	}
-	kernel := filepath.Join("boot", "vmlinuz-"+version)
 	if err := usable(filepath.Join(ready, kernel)); err != nil {
 		return "", fmt.Errorf("the downloaded kernel %s is of no use: %w", version, err)
 	}

@@ -1,0 +1,72 @@
+package setup
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"noid/internal/boot"
+	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/kvm"
+	"noid/internal/storage"
+	"noid/internal/storage/volume"
+)
+
+// Check is one thing that a host has or lacks.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+	Cure   string `json:"cure,omitempty"` // empty when OK
+}
+
+// check makes a Check: detail when err is nil, else err with its own hint, or cure.
+func check(name, detail, cure string, err error) Check {
+	if err != nil {
+		return Check{Name: name, Detail: err.Error(), Cure: cmp.Or(errs.Hint(err), cure)}
+	}
+	return Check{Name: name, OK: true, Detail: detail}
+}
+
+// Checks says what this host can do. canRun is that there are a VMM, a kernel and a root filesystem; all else is as
+// good as it gets. When ctx ends meanwhile, the checks tell nothing about the host.
+func Checks(ctx context.Context, o Options) (checks []Check, canRun bool) {
+	checks = append(checks, checkKVM())
+	anyVMM := false
+	for _, v := range vmms {
+		version, err := o.Version(ctx, v.driver)
+		anyVMM = anyVMM || err == nil
+		checks = append(checks, check(v.name, "version "+version, v.cure, err))
+	}
+	kernel := check("kernel", o.Config.Kernel, "run 'noid setup', or 'noid config set kernel PATH'", checkKernel(o.Config.Kernel))
+	rootfs := check("root file system", o.Config.Rootfs, "run 'noid setup', or 'noid config set rootfs PATH'", boot.CheckExt4(o.Config.Rootfs))
+	checks = append(checks, kernel, rootfs, checkStorage(o.Home))
+	return slices.Concat(checks, checkConfinement(o.Home.Dir())), anyVMM && kernel.OK && rootfs.OK
+}
+
+func checkKVM() Check {
+	probe, err := kvm.Probe()
+	if err == nil && !probe.Real() {
+		err = fmt.Errorf("/dev/kvm opens, but its guests run only %.1f million instructions a second: it is emulated", probe.Rate/1e6)
+	}
+	return check("KVM", fmt.Sprintf("%.0f million instructions a second (probed in %d ms)", probe.Rate/1e6, probe.Took.Milliseconds()),
+		"QEMU runs guests without KVM, slowly; for KVM use a host with virtualization and join the group kvm", err)
+}
+
+// checkStorage says whether disks are cloned or copied.
+func checkStorage(home *home.Home) Check {
+	dir := home.Dir()
+	if volume.Exists(dir) {
+		u, err := volume.Look(dir)
+		return check("storage", fmt.Sprintf("btrfs volume of %d MiB, %d MiB free; it takes %d MiB of the %s around it, which has %d MiB free: disks are cloned without copying",
+			u.Size>>20, u.Free>>20, u.Taken>>20, storage.FSType(dir), u.HostFree>>20), "", err)
+	}
+	kind := storage.FSType(home.VMsDir())
+	shares, err := storage.Reflinks(home.VMsDir())
+	if err == nil && !shares {
+		err = fmt.Errorf("plain, on %s, which cannot share blocks: checkpoints and clones copy the disk", kind)
+	}
+	return check("storage", "plain, on "+kind+": disks are cloned without copying", storageAdvice(dir), err)
+}
