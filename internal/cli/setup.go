@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -12,8 +13,6 @@ import (
 	"noid/internal/errs"
 	"noid/internal/kvm"
 	"noid/internal/setup"
-	"noid/internal/vmm/firecracker"
-	"noid/internal/vmm/qemu"
 )
 
 func (a *app) setupCmd() *cobra.Command {
@@ -42,7 +41,7 @@ func (a *app) setupCmd() *cobra.Command {
 			if driver, err := a.choose(ctx, ""); err != nil {
 				return err
 			} else if driver == "qemu" {
-				if _, err := qemu.New(a.config.QEMU, realKVM).Version(ctx); err != nil {
+				if _, err := a.vmmVersion(ctx, "qemu"); err != nil {
 					if err := setup.QEMU(ctx, o); err != nil {
 						return err
 					}
@@ -75,6 +74,15 @@ func (a *app) setupCmd() *cobra.Command {
 	cmd.Flags().StringVar(&wish, "storage", "", "btrfs: move the home's storage to a btrfs volume; plain: move it back")
 	cmd.Flags().BoolVar(&undo, "undo-storage", false, "move the home's storage out of its btrfs volume, and do nothing else")
 	return cmd
+}
+
+// vmmVersion asks the VMM of a driver for its version.
+func (a *app) vmmVersion(ctx context.Context, driver string) (string, error) {
+	d, err := a.driver(driver)
+	if err != nil {
+		return "", err
+	}
+	return d.Version(ctx)
 }
 
 func (a *app) setupOptions() setup.Options {
@@ -121,9 +129,9 @@ func (a *app) doctorCmd() *cobra.Command {
 			}
 			add("KVM", fmt.Sprintf("%.0f million instructions a second (probed in %d ms)", probe.Rate/1e6, probe.Took.Milliseconds()),
 				"QEMU runs guests without KVM, slowly; for KVM use a host with virtualization and join the group kvm", err)
-			fc, fcErr := firecracker.New(a.config.Firecracker).Version(ctx)
+			fc, fcErr := a.vmmVersion(ctx, "firecracker")
 			add("Firecracker", "version "+fc, "put the binary firecracker on PATH, if this host has KVM", fcErr)
-			q, qErr := qemu.New(a.config.QEMU, realKVM).Version(ctx)
+			q, qErr := a.vmmVersion(ctx, "qemu")
 			add("QEMU", "version "+q, "run 'noid setup'", qErr)
 			_, kErr := boot.InspectKernel(a.config.Kernel)
 			add("kernel", a.config.Kernel, "run 'noid setup', or 'noid config set kernel PATH'", kErr)

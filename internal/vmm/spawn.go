@@ -1,12 +1,14 @@
 package vmm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,10 +24,10 @@ type Child struct {
 	err    error // set before exited is closed
 }
 
-// Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logPath (relative to dir, created
-// anew) as its stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for. The VMM is
-// confined, for a guest of m: of dir it writes the disk, logFile and the files that access names, and reads kernel, initrd and
-// what its binary needs.
+// Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logFile (in dir, emptied) as its
+// stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for. The VMM is confined, for a
+// guest of m: of dir it writes the disk, logFile and the files that access names, and reads kernel, initrd and what its
+// binary needs.
 func Spawn(dir string, argv []string, logFile string, m *Machine, access Access) (*Child, error) {
 	in, err := os.OpenFile(filepath.Join(dir, SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -89,15 +91,36 @@ func policy(dir string, m *Machine, logFile string, access Access) confine.Polic
 	return p
 }
 
-// Exited is closed when the process has ended.
-func (c *Child) Exited() <-chan struct{} { return c.exited }
+// ErrEnded is a VMM that ends before its time. Its log says why.
+var ErrEnded = errors.New("the VMM ended early")
 
-// ExitError describes how the process ended; call it after Exited is closed.
-func (c *Child) ExitError() error {
-	if c.err != nil {
-		return c.err
+// Await calls try until it succeeds. It fails with ErrEnded when the process has ended, and with the cause of ctx's end.
+func (c *Child) Await(ctx context.Context, try func() error) error {
+	for pause := time.Millisecond / 2; ; pause = min(2*pause, 4*time.Millisecond) {
+		if try() == nil {
+			return nil
+		}
+		if err := c.Ended(ctx, pause); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
-	return errors.New("exit status 0")
+}
+
+// Ended is ErrEnded with the exit status if the process ends within wait and before ctx does, else nil.
+func (c *Child) Ended(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-c.exited:
+		if c.err != nil {
+			return fmt.Errorf("%w: %w", ErrEnded, c.err)
+		}
+		return fmt.Errorf("%w: exit status 0", ErrEnded)
+	case <-ctx.Done():
+	case <-time.After(wait):
+	}
+	return nil
 }
 
 // Abort kills the process and reaps it.

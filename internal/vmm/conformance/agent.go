@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -27,27 +26,23 @@ const atOnce = 20
 const helperArg = "noid-conformance-helper"
 
 // Helper is for a driver's TestMain, before anything else: where this process was started as the helper of a VM of the
-// suite, it runs serve until the VMM's end and exits. A harness with Helper set has a helper started beside each VMM.
-func Helper(serve func(ctx context.Context) error) {
-	if len(os.Args) != 5 || os.Args[1] != helperArg {
+// suite, it is that for d until the VMM's end and exits.
+func Helper(d vmm.Driver) {
+	if len(os.Args) < 2 || os.Args[1] != helperArg {
 		return
 	}
-	pid, _ := strconv.Atoi(os.Args[2])
-	ticks, _ := strconv.ParseUint(os.Args[3], 10, 64)
-	p := proc.Process{PID: pid, StartTicks: ticks, BootID: os.Args[4]}
 	signal.Ignore(syscall.SIGINT) // of a terminal: the VMM's end is this one's
-	ctx, cancel := context.WithCancel(context.Background())
-	wait, stop := context.WithTimeout(ctx, stepLimit)
-	defer stop()
-	if mine, err := helper.Lock(wait); err != nil || !mine {
-		fmt.Fprintln(os.Stderr, "no lock for the helper:", err)
-		os.Exit(1)
+	p, err := proc.Parse(os.Args[3:])
+	if err == nil {
+		err = helper.Run(context.Background(), d, p, func(ctx context.Context) error {
+			dir, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			return d.Tell(ctx, dir, vmm.Resume)
+		})
 	}
-	go func() {
-		p.AwaitEnd(ctx)
-		cancel()
-	}()
-	if err := serve(ctx); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "the helper:", err)
 		os.Exit(1)
 	}
@@ -57,12 +52,9 @@ func Helper(serve func(ctx context.Context) error) {
 // help starts the helper of vm, whose VMM was just started.
 func (vm *machine) help(t *testing.T) {
 	t.Helper()
-	if !vm.h.Helper {
-		return
-	}
 	self, err := os.Executable()
 	if err == nil {
-		err = startHelper([]string{self, helperArg}, vm.dir, vm.p)
+		err = startHelper([]string{self, helperArg}, vm.h.Driver.Name(), vm.dir, vm.p)
 	}
 	if err != nil {
 		t.Fatalf("starting the helper: %v", err)
@@ -188,7 +180,7 @@ func (p *peer) ping() error {
 	return nil
 }
 
-// wantAnswerOrEnd checks what vmm.Connector says of a connection that was open before: it goes on, or it ends. It must neither
+// wantAnswerOrEnd checks what Connect says of a connection that was open before: it goes on, or it ends. It must neither
 // hang nor bring anything else than the answer.
 func (p *peer) wantAnswerOrEnd(t *testing.T, after string) {
 	t.Helper()

@@ -18,21 +18,12 @@ import (
 	"noid/internal/vmm"
 )
 
-// Driver is what the suite tests.
-type Driver interface {
-	vmm.Driver
-	vmm.Snapshotter
-	vmm.Connector
-}
-
 // Harness is a driver and where it differs from others.
 type Harness struct {
-	Driver Driver
+	Driver vmm.Driver
 	// Missing is the same driver with a binary that does not exist.
-	Missing Driver
+	Missing vmm.Driver
 	Guest   Guest
-	// Helper is set when a VM needs a helper for its agent to be reached: see the function of that name.
-	Helper bool
 	// CPUs of the guest; 0 means 1.
 	CPUs int
 	// BootArgs are added to the driver's own.

@@ -86,7 +86,7 @@ func emptyBase(dir string, size int64) error {
 // dropBase makes the next snapshot Full.
 func dropBase(dir string) error {
 	for _, path := range bases(dir) {
-		if err := remove(path); err != nil {
+		if err := vmm.Remove(dir, filepath.Base(path)); err != nil {
 			return fmt.Errorf("removing the base of a snapshot before: %w", err)
 		}
 	}
@@ -96,14 +96,14 @@ func dropBase(dir string) error {
 // prepare clones the base to where the next Diff goes and has it on disk, with the base's time of modification: that marks it
 // as a clone of this base, and whole. Without a base nothing is there afterwards.
 func prepare(ctx context.Context, dir string) error {
-	to := filepath.Join(dir, vmm.NewMemorySnap)
-	if err := remove(to); err != nil { // of a noid that was killed
+	if err := vmm.Remove(dir, newMemorySnap); err != nil { // of a noid that was killed
 		return err
 	}
 	from, info, ok := base(dir)
 	if !ok {
 		return nil
 	}
+	to := filepath.Join(dir, newMemorySnap)
 	if _, err := storage.CloneCompact(ctx, to, from); err != nil {
 		return err
 	}
@@ -116,6 +116,6 @@ func prepare(ctx context.Context, dir string) error {
 // prepared reports whether prepare has cloned the base that dir has now.
 func prepared(dir string) bool {
 	_, want, ok := base(dir)
-	got, err := os.Lstat(filepath.Join(dir, vmm.NewMemorySnap))
+	got, err := os.Lstat(filepath.Join(dir, newMemorySnap))
 	return ok && err == nil && got.Mode().IsRegular() && got.Size() == want.Size() && got.ModTime().Equal(want.ModTime())
 }

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"noid/internal/vmm"
+	"noid/internal/vmm/conformance"
 )
 
 // This file is a double of the firecracker binary: this test binary, started again by a script that sets doubleEnv. It
@@ -37,12 +37,13 @@ type script struct {
 }
 
 // requestsFile, where a VMM may make files, gets a line a request: its method, path and body.
-const requestsFile = vmm.NewSnapDir + "/requests"
+const requestsFile = newSnapDir + "/requests"
 
 // doubleLifetime ends a double that its test left behind.
 const doubleLifetime = 2 * time.Minute
 
 func TestMain(m *testing.M) {
+	conformance.Helper(New(""))
 	text := os.Getenv(doubleEnv)
 	if text == "" {
 		os.Exit(m.Run())
@@ -197,22 +198,9 @@ func (d *double) serve(name string, body []byte) (answer any, fault string) {
 	case !started && !endpoint.pre:
 		return nil, "The requested operation is not supported before starting the microVM."
 	}
-	var values map[string]any
-	if len(body) > 0 {
-		decoder := json.NewDecoder(bytes.NewReader(body))
-		if err := decoder.Decode(&values); err != nil {
-			return nil, err.Error()
-		}
-		for key := range values {
-			if f, ok := endpoint.fields[key]; !ok || f.since != "" && !d.has(f.since) {
-				return nil, fmt.Sprintf("unknown field `%s`", key)
-			}
-		}
-		for key, f := range endpoint.fields {
-			if _, ok := values[key]; f.required && !ok {
-				return nil, fmt.Sprintf("missing field `%s`", key)
-			}
-		}
+	values, fault := d.fields(name, body)
+	if fault != "" {
+		return nil, fault
 	}
 	if _, path, _ := strings.Cut(name, " "); d.Refuse == path {
 		if d.Fault == "die" {
@@ -222,6 +210,33 @@ func (d *double) serve(name string, body []byte) (answer any, fault string) {
 		return nil, d.Fault
 	}
 	d.setUp = d.setUp || endpoint.setUp
+	return d.obey(name, values, started)
+}
+
+// fields reads a body, whose fields must be known to the endpoint.
+func (d *double) fields(name string, body []byte) (values map[string]any, fault string) {
+	if len(body) == 0 {
+		return nil, ""
+	}
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&values); err != nil {
+		return nil, err.Error()
+	}
+	fields := endpoints[name].fields
+	for key := range values {
+		if f, ok := fields[key]; !ok || f.since != "" && !d.has(f.since) {
+			return nil, fmt.Sprintf("unknown field `%s`", key)
+		}
+	}
+	for key, f := range fields {
+		if _, ok := values[key]; f.required && !ok {
+			return nil, fmt.Sprintf("missing field `%s`", key)
+		}
+	}
+	return values, ""
+}
+
+// obey does what a request that is well formed asks for.
+func (d *double) obey(name string, values map[string]any, started bool) (answer any, fault string) {
 	switch name {
 	case "GET /":
 		return map[string]string{"app_name": "Firecracker", "id": "anonymous-instance", "state": d.state, "vmm_version": d.Version}, ""

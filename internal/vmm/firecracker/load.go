@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -13,12 +12,12 @@ import (
 	"noid/internal/vmm"
 )
 
-// Load implements vmm.Snapshotter. Firecracker has no firmware.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ bool) (proc.Process, error) {
+// Load implements vmm.Driver.
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ vmm.Saved) (proc.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
-	if err := checkMemory(dir, m.MemMiB); err != nil {
-		return proc.Process{}, err
+	if err := vmm.CheckMemory(dir, m.MemMiB); err != nil {
+		return proc.Process{}, fmt.Errorf("loading the snapshot: %w", err)
 	}
 	child, err := d.loadOnce(ctx, dir, m, true)
 	if clockRefused(err) {
@@ -50,18 +49,4 @@ func (d *Driver) loadOnce(ctx context.Context, dir string, m *vmm.Machine, clock
 func clockRefused(err error) bool {
 	refused, ok := errors.AsType[*apiError](err)
 	return ok && strings.Contains(strings.ToLower(refused.fault), "clock")
-}
-
-// checkMemory refuses a memory file of another length than the machine's memory: Firecracker would load one that is too
-// long, another machine's say, without a word.
-func checkMemory(dir string, memMiB int) error {
-	path := filepath.Join(dir, vmm.MemorySnap)
-	info, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Errorf("loading the snapshot: %w", err)
-	}
-	if want := int64(memMiB) << 20; !info.Mode().IsRegular() || info.Size() != want {
-		return fmt.Errorf("loading the snapshot: %s is damaged: %d bytes, not the machine's %d MiB", path, info.Size(), memMiB)
-	}
-	return nil
 }

@@ -33,17 +33,14 @@ func (d *Driver) Tell(ctx context.Context, dir string, c vmm.Command) error {
 	default:
 		return fmt.Errorf("telling firecracker: command %d is not known", c)
 	}
-	cl, err := newClient(dir)
-	if err != nil {
-		return err
-	}
+	cl := newClient(dir)
 	defer cl.close()
 	if c == vmm.Resume {
 		state, err := cl.state(ctx, callTimeout)
 		if err != nil || state == vmm.Running { // resuming a running guest would hang its vsock too
 			return err
 		}
-		if err := cl.resetVsock(ctx, dir); err != nil {
+		if err := cl.resetVsock(ctx); err != nil {
 			return err
 		}
 	}
@@ -60,9 +57,9 @@ const noDir = "no-such-directory"
 //
 // So a snapshot is asked for that fails: devices are saved, with the reset, before the state file is opened, which is in a
 // directory that does not exist. Memory and the log of dirty pages are not touched.
-func (c *client) resetVsock(ctx context.Context, dir string) error {
-	if _, err := os.Lstat(filepath.Join(dir, noDir)); err == nil {
-		return fmt.Errorf("resuming: %s is in the way", filepath.Join(dir, noDir))
+func (c *client) resetVsock(ctx context.Context) error {
+	if _, err := os.Lstat(filepath.Join(c.dir, noDir)); err == nil {
+		return fmt.Errorf("resuming: %s is in the way", filepath.Join(c.dir, noDir))
 	}
 	path := filepath.Join(noDir, vmm.StateSnap)
 	err := c.call(ctx, callTimeout, http.MethodPut, "/snapshot/create",
@@ -77,10 +74,7 @@ func (c *client) resetVsock(ctx context.Context, dir string) error {
 
 // State implements vmm.Driver.
 func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
-	c, err := newClient(dir)
-	if err != nil {
-		return "", err
-	}
+	c := newClient(dir)
 	defer c.close()
 	return c.state(ctx, stateTimeout)
 }

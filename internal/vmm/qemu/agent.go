@@ -24,9 +24,9 @@ const (
 	holdTimeout = 10 * time.Second
 )
 
-// Connect implements vmm.Connector: it connects to the VM's helper, and has one started when there is none.
+// Connect implements vmm.Driver: it connects to the VM's helper, and has one started when there is none.
 func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%w waiting for the vm's helper", errs.ErrTimeout))
+	ctx, cancel := vmm.Bounded(ctx, connectTimeout, "the vm's helper")
 	defer cancel()
 	started := false
 	for pause := time.Millisecond; ; pause = min(2*pause, 5*time.Millisecond) {
@@ -41,7 +41,8 @@ func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
 			return nil, fmt.Errorf("connecting to the agent: %w", err)
 		}
 		if !hasPort(dir) {
-			return nil, fmt.Errorf("connecting to the agent: %w: this vm has no port for it: it does not run, or was made before noid had an agent", errs.ErrState)
+			return nil, errs.New(errs.ErrState,
+				"connecting to the agent: this vm has no port for it: it does not run, or was made before noid had an agent")
 		}
 		if !started && !helper.Present(dir) {
 			if d.Helper == nil {
@@ -52,7 +53,7 @@ func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
 			}
 			started = true
 		}
-		if sleep(ctx, pause) != nil {
+		if vmm.Sleep(ctx, pause) != nil {
 			return nil, fmt.Errorf("connecting to the agent: %w", context.Cause(ctx))
 		}
 	}
@@ -69,12 +70,12 @@ func hasPort(dir string) bool {
 	return err == nil
 }
 
-// hold has the helper leave the port alone until release: see ServeAgent. The VM is paused.
+// hold has the helper leave the port alone until release: see serveAgent. The VM is paused.
 func hold(ctx context.Context, dir string) error {
 	if !hasPort(dir) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, holdTimeout, fmt.Errorf("%w waiting for the vm's helper", errs.ErrTimeout))
+	ctx, cancel := vmm.Bounded(ctx, holdTimeout, "the vm's helper")
 	defer cancel()
 	f, err := os.OpenFile(filepath.Join(dir, HeldFile), os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
@@ -99,7 +100,7 @@ func hold(ctx context.Context, dir string) error {
 		if ctx.Err() == nil && !helper.Present(dir) {
 			return nil
 		}
-		if sleep(ctx, 5*time.Millisecond) != nil {
+		if vmm.Sleep(ctx, 5*time.Millisecond) != nil {
 			return fmt.Errorf("holding the agent's port: %w", context.Cause(ctx))
 		}
 	}

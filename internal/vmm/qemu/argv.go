@@ -33,7 +33,7 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		"-cpu", hw[hwCPU],
 		"-smp", strconv.Itoa(m.CPUs),
 		"-m", mem,
-		"-object", fmt.Sprintf("memory-backend-file,id=mem,size=%s,mem-path=%s,share=on", mem, vmm.MemoryFile),
+		"-object", fmt.Sprintf("memory-backend-file,id=mem,size=%s,mem-path=%s,share=on", mem, memoryFile),
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		// exec: and the like would end QEMU with SIGSYS; fd: migration, all that noid uses, works under it.
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",

@@ -9,6 +9,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/lazy"
+	"noid/internal/vmm"
 )
 
 // Keys of Machine.Hardware.
@@ -31,7 +32,7 @@ const q35Options = ",sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=of
 
 // chooseHardware picks the hardware of a VM that boots now.
 func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) {
-	help, err := d.ask(ctx, "-machine", "help")
+	help, err := d.binary.Ask(ctx, "-machine", "help")
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) 
 	}
 	machine, ok := versionedMachine(help, alias)
 	if !ok {
-		return nil, fmt.Errorf("%w run a VM: this qemu has no machine type %q", errs.ErrHost, alias)
+		return nil, d.binary.Unusable(fmt.Errorf("it has no machine type %q", alias))
 	}
 	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: emulatedCPU(), hwLayout: layout}
 	if d.kvm() {
@@ -65,11 +66,11 @@ func emulatedCPU() string {
 func (d *Driver) checkHardware(hw map[string]string) error {
 	for _, key := range []string{hwMachine, hwAccel, hwCPU, hwLayout} {
 		if hw[key] == "" {
-			return fmt.Errorf("%w load this state: it does not record its hardware (%s)", errs.ErrHost, key)
+			return cannotLoad("it does not record its hardware (%s)", key)
 		}
 	}
 	if l := hw[hwLayout]; l != layout && l != layoutWithoutPort {
-		return fmt.Errorf("%w load this state: it has device layout %q, this noid builds %q", errs.ErrHost, hw[hwLayout], layout)
+		return cannotLoad("it has device layout %q, this noid builds %q", l, layout)
 	}
 	switch hw[hwAccel] {
 	case "tcg":
@@ -78,10 +79,13 @@ func (d *Driver) checkHardware(hw map[string]string) error {
 		if d.kvm() {
 			return nil
 		}
-		return errs.WithHint(fmt.Errorf("%w load this state: it was saved under KVM (accel=kvm, cpu %s), and KVM is not usable here",
-			errs.ErrHost, hw[hwCPU]), "load it on a host with a usable /dev/kvm")
+		return vmm.NoKVMToLoad(fmt.Errorf("the state was saved under KVM (cpu %s), and KVM is not usable here", hw[hwCPU]))
 	}
-	return fmt.Errorf("%w load this state: unknown accelerator %q", errs.ErrHost, hw[hwAccel])
+	return cannotLoad("unknown accelerator %q", hw[hwAccel])
+}
+
+func cannotLoad(format string, args ...any) error {
+	return errs.Host("load this state", fmt.Errorf(format, args...))
 }
 
 var aliasOf = lazy.Regexp(`\(alias of (\S+)\)`)

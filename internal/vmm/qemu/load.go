@@ -11,17 +11,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/errs"
 	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
-// Load implements vmm.Snapshotter. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and
-// can be snapshotted again as cheaply as one that was booted.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bool) (proc.Process, error) {
-	if err := d.checkHardware(m.Hardware); err != nil {
+// Load implements vmm.Driver. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and can be
+// snapshotted again as cheaply as one that was booted.
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Saved) (proc.Process, error) {
+	if err := d.CanLoad(*m); err != nil {
 		return proc.Process{}, err
 	}
 	state, err := untrusted.Open(dir, vmm.StateSnap, unix.O_RDONLY)
@@ -29,7 +28,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 		return proc.Process{}, fmt.Errorf("opening device state: %w", err)
 	}
 	defer state.Close()
-	if err := checkMemory(dir, m.MemMiB); err != nil {
+	if err := vmm.CheckMemory(dir, m.MemMiB); err != nil {
 		return proc.Process{}, err
 	}
 	memory, err := newMemory(dir, m.MemMiB)
@@ -52,8 +51,8 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 		}
 	}
 	machine := *m
-	if booted && emulated { // likewise
-		defer removeStubs(dir)
+	if s.GuestUp && emulated { // likewise
+		defer vmm.Remove(dir, stubKernel, stubInitrd)
 		if err := stub(dir, &machine); err != nil {
 			return proc.Process{}, fmt.Errorf("making a stub of the kernel: %w", err)
 		}
@@ -77,19 +76,6 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 		return proc.Process{}, explain(fmt.Errorf("loading device state: %w", err), dir, m)
 	}
 	return child.Process, nil
-}
-
-// checkMemory refuses a dir/memory.snap that is not as long as the guest's memory: QEMU takes a longer file without a word.
-func checkMemory(dir string, mib int) error {
-	path := filepath.Join(dir, vmm.MemorySnap)
-	info, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Errorf("opening saved memory: %w", err)
-	}
-	if info.Size() != int64(mib)<<20 {
-		return fmt.Errorf("%w: %s is %d bytes long, a guest of %d MiB has %d", errs.ErrState, path, info.Size(), mib, int64(mib)<<20)
-	}
-	return nil
 }
 
 // fillMemory puts the saved memory of dir into the file of newMemory and closes it. When it fails, the file is gone.
@@ -126,7 +112,7 @@ func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
 			_, err = c.migration()
 		}
 		if err == nil {
-			err = sleep(ctx, pollEvery)
+			err = vmm.Sleep(ctx, pollEvery)
 		}
 	}
 	if ctx.Err() != nil {
@@ -135,10 +121,8 @@ func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
 	// QEMU exits when it cannot read the state. Its closed socket is seen before its end.
 	var refused *qmpError
 	if !errors.As(err, &refused) {
-		select {
-		case <-child.Exited():
-			return fmt.Errorf("qemu gave up: %w", child.ExitError())
-		case <-time.After(5 * time.Second): // it hung up and lives: the caller ends it
+		if ended := child.Ended(ctx, 5*time.Second); ended != nil { // else it hung up and lives: the caller ends it
+			return ended
 		}
 	}
 	return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"noid/internal/errs"
 	"noid/internal/proc"
 	"noid/internal/storage"
-	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -43,12 +41,8 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 	return child.Process, nil
 }
 
-// errNoAnswer is why bounded's contexts end.
-var errNoAnswer = fmt.Errorf("%w waiting for the API socket", errs.ErrTimeout)
-
-// bounded is ctx with a limit of its own: a QEMU that hangs must not hang noid.
 func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	return vmm.Bounded(ctx, limit, "the API socket")
 }
 
 // makeMemory makes dir/memory anew, all holes, with blocks of its own where the file system can promise them: a guest that
@@ -71,9 +65,9 @@ func makeMemory(ctx context.Context, dir string, mib int) error {
 
 // newMemory makes dir/memory anew, all holes. When it fails, the file is gone.
 func newMemory(dir string, mib int) (*os.File, error) {
-	path := filepath.Join(dir, vmm.MemoryFile)
-	if err := remove(path); err != nil {
-		return nil, fmt.Errorf("removing old memory: %w", err)
+	path := filepath.Join(dir, memoryFile)
+	if err := vmm.Remove(dir, memoryFile); err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -90,15 +84,13 @@ func newMemory(dir string, mib int) (*os.File, error) {
 // launch starts QEMU in dir, where memory stands ready, and returns when it answers. It fills in m.DriverVersion. On error
 // no process is left.
 func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incoming bool) (*vmm.Child, *client, error) {
-	binary, err := d.find()
+	binary, err := d.binary.Find()
 	if err != nil {
 		return nil, nil, err
 	}
 	// A leftover of a run before: the socket would be connected to, the state would be taken for this guest's.
-	for _, name := range []string{SocketFile, eventsInFile, eventsOutFile, lastStateFile, PortFile, AgentFile, HelperFile, HeldFile, WaitsFile} {
-		if err := remove(filepath.Join(dir, name)); err != nil {
-			return nil, nil, fmt.Errorf("removing a leftover: %w", err)
-		}
+	if err := vmm.Remove(dir, SocketFile, eventsInFile, eventsOutFile, lastStateFile, PortFile, AgentFile, HelperFile, HeldFile, waitsFile); err != nil {
+		return nil, nil, err
 	}
 	events, err := makeEvents(dir)
 	if err != nil {
@@ -108,18 +100,18 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 	if err := ctx.Err(); err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}
-	access := vmm.Access{Write: []string{vmm.MemoryFile, eventsInFile, eventsOutFile}}
+	access := vmm.Access{Write: []string{memoryFile, eventsInFile, eventsOutFile}}
 	if strings.HasPrefix(m.Hardware[hwAccel], "kvm") {
-		access.Devices = []string{"/dev/kvm"}
+		access.Devices = []string{vmm.KVMDevice}
 	}
 	child, err := vmm.Spawn(dir, append([]string{binary}, argv(m, incoming)...), LogFile, m, access)
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}
-	c, err := await(ctx, dir, child)
-	if err != nil {
+	var c *client
+	if err := child.Await(ctx, func() (err error) { c, err = dial(ctx, dir); return err }); err != nil {
 		child.Abort()
-		return nil, nil, explain(err, dir, m)
+		return nil, nil, explain(fmt.Errorf("starting qemu: %w", err), dir, m)
 	}
 	m.DriverVersion = c.version
 	return child, c, nil
@@ -148,48 +140,21 @@ func makeEvents(dir string) (*os.File, error) {
 	return in, nil
 }
 
-// await connects to a QEMU that is starting.
-func await(ctx context.Context, dir string, child *vmm.Child) (*client, error) {
-	for pause := time.Millisecond; ; pause = min(2*pause, 4*time.Millisecond) {
-		c, err := dial(ctx, dir)
-		if err == nil {
-			return c, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("starting qemu: %w", context.Cause(ctx))
-		case <-child.Exited():
-			return nil, fmt.Errorf("qemu ended at once: %w", child.ExitError())
-		case <-time.After(pause):
-		}
-	}
-}
-
 // explain adds the end of QEMU's log to err, and the cure where there is one.
 func explain(err error, dir string, m *vmm.Machine) error {
-	log := untrusted.Tail(filepath.Join(dir, LogFile), 2000)
-	if len(log) == 0 || errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	text := string(log)
-	err = fmt.Errorf("%w: qemu says: %s", err, untrusted.End(log, 2000))
-	switch {
+	err = vmm.WithLog(err, dir, LogFile)
+	switch text := err.Error(); {
 	case strings.Contains(text, "unsupported machine type"):
 		machine, _, _ := strings.Cut(m.Hardware[hwMachine], ",")
-		return errs.WithHint(fmt.Errorf("%w build machine type %s: %w", errs.ErrHost, machine, err),
-			"use a QEMU that knows "+machine+" (saved with QEMU "+m.DriverVersion+")")
+		return errs.Host("build machine type "+machine, err).Hint(
+			"use a QEMU that knows " + machine + " (saved with QEMU " + m.DriverVersion + ")")
 	case strings.Contains(text, "PVH ELF Note"):
 		return errs.WithHint(err, "give a bzImage, or a vmlinux built with CONFIG_PVH")
 	case strings.Contains(text, "Could not access KVM"), strings.Contains(text, "failed to initialize kvm"):
-		return errs.WithHint(fmt.Errorf("%w use KVM: %w", errs.ErrHost, err), "check that /dev/kvm is there and yours to open")
+		return vmm.NoKVM(err)
 	}
 	return err
-}
-
-// remove removes a file that need not be there.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

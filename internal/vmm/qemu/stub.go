@@ -57,8 +57,3 @@ func stub(dir string, machine *vmm.Machine) error {
 	}
 	return nil
 }
-
-func removeStubs(dir string) {
-	os.Remove(filepath.Join(dir, stubKernel))
-	os.Remove(filepath.Join(dir, stubInitrd))
-}
