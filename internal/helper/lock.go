@@ -19,9 +19,9 @@ import (
 // LockFile is the file in a VM's directory that its helper holds a flock on for as long as it lives.
 const LockFile = "helper.lock"
 
-// Start starts command as the helper of the VM in dir, whose VMM is p and whose driver has that name, and does not wait for
-// it: to command it appends the name and p.Args(). The command is to call Run. Where a helper is at work, a second leaves by
-// itself.
+// Start starts command as the helper of the VM in dir, whose VMM is p and whose driver has that name, and does not wait
+// for it: to command it appends the name and p.Args(). The command is to call Run. Where a helper is at work, a second
+// leaves by itself.
 func Start(command []string, driver, dir string, p proc.Process) error {
 	args := append([]string{driver}, p.Args()...)
 	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], args...)...)

@@ -20,9 +20,9 @@ const (
 	retryEvery = 10 * time.Second
 )
 
-// Run is the whole work of the helper of a VM of d, whose VMM is p: it returns after p's end, or at once where another helper is at
-// work. The current directory is the VM's, and everything goes by relative names: whatever the directory is renamed to, it
-// stays this VM's. resume is 'noid resume' for this VM; it fails while another command has the VM.
+// Run is the whole work of the helper of a VM of d, whose VMM is p: it returns after p's end, or at once where another
+// helper is at work. The current directory is the VM's, and everything goes by relative names: whatever the directory
+// is renamed to, it stays this VM's. resume is 'noid resume' for this VM; it fails while another command has the VM.
 func Run(ctx context.Context, d vmm.Driver, p proc.Process, resume func(context.Context) error) error {
 	debug.SetMemoryLimit(memoryLimit)
 	wait, cancel := context.WithTimeout(ctx, lockWait)

@@ -25,8 +25,8 @@ func Remove(dir string, names ...string) error {
 	return nil
 }
 
-// CheckMemory refuses, with an errs.ErrState, a dir/memory.snap that is no plain file as long as a guest's memory of memMiB:
-// VMMs load a longer one, another machine's say, without a word.
+// CheckMemory refuses, with an errs.ErrState, a dir/memory.snap that is no plain file as long as a guest's memory of
+// memMiB: VMMs load a longer one, another machine's say, without a word.
 func CheckMemory(dir string, memMiB int) error {
 	path := filepath.Join(dir, MemorySnap)
 	info, err := os.Lstat(path)

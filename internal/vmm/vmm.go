@@ -1,5 +1,5 @@
-// Package vmm says what a VMM driver is. A driver turns a Machine and a directory into a running process and drives that
-// process through the socket in the directory. It keeps no state of its own: any noid process can drive any VM.
+// Package vmm says what a VMM driver is. A driver turns a Machine and a directory into a running process and drives
+// that process through the socket in the directory. It keeps no state of its own: any noid process can drive any VM.
 //
 // Packages qemu and firecracker implement Driver. Package conformance is the suite that both must pass. Package drivers
 // alone names them. What both need stands here: finding and starting a program, waiting, dialling, checking files.

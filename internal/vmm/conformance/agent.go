@@ -54,15 +54,12 @@ func (vm *machine) help(t *testing.T) {
 	t.Helper()
 	self, err := os.Executable()
 	if err == nil {
-		err = startHelper([]string{self, helperArg}, vm.h.Driver.Name(), vm.dir, vm.p)
+		err = helper.Start([]string{self, helperArg}, vm.h.Driver.Name(), vm.dir, vm.p)
 	}
 	if err != nil {
 		t.Fatalf("starting the helper: %v", err)
 	}
 }
-
-// startHelper has a name of its own since vm is what the suite calls its machines.
-var startHelper = helper.Start
 
 // agent returns a client of the guest's agent.
 func (vm *machine) agent() *link.Client {
@@ -80,8 +77,8 @@ func (vm *machine) wantAgent(t *testing.T, when string) {
 	}
 }
 
-// testAgent reaches the agent of vm wherever connections are known to break or hang: after a pause with nothing between, after
-// a snapshot on its source, in a clone and in a clone's clone.
+// testAgent reaches the agent of vm wherever connections are known to break or hang: after a pause with nothing
+// between, after a snapshot on its source, in a clone and in a clone's clone.
 func testAgent(t *testing.T, vm *machine) {
 	vm.wantAgent(t, "after the boot")
 	vm.wantMany(t)
@@ -180,8 +177,8 @@ func (p *peer) ping() error {
 	return nil
 }
 
-// wantAnswerOrEnd checks what Connect says of a connection that was open before: it goes on, or it ends. It must neither
-// hang nor bring anything else than the answer.
+// wantAnswerOrEnd checks what Connect says of a connection that was open before: it goes on, or it ends. It must
+// neither hang nor bring anything else than the answer.
 func (p *peer) wantAnswerOrEnd(t *testing.T, after string) {
 	t.Helper()
 	p.SetDeadline(time.Now().Add(stepLimit))

@@ -1,5 +1,5 @@
-// Package conformance is the suite that every VMM driver must pass, with a real VMM and a real Linux guest. A driver's own test
-// calls Run with a Harness that says where the driver differs.
+// Package conformance is the suite that every VMM driver must pass, with a real VMM and a real Linux guest. A driver's
+// own test calls Run with a Harness that says where the driver differs.
 //
 // The guest comes from the environment, which `make test` sets; without it the suite is skipped, and says so:
 //
@@ -32,8 +32,8 @@ type Harness struct {
 	StaysAtPoweroff bool
 	// ObeysShutdown is set when the guest powers off when told to.
 	ObeysShutdown bool
-	// SnapshotTouchesMemory is set when taking a snapshot itself writes to guest memory: Firecracker puts a transport reset
-	// into the vsock device's queue.
+	// SnapshotTouchesMemory is set when taking a snapshot itself writes to guest memory: Firecracker puts a transport
+	// reset into the vsock device's queue.
 	SnapshotTouchesMemory bool
 }
 

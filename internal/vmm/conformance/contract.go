@@ -9,8 +9,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// CheckFiles looks at what d says of the files in dir, where a VM that it has started or loaded lives: its logs are there,
-// and what a killed command may have left there can go.
+// CheckFiles looks at what d says of the files in dir, where a VM that it has started or loaded lives: its logs are
+// there, and what a killed command may have left there can go.
 func CheckFiles(t *testing.T, d vmm.Driver, dir string) {
 	t.Helper()
 	for _, name := range d.Logs() {

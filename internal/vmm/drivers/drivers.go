@@ -22,8 +22,8 @@ type Set struct {
 	qemu        *qemu.Driver
 }
 
-// New builds the drivers. It looks at nothing yet. startHelper starts the helper of the VM in dir, whose driver has that
-// name, and need not wait for it. Nil: there is no way to start one.
+// New builds the drivers. It looks at nothing yet. startHelper starts the helper of the VM in dir, whose driver has
+// that name, and need not wait for it. Nil: there is no way to start one.
 func New(c Config, startHelper func(driver, dir string) error) *Set {
 	s := &Set{firecracker.New(c.Firecracker), qemu.New(c.QEMU, RealKVM)}
 	if startHelper != nil {
@@ -52,8 +52,8 @@ func (s *Set) Driver(name string) (vmm.Driver, error) {
 	return nil, errs.New(errs.ErrUsage, "no driver %q", name).Hint("choose " + strings.Join(Names(), " or "))
 }
 
-// Choose names the driver that is best here: Firecracker where it can run guests well, else QEMU. It may ask Firecracker's
-// binary for its version.
+// Choose names the driver that is best here: Firecracker where it can run guests well, else QEMU. It may ask
+// Firecracker's binary for its version.
 func (s *Set) Choose(ctx context.Context) string {
 	if RealKVM() {
 		if _, err := s.firecracker.Version(ctx); err == nil {
@@ -66,7 +66,8 @@ func (s *Set) Choose(ctx context.Context) string {
 // Emulates reports whether guests of the driver called name run without KVM here.
 func (s *Set) Emulates(name string) bool { return name == s.qemu.Name() && !RealKVM() }
 
-// RealKVM reports whether guests run on this host's KVM at a speed worth having. The first call takes some milliseconds.
+// RealKVM reports whether guests run on this host's KVM at a speed worth having. The first call takes some
+// milliseconds.
 func RealKVM() bool { return realKVM() }
 
 var realKVM = sync.OnceValue(func() bool {

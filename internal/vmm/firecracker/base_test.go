@@ -24,7 +24,8 @@ func kindOf(t *testing.T, dir string) any {
 	return bodies["/snapshot/create"]["snapshot_type"]
 }
 
-// TestBase follows the base of a VM through snapshots that succeed and fail: a Diff is asked for on a clone of it alone.
+// TestBase follows the base of a VM through snapshots that succeed and fail: a Diff is asked for on a clone of it
+// alone.
 func TestBase(t *testing.T) {
 	dir, d := newDir(t), New(fakeBinary(t, script{Version: "1.16.1"}))
 	p, err := d.Start(t.Context(), dir, machine())
@@ -85,9 +86,9 @@ func TestBase(t *testing.T) {
 	}
 }
 
-// TestDiffIsWhole holds the memory of Diffs against that of Full snapshots of the same moment, with the real Firecracker and
-// a guest that writes to its memory: after the boot, on snapshots and after a load, on a file system with reflinks and one
-// without.
+// TestDiffIsWhole holds the memory of Diffs against that of Full snapshots of the same moment, with the real
+// Firecracker and a guest that writes to its memory: after the boot, on snapshots and after a load, on a file system
+// with reflinks and one without.
 func TestDiffIsWhole(t *testing.T) {
 	if _, err := exec.LookPath("firecracker"); err != nil {
 		t.Skip("NOT RUN: no firecracker binary on PATH")

@@ -1,6 +1,6 @@
-// Package firecracker drives Firecracker 1.12 and later over the API socket in the VM's directory. Firecracker runs with
-// that directory as its working directory and is told relative names only: a snapshot records the disk's and the vsock's
-// path verbatim, so a clone in another directory opens its own.
+// Package firecracker drives Firecracker 1.12 and later over the API socket in the VM's directory. Firecracker runs
+// with that directory as its working directory and is told relative names only: a snapshot records the disk's and the
+// vsock's path verbatim, so a clone in another directory opens its own.
 //
 // Guest memory is private to the process, and after Load a private mapping of memory.snap: that file is never written.
 package firecracker
@@ -26,7 +26,8 @@ const (
 	// "System halted" of the run before say, tells nothing about this one.
 	serialStartFile = "firecracker.serial"
 
-	// newSnapDir is where Firecracker writes a snapshot until that is moved: the only directory in which it may make files.
+	// newSnapDir is where Firecracker writes a snapshot until that is moved: the only directory in which it may make
+	// files.
 	newSnapDir    = "new"
 	newMemorySnap = newSnapDir + "/" + vmm.MemorySnap
 	newStateSnap  = newSnapDir + "/" + vmm.StateSnap

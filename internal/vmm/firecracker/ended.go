@@ -15,7 +15,8 @@ const logTail = 4 << 10
 // cleanExit is what Firecracker logs last when its guest resets the machine, at level Info. A killed one logs nothing.
 var cleanExit = lazy.Regexp(`(?m) Firecracker exiting successfully\. exit_code=0\s*$`)
 
-// halted is a kernel's last line: x86 guests of Firecracker have no ACPI power button, so "Power down" ends in a halt too.
+// halted is a kernel's last line: x86 guests of Firecracker have no ACPI power button, so "Power down" ends in a halt
+// too.
 var halted = lazy.Regexp(`\[ *\d+\.\d{6}\] reboot: (?:System halted|Power down)\r?\n?$`)
 
 // Ended implements vmm.Driver. A guest that powers off halts its CPUs for ever, and Firecracker stays.

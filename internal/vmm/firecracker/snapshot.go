@@ -24,8 +24,8 @@ const (
 	snapshotGrace = 300 * time.Millisecond
 )
 
-// WriteBack implements vmm.Driver: it makes the file that a Diff is written into, and writes back the disk, which Firecracker
-// flushes while the guest stands still.
+// WriteBack implements vmm.Driver: it makes the file that a Diff is written into, and writes back the disk, which
+// Firecracker flushes while the guest stands still.
 func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -45,9 +45,9 @@ func (d *Driver) MemorySource(dir string) string {
 	return path
 }
 
-// Snapshot implements vmm.Driver with a Diff into a clone of the base (see base.go), or a Full snapshot where there is none.
-// What it wrote when it fails, it removes, and the next one is Full. Firecracker writes in newSnapDir, where alone it may make
-// files; they are then moved to dst.
+// Snapshot implements vmm.Driver with a Diff into a clone of the base (see base.go), or a Full snapshot where there is
+// none. What it wrote when it fails, it removes, and the next one is Full. Firecracker writes in newSnapDir, where
+// alone it may make files; they are then moved to dst.
 func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 	defer func() {
 		if err != nil {
@@ -115,8 +115,9 @@ func moveNew(ctx context.Context, dir, dst string) error {
 	return nil
 }
 
-// move renames what Firecracker wrote, and copies it where dst is on another file system. A guest that took Firecracker over
-// may have put anything there: only a plain file with one name is taken, and that is looked at where it can change no more.
+// move renames what Firecracker wrote, and copies it where dst is on another file system. A guest that took Firecracker
+// over may have put anything there: only a plain file with one name is taken, and that is looked at where it can change
+// no more.
 func move(ctx context.Context, dst, src string) error {
 	err := os.Rename(src, dst)
 	if errors.Is(err, unix.EXDEV) {

@@ -20,8 +20,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// startTimeout bounds a start or a load as a whole. Firecracker listens after 5–10 ms and reads a kernel in about 100; the
-// rest is for a busy host and a slow disk.
+// startTimeout bounds a start or a load as a whole. Firecracker listens after 5–10 ms and reads a kernel in about 100;
+// the rest is for a busy host and a slow disk.
 const startTimeout = time.Minute
 
 // Start implements vmm.Driver.
@@ -31,18 +31,11 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 	if err := emptyBase(dir, int64(m.MemMiB)<<20); err != nil {
 		return proc.Process{}, err
 	}
-	child, err := d.launch(ctx, dir, m, func(ctx context.Context, c *client, v version) error {
-		for _, r := range append(beforeAll(v), bootRequests(m)...) {
-			if err := c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
-				return explainBoot(err, m)
-			}
-		}
-		m.DriverVersion, m.Hardware = v.text, nil // what a guest sees of the host's CPU is in the snapshot's own state
-		return nil
-	})
+	child, err := d.launch(ctx, dir, m, func(version) []request { return bootRequests(m) })
 	if err != nil {
-		return proc.Process{}, err
+		return proc.Process{}, explainBoot(err, m)
 	}
+	m.Hardware = nil // what a guest sees of the host's CPU is in the snapshot's own state
 	return child.Process, nil
 }
 
@@ -64,8 +57,9 @@ func explainBoot(err error, m *vmm.Machine) error {
 	return err
 }
 
-// launch starts Firecracker in dir and has setUp talk to it once it answers. On error no process is left.
-func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, setUp func(context.Context, *client, version) error) (*vmm.Child, error) {
+// launch starts Firecracker in dir and makes the requests that a version of it is to get. It fills in m.DriverVersion.
+// On error no process is left.
+func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, requests func(version) []request) (*vmm.Child, error) {
 	binary, err := d.binary.Find()
 	if err != nil {
 		return nil, err
@@ -92,7 +86,7 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, setUp f
 	if err = child.Await(ctx, func() error { return c.probe(ctx) }); err != nil {
 		err = fmt.Errorf("starting firecracker: %w", err)
 	} else {
-		err = talk(ctx, c, child, setUp)
+		m.DriverVersion, err = talk(ctx, c, child, requests)
 	}
 	if err != nil {
 		child.Abort()
@@ -104,14 +98,15 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, setUp f
 	return child, nil
 }
 
-// argv names no VM (--id takes letters, digits and "-" only, and Firecracker aborts on others). Without --log-path the log
-// would go to stdout, into the guest's console. Level Info is the least that tells a clean exit; it costs two lines a call.
+// argv names no VM (--id takes letters, digits and "-" only, and Firecracker aborts on others). Without --log-path the
+// log would go to stdout, into the guest's console. Level Info is the least that tells a clean exit; it costs two lines
+// a call.
 func argv(binary string) []string {
 	return []string{binary, "--api-sock", SocketFile, "--log-path", LogFile, "--level", "Info"}
 }
 
-// talk asks for the version and runs setUp, which ends at once when the process does.
-func talk(ctx context.Context, c *client, child *vmm.Child, setUp func(context.Context, *client, version) error) error {
+// talk asks for the version and makes the requests, which ends at once when the process does.
+func talk(ctx context.Context, c *client, child *vmm.Child, requests func(version) []request) (string, error) {
 	var answer struct {
 		Version string `json:"firecracker_version"`
 	}
@@ -119,21 +114,27 @@ func talk(ctx context.Context, c *client, child *vmm.Child, setUp func(context.C
 	if err == nil {
 		v, ok := parseVersion(answer.Version)
 		if !ok {
-			return fmt.Errorf("firecracker calls its version %q", untrusted.End([]byte(answer.Version), 100))
+			return "", fmt.Errorf("firecracker calls its version %q", untrusted.End([]byte(answer.Version), 100))
 		}
 		if err := v.check(); err != nil {
-			return err
+			return "", err
 		}
-		err = setUp(ctx, c, v)
+		for _, r := range append(beforeAll(v), requests(v)...) {
+			if err = c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return v.text, nil
+		}
 	}
-	if _, refused := errors.AsType[*apiError](err); err == nil || refused {
-		return err
+	if _, refused := errors.AsType[*apiError](err); !refused {
+		// The connection broke. If that is because the process ended, say so.
+		if ended := child.Ended(ctx, 100*time.Millisecond); ended != nil {
+			err = fmt.Errorf("%w (%w)", ended, err)
+		}
 	}
-	// The connection broke. If that is because the process ended, say so.
-	if ended := child.Ended(ctx, 100*time.Millisecond); ended != nil {
-		return fmt.Errorf("%w (%w)", ended, err)
-	}
-	return err
+	return "", err
 }
 
 // markSerialStart writes serialStartFile.

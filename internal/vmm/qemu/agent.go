@@ -28,34 +28,36 @@ const (
 func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
 	ctx, cancel := vmm.Bounded(ctx, connectTimeout, "the vm's helper")
 	defer cancel()
+	conn, err := d.connect(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the agent: %w", err)
+	}
+	return conn, nil
+}
+
+func (d *Driver) connect(ctx context.Context, dir string) (net.Conn, error) {
 	started := false
 	for pause := time.Millisecond; ; pause = min(2*pause, 5*time.Millisecond) {
 		conn, err := vmm.Dial(ctx, dir, AgentFile)
-		if err == nil {
+		switch {
+		case err == nil:
 			return conn, nil
-		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("connecting to the agent: %w", context.Cause(ctx))
-		}
-		if !absent(err) {
-			return nil, fmt.Errorf("connecting to the agent: %w", err)
-		}
-		if !hasPort(dir) {
-			return nil, errs.New(errs.ErrState,
-				"connecting to the agent: this vm has no port for it: it does not run, or was made before noid had an agent")
-		}
-		if !started && !helper.Present(dir) {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case !absent(err):
+			return nil, err
+		case !hasPort(dir):
+			return nil, errs.New(errs.ErrState, "this vm has no port for it: it does not run, or was made before noid had an agent")
+		case !started && !helper.Present(dir):
 			if d.Helper == nil {
-				return nil, fmt.Errorf("connecting to the agent: %w", err)
+				return nil, err
 			}
 			if err := d.Helper(dir); err != nil {
-				return nil, fmt.Errorf("connecting to the agent: starting the vm's helper: %w", err)
+				return nil, fmt.Errorf("starting the vm's helper: %w", err)
 			}
 			started = true
 		}
-		if vmm.Sleep(ctx, pause) != nil {
-			return nil, fmt.Errorf("connecting to the agent: %w", context.Cause(ctx))
-		}
+		vmm.Sleep(ctx, pause) // the next try sees the end of ctx
 	}
 }
 

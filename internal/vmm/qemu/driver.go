@@ -1,9 +1,9 @@
-// Package qemu drives QEMU. The VM's memory is a file in its directory that QEMU maps shared, so a snapshot of memory is a
-// clone of that file (instant where the file system has reflinks) beside some 100 KB of device state that QEMU writes
-// through its migration code.
+// Package qemu drives QEMU. The VM's memory is a file in its directory that QEMU maps shared, so a snapshot of memory
+// is a clone of that file (instant where the file system has reflinks) beside some 100 KB of device state that QEMU
+// writes through its migration code.
 //
-// The driver talks QMP over qemu.sock. A second QMP monitor, which nobody reads, appends QEMU's events to qmp.out: that is
-// how the end of a guest is known although no noid process watched it.
+// The driver talks QMP over qemu.sock. A second QMP monitor, which nobody reads, appends QEMU's events to qmp.out: that
+// is how the end of a guest is known although no noid process watched it.
 package qemu
 
 import (
@@ -50,8 +50,9 @@ type Driver struct {
 
 var _ vmm.Driver = (*Driver)(nil)
 
-// New returns a driver that runs binary, or with "" the qemu-system-ARCH of this machine from PATH or /usr/local/bin. With
-// kvm, guests run on /dev/kvm; otherwise QEMU emulates (TCG). Whether KVM is any good here is for the caller to find out.
+// New returns a driver that runs binary, or with "" the qemu-system-ARCH of this machine from PATH or /usr/local/bin.
+// With kvm, guests run on /dev/kvm; otherwise QEMU emulates (TCG). Whether KVM is any good here is for the caller to
+// find out.
 //
 // kvm is asked when a guest is to be booted, or loaded that ran on KVM.
 func New(binary string, kvm func() bool) *Driver {

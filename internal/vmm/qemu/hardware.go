@@ -26,8 +26,8 @@ const (
 	layoutWithoutPort = "1" // no port for the agent
 )
 
-// q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on, as
-// without it the kernel calibrates its timers slowly.
+// q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on,
+// as without it the kernel calibrates its timers slowly.
 const q35Options = ",sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=off"
 
 // chooseHardware picks the hardware of a VM that boots now.
@@ -51,9 +51,9 @@ func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) 
 	return hw, nil
 }
 
-// emulatedCPU is the processor under TCG: all that QEMU can, but not the promise that copying byte by byte ("rep movsb") is
-// fast. TCG takes an instruction's time for each byte of that; without the promise Linux and Go copy eight at a time, and
-// what moves data in the guest is up to three times as fast.
+// emulatedCPU is the processor under TCG: all that QEMU can, but not the promise that copying byte by byte ("rep
+// movsb") is fast. TCG takes an instruction's time for each byte of that; without the promise Linux and Go copy eight
+// at a time, and what moves data in the guest is up to three times as fast.
 func emulatedCPU() string {
 	if runtime.GOARCH == "amd64" {
 		return "max,erms=off,fsrm=off"
@@ -90,8 +90,8 @@ func cannotLoad(format string, args ...any) error {
 
 var aliasOf = lazy.Regexp(`\(alias of (\S+)\)`)
 
-// versionedMachine finds in the output of `-machine help` what alias stands for, such as pc-q35-7.2 for q35. The alias is
-// the newest version that the binary knows.
+// versionedMachine finds in the output of `-machine help` what alias stands for, such as pc-q35-7.2 for q35. The alias
+// is the newest version that the binary knows.
 func versionedMachine(help, alias string) (string, bool) {
 	lines := bufio.NewScanner(strings.NewReader(help))
 	for lines.Scan() {

@@ -22,12 +22,12 @@ const (
 )
 
 // serveAgent is the work of the VM's helper for QEMU: it holds the guest's port and serves the agent's connections on
-// AgentFile until ctx ends. It works in the current directory, by relative names alone: an in-place restore exchanges the
-// directory, and this one goes on serving its own VM. Without a port there is nothing to do.
+// AgentFile until ctx ends. It works in the current directory, by relative names alone: an in-place restore exchanges
+// the directory, and this one goes on serving its own VM. Without a port there is nothing to do.
 //
 // A snapshot takes devices and memory one after the other, while QEMU goes on moving the port's bytes into and out of
-// the memory of the paused guest. So before one, Snapshot makes HeldFile and connects to HelperFile; the helper leaves the
-// port alone, says so with a byte, and goes on when the file is gone, as it is after a resume.
+// the memory of the paused guest. So before one, Snapshot makes HeldFile and connects to HelperFile; the helper leaves
+// the port alone, says so with a byte, and goes on when the file is gone, as it is after a resume.
 func serveAgent(ctx context.Context) error {
 	if !hasPort(".") {
 		return nil
@@ -145,8 +145,8 @@ func (h *holder) hold(ctx context.Context) error {
 	return nil
 }
 
-// release releases the port when HeldFile is gone. It may be there again at once, for the next snapshot: that is looked at
-// under the lock, under which the next hold comes after.
+// release releases the port when HeldFile is gone. It may be there again at once, for the next snapshot: that is looked
+// at under the lock, under which the next hold comes after.
 func (h *holder) release(ctx context.Context, port *mux.Port) {
 	for awaitRelease(ctx) == nil {
 		h.mu.Lock()

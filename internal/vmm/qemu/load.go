@@ -12,13 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/proc"
-	"noid/internal/storage"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
-// Load implements vmm.Driver. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and can be
-// snapshotted again as cheaply as one that was booted.
+// Load implements vmm.Driver. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and
+// can be snapshotted again as cheaply as one that was booted.
 func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Saved) (proc.Process, error) {
 	if err := d.CanLoad(*m); err != nil {
 		return proc.Process{}, err
@@ -39,7 +38,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Sav
 	// QEMU maps the memory when it starts, and looks at it only once it is told to load.
 	var filled sync.WaitGroup
 	var fillErr error
-	filled.Go(func() { fillErr = fillMemory(ctx, memory, dir, m.MemMiB) })
+	filled.Go(func() { fillErr = fillMemory(ctx, memory, filepath.Join(dir, vmm.MemorySnap), m.MemMiB) })
 	defer func() {
 		cancel()
 		filled.Wait()
@@ -76,22 +75,6 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Sav
 		return proc.Process{}, explain(fmt.Errorf("loading device state: %w", err), dir, m)
 	}
 	return child.Process, nil
-}
-
-// fillMemory puts the saved memory of dir into the file of newMemory and closes it. When it fails, the file is gone.
-func fillMemory(ctx context.Context, memory *os.File, dir string, mib int) error {
-	method, err := storage.CloneInto(ctx, memory, filepath.Join(dir, vmm.MemorySnap))
-	if closeErr := memory.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil && method == storage.Copy { // see makeMemory
-		_, err = storage.Reserve(ctx, memory.Name(), int64(mib)<<20)
-	}
-	if err != nil {
-		os.Remove(memory.Name())
-		return fmt.Errorf("cloning saved memory: %w", err)
-	}
-	return nil
 }
 
 // load has a QEMU that waits for an incoming migration read its device state from f.

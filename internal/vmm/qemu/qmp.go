@@ -54,8 +54,8 @@ type message struct {
 	Error  *qmpError       `json:"error"`
 }
 
-// dial opens a session with the QEMU in dir. QMP serves one client at a time and greets the next when the one before has
-// left: dial waits for that until ctx ends. The session lives as long as ctx at most.
+// dial opens a session with the QEMU in dir. QMP serves one client at a time and greets the next when the one before
+// has left: dial waits for that until ctx ends. The session lives as long as ctx at most.
 func dial(ctx context.Context, dir string) (*client, error) {
 	conn, err := vmm.Dial(ctx, dir, SocketFile)
 	for errors.Is(err, unix.EAGAIN) { // the listener's queue, of length 1, is full

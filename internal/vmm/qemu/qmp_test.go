@@ -17,7 +17,8 @@ import (
 
 const hello = `{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}, "capabilities": []}}` + "\r\n"
 
-// serve stands for a QEMU that its guest has taken over: it answers the n-th command with answers[n], then falls silent.
+// serve stands for a QEMU that its guest has taken over: it answers the n-th command with answers[n], then falls
+// silent.
 func serve(t *testing.T, answers ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

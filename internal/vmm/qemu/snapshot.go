@@ -129,8 +129,8 @@ func (c *client) migration() (string, error) {
 	return answer.Status, nil
 }
 
-// cancelMigration ends a migration that may be under way and waits until it has let go of the guest. The caller's context
-// may have ended: it has its own.
+// cancelMigration ends a migration that may be under way and waits until it has let go of the guest. The caller's
+// context may have ended: it has its own.
 func cancelMigration(dir string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -30,11 +30,11 @@ const (
 	fastLook = 50 * time.Millisecond
 )
 
-// watchSpace keeps a full disk from ending the guest whose QEMU runs in the current directory, until ctx ends. Where memory's
-// blocks are not reserved (see storage.Reserve), a page that is written when none is free takes QEMU down by SIGBUS: the
-// guest is paused before. A guest that QEMU has stopped because a write to its disk found no space is looked after as
-// well. When there is room again, resume is called to have the guest run; it fails when that is not possible now.
-// It is a help, no promise: what fills the disk faster than it looks wins.
+// watchSpace keeps a full disk from ending the guest whose QEMU runs in the current directory, until ctx ends. Where
+// memory's blocks are not reserved (see storage.Reserve), a page that is written when none is free takes QEMU down by
+// SIGBUS: the guest is paused before. A guest that QEMU has stopped because a write to its disk found no space is
+// looked after as well. When there is room again, resume is called to have the guest run; it fails when that is not
+// possible now. It is a help, no promise: what fills the disk faster than it looks wins.
 func watchSpace(ctx context.Context, resume func(context.Context) error) error {
 	reserved, err := isReserved()
 	if err != nil {
@@ -110,7 +110,8 @@ func stand(ctx context.Context, pause bool) bool {
 	return false
 }
 
-// note says in waitsFile and in QEMU's log why the guest stands still. On a full disk there may be no room even for that.
+// note says in waitsFile and in QEMU's log why the guest stands still. On a full disk there may be no room even for
+// that.
 func note(free int64) error {
 	text := fmt.Sprintf("noid: the disk is full, %d MiB are free: the guest was paused and runs again when %d MiB are\n", free>>20, enoughSpace>>20)
 	f, err := os.OpenFile(waitsFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)

@@ -13,12 +13,11 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/proc"
-	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
-// startTimeout bounds the wait for QEMU's first answer, which comes after 50–300 ms: it maps memory and builds its devices
-// before it listens, and the host may be busy.
+// startTimeout bounds the wait for QEMU's first answer, which comes after 50–300 ms: it maps memory and builds its
+// devices before it listens, and the host may be busy.
 const startTimeout = 30 * time.Second
 
 // Start implements vmm.Driver.
@@ -30,7 +29,11 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 		return proc.Process{}, err
 	}
 	m.Hardware = hw
-	if err := makeMemory(ctx, dir, m.MemMiB); err != nil {
+	memory, err := newMemory(dir, m.MemMiB)
+	if err != nil {
+		return proc.Process{}, err
+	}
+	if err := fillMemory(ctx, memory, "", m.MemMiB); err != nil {
 		return proc.Process{}, err
 	}
 	child, c, err := d.launch(ctx, dir, m, false)
@@ -45,44 +48,8 @@ func bounded(ctx context.Context, limit time.Duration) (context.Context, context
 	return vmm.Bounded(ctx, limit, "the API socket")
 }
 
-// makeMemory makes dir/memory anew, all holes, with blocks of its own where the file system can promise them: a guest that
-// touches a page for which there is no block takes its QEMU down by SIGBUS. When it fails, the file is gone.
-func makeMemory(ctx context.Context, dir string, mib int) error {
-	f, err := newMemory(dir, mib)
-	if err != nil {
-		return err
-	}
-	path := f.Name()
-	if err = f.Close(); err == nil {
-		_, err = storage.Reserve(ctx, path, int64(mib)<<20)
-	}
-	if err != nil {
-		os.Remove(path)
-		return fmt.Errorf("making the guest's memory: %w", err)
-	}
-	return nil
-}
-
-// newMemory makes dir/memory anew, all holes. When it fails, the file is gone.
-func newMemory(dir string, mib int) (*os.File, error) {
-	path := filepath.Join(dir, memoryFile)
-	if err := vmm.Remove(dir, memoryFile); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("making the guest's memory: %w", err)
-	}
-	if err := f.Truncate(int64(mib) << 20); err != nil {
-		f.Close()
-		os.Remove(path)
-		return nil, fmt.Errorf("making the guest's memory: %w", err)
-	}
-	return f, nil
-}
-
-// launch starts QEMU in dir, where memory stands ready, and returns when it answers. It fills in m.DriverVersion. On error
-// no process is left.
+// launch starts QEMU in dir, where memory stands ready, and returns when it answers. It fills in m.DriverVersion. On
+// error no process is left.
 func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incoming bool) (*vmm.Child, *client, error) {
 	binary, err := d.binary.Find()
 	if err != nil {
@@ -117,8 +84,8 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 	return child, c, nil
 }
 
-// makeEvents makes the files of the second monitor, and puts into the FIFO the one command that it ever gets: without it
-// no events are sent. The FIFO must be held open until QEMU has opened it, or the command is lost.
+// makeEvents makes the files of the second monitor, and puts into the FIFO the one command that it ever gets: without
+// it no events are sent. The FIFO must be held open until QEMU has opened it, or the command is lost.
 func makeEvents(dir string) (*os.File, error) {
 	out, err := os.OpenFile(filepath.Join(dir, eventsOutFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
