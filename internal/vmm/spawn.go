@@ -98,7 +98,7 @@ var ErrEnded = errors.New("the VMM ended early")
 // Await calls try until it succeeds. It fails with ErrEnded when the process has ended, and with the cause of ctx's
 // end.
 func (c *Child) Await(ctx context.Context, try func() error) error {
-	for pause := time.Millisecond / 2; ; pause = min(2*pause, 4*time.Millisecond) {
+	for pause := time.Millisecond / 2; ; pause = min(2*pause, 2*time.Millisecond) {
 		if try() == nil {
 			return nil
 		}

@@ -13,11 +13,11 @@ func Bounded(ctx context.Context, limit time.Duration, what string) (context.Con
 	return context.WithTimeoutCause(ctx, limit, errs.New(errs.ErrTimeout, "timed out waiting for %s", what))
 }
 
-// Sleep waits for d or the end of ctx, whose error it returns.
+// Sleep waits for d or the end of ctx, whose cause it returns.
 func Sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-time.After(d):
 		return nil
 	}

@@ -83,19 +83,18 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, request
 	if err != nil {
 		return nil, d.binary.Unusable(err)
 	}
+	var version string
 	if err = child.Await(ctx, func() error { return c.probe(ctx) }); err != nil {
 		err = fmt.Errorf("starting firecracker: %w", err)
-	} else {
-		m.DriverVersion, err = talk(ctx, c, child, requests)
+	} else if version, err = talk(ctx, c, child, requests); err == nil {
+		m.DriverVersion = version
+		return child, nil
 	}
-	if err != nil {
-		child.Abort()
-		if errors.Is(err, vmm.ErrEnded) || errors.Is(err, errs.ErrTimeout) { // its log says more
-			err = vmm.WithLog(err, dir, LogFile)
-		}
-		return nil, err
+	child.Abort()
+	if errors.Is(err, vmm.ErrEnded) || errors.Is(err, errs.ErrTimeout) { // its log says more
+		err = vmm.WithLog(err, dir, LogFile)
 	}
-	return child, nil
+	return nil, err
 }
 
 // argv names no VM (--id takes letters, digits and "-" only, and Firecracker aborts on others). Without --log-path the
