@@ -89,12 +89,7 @@ func try(t *testing.T, d vmm.Driver) {
 		t.Fatal(err)
 	}
 	ask(t, dir, "s changed", "token changed")
-	clone := vmDir(t)
-	for _, name := range []string{vmm.MemorySnap, vmm.StateSnap} {
-		if err := os.Link(filepath.Join(snap, name), filepath.Join(clone, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	clone := cloneDir(t, snap)
 	loaded := m
 	loaded.Hardware = maps.Clone(m.Hardware)
 	q, err := d.Load(ctx, clone, &loaded, vmm.Saved{})
@@ -128,6 +123,18 @@ func vmDir(t *testing.T) string {
 	}
 	if err := unix.Mkfifo(filepath.Join(dir, vmm.SerialInFile), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	return dir
+}
+
+// cloneDir is vmDir for a Load of the snapshot in snap.
+func cloneDir(t *testing.T, snap string) string {
+	t.Helper()
+	dir := vmDir(t)
+	for _, name := range []string{vmm.MemorySnap, vmm.StateSnap} {
+		if err := os.Link(filepath.Join(snap, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }
