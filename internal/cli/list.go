@@ -11,7 +11,6 @@ import (
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 	"noid/internal/vmm"
-	"noid/internal/vmm/qemu"
 )
 
 // vmJSON is a VM in list --json.
@@ -119,7 +118,9 @@ func (a *app) inspectCmd() *cobra.Command {
 				}
 			}
 			if i.State == vmm.Paused {
-				i.LastError = cmp.Or(qemu.WhyPaused(dir), i.LastError)
+				if d, err := a.driver(i.Machine.Driver); err == nil {
+					i.LastError = cmp.Or(d.WhyPaused(dir), i.LastError)
+				}
 			}
 			return printJSON(a.out, struct {
 				vmJSON

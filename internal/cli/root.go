@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -21,14 +20,13 @@ import (
 	"noid/internal/config"
 	"noid/internal/errs"
 	"noid/internal/home"
-	"noid/internal/kvm"
 	"noid/internal/storage"
 	"noid/internal/storage/volume"
 	"noid/internal/untrusted"
 	"noid/internal/version"
 	"noid/internal/vm"
-	"noid/internal/vmm/firecracker"
-	"noid/internal/vmm/qemu"
+	"noid/internal/vmm"
+	"noid/internal/vmm/drivers"
 )
 
 // Exit codes, as CLI documentation lists them.
@@ -59,6 +57,7 @@ type app struct {
 	started  bool // a verb runs: errors are no longer the parser's
 	home     *home.Home
 	config   config.Config
+	drivers  *drivers.Set
 	noticed  bool // the missing KVM was mentioned
 }
 
@@ -221,6 +220,7 @@ func (a *app) open() (*home.Home, error) {
 		return nil, errors.Join(volume.Missing(dir), err)
 	}
 	a.config, err = config.Load(a.home.ConfigPath())
+	a.drivers = drivers.New(drivers.Config{Firecracker: a.config.Firecracker, QEMU: a.config.QEMU}, startHelper)
 	return a.home, err
 }
 
@@ -251,18 +251,8 @@ func (a *app) writer(ctx context.Context) (*vm.Manager, error) {
 	return m, err
 }
 
-// driver returns the driver called name. KVM is probed only where the answer matters: when QEMU is to start.
-func (a *app) driver(name string) (vm.Driver, error) {
-	switch name {
-	case "firecracker":
-		return firecracker.New(a.config.Firecracker), nil
-	case "qemu":
-		d := qemu.New(a.config.QEMU, realKVM)
-		d.Helper = startHelper
-		return d, nil
-	}
-	return nil, errs.New(errs.ErrUsage, "no driver %q", name).Hint("choose firecracker or qemu")
-}
+// driver returns the driver called name.
+func (a *app) driver(name string) (vmm.Driver, error) { return a.drivers.Driver(name) }
 
 // choose picks the driver of a new VM: flag, environment, configuration, else Firecracker where it can run well, else QEMU.
 func (a *app) choose(ctx context.Context, flag string) (string, error) {
@@ -272,24 +262,13 @@ func (a *app) choose(ctx context.Context, flag string) (string, error) {
 			return word, err
 		}
 	}
-	if realKVM() {
-		if _, err := firecracker.New(a.config.Firecracker).Version(ctx); err == nil {
-			return "firecracker", nil
-		}
-	}
-	return "qemu", nil
+	return a.drivers.Choose(ctx), nil
 }
 
 // notice says once that a guest will be emulated.
 func (a *app) notice(driver string) {
-	if driver == "qemu" && !a.noticed && !a.quiet && !realKVM() {
+	if !a.noticed && !a.quiet && a.drivers.Emulates(driver) {
 		a.noticed = true
 		fmt.Fprintln(a.err, "noid: no usable KVM: the guest is emulated, expect 10–50 times slower")
 	}
 }
-
-// realKVM reports whether guests run on this host's KVM at a speed worth having.
-var realKVM = sync.OnceValue(func() bool {
-	r, err := kvm.Probe()
-	return err == nil && r.Real()
-})

@@ -1,3 +1,5 @@
+// Package helper is the process that noid runs beside each VMM, in the VM's directory: it bounds the logs, and does the
+// driver's own part, such as serving the agent's connections. It lives as long as the VMM.
 package helper
 
 import (
@@ -11,16 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/proc"
+	"noid/internal/vmm"
 )
 
-// LockFile is the file in a VM's directory that its helper holds a flock on for as long as it lives. The helper is a
-// process of noid's that lives as long as the VMM: it bounds the logs, and with QEMU it serves the agent's connections.
+// LockFile is the file in a VM's directory that its helper holds a flock on for as long as it lives.
 const LockFile = "helper.lock"
 
-// Start starts command as the helper of the VM whose VMM p runs in dir, and does not wait for it. It lives as long as
-// p does. Where one is at work, a second leaves by itself.
-func Start(command []string, dir string, p proc.Process) error {
-	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], p.Args()...)...)
+// Start starts command as the helper of the VM in dir, whose VMM is p and whose driver has that name, and does not wait
+// for it: to command it appends the name and p.Args(). The command is to call Run. Where a helper is at work, a second
+// leaves by itself.
+func Start(command []string, driver, dir string, p proc.Process) error {
+	args := append([]string{driver}, p.Args()...)
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], args...)...)
 	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -32,7 +36,7 @@ func Start(command []string, dir string, p proc.Process) error {
 // Lock takes LockFile of the current directory for this process, for good. It waits until ctx ends for a helper
 // that goes away, and returns false when it stayed.
 func Lock(ctx context.Context) (bool, error) {
-	fd, err := openHelperLock(LockFile)
+	fd, err := openLock(LockFile)
 	for err == nil {
 		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			return true, nil
@@ -40,12 +44,9 @@ func Lock(ctx context.Context) (bool, error) {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			break
 		}
-		select {
-		case <-ctx.Done():
+		if err = vmm.Sleep(ctx, 10*time.Millisecond); err != nil {
 			unix.Close(fd)
 			return false, nil
-		case <-time.After(10 * time.Millisecond):
-			err = nil
 		}
 	}
 	return false, &os.PathError{Op: "lock", Path: LockFile, Err: err}
@@ -53,7 +54,7 @@ func Lock(ctx context.Context) (bool, error) {
 
 // Present reports whether the VM in dir has a helper, one that only starts perhaps.
 func Present(dir string) bool {
-	fd, err := openHelperLock(dir + "/" + LockFile)
+	fd, err := openLock(dir + "/" + LockFile)
 	if err != nil {
 		return false
 	}
@@ -61,6 +62,6 @@ func Present(dir string) bool {
 	return errors.Is(unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
-func openHelperLock(path string) (int, error) {
+func openLock(path string) (int, error) {
 	return unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
 }

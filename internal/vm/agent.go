@@ -2,19 +2,16 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
 
-	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/link"
 	"noid/internal/proc"
-	"noid/internal/vmm"
 )
 
 // Agent returns a client of the agent in the guest of info. It connects to nothing yet, and does not care whether there is
-// an agent. errs.ErrHost when the VM's driver cannot reach one.
+// an agent.
 func (m *Manager) Agent(info Info) (*link.Client, error) {
 	return m.agentIn(m.Home.VMDir(info.Name), info)
 }
@@ -25,12 +22,8 @@ func (m *Manager) agentIn(dir string, info Info) (*link.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, ok := d.(vmm.Connector)
-	if !ok {
-		return nil, errs.New(errs.ErrHost, "driver %s cannot reach an agent: %w", d.Name(), errors.ErrUnsupported)
-	}
 	return &link.Client{
-		Dial:    func(ctx context.Context) (net.Conn, error) { return c.Connect(ctx, dir) },
+		Dial:    func(ctx context.Context) (net.Conn, error) { return d.Connect(ctx, dir) },
 		Alive:   m.successor(info),
 		Release: m.Version,
 	}, nil

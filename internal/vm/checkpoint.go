@@ -77,7 +77,7 @@ func (m *Manager) take(ctx context.Context, d Driver, v home.VM, st vmm.State, l
 	c = checkpoint.Record{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: last(dir, v), Machine: v.Machine,
 		Memory: st == vmm.Running || st == vmm.Paused, NoidVersion: m.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
 		Boots: v.Boots, AgentVersion: v.AgentVersion}
-	if c.Memory && onKVM(v.Machine) {
+	if c.Memory && d.UsesHostCPU(v.Machine) {
 		if c.Host, err = checkpoint.ThisHost(); err != nil {
 			return c, staging, err
 		}

@@ -42,7 +42,7 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 		return err
 	}
 	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs, Agent: !o.NoAgent}
-	if machine.KernelPath, err = m.bootable(ctx, o.Kernel, o.Driver); err != nil {
+	if machine.KernelPath, err = m.bootable(ctx, o.Kernel, d.Traits().ELFOnly); err != nil {
 		return err
 	}
 	if machine.InitrdPath, err = boot.Initramfs(m.Home.KernelsDir(), o.Kernel, machine.Agent); err != nil {
@@ -126,20 +126,20 @@ func (m *Manager) boot(ctx context.Context, d Driver, dir string, v *home.VM) er
 		defer cancel()
 		return errors.Join(err, p.Kill(end))
 	}
-	m.help(dir, p)
+	m.help(d, dir, p)
 	return nil
 }
 
 // help starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
-func (m *Manager) help(dir string, p proc.Process) {
+func (m *Manager) help(d Driver, dir string, p proc.Process) {
 	if len(m.Helper) > 0 {
-		helper.Start(m.Helper, dir, p)
+		helper.Start(m.Helper, d.Name(), dir, p)
 	}
 }
 
 // bootable returns the path of a kernel in the home that the driver can boot: the user's own may be gone when a checkpoint
-// of the VM is restored. For Firecracker, which takes ELF alone, it is the payload of a bzImage. It is made once.
-func (m *Manager) bootable(ctx context.Context, kernel, driver string) (string, error) {
+// of the VM is restored. For a driver that takes ELF alone it is the payload of a bzImage. It is made once.
+func (m *Manager) bootable(ctx context.Context, kernel string, elfOnly bool) (string, error) {
 	k, err := boot.InspectKernel(kernel)
 	if err != nil {
 		return "", err
@@ -152,7 +152,7 @@ func (m *Manager) bootable(ctx context.Context, kernel, driver string) (string, 
 	if err != nil {
 		return "", err
 	}
-	extract := driver == "firecracker" && k.Format == boot.BzImage
+	extract := elfOnly && k.Format == boot.BzImage
 	name := boot.KernelPrefix
 	if extract {
 		name = boot.VmlinuxPrefix

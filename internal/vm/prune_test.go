@@ -99,11 +99,11 @@ func TestBootableIsUsed(t *testing.T) {
 	must(t, err)
 	defer h.Close()
 	m := &Manager{Home: h}
-	path, err := m.bootable(t.Context(), kernel, "firecracker")
+	path, err := m.bootable(t.Context(), kernel, true)
 	must(t, err)
 	old := time.Now().Add(-pruneAge - time.Hour)
 	must(t, os.Chtimes(path, old, old))
-	again, err := m.bootable(t.Context(), kernel, "firecracker")
+	again, err := m.bootable(t.Context(), kernel, true)
 	must(t, err)
 	if again != path {
 		t.Errorf("extracted twice: %s, %s", path, again)

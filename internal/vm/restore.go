@@ -73,10 +73,9 @@ func (m *Manager) find(ctx context.Context, name, ref, verb string) (c checkpoin
 		return c, nil, nil, err
 	}
 	c.Boots = m.rehome(&c.Machine, c.Boots)
-	if err := m.loadable(ctx, c); err != nil {
-		return c, nil, nil, err
+	if d, err = m.Driver(c.Machine.Driver); err == nil {
+		err = m.loadable(ctx, d, c)
 	}
-	d, err = m.Driver(c.Machine.Driver)
 	return c, d, lock, err
 }
 
@@ -199,7 +198,7 @@ func (m *Manager) revive(ctx context.Context, d Driver, c checkpoint.Record, fro
 	if v.RestoredFrom == "" && c.Parent != "" { // a fork's first checkpoint shares most with its source's last
 		noteLast(staging, c.Parent)
 	}
-	m.help(staging, v.Process) // it stays in the directory when that is renamed
+	m.help(d, staging, v.Process) // it stays in the directory when that is renamed
 	var saved sync.WaitGroup
 	var saveErr error
 	saved.Go(func() { saveErr = m.Home.SaveVM(staging, *v) })
@@ -270,7 +269,7 @@ func (m *Manager) unfold(ctx context.Context, d Driver, c checkpoint.Record, fro
 			return err
 		}
 	}
-	if v.Process, err = d.Load(ctx, staging, &v.Machine, c.AgentReady); err != nil {
+	if v.Process, err = d.Load(ctx, staging, &v.Machine, vmm.Saved{GuestUp: c.AgentReady}); err != nil {
 		return notLoaded(ctx, d, c, err)
 	}
 	return nil

@@ -62,7 +62,7 @@ func (m *Manager) warm(ctx context.Context, d Driver, key string, v home.VM) boo
 		}
 	}
 	if err == nil {
-		err = m.loadable(ctx, c)
+		err = m.loadable(ctx, d, c)
 	}
 	if err == nil {
 		v.WarmFrom = &c.CreatedAt

@@ -8,31 +8,24 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
 	"noid/internal/manifest"
 	"noid/internal/vmm"
 )
 
-// onKVM reports whether the guests of machine use the host's processor directly.
-func onKVM(machine vmm.Machine) bool {
-	return machine.Driver == "firecracker" || machine.Hardware["accel"] == "kvm"
-}
-
 // loadable refuses a checkpoint that this host cannot take: errs.ErrHost. What only the VMM can tell, it tells when the
 // new VM is made, which is before anything of the old one is touched: see otherVersion.
-func (m *Manager) loadable(ctx context.Context, c checkpoint.Record) error {
+func (m *Manager) loadable(ctx context.Context, d Driver, c checkpoint.Record) error {
 	if err := c.CheckBoots(ctx, false); err != nil {
-		if !c.Memory || c.Machine.Driver != "firecracker" || ctx.Err() != nil { // which loads without them
+		if !c.Memory || !d.Traits().LoadsWithoutBootFiles || ctx.Err() != nil {
 			return err
 		}
 		m.warn(err.Error() + ": it can run, but not be started again once it is stopped")
 	}
-	if c.Memory && c.Machine.Driver == "firecracker" { // QEMU's driver knows by itself
-		if err := kvmUsable("/dev/kvm"); err != nil {
-			return errs.New(errs.ErrHost, "checkpoint %s@%s cannot be loaded here: it needs KVM: %w", c.VM, c.ID, err).Hint("check that /dev/kvm is there and yours to open, or restore it on another host")
+	if c.Memory {
+		if err := d.CanLoad(c.Machine); err != nil {
+			return notLoaded(ctx, d, c, fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err))
 		}
 	}
 	if !c.Memory || c.Host == nil {
@@ -71,22 +64,6 @@ func notLoaded(ctx context.Context, d Driver, c checkpoint.Record, err error) er
 	}
 	here, _ := d.Version(ctx)
 	return otherVersion(c.Machine, here, err)
-}
-
-// kvmVersion is KVM_GET_API_VERSION of linux/kvm.h, which answers 12 since 2007.
-const kvmVersion = 0xae00
-
-// kvmUsable says why the device at path is no KVM that can be opened.
-func kvmUsable(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := unix.IoctlRetInt(int(f.Fd()), kvmVersion); err != nil {
-		return fmt.Errorf("%s is no KVM: %w", path, err)
-	}
-	return nil
 }
 
 // rehome has machine boot from the home's own kernel and initrd of the same names where those recorded are not there: the home

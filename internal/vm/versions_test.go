@@ -2,21 +2,12 @@ package vm
 
 import (
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"noid/internal/errs"
 	"noid/internal/vmm"
 )
-
-func TestKVMUsable(t *testing.T) {
-	for _, path := range []string{"/dev/null", filepath.Join(t.TempDir(), "missing"), t.TempDir()} {
-		if err := kvmUsable(path); err == nil {
-			t.Errorf("%s is taken for KVM", path)
-		}
-	}
-}
 
 func TestOtherVersion(t *testing.T) {
 	said := errors.New("loading the snapshot: invalid version")

@@ -25,11 +25,8 @@ const (
 	Broken  vmm.State = "broken"  // the record is damaged
 )
 
-// Driver is what this package needs of a driver.
-type Driver interface {
-	vmm.Driver
-	vmm.Snapshotter
-}
+// Driver drives one kind of VMM.
+type Driver = vmm.Driver
 
 // Manager carries out verbs on the VMs of one home.
 type Manager struct {
@@ -73,15 +70,15 @@ func (m *Manager) open(ctx context.Context, name, verb string) (home.VM, Driver,
 			return home.VM{}, nil, nil, err
 		}
 	}
-	m.tidy(name)
+	m.tidy(d, name)
 	return v, d, lock, nil
 }
 
 // tidy removes from the VM's directory what a killed or failed command has left there. The lock is held.
-func (m *Manager) tidy(name string) {
+func (m *Manager) tidy(d Driver, name string) {
 	dir := m.Home.VMDir(name)
 	m.Home.RemoveTemp(dir)
-	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap, vmm.NewMemorySnap, vmm.NewStateSnap} {
+	for _, file := range append([]string{vmm.MemorySnap, vmm.StateSnap}, d.Scratch()...) {
 		os.Remove(filepath.Join(dir, file))
 	}
 }

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dial connects to the unix socket dir/name. A socket's path ends at 107 bytes and a VM's need not, so it goes through a
-// descriptor; that also pins what was looked at: a link that a guest put there after taking its VMM over is not followed.
+// Dial connects to the unix socket dir/name. A socket's path ends at 107 bytes and a VM's need not, so it goes through
+// a descriptor; that also pins what was looked at: a link that a guest put there after taking its VMM over is not
+// followed.
 func Dial(ctx context.Context, dir, name string) (*net.UnixConn, error) {
 	path := filepath.Join(dir, name)
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

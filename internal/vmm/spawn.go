@@ -1,12 +1,14 @@
 package vmm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,9 +24,9 @@ type Child struct {
 	err    error // set before exited is closed
 }
 
-// Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logPath (relative to dir, created
-// anew) as its stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for. The VMM is
-// confined, for a guest of m: of dir it writes the disk, logFile and the files that access names, and reads kernel, initrd and
+// Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logFile (in dir, emptied) as its
+// stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for. The VMM is confined,
+// for a guest of m: of dir it writes the disk, logFile and the files that access names, and reads kernel, initrd and
 // what its binary needs.
 func Spawn(dir string, argv []string, logFile string, m *Machine, access Access) (*Child, error) {
 	in, err := os.OpenFile(filepath.Join(dir, SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
@@ -74,7 +76,8 @@ type Access struct {
 	Make    string   // a directory in it where it may make files
 }
 
-// policy is what the VMM in dir may do. vm.json is none of its: a guest that took it over could have noid believe anything.
+// policy is what the VMM in dir may do. vm.json is none of its: a guest that took it over could have noid believe
+// anything.
 func policy(dir string, m *Machine, logFile string, access Access) confine.Policy {
 	p := confine.Policy{Dir: dir, Write: append([]string{RootfsFile, logFile}, access.Write...), Make: access.Make, Devices: access.Devices,
 		Limits: confine.Limits{CPUs: m.CPUs, MemBytes: int64(m.MemMiB) << 20}}
@@ -89,15 +92,37 @@ func policy(dir string, m *Machine, logFile string, access Access) confine.Polic
 	return p
 }
 
-// Exited is closed when the process has ended.
-func (c *Child) Exited() <-chan struct{} { return c.exited }
+// ErrEnded is a VMM that ends before its time. Its log says why.
+var ErrEnded = errors.New("the VMM ended early")
 
-// ExitError describes how the process ended; call it after Exited is closed.
-func (c *Child) ExitError() error {
-	if c.err != nil {
-		return c.err
+// Await calls try until it succeeds. It fails with ErrEnded when the process has ended, and with the cause of ctx's
+// end.
+func (c *Child) Await(ctx context.Context, try func() error) error {
+	for pause := time.Millisecond / 2; ; pause = min(2*pause, 2*time.Millisecond) {
+		if try() == nil {
+			return nil
+		}
+		if err := c.Ended(ctx, pause); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
-	return errors.New("exit status 0")
+}
+
+// Ended is ErrEnded with the exit status if the process ends within wait and before ctx does, else nil.
+func (c *Child) Ended(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-c.exited:
+		if c.err != nil {
+			return fmt.Errorf("%w: %w", ErrEnded, c.err)
+		}
+		return fmt.Errorf("%w: exit status 0", ErrEnded)
+	case <-ctx.Done():
+	case <-time.After(wait):
+	}
+	return nil
 }
 
 // Abort kills the process and reaps it.
@@ -106,6 +131,6 @@ func (c *Child) Abort() {
 	<-c.exited
 }
 
-// FindIn returns the VMMs that run in dir, whatever is recorded of them: from its first instruction on each has the console's
-// FIFO as its standard input.
+// FindIn returns the VMMs that run in dir, whatever is recorded of them: from its first instruction on each has the
+// console's FIFO as its standard input.
 func FindIn(dir string) []proc.Process { return proc.FindIn(dir, SerialInFile) }

@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"noid/internal/vmm"
 	"noid/internal/vmm/conformance/tinyguest"
 )
 
@@ -104,7 +103,7 @@ func (s *stress) call(rng *rand.Rand, hurt bool, args ...string) result {
 // awaitSnapshot returns when the snapshot of a checkpoint of name begins to be written, while the guest stands still.
 func (s *stress) awaitSnapshot(name string, done <-chan struct{}) {
 	staged := filepath.Join("storage/staging", ".new-"+name+"-*", "*.snap")
-	own := filepath.Join("storage/vms", name, vmm.NewSnapDir, "*.snap") // where Firecracker writes it
+	own := filepath.Join("storage/vms", name, "new", "*.snap") // where Firecracker writes it
 	for len(globs(s.home, staged))+len(globs(s.home, own)) == 0 {
 		select {
 		case <-done:

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,7 +15,6 @@ import (
 	"noid/internal/helper"
 	"noid/internal/link"
 	"noid/internal/link/wire"
-	"noid/internal/proc"
 	"noid/internal/vmm"
 )
 
@@ -27,27 +25,20 @@ const atOnce = 20
 const helperArg = "noid-conformance-helper"
 
 // Helper is for a driver's TestMain, before anything else: where this process was started as the helper of a VM of the
-// suite, it runs serve until the VMM's end and exits. A harness with Helper set has a helper started beside each VMM.
-func Helper(serve func(ctx context.Context) error) {
-	if len(os.Args) != 5 || os.Args[1] != helperArg {
+// suite, it is that for d until the VMM's end and exits.
+func Helper(d vmm.Driver) {
+	if len(os.Args) < 2 || os.Args[1] != helperArg {
 		return
 	}
-	pid, _ := strconv.Atoi(os.Args[2])
-	ticks, _ := strconv.ParseUint(os.Args[3], 10, 64)
-	p := proc.Process{PID: pid, StartTicks: ticks, BootID: os.Args[4]}
 	signal.Ignore(syscall.SIGINT) // of a terminal: the VMM's end is this one's
-	ctx, cancel := context.WithCancel(context.Background())
-	wait, stop := context.WithTimeout(ctx, stepLimit)
-	defer stop()
-	if mine, err := helper.Lock(wait); err != nil || !mine {
-		fmt.Fprintln(os.Stderr, "no lock for the helper:", err)
-		os.Exit(1)
-	}
-	go func() {
-		p.Wait(ctx)
-		cancel()
-	}()
-	if err := serve(ctx); err != nil {
+	err := helper.Run(context.Background(), d, os.Args[3:], func(ctx context.Context) error {
+		dir, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		return d.Tell(ctx, dir, vmm.Resume)
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "the helper:", err)
 		os.Exit(1)
 	}
@@ -57,20 +48,14 @@ func Helper(serve func(ctx context.Context) error) {
 // help starts the helper of vm, whose VMM was just started.
 func (vm *machine) help(t *testing.T) {
 	t.Helper()
-	if !vm.h.Helper {
-		return
-	}
 	self, err := os.Executable()
 	if err == nil {
-		err = startHelper([]string{self, helperArg}, vm.dir, vm.p)
+		err = helper.Start([]string{self, helperArg}, vm.h.Driver.Name(), vm.dir, vm.p)
 	}
 	if err != nil {
 		t.Fatalf("starting the helper: %v", err)
 	}
 }
-
-// startHelper has a name of its own since vm is what the suite calls its machines.
-var startHelper = helper.Start
 
 // agent returns a client of the guest's agent.
 func (vm *machine) agent() *link.Client {
@@ -88,8 +73,8 @@ func (vm *machine) wantAgent(t *testing.T, when string) {
 	}
 }
 
-// testAgent reaches the agent of vm wherever connections are known to break or hang: after a pause with nothing between, after
-// a snapshot on its source, in a clone and in a clone's clone.
+// testAgent reaches the agent of vm wherever connections are known to break or hang: after a pause with nothing
+// between, after a snapshot on its source, in a clone and in a clone's clone.
 func testAgent(t *testing.T, vm *machine) {
 	vm.wantAgent(t, "after the boot")
 	vm.wantMany(t)
@@ -188,8 +173,8 @@ func (p *peer) ping() error {
 	return nil
 }
 
-// wantAnswerOrEnd checks what vmm.Connector says of a connection that was open before: it goes on, or it ends. It must neither
-// hang nor bring anything else than the answer.
+// wantAnswerOrEnd checks what Connect says of a connection that was open before: it goes on, or it ends. It must
+// neither hang nor bring anything else than the answer.
 func (p *peer) wantAnswerOrEnd(t *testing.T, after string) {
 	t.Helper()
 	p.SetDeadline(time.Now().Add(stepLimit))

@@ -1,5 +1,5 @@
-// Package conformance is the suite that every VMM driver must pass, with a real VMM and a real Linux guest. A driver's own test
-// calls Run with a Harness that says where the driver differs.
+// Package conformance is the suite that every VMM driver must pass, with a real VMM and a real Linux guest. A driver's
+// own test calls Run with a Harness that says where the driver differs.
 //
 // The guest comes from the environment, which `make test` sets; without it the suite is skipped, and says so:
 //
@@ -18,21 +18,12 @@ import (
 	"noid/internal/vmm"
 )
 
-// Driver is what the suite tests.
-type Driver interface {
-	vmm.Driver
-	vmm.Snapshotter
-	vmm.Connector
-}
-
 // Harness is a driver and where it differs from others.
 type Harness struct {
-	Driver Driver
+	Driver vmm.Driver
 	// Missing is the same driver with a binary that does not exist.
-	Missing Driver
+	Missing vmm.Driver
 	Guest   Guest
-	// Helper is set when a VM needs a helper for its agent to be reached: see the function of that name.
-	Helper bool
 	// CPUs of the guest; 0 means 1.
 	CPUs int
 	// BootArgs are added to the driver's own.
@@ -41,8 +32,8 @@ type Harness struct {
 	StaysAtPoweroff bool
 	// ObeysShutdown is set when the guest powers off when told to.
 	ObeysShutdown bool
-	// SnapshotTouchesMemory is set when taking a snapshot itself writes to guest memory: Firecracker puts a transport reset
-	// into the vsock device's queue.
+	// SnapshotTouchesMemory is set when taking a snapshot itself writes to guest memory: Firecracker puts a transport
+	// reset into the vsock device's queue.
 	SnapshotTouchesMemory bool
 }
 

@@ -74,7 +74,7 @@ func testCancel(t *testing.T, h Harness) {
 	}
 	clone := source.placed(t, checkpoint)
 	for _, after := range moments {
-		p, err := h.Driver.Load(cancelled(t, after), clone.dir, &clone.m, false)
+		p, err := h.Driver.Load(cancelled(t, after), clone.dir, &clone.m, vmm.Saved{})
 		t.Logf("Load cancelled after %v: %v", after, err)
 		if err == nil {
 			clone.p = p
@@ -100,7 +100,7 @@ func testCancel(t *testing.T, h Harness) {
 			cut := source.placed(t, checkpoint)
 			cutFile(t, filepath.Join(cut.dir, test.file), test.keep)
 			failsWith(t, cut, "", func(ctx context.Context, dir string, m *vmm.Machine) (proc.Process, error) {
-				return h.Driver.Load(ctx, dir, m, true)
+				return h.Driver.Load(ctx, dir, m, vmm.Saved{GuestUp: true})
 			})
 		})
 	}

@@ -29,6 +29,7 @@ func testLife(t *testing.T, h Harness) {
 			t.Errorf("Version: %q, %v; Start recorded %q", version, err, vm.m.DriverVersion)
 		}
 		vm.wantState(t, vmm.Running)
+		CheckFiles(t, h.Driver, vm.dir)
 		vm.con.wantRun(t, "echo $((6*7)); tty", "42\n/dev/ttyS0")
 		if got := h.Driver.Ended(vm.dir); got != vmm.EndedUnknown {
 			t.Errorf("Ended of a running guest: %d", got)
@@ -83,6 +84,7 @@ func testPause(t *testing.T, vm *machine) {
 	for range 2 { // pausing a paused VM is no error
 		vm.tell(t, vmm.Pause)
 		vm.wantState(t, vmm.Paused)
+		CheckPaused(t, vm.h.Driver, vm.dir)
 	}
 	time.Sleep(200 * time.Millisecond) // what is on its way from the VMM to the log arrives
 	before := size()

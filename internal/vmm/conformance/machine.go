@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -52,7 +53,7 @@ func (vm *machine) end(t *testing.T) {
 	if err := vm.p.Kill(ctx); err != nil {
 		t.Errorf("killing the VMM: %v", err)
 	}
-	for vm.h.Helper && helper.Present(vm.dir) && ctx.Err() == nil { // it removes its sockets
+	for helper.Present(vm.dir) && ctx.Err() == nil { // it removes its sockets
 		time.Sleep(10 * time.Millisecond)
 	}
 	if !t.Failed() {
@@ -120,13 +121,17 @@ func (vm *machine) load(t *testing.T, checkpoint string) *machine {
 
 func (vm *machine) loadPaused(t *testing.T) {
 	t.Helper()
-	p, err := vm.h.Driver.Load(limit(t, bootLimit), vm.dir, &vm.m, true)
+	saved := vm.m
+	saved.Hardware = maps.Clone(vm.m.Hardware)
+	p, err := vm.h.Driver.Load(limit(t, bootLimit), vm.dir, &vm.m, vmm.Saved{GuestUp: true})
 	if err != nil {
 		t.Fatalf("Load: %v", err)
 	}
 	vm.p = p
 	vm.help(t)
 	vm.wantState(t, vmm.Paused)
+	CheckLoaded(t, vm.h.Driver, saved, vm.m)
+	CheckFiles(t, vm.h.Driver, vm.dir)
 }
 
 func (vm *machine) tell(t *testing.T, c vmm.Command) {

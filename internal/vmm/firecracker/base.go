@@ -14,24 +14,24 @@ import (
 	"noid/internal/vmm"
 )
 
-// A Diff snapshot has the pages written since the last snapshot, the load or the boot: since the moment of the base. The base
-// is a file in the VM's directory with all of the guest's memory at that moment: a name more of the inode that was snapshotted
-// or loaded, or holes for the nothing that a boot begins with. A Diff written into a clone of it in place is a whole memory
-// file, which needs no other to be loaded.
+// A Diff snapshot has the pages written since the last snapshot, the load or the boot: since the moment of the base.
+// The base is a file in the VM's directory with all of the guest's memory at that moment: a name more of the inode that
+// was snapshotted or loaded, or holes for the nothing that a boot begins with. A Diff written into a clone of it in
+// place is a whole memory file, which needs no other to be loaded.
 //
-// The name ends with the file's time of modification in nanoseconds, so that a file that was written to since is not taken for
-// it. Firecracker may only read it. Without a base the next snapshot is Full.
+// The name ends with the file's time of modification in nanoseconds, so that a file that was written to since is not
+// taken for it. Firecracker may only read it. Without a base the next snapshot is Full.
 const basePrefix = "memory.base."
 
-// bases returns the names of what calls itself a base in dir. More than one is none.
-func bases(dir string) []string {
-	found, _ := filepath.Glob(filepath.Join(escape(dir), basePrefix+"*"))
+// bases returns the paths of what calls itself a base in dir. More than one is none.
+func bases(dir string) (found []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), basePrefix) {
+			found = append(found, filepath.Join(dir, e.Name()))
+		}
+	}
 	return found
-}
-
-// escape makes a path a pattern that only it matches.
-func escape(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // base returns the base of the Firecracker in dir.
@@ -86,24 +86,24 @@ func emptyBase(dir string, size int64) error {
 // dropBase makes the next snapshot Full.
 func dropBase(dir string) error {
 	for _, path := range bases(dir) {
-		if err := remove(path); err != nil {
+		if err := vmm.Remove(dir, filepath.Base(path)); err != nil {
 			return fmt.Errorf("removing the base of a snapshot before: %w", err)
 		}
 	}
 	return nil
 }
 
-// prepare clones the base to where the next Diff goes and has it on disk, with the base's time of modification: that marks it
-// as a clone of this base, and whole. Without a base nothing is there afterwards.
+// prepare clones the base to where the next Diff goes and has it on disk, with the base's time of modification: that
+// marks it as a clone of this base, and whole. Without a base nothing is there afterwards.
 func prepare(ctx context.Context, dir string) error {
-	to := filepath.Join(dir, vmm.NewMemorySnap)
-	if err := remove(to); err != nil { // of a noid that was killed
+	if err := vmm.Remove(dir, newMemorySnap); err != nil { // of a noid that was killed
 		return err
 	}
 	from, info, ok := base(dir)
 	if !ok {
 		return nil
 	}
+	to := filepath.Join(dir, newMemorySnap)
 	if _, err := storage.CloneCompact(ctx, to, from); err != nil {
 		return err
 	}
@@ -116,6 +116,6 @@ func prepare(ctx context.Context, dir string) error {
 // prepared reports whether prepare has cloned the base that dir has now.
 func prepared(dir string) bool {
 	_, want, ok := base(dir)
-	got, err := os.Lstat(filepath.Join(dir, vmm.NewMemorySnap))
+	got, err := os.Lstat(filepath.Join(dir, newMemorySnap))
 	return ok && err == nil && got.Mode().IsRegular() && got.Size() == want.Size() && got.ModTime().Equal(want.ModTime())
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/vmm"
 	"noid/internal/vmm/conformance/tinyguest"
@@ -23,7 +24,8 @@ func kindOf(t *testing.T, dir string) any {
 	return bodies["/snapshot/create"]["snapshot_type"]
 }
 
-// TestBase follows the base of a VM through snapshots that succeed and fail: a Diff is asked for on a clone of it alone.
+// TestBase follows the base of a VM through snapshots that succeed and fail: a Diff is asked for on a clone of it
+// alone.
 func TestBase(t *testing.T) {
 	dir, d := newDir(t), New(fakeBinary(t, script{Version: "1.16.1"}))
 	p, err := d.Start(t.Context(), dir, machine())
@@ -84,9 +86,9 @@ func TestBase(t *testing.T) {
 	}
 }
 
-// TestDiffIsWhole holds the memory of Diffs against that of Full snapshots of the same moment, with the real Firecracker and
-// a guest that writes to its memory: after the boot, on snapshots and after a load, on a file system with reflinks and one
-// without.
+// TestDiffIsWhole holds the memory of Diffs against that of Full snapshots of the same moment, with the real
+// Firecracker and a guest that writes to its memory: after the boot, on snapshots and after a load, on a file system
+// with reflinks and one without.
 func TestDiffIsWhole(t *testing.T) {
 	if _, err := exec.LookPath("firecracker"); err != nil {
 		t.Skip("NOT RUN: no firecracker binary on PATH")
@@ -96,105 +98,105 @@ func TestDiffIsWhole(t *testing.T) {
 		t.Skip("NOT RUN: Firecracker needs KVM")
 	}
 	kvm.Close()
-	d, m := New(""), machine()
-	m.KernelPath, m.InitrdPath, m.CPUs, m.MemMiB = filepath.Join(t.TempDir(), "tiny.elf"), "", 1, 128
-	if err := os.WriteFile(m.KernelPath, tinyguest.Kernel(), 0o600); err != nil {
-		t.Fatal(err)
+	g := bootTiny(t)
+	g.check("after the boot")
+	g.ask("d 3")
+	g.check("after 3 MiB")
+	g.check("idle")
+	g.ask("d 40")
+	dst := g.check("after 40 MiB")
+	if n, err := storage.DataBytes(t.Context(), filepath.Join(dst, vmm.MemorySnap)); err != nil || n > 60<<20 {
+		t.Errorf("with 40 MiB written the memory takes %d MiB, %v", n>>20, err)
 	}
-	dir := newDir(t)
-	p, err := d.Start(t.Context(), dir, m)
-	if err != nil {
-		t.Fatal(err)
+	g.load(dst)
+	g.ask("d 7")
+	g.check("after a load")
+	data, err := os.ReadFile(filepath.Join(g.dir, LogFile))
+	if err != nil || strings.Contains(string(data), "panicked") || bytes.Contains(data, []byte("ERROR")) {
+		t.Logf("firecracker's log: %s", data)
 	}
-	kill(t, p)
-	ask := func(line string) {
-		t.Helper()
-		if got, err := tinyguest.Ask(dir, line, 20*time.Second); err != nil {
-			t.Fatalf("%q: %q, %v", line, got, err)
-		}
-	}
+}
+
+// tiny is a real VM with the tiny guest.
+type tiny struct {
+	*testing.T
+	d   *Driver
+	m   *vmm.Machine
+	dir string
+	p   proc.Process
+}
+
+func bootTiny(t *testing.T) *tiny {
+	t.Helper()
+	g := &tiny{T: t, d: New(""), m: machine(), dir: newDir(t)}
+	g.m.KernelPath, g.m.InitrdPath, g.m.CPUs, g.m.MemMiB = filepath.Join(t.TempDir(), "tiny.elf"), "", 1, 128
+	g.must(os.WriteFile(g.m.KernelPath, tinyguest.Kernel(), 0o600))
+	var err error
+	g.p, err = g.d.Start(t.Context(), g.dir, g.m)
+	g.must(err)
+	kill(t, g.p)
 	for i := 0; ; i++ { // until it has booted
-		if _, err := tinyguest.Ask(dir, "c", time.Second); err == nil {
-			break
+		if _, err := tinyguest.Ask(g.dir, "c", time.Second); err == nil {
+			return g
 		} else if i == 20 {
 			t.Fatal(err)
 		}
 	}
-	// check takes a snapshot with a prepared file and a Full one in the same pause, and compares them.
-	check := func(what string) (dst string) {
-		t.Helper()
-		dst = t.TempDir()
-		if err := d.WriteBack(t.Context(), dir); err != nil {
-			t.Fatal(err)
-		}
-		ask("s between") // after the clone was made
-		for _, step := range []func() error{
-			func() error { return d.Tell(t.Context(), dir, vmm.Pause) },
-			func() error {
-				if !prepared(dir) {
-					t.Errorf("%s: there is no base", what)
-				}
-				return d.Snapshot(t.Context(), dir, dst)
-			},
-		} {
-			if err := step(); err != nil {
-				t.Fatalf("%s: %v", what, err)
-			}
-		}
-		c, err := newClient(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.close()
-		full := filepath.Join(vmm.NewSnapDir, "full")
-		if err := c.call(t.Context(), time.Minute, http.MethodPut, "/snapshot/create",
-			snapshotCreate{SnapshotType: "Full", SnapshotPath: vmm.NewStateSnap, MemFilePath: full}, nil); err != nil {
-			t.Fatal(err)
-		}
-		want, err := storage.HashFile(t.Context(), filepath.Join(dir, full))
-		if err != nil {
-			t.Fatal(err)
-		}
-		os.Remove(filepath.Join(dir, full))
-		got, err := storage.HashFile(t.Context(), filepath.Join(dst, vmm.MemorySnap))
-		if err != nil || got.Root() != want.Root() {
-			t.Errorf("%s: the memory is not the Full snapshot's, %v", what, err)
-		}
-		// That Full one has reset the log of dirty pages too, at the same moment: the base stays true.
-		if err := d.Tell(t.Context(), dir, vmm.Resume); err != nil {
-			t.Fatal(err)
-		}
-		return dst
+}
+
+func (g *tiny) must(err error) {
+	g.Helper()
+	if err != nil {
+		g.Fatal(err)
 	}
-	check("after the boot")
-	ask("d 3")
-	check("after 3 MiB")
-	check("idle")
-	ask("d 40")
-	dst := check("after 40 MiB")
-	if n, err := storage.DataBytes(t.Context(), filepath.Join(dst, vmm.MemorySnap)); err != nil || n > 60<<20 {
-		t.Errorf("with 40 MiB written the memory takes %d MiB, %v", n>>20, err)
+}
+
+func (g *tiny) ask(line string) {
+	g.Helper()
+	if got, err := tinyguest.Ask(g.dir, line, 20*time.Second); err != nil {
+		g.Fatalf("%q: %q, %v", line, got, err)
 	}
-	if err := p.Kill(context.Background()); err != nil {
-		t.Fatal(err)
+}
+
+// check takes a snapshot with a prepared file and a Full one in the same pause, and compares them.
+func (g *tiny) check(what string) (dst string) {
+	g.Helper()
+	dst = g.TempDir()
+	g.must(g.d.WriteBack(g.Context(), g.dir))
+	g.ask("s between") // after the clone was made
+	g.must(g.d.Tell(g.Context(), g.dir, vmm.Pause))
+	if !prepared(g.dir) {
+		g.Errorf("%s: there is no base", what)
 	}
+	g.must(g.d.Snapshot(g.Context(), g.dir, dst))
+	c := newClient(g.dir)
+	defer c.close()
+	full := filepath.Join(newSnapDir, "full")
+	g.must(c.call(g.Context(), time.Minute, http.MethodPut, "/snapshot/create",
+		snapshotCreate{SnapshotType: "Full", SnapshotPath: newStateSnap, MemFilePath: full}, nil))
+	want, err := storage.HashFile(g.Context(), filepath.Join(g.dir, full))
+	g.must(err)
+	os.Remove(filepath.Join(g.dir, full))
+	got, err := storage.HashFile(g.Context(), filepath.Join(dst, vmm.MemorySnap))
+	if err != nil || got.Root() != want.Root() {
+		g.Errorf("%s: the memory is not the Full snapshot's, %v", what, err)
+	}
+	// That Full one has reset the log of dirty pages too, at the same moment: the base stays true.
+	g.must(g.d.Tell(g.Context(), g.dir, vmm.Resume))
+	return dst
+}
+
+// load ends the guest and goes on from the snapshot in dst.
+func (g *tiny) load(dst string) {
+	g.Helper()
+	g.must(g.p.Kill(context.Background()))
 	for _, name := range []string{vmm.MemorySnap, vmm.StateSnap} {
-		os.Remove(filepath.Join(dir, name))
-		if err := os.Link(filepath.Join(dst, name), filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
+		os.Remove(filepath.Join(g.dir, name))
+		g.must(os.Link(filepath.Join(dst, name), filepath.Join(g.dir, name)))
 	}
-	if p, err = d.Load(t.Context(), dir, m, false); err != nil {
-		t.Fatal(err)
-	}
-	kill(t, p)
-	if err := d.Tell(t.Context(), dir, vmm.Resume); err != nil {
-		t.Fatal(err)
-	}
-	ask("d 7")
-	check("after a load")
-	data, err := os.ReadFile(filepath.Join(dir, LogFile))
-	if err != nil || strings.Contains(string(data), "panicked") || bytes.Contains(data, []byte("ERROR")) {
-		t.Logf("firecracker's log: %s", data)
-	}
+	var err error
+	g.p, err = g.d.Load(g.Context(), g.dir, g.m, vmm.Saved{})
+	g.must(err)
+	kill(g.T, g.p)
+	g.must(g.d.Tell(g.Context(), g.dir, vmm.Resume))
 }

@@ -9,15 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"noid/internal/errs"
 	"noid/internal/untrusted"
+	"noid/internal/vmm"
 )
 
 const (
@@ -40,46 +35,35 @@ func (e *apiError) Error() string {
 	return "firecracker says: " + e.fault
 }
 
-// client talks to the Firecracker that listens in one directory.
+// client talks to the Firecracker that listens in dir.
 type client struct {
 	http http.Client
-	// dir is held open as an O_PATH descriptor: the socket is reached through it, as a unix socket's address ends at 107
-	// bytes and a VM's path need not.
-	dir int
+	dir  string
 }
 
 // newClient does not connect yet.
-func newClient(dir string) (*client, error) {
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
-	}
-	c := &client{dir: fd}
+func newClient(dir string) *client {
+	c := &client{dir: dir}
 	c.http.Transport = &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 16 << 10,
 	}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return c, nil
+	return c
 }
 
-func (c *client) close() {
-	c.http.CloseIdleConnections()
-	unix.Close(c.dir)
-}
+func (c *client) close() { c.http.CloseIdleConnections() }
 
-// dial refuses anything but a socket: a guest that took Firecracker over may have put a link there.
-func (c *client) dial(ctx context.Context) (net.Conn, error) {
-	var info unix.Stat_t
-	if err := unix.Fstatat(c.dir, SocketFile, &info, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil, &os.PathError{Op: "connect", Path: SocketFile, Err: err}
+func (c *client) dial(ctx context.Context) (net.Conn, error) { return vmm.Dial(ctx, c.dir, SocketFile) }
+
+// probe says whether something accepts connections on the API socket.
+func (c *client) probe(ctx context.Context) error {
+	conn, err := c.dial(ctx)
+	if err == nil {
+		err = conn.Close()
 	}
-	if info.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return nil, &os.PathError{Op: "connect", Path: SocketFile, Err: unix.ENOTSOCK}
-	}
-	var d net.Dialer
-	return d.DialContext(ctx, "unix", filepath.Join("/proc/self/fd", strconv.Itoa(c.dir), SocketFile))
+	return err
 }
 
 // call makes one request within limit. A non-nil out is filled from the answer's JSON. A refusal is an *apiError.
@@ -138,10 +122,6 @@ func (c *client) roundTrip(ctx context.Context, method, path string, body, out a
 	return nil
 }
 
-// errNoAnswer is why bounded's contexts end.
-var errNoAnswer = fmt.Errorf("%w waiting for the API socket", errs.ErrTimeout)
-
-// bounded is ctx with a limit of its own: a Firecracker that hangs must not hang noid.
 func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	return vmm.Bounded(ctx, limit, "the API socket")
 }

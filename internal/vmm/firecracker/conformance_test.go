@@ -7,8 +7,8 @@ import (
 	"noid/internal/vmm/firecracker"
 )
 
-// TestConformance runs the drivers' common suite with the real Firecracker. Where the host has no KVM, scripts/kvm-lab.sh
-// makes one.
+// TestConformance runs the drivers' common suite with the real Firecracker. Where the host has no KVM,
+// scripts/kvm-lab.sh makes one.
 func TestConformance(t *testing.T) {
 	if !conformance.KVM() {
 		t.Skip("NOT RUN: Firecracker needs KVM: set NOID_TEST_KVM=1 where /dev/kvm works, or in scripts/kvm-lab.sh")

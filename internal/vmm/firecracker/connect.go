@@ -9,7 +9,6 @@ import (
 	"net"
 	"time"
 
-	"noid/internal/errs"
 	"noid/internal/link/wire"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
@@ -26,9 +25,9 @@ const (
 // errNobody is a guest in which no agent listens.
 var errNobody = errors.New("nobody listens in the guest")
 
-// Connect implements vmm.Connector with the CONNECT protocol of Firecracker's vsock (docs/vsock.md).
+// Connect implements vmm.Driver with the CONNECT protocol of Firecracker's vsock (docs/vsock.md).
 func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%w waiting for the guest's vsock", errs.ErrTimeout))
+	ctx, cancel := vmm.Bounded(ctx, connectTimeout, "the guest's vsock")
 	defer cancel()
 	conn, err := vmm.Dial(ctx, dir, VsockFile)
 	if err == nil {

@@ -1,7 +1,6 @@
 package firecracker
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"noid/internal/vmm"
+	"noid/internal/vmm/conformance"
 )
 
 // This file is a double of the firecracker binary: this test binary, started again by a script that sets doubleEnv. It
@@ -37,12 +36,13 @@ type script struct {
 }
 
 // requestsFile, where a VMM may make files, gets a line a request: its method, path and body.
-const requestsFile = vmm.NewSnapDir + "/requests"
+const requestsFile = newSnapDir + "/requests"
 
 // doubleLifetime ends a double that its test left behind.
 const doubleLifetime = 2 * time.Minute
 
 func TestMain(m *testing.M) {
+	conformance.Helper(New(""))
 	text := os.Getenv(doubleEnv)
 	if text == "" {
 		os.Exit(m.Run())
@@ -182,107 +182,4 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	json.NewEncoder(w).Encode(answer)
-}
-
-func (d *double) serve(name string, body []byte) (answer any, fault string) {
-	endpoint, known := endpoints[name]
-	started := d.state != "Not started"
-	switch {
-	case !known, endpoint.since != "" && !d.has(endpoint.since):
-		return nil, "Invalid request method and/or path: " + name
-	case !strings.HasPrefix(name, "GET") && len(body) == 0:
-		return nil, "Empty request."
-	case started && !endpoint.post:
-		return nil, "The requested operation is not supported after starting the microVM."
-	case !started && !endpoint.pre:
-		return nil, "The requested operation is not supported before starting the microVM."
-	}
-	var values map[string]any
-	if len(body) > 0 {
-		decoder := json.NewDecoder(bytes.NewReader(body))
-		if err := decoder.Decode(&values); err != nil {
-			return nil, err.Error()
-		}
-		for key := range values {
-			if f, ok := endpoint.fields[key]; !ok || f.since != "" && !d.has(f.since) {
-				return nil, fmt.Sprintf("unknown field `%s`", key)
-			}
-		}
-		for key, f := range endpoint.fields {
-			if _, ok := values[key]; f.required && !ok {
-				return nil, fmt.Sprintf("missing field `%s`", key)
-			}
-		}
-	}
-	if _, path, _ := strings.Cut(name, " "); d.Refuse == path {
-		if d.Fault == "die" {
-			d.logf("Firecracker panicked: the double was told to die")
-			os.Exit(134)
-		}
-		return nil, d.Fault
-	}
-	d.setUp = d.setUp || endpoint.setUp
-	switch name {
-	case "GET /":
-		return map[string]string{"app_name": "Firecracker", "id": "anonymous-instance", "state": d.state, "vmm_version": d.Version}, ""
-	case "GET /version":
-		return map[string]string{"firecracker_version": d.Version}, ""
-	case "PUT /boot-source":
-		d.kernel = true
-	case "PUT /actions":
-		switch values["action_type"] {
-		case "InstanceStart":
-			if started || !d.kernel {
-				return nil, "Cannot start microvm: Missing kernel configuration"
-			}
-			d.state = "Running"
-		case "SendCtrlAltDel":
-			if !started {
-				return nil, "The requested operation is not supported before starting the microVM."
-			}
-		default:
-			return nil, "unknown variant"
-		}
-	case "PATCH /vm":
-		switch values["state"] {
-		case "Paused":
-			d.state = "Paused"
-		case "Resumed":
-			d.state = "Running"
-		default:
-			return nil, "unknown variant"
-		}
-	case "PUT /snapshot/create":
-		if d.state != "Paused" {
-			return nil, "Create snapshot error: the microVM is not paused"
-		}
-		for _, key := range []string{"snapshot_path", "mem_file_path"} {
-			if err := os.WriteFile(values[key].(string), []byte("double"), 0o600); err != nil {
-				return nil, err.Error()
-			}
-		}
-	case "PUT /snapshot/load":
-		_, backend := values["mem_backend"]
-		_, file := values["mem_file_path"]
-		switch {
-		case backend == file:
-			return nil, "either `mem_backend` or `mem_file_path` exclusively is required"
-		case d.setUp:
-			return nil, "Load snapshot error: Loading a microVM snapshot not allowed after configuring boot-specific resources."
-		case d.RefuseClock && values["clock_realtime"] == true:
-			return nil, "Load snapshot error: clock_realtime requested but not present in the snapshot state"
-		}
-		d.state = "Paused"
-	}
-	return nil, ""
-}
-
-// has reports whether the double's version is since or later.
-func (d *double) has(since string) bool {
-	number := func(s string) (n int) {
-		var major, minor, patch int
-		fmt.Sscanf(s, "%d.%d.%d", &major, &minor, &patch)
-		return major<<20 + minor<<10 + patch
-	}
-	return number(d.Version) >= number(since)
 }

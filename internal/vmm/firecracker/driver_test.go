@@ -146,7 +146,7 @@ func TestLoadRequests(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir, d := newDir(t), New(fakeBinary(t, test.script))
-			p, err := d.Load(t.Context(), dir, machine(), false)
+			p, err := d.Load(t.Context(), dir, machine(), vmm.Saved{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -205,12 +205,12 @@ func TestStartFails(t *testing.T) {
 		want   string // in the message
 		kind   error
 	}{
-		{"exits", script{Version: "1.16.1", Listen: "exit"}, "was told to end", errEnded},
+		{"exits", script{Version: "1.16.1", Listen: "exit"}, "was told to end", vmm.ErrEnded},
 		{"no socket", script{Version: "1.16.1", Listen: "no"}, "timed out waiting for the API socket", errs.ErrTimeout},
 		{"no answer", script{Version: "1.16.1", Listen: "mute"}, "timed out waiting for the API socket", errs.ErrTimeout},
 		{"too old", script{Version: "1.11.0"}, "cannot start firecracker", errs.ErrHost},
 		{"no version", script{Version: "latest"}, `"latest"`, nil},
-		{"dies", script{Version: "1.16.1", Refuse: "/actions", Fault: "die"}, "told to die", errEnded},
+		{"dies", script{Version: "1.16.1", Refuse: "/actions", Fault: "die"}, "told to die", vmm.ErrEnded},
 		{"kernel", script{Version: "1.16.1", Refuse: "/actions", Fault: "Invalid Elf \x1b[31m\nmagic"}, `kernel "/k/vmlinux"`, nil},
 		{"kvm", script{Version: "1.16.1", Refuse: "/machine-config", Fault: "Error creating KVM object"}, "KVM", errs.ErrHost},
 		{"disk", script{Version: "1.16.1", Refuse: "/drives/rootfs", Fault: "No such file"}, "PUT /drives/rootfs: firecracker says: No such file", nil},
@@ -244,7 +244,7 @@ func TestStartFails(t *testing.T) {
 func TestLoadFails(t *testing.T) {
 	dir := newDir(t)
 	d := New(fakeBinary(t, script{Version: "1.16.1", Refuse: "/snapshot/load", Fault: "bitcode error"}))
-	if _, err := d.Load(t.Context(), dir, machine(), false); err == nil || !strings.Contains(err.Error(), "bitcode error") {
+	if _, err := d.Load(t.Context(), dir, machine(), vmm.Saved{}); err == nil || !strings.Contains(err.Error(), "bitcode error") {
 		t.Errorf("Load of a refused snapshot: %v", err)
 	}
 	if names, _ := requests(t, dir); len(names) != 3 {
@@ -253,7 +253,7 @@ func TestLoadFails(t *testing.T) {
 	wantNobody(t, dir)
 	m := machine()
 	m.MemMiB *= 2
-	if _, err := d.Load(t.Context(), dir, m, false); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := d.Load(t.Context(), dir, m, vmm.Saved{}); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("Load of another machine's memory: %v", err)
 	}
 }
@@ -288,5 +288,13 @@ func TestVersion(t *testing.T) {
 	_, err := New("/nonexistent/firecracker").Version(t.Context())
 	if !errors.Is(err, errs.ErrHost) || !strings.Contains(err.Error(), "cannot start firecracker") || errs.Hint(err) == "" {
 		t.Errorf("Version without a binary: %v", err)
+	}
+}
+
+func TestKVMUsable(t *testing.T) {
+	for _, path := range []string{"/dev/null", filepath.Join(t.TempDir(), "missing"), t.TempDir()} {
+		if err := kvmUsable(path); err == nil {
+			t.Errorf("%s is taken for KVM", path)
+		}
 	}
 }

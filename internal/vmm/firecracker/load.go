@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -13,55 +11,31 @@ import (
 	"noid/internal/vmm"
 )
 
-// Load implements vmm.Snapshotter. Firecracker has no firmware.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ bool) (proc.Process, error) {
+// Load implements vmm.Driver.
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ vmm.Saved) (proc.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
-	if err := checkMemory(dir, m.MemMiB); err != nil {
-		return proc.Process{}, err
+	if err := vmm.CheckMemory(dir, m.MemMiB); err != nil {
+		return proc.Process{}, fmt.Errorf("loading the snapshot: %w", err)
 	}
-	child, err := d.loadOnce(ctx, dir, m, true)
+	load := func(clock bool) (*vmm.Child, error) {
+		return d.launch(ctx, dir, m, func(v version) []request { return []request{loadRequest(v, clock && v.setsClock())} })
+	}
+	child, err := load(true) // a version that can moves the guest's kvm-clock on to the present
 	if clockRefused(err) {
-		// Each failed load ends the process, so this takes a new one.
-		child, err = d.loadOnce(ctx, dir, m, false)
+		child, err = load(false) // by a new process: a failed load has ended that one
 	}
 	if err != nil {
-		return proc.Process{}, err
+		return proc.Process{}, fmt.Errorf("loading the snapshot: %w", err)
 	}
 	setBase(dir, filepath.Join(dir, vmm.MemorySnap)) // without one the next snapshot is Full
 	return child.Process, nil
 }
 
-// loadOnce loads with one process. With clock, a version that can moves the guest's kvm-clock on to the present.
-func (d *Driver) loadOnce(ctx context.Context, dir string, m *vmm.Machine, clock bool) (*vmm.Child, error) {
-	return d.launch(ctx, dir, m, func(ctx context.Context, c *client, v version) error {
-		for _, r := range append(beforeAll(v), loadRequest(v, clock && v.setsClock())) {
-			if err := c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
-				return fmt.Errorf("loading the snapshot: %w", err)
-			}
-		}
-		m.DriverVersion = v.text
-		return nil
-	})
-}
-
 // clockRefused tells the refusal of clock_realtime ("clock_realtime requested but not present in the snapshot state",
-// where the snapshot's host had no stable clock source) from others. KVM's own refusal of the flag speaks of the clock too.
+// where the snapshot's host had no stable clock source) from others. KVM's own refusal of the flag speaks of the clock
+// too.
 func clockRefused(err error) bool {
 	refused, ok := errors.AsType[*apiError](err)
 	return ok && strings.Contains(strings.ToLower(refused.fault), "clock")
-}
-
-// checkMemory refuses a memory file of another length than the machine's memory: Firecracker would load one that is too
-// long, another machine's say, without a word.
-func checkMemory(dir string, memMiB int) error {
-	path := filepath.Join(dir, vmm.MemorySnap)
-	info, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Errorf("loading the snapshot: %w", err)
-	}
-	if want := int64(memMiB) << 20; !info.Mode().IsRegular() || info.Size() != want {
-		return fmt.Errorf("loading the snapshot: %s is damaged: %d bytes, not the machine's %d MiB", path, info.Size(), memMiB)
-	}
-	return nil
 }

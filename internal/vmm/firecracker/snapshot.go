@@ -13,7 +13,6 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/storage"
-	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -25,20 +24,14 @@ const (
 	snapshotGrace = 300 * time.Millisecond
 )
 
-// WriteBack implements vmm.Snapshotter: it makes the file that a Diff is written into, and writes back the disk, which
+// WriteBack implements vmm.Driver: it makes the file that a Diff is written into, and writes back the disk, which
 // Firecracker flushes while the guest stands still.
 func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := untrusted.Open(dir, vmm.RootfsFile, unix.O_RDWR)
-	if err != nil {
-		return fmt.Errorf("writing back the disk: %w", err)
-	}
-	defer f.Close()
-	storage.Compact(f) // it is cloned while the guest stands still
-	if err := storage.Sync(ctx, f); err != nil {
-		return fmt.Errorf("writing back the disk: %w", err)
+	if err := vmm.WriteBack(ctx, dir, vmm.RootfsFile); err != nil {
+		return err
 	}
 	if err := prepare(ctx, dir); err != nil {
 		return fmt.Errorf("preparing the memory's file: %w", err)
@@ -46,82 +39,85 @@ func (d *Driver) WriteBack(ctx context.Context, dir string) error {
 	return nil
 }
 
-// MemorySource implements vmm.Snapshotter.
+// MemorySource implements vmm.Driver.
 func (d *Driver) MemorySource(dir string) string {
 	path, _, _ := base(dir)
 	return path
 }
 
-// Snapshot implements vmm.Snapshotter with a Diff into a clone of the base (see base.go), or a Full snapshot where there is
-// none. What it wrote when it fails, it removes, and the next one is Full. Firecracker writes in vmm.NewSnapDir, where alone it
-// may make files; they are then moved to dst.
+// Snapshot implements vmm.Driver with a Diff into a clone of the base (see base.go), or a Full snapshot where there is
+// none. What it wrote when it fails, it removes, and the next one is Full. Firecracker writes in newSnapDir, where
+// alone it may make files; they are then moved to dst.
 func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
-	files := []struct{ from, to string }{
-		{filepath.Join(dir, vmm.NewMemorySnap), filepath.Join(dst, vmm.MemorySnap)},
-		{filepath.Join(dir, vmm.NewStateSnap), filepath.Join(dst, vmm.StateSnap)},
-	}
-	for _, f := range files {
-		if _, err := os.Lstat(f.to); err == nil {
-			return fmt.Errorf("writing the snapshot: %s: %w", f.to, errs.ErrExists)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing the snapshot: %w", err)
+		}
+	}()
+	for _, name := range []string{vmm.MemorySnap, vmm.StateSnap} {
+		to := filepath.Join(dst, name)
+		if _, err := os.Lstat(to); err == nil {
+			return errs.New(errs.ErrExists, "%s already exists", to)
 		} else if !os.IsNotExist(err) {
-			return fmt.Errorf("writing the snapshot: %w", err)
+			return err
 		}
 	}
-	kind := "Full"
+	kind, stale := "Full", d.Scratch() // of a noid that was killed: a Full one would be written over it
 	if prepared(dir) {
-		kind = "Diff"
-	} else if err := remove(files[0].from); err != nil { // a Full one would be written over it
-		return fmt.Errorf("removing a leftover: %w", err)
+		kind, stale = "Diff", []string{newStateSnap}
 	}
-	if err := remove(files[1].from); err != nil { // of a noid that was killed
-		return fmt.Errorf("removing a leftover: %w", err)
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("writing the snapshot: %w", err)
-	}
-	c, err := newClient(dir)
-	if err != nil {
+	if err := vmm.Remove(dir, stale...); err != nil {
 		return err
 	}
-	defer c.close()
-	patient, cancel := lingering(ctx, snapshotGrace)
-	defer cancel()
-	moved := 0
-	defer func() {
-		if err == nil {
-			return
-		}
-		for i, f := range files {
-			os.Remove(f.from)
-			if i < moved {
-				os.Remove(f.to)
-			}
-		}
-		err = fmt.Errorf("writing the snapshot: %w", err)
-	}()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	// From here on the dirty pages may be forgotten: an end at any place leaves no base.
 	if err := dropBase(dir); err != nil {
 		return err
 	}
-	if err := c.call(patient, snapshotTimeout, http.MethodPut, "/snapshot/create",
-		snapshotCreate{SnapshotType: kind, SnapshotPath: vmm.NewStateSnap, MemFilePath: vmm.NewMemorySnap}, nil); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	for _, f := range files {
-		moved++ // a copy that failed may have begun
-		if err := move(ctx, f.to, f.from); err != nil {
-			return err
+	defer func() {
+		if err != nil {
+			vmm.Remove(dir, d.Scratch()...)
 		}
+	}()
+	if err := create(ctx, dir, kind); err != nil {
+		return err
 	}
-	setBase(dir, files[0].to) // without one the next is Full
+	return moveNew(ctx, dir, dst)
+}
+
+// create has the Firecracker of dir write a snapshot to newSnapDir.
+func create(ctx context.Context, dir, kind string) error {
+	c := newClient(dir)
+	defer c.close()
+	patient, cancel := lingering(ctx, snapshotGrace)
+	defer cancel()
+	if err := c.call(patient, snapshotTimeout, http.MethodPut, "/snapshot/create",
+		snapshotCreate{SnapshotType: kind, SnapshotPath: newStateSnap, MemFilePath: newMemorySnap}, nil); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// moveNew moves the snapshot in newSnapDir to dst and makes its memory the base. When it fails, dst is as it was.
+func moveNew(ctx context.Context, dir, dst string) error {
+	memory, state := filepath.Join(dst, vmm.MemorySnap), filepath.Join(dst, vmm.StateSnap)
+	err := move(ctx, memory, filepath.Join(dir, newMemorySnap))
+	if err == nil {
+		err = move(ctx, state, filepath.Join(dir, newStateSnap))
+	}
+	if err != nil {
+		vmm.Remove(dst, vmm.MemorySnap, vmm.StateSnap) // neither was there
+		return err
+	}
+	setBase(dir, memory) // without one the next is Full
 	return nil
 }
 
-// move renames what Firecracker wrote, and copies it where dst is on another file system. A guest that took Firecracker over
-// may have put anything there: only a plain file with one name is taken, and that is looked at where it can change no more.
+// move renames what Firecracker wrote, and copies it where dst is on another file system. A guest that took Firecracker
+// over may have put anything there: only a plain file with one name is taken, and that is looked at where it can change
+// no more.
 func move(ctx context.Context, dst, src string) error {
 	err := os.Rename(src, dst)
 	if errors.Is(err, unix.EXDEV) {

@@ -20,8 +20,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// startTimeout bounds a start or a load as a whole. Firecracker listens after 5–10 ms and reads a kernel in about 100; the
-// rest is for a busy host and a slow disk.
+// startTimeout bounds a start or a load as a whole. Firecracker listens after 5–10 ms and reads a kernel in about 100;
+// the rest is for a busy host and a slow disk.
 const startTimeout = time.Minute
 
 // Start implements vmm.Driver.
@@ -31,18 +31,11 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 	if err := emptyBase(dir, int64(m.MemMiB)<<20); err != nil {
 		return proc.Process{}, err
 	}
-	child, err := d.launch(ctx, dir, m, func(ctx context.Context, c *client, v version) error {
-		for _, r := range append(beforeAll(v), bootRequests(m)...) {
-			if err := c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
-				return explainBoot(err, m)
-			}
-		}
-		m.DriverVersion, m.Hardware = v.text, nil // what a guest sees of the host's CPU is in the snapshot's own state
-		return nil
-	})
+	child, err := d.launch(ctx, dir, m, func(version) []request { return bootRequests(m) })
 	if err != nil {
-		return proc.Process{}, err
+		return proc.Process{}, explainBoot(err, m)
 	}
+	m.Hardware = nil // what a guest sees of the host's CPU is in the snapshot's own state
 	return child.Process, nil
 }
 
@@ -58,81 +51,61 @@ func explainBoot(err error, m *vmm.Machine) error {
 		return errs.WithHint(fmt.Errorf("booting kernel %q: %w", m.KernelPath, err), "give an uncompressed ELF vmlinux")
 	case strings.Contains(text, "initrd"):
 		return fmt.Errorf("booting with initrd %q: %w", m.InitrdPath, err)
-	case strings.Contains(text, "kvm object"), strings.Contains(text, "/dev/kvm"):
-		return errs.WithHint(fmt.Errorf("%w use KVM: %w", errs.ErrHost, err), "check that /dev/kvm is there and yours to open")
+	case strings.Contains(text, "kvm object"), strings.Contains(text, vmm.KVMDevice):
+		return vmm.NoKVM(err)
 	}
 	return err
 }
 
-// launch starts Firecracker in dir and has setUp talk to it once it answers. On error no process is left.
-func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, setUp func(context.Context, *client, version) error) (*vmm.Child, error) {
-	binary, err := d.find()
+// launch starts Firecracker in dir and makes the requests that a version of it is to get. It fills in m.DriverVersion.
+// On error no process is left.
+func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, requests func(version) []request) (*vmm.Child, error) {
+	binary, err := d.binary.Find()
 	if err != nil {
 		return nil, err
 	}
 	// Firecracker refuses to start, or to load, where a socket of a run before is in the way.
-	for _, name := range []string{SocketFile, VsockFile} {
-		if err := remove(filepath.Join(dir, name)); err != nil {
-			return nil, fmt.Errorf("removing a leftover: %w", err)
-		}
+	if err := vmm.Remove(dir, SocketFile, VsockFile); err != nil {
+		return nil, err
 	}
-	if err := os.Mkdir(filepath.Join(dir, vmm.NewSnapDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(filepath.Join(dir, newSnapDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("making the directory for snapshots: %w", err)
 	}
 	if err := markSerialStart(dir); err != nil {
 		return nil, fmt.Errorf("noting where the console's log begins: %w", err)
 	}
-	c, err := newClient(dir)
-	if err != nil {
-		return nil, err
-	}
+	c := newClient(dir)
 	defer c.close()
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("starting firecracker: %w", context.Cause(ctx))
 	}
-	child, err := vmm.Spawn(dir, argv(binary), LogFile, m, vmm.Access{Devices: []string{"/dev/kvm"}, Make: vmm.NewSnapDir})
+	child, err := vmm.Spawn(dir, argv(binary), LogFile, m, vmm.Access{Devices: []string{vmm.KVMDevice}, Make: newSnapDir})
 	if err != nil {
-		return nil, cannotStart(err)
+		return nil, d.binary.Unusable(err)
 	}
-	if err = await(ctx, c, child); err == nil {
-		err = talk(ctx, c, child, setUp)
+	var version string
+	if err = child.Await(ctx, func() error { return c.probe(ctx) }); err != nil {
+		err = fmt.Errorf("starting firecracker: %w", err)
+	} else if version, err = talk(ctx, c, child, requests); err == nil {
+		m.DriverVersion = version
+		return child, nil
 	}
-	if err != nil {
-		child.Abort()
-		return nil, withLog(err, dir)
+	child.Abort()
+	if errors.Is(err, vmm.ErrEnded) || errors.Is(err, errs.ErrTimeout) { // its log says more
+		err = vmm.WithLog(err, dir, LogFile)
 	}
-	return child, nil
+	return nil, err
 }
 
-// argv names no VM (--id takes letters, digits and "-" only, and Firecracker aborts on others). Without --log-path the log
-// would go to stdout, into the guest's console. Level Info is the least that tells a clean exit; it costs two lines a call.
+// argv names no VM (--id takes letters, digits and "-" only, and Firecracker aborts on others). Without --log-path the
+// log would go to stdout, into the guest's console. Level Info is the least that tells a clean exit; it costs two lines
+// a call.
 func argv(binary string) []string {
 	return []string{binary, "--api-sock", SocketFile, "--log-path", LogFile, "--level", "Info"}
 }
 
-// errEnded is a Firecracker that exits before its time; its log says why.
-var errEnded = errors.New("firecracker ended early")
-
-// await returns when something accepts connections on the API socket.
-func await(ctx context.Context, c *client, child *vmm.Child) error {
-	for pause := time.Millisecond / 2; ; pause = min(2*pause, 2*time.Millisecond) {
-		conn, err := c.dial(ctx)
-		if err == nil {
-			conn.Close()
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("starting firecracker: %w", context.Cause(ctx))
-		case <-child.Exited():
-			return fmt.Errorf("%w: %w", errEnded, child.ExitError())
-		case <-time.After(pause):
-		}
-	}
-}
-
-// talk asks for the version and runs setUp, which ends at once when the process does.
-func talk(ctx context.Context, c *client, child *vmm.Child, setUp func(context.Context, *client, version) error) error {
+// talk asks for the version and makes the requests, which ends at once when the process does.
+func talk(ctx context.Context, c *client, child *vmm.Child, requests func(version) []request) (string, error) {
 	var answer struct {
 		Version string `json:"firecracker_version"`
 	}
@@ -140,35 +113,27 @@ func talk(ctx context.Context, c *client, child *vmm.Child, setUp func(context.C
 	if err == nil {
 		v, ok := parseVersion(answer.Version)
 		if !ok {
-			return fmt.Errorf("firecracker calls its version %q", untrusted.End([]byte(answer.Version), 100))
+			return "", fmt.Errorf("firecracker calls its version %q", untrusted.End([]byte(answer.Version), 100))
 		}
 		if err := v.check(); err != nil {
-			return err
+			return "", err
 		}
-		err = setUp(ctx, c, v)
+		for _, r := range append(beforeAll(v), requests(v)...) {
+			if err = c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return v.text, nil
+		}
 	}
-	if _, refused := errors.AsType[*apiError](err); err == nil || refused {
-		return err
+	if _, refused := errors.AsType[*apiError](err); !refused {
+		// The connection broke. If that is because the process ended, say so.
+		if ended := child.Ended(ctx, 100*time.Millisecond); ended != nil {
+			err = fmt.Errorf("%w (%w)", ended, err)
+		}
 	}
-	// The connection broke. If that is because the process ended, say so.
-	select {
-	case <-child.Exited():
-		return fmt.Errorf("%w: %w (%w)", errEnded, child.ExitError(), err)
-	case <-ctx.Done():
-	case <-time.After(100 * time.Millisecond):
-	}
-	return err
-}
-
-// withLog adds the end of Firecracker's log where it says more than err does.
-func withLog(err error, dir string) error {
-	if !errors.Is(err, errEnded) && !errors.Is(err, errs.ErrTimeout) {
-		return err
-	}
-	if log := untrusted.Tail(filepath.Join(dir, LogFile), 2000); len(log) > 0 {
-		return fmt.Errorf("%w: firecracker's log: %s", err, untrusted.End(log, 2000))
-	}
-	return err
+	return "", err
 }
 
 // markSerialStart writes serialStartFile.
@@ -177,11 +142,10 @@ func markSerialStart(dir string) error {
 	if info, err := os.Lstat(filepath.Join(dir, vmm.SerialLogFile)); err == nil && info.Mode().IsRegular() {
 		size = info.Size()
 	}
-	path := filepath.Join(dir, serialStartFile)
-	if err := remove(path); err != nil {
+	if err := vmm.Remove(dir, serialStartFile); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, serialStartFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
@@ -190,12 +154,4 @@ func markSerialStart(dir string) error {
 		err = closeErr
 	}
 	return err
-}
-
-// remove removes a file that need not be there.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

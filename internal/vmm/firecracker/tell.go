@@ -33,17 +33,14 @@ func (d *Driver) Tell(ctx context.Context, dir string, c vmm.Command) error {
 	default:
 		return fmt.Errorf("telling firecracker: command %d is not known", c)
 	}
-	cl, err := newClient(dir)
-	if err != nil {
-		return err
-	}
+	cl := newClient(dir)
 	defer cl.close()
 	if c == vmm.Resume {
 		state, err := cl.state(ctx, callTimeout)
 		if err != nil || state == vmm.Running { // resuming a running guest would hang its vsock too
 			return err
 		}
-		if err := cl.resetVsock(ctx, dir); err != nil {
+		if err := cl.resetVsock(ctx); err != nil {
 			return err
 		}
 	}
@@ -53,16 +50,16 @@ func (d *Driver) Tell(ctx context.Context, dir string, c vmm.Command) error {
 // noDir is a directory that no VM has.
 const noDir = "no-such-directory"
 
-// resetVsock tells the paused guest that its vsock connections are gone. At every resume 1.16 shuts the way into the guest
-// until the guest has acknowledged such a reset (Vsock::kick and pending_event_ack in devices/virtio/vsock), but only
-// saving the device sends one: after a pause and resume with no snapshot between, all connections hang, open ones and new
-// ones (firecracker issues 5958 and 6100).
+// resetVsock tells the paused guest that its vsock connections are gone. At every resume 1.16 shuts the way into the
+// guest until the guest has acknowledged such a reset (Vsock::kick and pending_event_ack in devices/virtio/vsock), but
+// only saving the device sends one: after a pause and resume with no snapshot between, all connections hang, open ones
+// and new ones (firecracker issues 5958 and 6100).
 //
-// So a snapshot is asked for that fails: devices are saved, with the reset, before the state file is opened, which is in a
-// directory that does not exist. Memory and the log of dirty pages are not touched.
-func (c *client) resetVsock(ctx context.Context, dir string) error {
-	if _, err := os.Lstat(filepath.Join(dir, noDir)); err == nil {
-		return fmt.Errorf("resuming: %s is in the way", filepath.Join(dir, noDir))
+// So a snapshot is asked for that fails: devices are saved, with the reset, before the state file is opened, which is
+// in a directory that does not exist. Memory and the log of dirty pages are not touched.
+func (c *client) resetVsock(ctx context.Context) error {
+	if _, err := os.Lstat(filepath.Join(c.dir, noDir)); err == nil {
+		return fmt.Errorf("resuming: %s is in the way", filepath.Join(c.dir, noDir))
 	}
 	path := filepath.Join(noDir, vmm.StateSnap)
 	err := c.call(ctx, callTimeout, http.MethodPut, "/snapshot/create",
@@ -77,10 +74,7 @@ func (c *client) resetVsock(ctx context.Context, dir string) error {
 
 // State implements vmm.Driver.
 func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
-	c, err := newClient(dir)
-	if err != nil {
-		return "", err
-	}
+	c := newClient(dir)
 	defer c.close()
 	return c.state(ctx, stateTimeout)
 }

@@ -48,6 +48,5 @@ func (v version) check() error {
 	if v.atLeast(1, 12) {
 		return nil
 	}
-	return errs.WithHint(fmt.Errorf("cannot start firecracker: %w use version %s", errs.ErrHost, v.text),
-		"install Firecracker 1.12 or later")
+	return errs.Host("start firecracker", fmt.Errorf("version %s is too old", v.text)).Hint(install)
 }

@@ -78,21 +78,23 @@ type request struct {
 }
 
 // bootArgs is the kernel's command line. reboot=k and panic=-1: a reboot and a panic reach the emulated keyboard
-// controller, which is how a guest makes Firecracker exit. loglevel=1 leaves the kernel's last word ("reboot: ...", level
-// emergency) on the console: Ended reads it. 8250.nr_uarts=1 and pci=off: no probing of devices that are not there, which
-// Firecracker would log. The root is named here and not by is_root_device, which would add a root= of its own.
+// controller, which is how a guest makes Firecracker exit. loglevel=1 leaves the kernel's last word ("reboot: ...",
+// level emergency) on the console: Ended reads it. 8250.nr_uarts=1 and pci=off: no probing of devices that are not
+// there, which Firecracker would log. The root is named here and not by is_root_device, which would add a root= of its
+// own.
 const bootArgs = "console=ttyS0 reboot=k panic=-1 quiet loglevel=1 pci=off 8250.nr_uarts=1 " +
 	"i8042.noaux i8042.nomux i8042.dumbkbd audit=0 random.trust_cpu=on root=/dev/vda rw"
 
 // serialLimit lets a guest write 16 MiB at once and 256 KiB a second for ever; what is more is dropped. So serial.log
-// cannot fill a disk within hours, and honest output is never that much: a virtual UART's every byte is an exit to the host.
+// cannot fill a disk within hours, and honest output is never that much: a virtual UART's every byte is an exit to the
+// host.
 var serialLimit = serial{tokenBucket{Size: 16 << 20, RefillTime: 64_000}}
 
 // guestCID is the guest's vsock address. It is the same for all: each Firecracker has a vsock of its own.
 const guestCID = 3
 
-// beforeAll is what a new Firecracker of version v is told before a boot and before a load. (A path in PUT /serial would
-// turn the console's input off.)
+// beforeAll is what a new Firecracker of version v is told before a boot and before a load. (A path in PUT /serial
+// would turn the console's input off.)
 func beforeAll(v version) []request {
 	if v.limitsSerial() {
 		return []request{{"/serial", serialLimit}}

@@ -24,37 +24,40 @@ const (
 	holdTimeout = 10 * time.Second
 )
 
-// Connect implements vmm.Connector: it connects to the VM's helper, and has one started when there is none.
+// Connect implements vmm.Driver: it connects to the VM's helper, and has one started when there is none.
 func (d *Driver) Connect(ctx context.Context, dir string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("%w waiting for the vm's helper", errs.ErrTimeout))
+	ctx, cancel := vmm.Bounded(ctx, connectTimeout, "the vm's helper")
 	defer cancel()
+	conn, err := d.connect(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the agent: %w", err)
+	}
+	return conn, nil
+}
+
+func (d *Driver) connect(ctx context.Context, dir string) (net.Conn, error) {
 	started := false
 	for pause := time.Millisecond; ; pause = min(2*pause, 5*time.Millisecond) {
 		conn, err := vmm.Dial(ctx, dir, AgentFile)
-		if err == nil {
+		switch {
+		case err == nil:
 			return conn, nil
-		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("connecting to the agent: %w", context.Cause(ctx))
-		}
-		if !absent(err) {
-			return nil, fmt.Errorf("connecting to the agent: %w", err)
-		}
-		if !hasPort(dir) {
-			return nil, fmt.Errorf("connecting to the agent: %w: this vm has no port for it: it does not run, or was made before noid had an agent", errs.ErrState)
-		}
-		if !started && !helper.Present(dir) {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case !absent(err):
+			return nil, err
+		case !hasPort(dir):
+			return nil, errs.New(errs.ErrState, "this vm has no port for it: it does not run, or was made before noid had an agent")
+		case !started && !helper.Present(dir):
 			if d.Helper == nil {
-				return nil, fmt.Errorf("connecting to the agent: %w", err)
+				return nil, err
 			}
 			if err := d.Helper(dir); err != nil {
-				return nil, fmt.Errorf("connecting to the agent: starting the vm's helper: %w", err)
+				return nil, fmt.Errorf("starting the vm's helper: %w", err)
 			}
 			started = true
 		}
-		if sleep(ctx, pause) != nil {
-			return nil, fmt.Errorf("connecting to the agent: %w", context.Cause(ctx))
-		}
+		vmm.Sleep(ctx, pause) // the next try sees the end of ctx
 	}
 }
 
@@ -69,12 +72,12 @@ func hasPort(dir string) bool {
 	return err == nil
 }
 
-// hold has the helper leave the port alone until release: see ServeAgent. The VM is paused.
+// hold has the helper leave the port alone until release: see serveAgent. The VM is paused.
 func hold(ctx context.Context, dir string) error {
 	if !hasPort(dir) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, holdTimeout, fmt.Errorf("%w waiting for the vm's helper", errs.ErrTimeout))
+	ctx, cancel := vmm.Bounded(ctx, holdTimeout, "the vm's helper")
 	defer cancel()
 	f, err := os.OpenFile(filepath.Join(dir, HeldFile), os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
@@ -99,7 +102,7 @@ func hold(ctx context.Context, dir string) error {
 		if ctx.Err() == nil && !helper.Present(dir) {
 			return nil
 		}
-		if sleep(ctx, 5*time.Millisecond) != nil {
+		if vmm.Sleep(ctx, 5*time.Millisecond) != nil {
 			return fmt.Errorf("holding the agent's port: %w", context.Cause(ctx))
 		}
 	}

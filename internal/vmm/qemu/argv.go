@@ -10,9 +10,9 @@ import (
 	"noid/internal/vmm"
 )
 
-// BaseArgs returns the driver's own kernel command line, to which Machine.BootArgs is appended. reboot=t and panic=-1 make
-// reboot and panic a reset at once, which -no-reboot turns into QEMU's end; printk.time=1 is how Ended knows a kernel's
-// message; loglevel=1 still lets a panic through.
+// BaseArgs returns the driver's own kernel command line, to which Machine.BootArgs is appended. reboot=t and panic=-1
+// make reboot and panic a reset at once, which -no-reboot turns into QEMU's end; printk.time=1 is how Ended knows a
+// kernel's message; loglevel=1 still lets a panic through.
 func BaseArgs() string {
 	console := "ttyS0"
 	if runtime.GOARCH == "arm64" {
@@ -22,8 +22,9 @@ func BaseArgs() string {
 		" random.trust_cpu=on root=/dev/vda rw"
 }
 
-// argv builds QEMU's command line after the binary's name. It is pure: the same machine gives the same devices at the same
-// addresses, which a load depends on. All paths but the kernel's and the initrd's are relative to the VM's directory.
+// argv builds QEMU's command line after the binary's name. It is pure: the same machine gives the same devices at the
+// same addresses, which a load depends on. All paths but the kernel's and the initrd's are relative to the VM's
+// directory.
 func argv(m *vmm.Machine, incoming bool) []string {
 	hw := m.Hardware
 	mem := strconv.Itoa(m.MemMiB) + "M"
@@ -33,14 +34,15 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		"-cpu", hw[hwCPU],
 		"-smp", strconv.Itoa(m.CPUs),
 		"-m", mem,
-		"-object", fmt.Sprintf("memory-backend-file,id=mem,size=%s,mem-path=%s,share=on", mem, vmm.MemoryFile),
+		"-object", fmt.Sprintf("memory-backend-file,id=mem,size=%s,mem-path=%s,share=on", mem, memoryFile),
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
 		// exec: and the like would end QEMU with SIGSYS; fd: migration, all that noid uses, works under it.
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		"-chardev", "stdio,id=serial0,signal=off", "-serial", "chardev:serial0",
 		"-chardev", "socket,id=qmp,path=" + SocketFile + ",server=on,wait=off", "-mon", "chardev=qmp,mode=control",
 		"-chardev", "pipe,id=events,path=" + eventsPath, "-mon", "chardev=events,mode=control",
-		// Nobody else writes to the disk: without drop-cache=off QEMU would drop all of it from the page cache at each resume after a snapshot.
+		// Nobody else writes to the disk: without drop-cache=off QEMU would drop all of it from the page cache at each resume
+		// after a snapshot.
 		"-blockdev", "driver=file,node-name=f0,drop-cache=off,filename=" + vmm.RootfsFile,
 		"-blockdev", "driver=raw,node-name=d0,file=f0",
 		"-device", "virtio-blk-pci,drive=d0",

@@ -31,7 +31,7 @@ func TestUnknownMachineType(t *testing.T) {
 	}
 	m := vmm.Machine{CPUs: 1, MemMiB: 64, KernelPath: "/dev/null", DriverVersion: "99.0.1", Hardware: map[string]string{
 		hwMachine: "pc-q35-99.0" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layout}}
-	_, err := d.Load(t.Context(), dir, &m, false)
+	_, err := d.Load(t.Context(), dir, &m, vmm.Saved{})
 	if !errors.Is(err, errs.ErrHost) || !strings.Contains(err.Error(), "pc-q35-99.0") || !strings.Contains(errs.Hint(err), "99.0.1") {
 		t.Errorf("Load: %v, hint %q; want one of %v that names the machine type, and a hint with the version", err, errs.Hint(err), errs.ErrHost)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	conformance.Helper(qemu.ServeAgent)
+	conformance.Helper(qemu.New("", conformance.KVM))
 	os.Exit(m.Run())
 }
 
@@ -17,7 +17,6 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Harness{
 		Guest:   conformance.GuestFromEnv(t, "NOID_TEST_KERNEL"),
 		Driver:  qemu.New("", conformance.KVM),
-		Helper:  true,
 		Missing: qemu.New("/nonexistent/qemu", conformance.KVM),
 	})
 }

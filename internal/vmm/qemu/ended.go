@@ -9,12 +9,8 @@ import (
 	"noid/internal/vmm"
 )
 
-const (
-	// eventsTail is how much of the events is looked at: SHUTDOWN is among the last three, of 200 bytes at most each.
-	eventsTail = 16 << 10
-	// serialTail holds what a kernel prints from a panic on: registers, a call trace and modules, 2–8 KB.
-	serialTail = 32 << 10
-)
+// eventsTail is how much of the events is looked at: SHUTDOWN is among the last three, of 200 bytes at most each.
+const eventsTail = 16 << 10
 
 // Ended implements vmm.Driver.
 func (d *Driver) Ended(dir string) vmm.Ending {
@@ -24,7 +20,7 @@ func (d *Driver) Ended(dir string) vmm.Ending {
 	case "guest-panic":
 		return vmm.EndedPanic
 	case "guest-reset":
-		if vmm.Panicked(untrusted.Tail(filepath.Join(dir, vmm.SerialLogFile), serialTail)) {
+		if vmm.Panicked(untrusted.Tail(filepath.Join(dir, vmm.SerialLogFile), vmm.SerialTail)) {
 			return vmm.EndedPanic
 		}
 		return vmm.EndedReboot

@@ -9,6 +9,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/lazy"
+	"noid/internal/vmm"
 )
 
 // Keys of Machine.Hardware.
@@ -25,13 +26,13 @@ const (
 	layoutWithoutPort = "1" // no port for the agent
 )
 
-// q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on, as
-// without it the kernel calibrates its timers slowly.
+// q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on,
+// as without it the kernel calibrates its timers slowly.
 const q35Options = ",sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=off"
 
 // chooseHardware picks the hardware of a VM that boots now.
 func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) {
-	help, err := d.ask(ctx, "-machine", "help")
+	help, err := d.binary.Ask(ctx, "-machine", "help")
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) 
 	}
 	machine, ok := versionedMachine(help, alias)
 	if !ok {
-		return nil, fmt.Errorf("%w run a VM: this qemu has no machine type %q", errs.ErrHost, alias)
+		return nil, d.binary.Unusable(fmt.Errorf("it has no machine type %q", alias))
 	}
 	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: emulatedCPU(), hwLayout: layout}
 	if d.kvm() {
@@ -50,9 +51,9 @@ func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) 
 	return hw, nil
 }
 
-// emulatedCPU is the processor under TCG: all that QEMU can, but not the promise that copying byte by byte ("rep movsb") is
-// fast. TCG takes an instruction's time for each byte of that; without the promise Linux and Go copy eight at a time, and
-// what moves data in the guest is up to three times as fast.
+// emulatedCPU is the processor under TCG: all that QEMU can, but not the promise that copying byte by byte ("rep
+// movsb") is fast. TCG takes an instruction's time for each byte of that; without the promise Linux and Go copy eight
+// at a time, and what moves data in the guest is up to three times as fast.
 func emulatedCPU() string {
 	if runtime.GOARCH == "amd64" {
 		return "max,erms=off,fsrm=off"
@@ -65,11 +66,11 @@ func emulatedCPU() string {
 func (d *Driver) checkHardware(hw map[string]string) error {
 	for _, key := range []string{hwMachine, hwAccel, hwCPU, hwLayout} {
 		if hw[key] == "" {
-			return fmt.Errorf("%w load this state: it does not record its hardware (%s)", errs.ErrHost, key)
+			return cannotLoad("it does not record its hardware (%s)", key)
 		}
 	}
 	if l := hw[hwLayout]; l != layout && l != layoutWithoutPort {
-		return fmt.Errorf("%w load this state: it has device layout %q, this noid builds %q", errs.ErrHost, hw[hwLayout], layout)
+		return cannotLoad("it has device layout %q, this noid builds %q", l, layout)
 	}
 	switch hw[hwAccel] {
 	case "tcg":
@@ -78,16 +79,19 @@ func (d *Driver) checkHardware(hw map[string]string) error {
 		if d.kvm() {
 			return nil
 		}
-		return errs.WithHint(fmt.Errorf("%w load this state: it was saved under KVM (accel=kvm, cpu %s), and KVM is not usable here",
-			errs.ErrHost, hw[hwCPU]), "load it on a host with a usable /dev/kvm")
+		return vmm.NoKVMToLoad(fmt.Errorf("the state was saved under KVM (cpu %s), and KVM is not usable here", hw[hwCPU]))
 	}
-	return fmt.Errorf("%w load this state: unknown accelerator %q", errs.ErrHost, hw[hwAccel])
+	return cannotLoad("unknown accelerator %q", hw[hwAccel])
+}
+
+func cannotLoad(format string, args ...any) error {
+	return errs.Host("load this state", fmt.Errorf(format, args...))
 }
 
 var aliasOf = lazy.Regexp(`\(alias of (\S+)\)`)
 
-// versionedMachine finds in the output of `-machine help` what alias stands for, such as pc-q35-7.2 for q35. The alias is
-// the newest version that the binary knows.
+// versionedMachine finds in the output of `-machine help` what alias stands for, such as pc-q35-7.2 for q35. The alias
+// is the newest version that the binary knows.
 func versionedMachine(help, alias string) (string, bool) {
 	lines := bufio.NewScanner(strings.NewReader(help))
 	for lines.Scan() {

@@ -21,14 +21,14 @@ const (
 	heldMax = 200 * time.Millisecond
 )
 
-// ServeAgent is the work of the VM's helper for QEMU: it holds the guest's port and serves the agent's connections on
-// AgentFile until ctx ends. It works in the current directory, by relative names alone: an in-place restore exchanges the
-// directory, and this one goes on serving its own VM. Without a port there is nothing to do.
+// serveAgent is the work of the VM's helper for QEMU: it holds the guest's port and serves the agent's connections on
+// AgentFile until ctx ends. It works in the current directory, by relative names alone: an in-place restore exchanges
+// the directory, and this one goes on serving its own VM. Without a port there is nothing to do.
 //
 // A snapshot takes devices and memory one after the other, while QEMU goes on moving the port's bytes into and out of
-// the memory of the paused guest. So before one, Snapshot makes HeldFile and connects to HelperFile; the helper leaves the
-// port alone, says so with a byte, and goes on when the file is gone, as it is after a resume.
-func ServeAgent(ctx context.Context) error {
+// the memory of the paused guest. So before one, Snapshot makes HeldFile and connects to HelperFile; the helper leaves
+// the port alone, says so with a byte, and goes on when the file is gone, as it is after a resume.
+func serveAgent(ctx context.Context) error {
 	if !hasPort(".") {
 		return nil
 	}
@@ -99,7 +99,7 @@ func held() bool {
 
 func awaitRelease(ctx context.Context) error {
 	for pause := heldMin; held(); pause = min(pause*5/4, heldMax) {
-		if err := sleep(ctx, pause); err != nil {
+		if err := vmm.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -111,7 +111,7 @@ func (h *holder) serve(ctx context.Context, control *net.UnixListener) {
 	for {
 		client, err := control.Accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || sleep(ctx, heldMin) != nil {
+			if errors.Is(err, net.ErrClosed) || vmm.Sleep(ctx, heldMin) != nil {
 				return
 			}
 			continue
@@ -145,8 +145,8 @@ func (h *holder) hold(ctx context.Context) error {
 	return nil
 }
 
-// release releases the port when HeldFile is gone. It may be there again at once, for the next snapshot: that is looked at
-// under the lock, under which the next hold comes after.
+// release releases the port when HeldFile is gone. It may be there again at once, for the next snapshot: that is looked
+// at under the lock, under which the next hold comes after.
 func (h *holder) release(ctx context.Context, port *mux.Port) {
 	for awaitRelease(ctx) == nil {
 		h.mu.Lock()

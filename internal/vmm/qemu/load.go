@@ -11,17 +11,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"noid/internal/errs"
 	"noid/internal/proc"
-	"noid/internal/storage"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
-// Load implements vmm.Snapshotter. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and
+// Load implements vmm.Driver. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and
 // can be snapshotted again as cheaply as one that was booted.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bool) (proc.Process, error) {
-	if err := d.checkHardware(m.Hardware); err != nil {
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Saved) (proc.Process, error) {
+	if err := d.CanLoad(*m); err != nil {
 		return proc.Process{}, err
 	}
 	state, err := untrusted.Open(dir, vmm.StateSnap, unix.O_RDONLY)
@@ -29,7 +27,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 		return proc.Process{}, fmt.Errorf("opening device state: %w", err)
 	}
 	defer state.Close()
-	if err := checkMemory(dir, m.MemMiB); err != nil {
+	if err := vmm.CheckMemory(dir, m.MemMiB); err != nil {
 		return proc.Process{}, err
 	}
 	memory, err := newMemory(dir, m.MemMiB)
@@ -40,7 +38,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 	// QEMU maps the memory when it starts, and looks at it only once it is told to load.
 	var filled sync.WaitGroup
 	var fillErr error
-	filled.Go(func() { fillErr = fillMemory(ctx, memory, dir, m.MemMiB) })
+	filled.Go(func() { fillErr = fillMemory(ctx, memory, filepath.Join(dir, vmm.MemorySnap), m.MemMiB) })
 	defer func() {
 		cancel()
 		filled.Wait()
@@ -52,8 +50,8 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 		}
 	}
 	machine := *m
-	if booted && emulated { // likewise
-		defer removeStubs(dir)
+	if s.GuestUp && emulated { // likewise
+		defer vmm.Remove(dir, stubKernel, stubInitrd)
 		if err := stub(dir, &machine); err != nil {
 			return proc.Process{}, fmt.Errorf("making a stub of the kernel: %w", err)
 		}
@@ -79,35 +77,6 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, booted bo
 	return child.Process, nil
 }
 
-// checkMemory refuses a dir/memory.snap that is not as long as the guest's memory: QEMU takes a longer file without a word.
-func checkMemory(dir string, mib int) error {
-	path := filepath.Join(dir, vmm.MemorySnap)
-	info, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Errorf("opening saved memory: %w", err)
-	}
-	if info.Size() != int64(mib)<<20 {
-		return fmt.Errorf("%w: %s is %d bytes long, a guest of %d MiB has %d", errs.ErrState, path, info.Size(), mib, int64(mib)<<20)
-	}
-	return nil
-}
-
-// fillMemory puts the saved memory of dir into the file of newMemory and closes it. When it fails, the file is gone.
-func fillMemory(ctx context.Context, memory *os.File, dir string, mib int) error {
-	method, err := storage.CloneInto(ctx, memory, filepath.Join(dir, vmm.MemorySnap))
-	if closeErr := memory.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil && method == storage.Copy { // see makeMemory
-		_, err = storage.Reserve(ctx, memory.Name(), int64(mib)<<20)
-	}
-	if err != nil {
-		os.Remove(memory.Name())
-		return fmt.Errorf("cloning saved memory: %w", err)
-	}
-	return nil
-}
-
 // load has a QEMU that waits for an incoming migration read its device state from f.
 func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
 	err := c.prepare(f)
@@ -126,7 +95,7 @@ func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
 			_, err = c.migration()
 		}
 		if err == nil {
-			err = sleep(ctx, pollEvery)
+			err = vmm.Sleep(ctx, pollEvery)
 		}
 	}
 	if ctx.Err() != nil {
@@ -135,10 +104,8 @@ func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
 	// QEMU exits when it cannot read the state. Its closed socket is seen before its end.
 	var refused *qmpError
 	if !errors.As(err, &refused) {
-		select {
-		case <-child.Exited():
-			return fmt.Errorf("qemu gave up: %w", child.ExitError())
-		case <-time.After(5 * time.Second): // it hung up and lives: the caller ends it
+		if ended := child.Ended(ctx, 5*time.Second); ended != nil { // else it hung up and lives: the caller ends it
+			return ended
 		}
 	}
 	return err

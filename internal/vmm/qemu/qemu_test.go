@@ -89,7 +89,7 @@ func TestLoadRefuses(t *testing.T) {
 				m.Hardware[k] = v
 			}
 			m.Hardware[test.key] = test.value
-			_, err := New("", noKVM).Load(t.Context(), dir, &m, false)
+			_, err := New("", noKVM).Load(t.Context(), dir, &m, vmm.Saved{})
 			if !errors.Is(err, errs.ErrHost) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("Load: %v, want one of %v that names %s", err, errs.ErrHost, test.want)
 			}
@@ -117,7 +117,7 @@ func TestEnded(t *testing.T) {
 		{"panic", reset, "~ # " + panic, vmm.EndedPanic},
 		{"panic, long ago", reset, panic + "~ # reboot -f\r\n", vmm.EndedReboot},
 		{"panic, only spoken of", reset, "Kernel panic - not syncing\r\n", vmm.EndedReboot},
-		{"panic beyond the tail", reset, panic + strings.Repeat("[   12.345680] more\r\n", serialTail/20), vmm.EndedReboot},
+		{"panic beyond the tail", reset, panic + strings.Repeat("[   12.345680] more\r\n", vmm.SerialTail/20), vmm.EndedReboot},
 		{"killed", signal, "", vmm.EndedUnknown},
 		{"no word", "", panic, vmm.EndedUnknown},
 		{"the last counts", shutdown + reset, "", vmm.EndedReboot},

@@ -7,14 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 	"noid/internal/untrusted"
+	"noid/internal/vmm"
 )
 
 const (
@@ -23,9 +22,6 @@ const (
 	// maxSkipped bounds how many events and stale answers are skipped while waiting for one answer.
 	maxSkipped = 10_000
 )
-
-// errUnanswered is a socket that is missing or that nobody listens on.
-var errUnanswered = errors.New("qemu does not listen on its socket")
 
 // client is one QMP session.
 type client struct {
@@ -58,31 +54,19 @@ type message struct {
 	Error  *qmpError       `json:"error"`
 }
 
-// dial opens a session with the QEMU in dir. QMP serves one client at a time and greets the next when the one before has
-// left: dial waits for that until ctx ends. The session lives as long as ctx at most.
+// dial opens a session with the QEMU in dir. QMP serves one client at a time and greets the next when the one before
+// has left: dial waits for that until ctx ends. The session lives as long as ctx at most.
 func dial(ctx context.Context, dir string) (*client, error) {
-	// An O_PATH descriptor dodges the 108 bytes of a socket's path, and pins what was looked at: QEMU could put a
-	// symbolic link to another socket in its place.
-	path := filepath.Join(dir, SocketFile)
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("%w: %s: %w", errs.ErrState, path, errUnanswered)
+	conn, err := vmm.Dial(ctx, dir, SocketFile)
+	for errors.Is(err, unix.EAGAIN) { // the listener's queue, of length 1, is full
+		if err = vmm.Sleep(ctx, 10*time.Millisecond); err == nil {
+			conn, err = vmm.Dial(ctx, dir, SocketFile)
+		}
+	}
+	if absent(err) || errors.Is(err, unix.ENOTSOCK) {
+		return nil, errs.New(errs.ErrState, "qemu does not listen: %w", err)
 	} else if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return nil, fmt.Errorf("looking at %s: %w", path, err)
-	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return nil, fmt.Errorf("%w: %s is no socket", errs.ErrState, path)
-	}
-	conn, err := connect(ctx, "/proc/self/fd/"+strconv.Itoa(fd))
-	if errors.Is(err, unix.ECONNREFUSED) {
-		return nil, fmt.Errorf("%w: %s: %w", errs.ErrState, path, errUnanswered)
-	} else if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", path, err)
+		return nil, err
 	}
 	c := &client{conn: conn, in: bufio.NewReaderSize(conn, 4096), ctx: ctx}
 	c.stop = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -91,23 +75,6 @@ func dial(ctx context.Context, dir string) (*client, error) {
 		return nil, fmt.Errorf("greeting qemu: %w", err)
 	}
 	return c, nil
-}
-
-// connect retries while the listener's queue (length 1) is full.
-func connect(ctx context.Context, path string) (*net.UnixConn, error) {
-	var dialer net.Dialer
-	for {
-		conn, err := dialer.DialContext(ctx, "unix", path)
-		if err == nil {
-			return conn.(*net.UnixConn), nil
-		}
-		if !errors.Is(err, unix.EAGAIN) {
-			return nil, err
-		}
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
-			return nil, err
-		}
-	}
 }
 
 func (c *client) close() {
@@ -203,14 +170,4 @@ func (c *client) because(err error) error {
 		return context.Cause(c.ctx)
 	}
 	return err
-}
-
-// sleep waits for d or the end of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

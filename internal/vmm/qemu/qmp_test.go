@@ -17,7 +17,8 @@ import (
 
 const hello = `{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}, "capabilities": []}}` + "\r\n"
 
-// serve stands for a QEMU that its guest has taken over: it answers the n-th command with answers[n], then falls silent.
+// serve stands for a QEMU that its guest has taken over: it answers the n-th command with answers[n], then falls
+// silent.
 func serve(t *testing.T, answers ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -65,9 +66,9 @@ func TestStateOfHostileQEMU(t *testing.T) {
 		{"silent later", []string{hello, ready}, "timed out"},
 		{"endless line", []string{strings.Repeat("x", 2*maxLine)}, "message of over"},
 		{"events without end", []string{hello, strings.Repeat(`{"event": "STOP"}`+"\n", maxSkipped+1)}, "no answer among"},
-		{"no JSON", []string{"HTTP/1.1 200 \x1b[2J\n"}, `HTTP/1.1 200 ?[2J`},
+		{"no JSON", []string{"HTTP/1.1 200 \x1b[2J\n"}, `HTTP/1.1 200 \\x1b[2J`},
 		{"no greeting", []string{"{}\n"}, "not QMP"},
-		{"refusal", []string{hello, ready, `{"id": 2, "error": {"class": "GenericError", "desc": "no \u001b[2J"}}` + "\n"}, "no ?[2J"},
+		{"refusal", []string{hello, ready, `{"id": 2, "error": {"class": "GenericError", "desc": "no \u001b[2J"}}` + "\n"}, `no \x1b[2J`},
 		{"odd status", []string{hello, ready, `{"return": {"status": "internal-error"}, "id": 2}` + "\n"}, `"internal-error"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"noid/internal/errs"
 	"noid/internal/storage"
 	"noid/internal/untrusted"
@@ -25,27 +23,15 @@ const (
 	fdName = "state"
 )
 
-// WriteBack implements vmm.Snapshotter.
+// WriteBack implements vmm.Driver.
 func (d *Driver) WriteBack(ctx context.Context, dir string) error {
-	for _, name := range []string{vmm.RootfsFile, vmm.MemoryFile} {
-		f, err := untrusted.Open(dir, name, unix.O_RDWR)
-		if err != nil {
-			return fmt.Errorf("writing back: %w", err)
-		}
-		storage.Compact(f) // it is cloned while the guest stands still
-		err = storage.Sync(ctx, f)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("writing back %s: %w", name, err)
-		}
-	}
-	return nil
+	return vmm.WriteBack(ctx, dir, vmm.RootfsFile, memoryFile)
 }
 
-// MemorySource implements vmm.Snapshotter.
-func (d *Driver) MemorySource(dir string) string { return filepath.Join(dir, vmm.MemoryFile) }
+// MemorySource implements vmm.Driver.
+func (d *Driver) MemorySource(dir string) string { return filepath.Join(dir, memoryFile) }
 
-// Snapshot implements vmm.Snapshotter.
+// Snapshot implements vmm.Driver.
 func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 	ctx, cancel := bounded(ctx, migrateTimeout)
 	defer cancel()
@@ -70,9 +56,9 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 		}
 	case "postmigrate": // lastStateFile is still true
 	default:
-		return fmt.Errorf("%w: the guest must be paused for a snapshot, qemu's status is %q", errs.ErrState, untrusted.End([]byte(status), 40))
+		return errs.New(errs.ErrState, "the guest must be paused for a snapshot, qemu's status is %q", untrusted.End([]byte(status), 40))
 	}
-	for _, file := range []struct{ from, to string }{{lastStateFile, vmm.StateSnap}, {vmm.MemoryFile, vmm.MemorySnap}} {
+	for _, file := range []struct{ from, to string }{{lastStateFile, vmm.StateSnap}, {memoryFile, vmm.MemorySnap}} {
 		to := filepath.Join(dst, file.to)
 		if _, err := storage.Clone(ctx, to, filepath.Join(dir, file.from)); err != nil {
 			return fmt.Errorf("saving %s: %w", file.from, err)
@@ -88,11 +74,10 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 
 // save has QEMU write its device state to dir's lastStateFile. The guest's memory is left out: it is a shared file.
 func (c *client) save(dir string) error {
-	path := filepath.Join(dir, lastStateFile)
-	if err := remove(path); err != nil {
-		return fmt.Errorf("removing the state before: %w", err)
+	if err := vmm.Remove(dir, lastStateFile); err != nil {
+		return err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lastStateFile), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("making the state file: %w", err)
 	}
@@ -113,7 +98,7 @@ func (c *client) save(dir string) error {
 		case status == "cancelled":
 			return errors.New("saving device state: cancelled")
 		}
-		if err := sleep(c.ctx, pollEvery); err != nil {
+		if err := vmm.Sleep(c.ctx, pollEvery); err != nil {
 			return fmt.Errorf("saving device state: %w", err)
 		}
 	}
@@ -144,8 +129,8 @@ func (c *client) migration() (string, error) {
 	return answer.Status, nil
 }
 
-// cancelMigration ends a migration that may be under way and waits until it has let go of the guest. The caller's context
-// may have ended: it has its own.
+// cancelMigration ends a migration that may be under way and waits until it has let go of the guest. The caller's
+// context may have ended: it has its own.
 func cancelMigration(dir string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -162,7 +147,7 @@ func cancelMigration(dir string) {
 		if err != nil || status == "" || status == "none" || status == "cancelled" || status == "completed" {
 			return
 		}
-		if sleep(ctx, pollEvery) != nil {
+		if vmm.Sleep(ctx, pollEvery) != nil {
 			return
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// WaitsFile is in the VM's directory while its guest stands still for want of disk space. It says why, for people.
-const WaitsFile = "waits.space"
+// waitsFile is in the VM's directory while its guest stands still for want of disk space. It says why, for people.
+const waitsFile = "waits.space"
 
 const (
 	// lowSpace is how little free space pauses a guest whose memory may need new blocks: what a fast one writes between
@@ -30,12 +30,12 @@ const (
 	fastLook = 50 * time.Millisecond
 )
 
-// WatchSpace keeps a full disk from ending the guest whose QEMU runs in the current directory, until ctx ends. Where memory's
-// blocks are not reserved (see storage.Reserve), a page that is written when none is free takes QEMU down by SIGBUS: the
-// guest is paused before. A guest that QEMU has stopped because a write to its disk found no space is looked after as
-// well. When there is room again, resume is called to have the guest run; it fails when that is not possible now.
-// It is a help, no promise: what fills the disk faster than it looks wins.
-func WatchSpace(ctx context.Context, resume func(context.Context) error) error {
+// watchSpace keeps a full disk from ending the guest whose QEMU runs in the current directory, until ctx ends. Where
+// memory's blocks are not reserved (see storage.Reserve), a page that is written when none is free takes QEMU down by
+// SIGBUS: the guest is paused before. A guest that QEMU has stopped because a write to its disk found no space is
+// looked after as well. When there is room again, resume is called to have the guest run; it fails when that is not
+// possible now. It is a help, no promise: what fills the disk faster than it looks wins.
+func watchSpace(ctx context.Context, resume func(context.Context) error) error {
 	reserved, err := isReserved()
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func WatchSpace(ctx context.Context, resume func(context.Context) error) error {
 	waits := isWaiting(".") // for the helper before this one
 	noted := waits
 	look := slowLook
-	for sleep(ctx, look) == nil {
+	for vmm.Sleep(ctx, look) == nil {
 		free, err := storage.Free(".")
 		if err != nil {
 			continue
@@ -54,7 +54,7 @@ func WatchSpace(ctx context.Context, resume func(context.Context) error) error {
 			waits = false // somebody paused or resumed it meanwhile
 		case waits && free >= enoughSpace:
 			if resume(ctx) == nil {
-				os.Remove(WaitsFile)
+				os.Remove(waitsFile)
 				waits = false
 			}
 		case waits && !noted:
@@ -73,7 +73,7 @@ func WatchSpace(ctx context.Context, resume func(context.Context) error) error {
 
 // isReserved reports whether every page of the guest's memory has a block.
 func isReserved() (bool, error) {
-	f, err := untrusted.Open(".", vmm.MemoryFile, unix.O_RDONLY)
+	f, err := untrusted.Open(".", memoryFile, unix.O_RDONLY)
 	if err != nil {
 		return false, err
 	}
@@ -88,7 +88,7 @@ func isReserved() (bool, error) {
 
 // isWaiting reports whether the guest of dir is noted to wait for space.
 func isWaiting(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, WaitsFile))
+	_, err := os.Lstat(filepath.Join(dir, waitsFile))
 	return err == nil
 }
 
@@ -110,15 +110,16 @@ func stand(ctx context.Context, pause bool) bool {
 	return false
 }
 
-// note says in WaitsFile and in QEMU's log why the guest stands still. On a full disk there may be no room even for that.
+// note says in waitsFile and in QEMU's log why the guest stands still. On a full disk there may be no room even for
+// that.
 func note(free int64) error {
 	text := fmt.Sprintf("noid: the disk is full, %d MiB are free: the guest was paused and runs again when %d MiB are\n", free>>20, enoughSpace>>20)
-	f, err := os.OpenFile(WaitsFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(waitsFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err == nil {
 		_, err = f.WriteString(text)
 		err = errors.Join(err, f.Close())
 		if err != nil {
-			os.Remove(WaitsFile)
+			os.Remove(waitsFile)
 		}
 	}
 	if log, e := untrusted.Open(".", LogFile, unix.O_WRONLY|unix.O_APPEND); e == nil && err == nil {
@@ -128,10 +129,10 @@ func note(free int64) error {
 	return err
 }
 
-// WhyPaused returns the reason for which noid or QEMU paused the guest of dir, or "".
-func WhyPaused(dir string) string {
+// WhyPaused implements vmm.Driver.
+func (d *Driver) WhyPaused(dir string) string {
 	if !isWaiting(dir) {
 		return ""
 	}
-	return untrusted.End(untrusted.Tail(filepath.Join(dir, WaitsFile), 200), 200)
+	return untrusted.End(untrusted.Tail(filepath.Join(dir, waitsFile), 200), 200)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,13 +13,11 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/proc"
-	"noid/internal/storage"
-	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
-// startTimeout bounds the wait for QEMU's first answer, which comes after 50–300 ms: it maps memory and builds its devices
-// before it listens, and the host may be busy.
+// startTimeout bounds the wait for QEMU's first answer, which comes after 50–300 ms: it maps memory and builds its
+// devices before it listens, and the host may be busy.
 const startTimeout = 30 * time.Second
 
 // Start implements vmm.Driver.
@@ -32,7 +29,11 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 		return proc.Process{}, err
 	}
 	m.Hardware = hw
-	if err := makeMemory(ctx, dir, m.MemMiB); err != nil {
+	memory, err := newMemory(dir, m.MemMiB)
+	if err != nil {
+		return proc.Process{}, err
+	}
+	if err := fillMemory(ctx, memory, "", m.MemMiB); err != nil {
 		return proc.Process{}, err
 	}
 	child, c, err := d.launch(ctx, dir, m, false)
@@ -43,62 +44,20 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 	return child.Process, nil
 }
 
-// errNoAnswer is why bounded's contexts end.
-var errNoAnswer = fmt.Errorf("%w waiting for the API socket", errs.ErrTimeout)
-
-// bounded is ctx with a limit of its own: a QEMU that hangs must not hang noid.
 func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	return vmm.Bounded(ctx, limit, "the API socket")
 }
 
-// makeMemory makes dir/memory anew, all holes, with blocks of its own where the file system can promise them: a guest that
-// touches a page for which there is no block takes its QEMU down by SIGBUS. When it fails, the file is gone.
-func makeMemory(ctx context.Context, dir string, mib int) error {
-	f, err := newMemory(dir, mib)
-	if err != nil {
-		return err
-	}
-	path := f.Name()
-	if err = f.Close(); err == nil {
-		_, err = storage.Reserve(ctx, path, int64(mib)<<20)
-	}
-	if err != nil {
-		os.Remove(path)
-		return fmt.Errorf("making the guest's memory: %w", err)
-	}
-	return nil
-}
-
-// newMemory makes dir/memory anew, all holes. When it fails, the file is gone.
-func newMemory(dir string, mib int) (*os.File, error) {
-	path := filepath.Join(dir, vmm.MemoryFile)
-	if err := remove(path); err != nil {
-		return nil, fmt.Errorf("removing old memory: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("making the guest's memory: %w", err)
-	}
-	if err := f.Truncate(int64(mib) << 20); err != nil {
-		f.Close()
-		os.Remove(path)
-		return nil, fmt.Errorf("making the guest's memory: %w", err)
-	}
-	return f, nil
-}
-
-// launch starts QEMU in dir, where memory stands ready, and returns when it answers. It fills in m.DriverVersion. On error
-// no process is left.
+// launch starts QEMU in dir, where memory stands ready, and returns when it answers. It fills in m.DriverVersion. On
+// error no process is left.
 func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incoming bool) (*vmm.Child, *client, error) {
-	binary, err := d.find()
+	binary, err := d.binary.Find()
 	if err != nil {
 		return nil, nil, err
 	}
 	// A leftover of a run before: the socket would be connected to, the state would be taken for this guest's.
-	for _, name := range []string{SocketFile, eventsInFile, eventsOutFile, lastStateFile, PortFile, AgentFile, HelperFile, HeldFile, WaitsFile} {
-		if err := remove(filepath.Join(dir, name)); err != nil {
-			return nil, nil, fmt.Errorf("removing a leftover: %w", err)
-		}
+	if err := vmm.Remove(dir, SocketFile, eventsInFile, eventsOutFile, lastStateFile, PortFile, AgentFile, HelperFile, HeldFile, waitsFile); err != nil {
+		return nil, nil, err
 	}
 	events, err := makeEvents(dir)
 	if err != nil {
@@ -108,25 +67,25 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 	if err := ctx.Err(); err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}
-	access := vmm.Access{Write: []string{vmm.MemoryFile, eventsInFile, eventsOutFile}}
+	access := vmm.Access{Write: []string{memoryFile, eventsInFile, eventsOutFile}}
 	if strings.HasPrefix(m.Hardware[hwAccel], "kvm") {
-		access.Devices = []string{"/dev/kvm"}
+		access.Devices = []string{vmm.KVMDevice}
 	}
 	child, err := vmm.Spawn(dir, append([]string{binary}, argv(m, incoming)...), LogFile, m, access)
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting qemu: %w", err)
 	}
-	c, err := await(ctx, dir, child)
-	if err != nil {
+	var c *client
+	if err := child.Await(ctx, func() (err error) { c, err = dial(ctx, dir); return err }); err != nil {
 		child.Abort()
-		return nil, nil, explain(err, dir, m)
+		return nil, nil, explain(fmt.Errorf("starting qemu: %w", err), dir, m)
 	}
 	m.DriverVersion = c.version
 	return child, c, nil
 }
 
-// makeEvents makes the files of the second monitor, and puts into the FIFO the one command that it ever gets: without it
-// no events are sent. The FIFO must be held open until QEMU has opened it, or the command is lost.
+// makeEvents makes the files of the second monitor, and puts into the FIFO the one command that it ever gets: without
+// it no events are sent. The FIFO must be held open until QEMU has opened it, or the command is lost.
 func makeEvents(dir string) (*os.File, error) {
 	out, err := os.OpenFile(filepath.Join(dir, eventsOutFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -148,48 +107,21 @@ func makeEvents(dir string) (*os.File, error) {
 	return in, nil
 }
 
-// await connects to a QEMU that is starting.
-func await(ctx context.Context, dir string, child *vmm.Child) (*client, error) {
-	for pause := time.Millisecond; ; pause = min(2*pause, 4*time.Millisecond) {
-		c, err := dial(ctx, dir)
-		if err == nil {
-			return c, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("starting qemu: %w", context.Cause(ctx))
-		case <-child.Exited():
-			return nil, fmt.Errorf("qemu ended at once: %w", child.ExitError())
-		case <-time.After(pause):
-		}
-	}
-}
-
 // explain adds the end of QEMU's log to err, and the cure where there is one.
 func explain(err error, dir string, m *vmm.Machine) error {
-	log := untrusted.Tail(filepath.Join(dir, LogFile), 2000)
-	if len(log) == 0 || errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	text := string(log)
-	err = fmt.Errorf("%w: qemu says: %s", err, untrusted.End(log, 2000))
-	switch {
+	err = vmm.WithLog(err, dir, LogFile)
+	switch text := err.Error(); {
 	case strings.Contains(text, "unsupported machine type"):
 		machine, _, _ := strings.Cut(m.Hardware[hwMachine], ",")
-		return errs.WithHint(fmt.Errorf("%w build machine type %s: %w", errs.ErrHost, machine, err),
-			"use a QEMU that knows "+machine+" (saved with QEMU "+m.DriverVersion+")")
+		return errs.Host("build machine type "+machine, err).Hint(
+			"use a QEMU that knows " + machine + " (saved with QEMU " + m.DriverVersion + ")")
 	case strings.Contains(text, "PVH ELF Note"):
 		return errs.WithHint(err, "give a bzImage, or a vmlinux built with CONFIG_PVH")
 	case strings.Contains(text, "Could not access KVM"), strings.Contains(text, "failed to initialize kvm"):
-		return errs.WithHint(fmt.Errorf("%w use KVM: %w", errs.ErrHost, err), "check that /dev/kvm is there and yours to open")
+		return vmm.NoKVM(err)
 	}
 	return err
-}
-
-// remove removes a file that need not be there.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -25,10 +25,10 @@ const (
 	longestStub = (1 + 255 + 8) * sector
 )
 
-// stub has machine boot from a kernel without its main part and from an empty initramfs, both in dir. QEMU reads both files whole at
-// every start, for a firmware that asks for them at boot, which takes it some 20 ms and as many MiB: a guest that has booted never asks
-// again, as -no-reboot makes its reset QEMU's end. The rest of the machine depends on the setup header alone. A kernel that is no
-// bzImage stays as it is: QEMU puts it into the guest's memory itself.
+// stub has machine boot from a kernel without its main part and from an empty initramfs, both in dir. QEMU reads both
+// files whole at every start, for a firmware that asks for them at boot, which takes it some 20 ms and as many MiB: a
+// guest that has booted never asks again, as -no-reboot makes its reset QEMU's end. The rest of the machine depends on
+// the setup header alone. A kernel that is no bzImage stays as it is: QEMU puts it into the guest's memory itself.
 func stub(dir string, machine *vmm.Machine) error {
 	f, err := os.Open(machine.KernelPath)
 	if err != nil {
@@ -56,9 +56,4 @@ func stub(dir string, machine *vmm.Machine) error {
 		return os.WriteFile(machine.InitrdPath, []byte{0}, 0o400)
 	}
 	return nil
-}
-
-func removeStubs(dir string) {
-	os.Remove(filepath.Join(dir, stubKernel))
-	os.Remove(filepath.Join(dir, stubInitrd))
 }

@@ -53,7 +53,7 @@ func TestStub(t *testing.T) {
 			if got, err := os.ReadFile(m.InitrdPath); err != nil || len(got) == 0 {
 				t.Errorf("the initramfs: %d bytes, %v", len(got), err)
 			}
-			removeStubs(dir)
+			vmm.Remove(dir, stubKernel, stubInitrd)
 			if left, _ := os.ReadDir(dir); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}

@@ -22,7 +22,7 @@ const stateTimeout = time.Second
 func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
 	name, ok := map[vmm.Command]string{vmm.Pause: "stop", vmm.Resume: "cont", vmm.Shutdown: "system_powerdown"}[cmd]
 	if !ok {
-		return fmt.Errorf("%w: command %d", errs.ErrUsage, cmd)
+		return fmt.Errorf("telling qemu: command %d is not known", cmd)
 	}
 	ctx, cancel := bounded(ctx, tellTimeout)
 	defer cancel()
@@ -37,8 +37,8 @@ func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
 	if cmd == vmm.Resume {
 		release(dir)
 	}
-	if cmd != vmm.Shutdown { // whoever says so decides, no longer WatchSpace
-		os.Remove(filepath.Join(dir, WaitsFile))
+	if cmd != vmm.Shutdown { // whoever says so decides, no longer watchSpace
+		os.Remove(filepath.Join(dir, waitsFile))
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
 	case "io-error", "paused", "postmigrate", "prelaunch", "finish-migrate", "suspended", "inmigrate", "save-vm", "restore-vm":
 		return vmm.Paused, nil
 	}
-	return "", fmt.Errorf("%w: qemu's status is %q", errs.ErrState, untrusted.End([]byte(status), 40))
+	return "", errs.New(errs.ErrState, "qemu's status is %q", untrusted.End([]byte(status), 40))
 }
 
 // status asks for QEMU's run state (RunState in qapi/run-state.json).

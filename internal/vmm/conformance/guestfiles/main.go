@@ -1,5 +1,5 @@
-// Command guestfiles makes what the drivers' tests boot beside a bzImage, its ELF and an initramfs, and prints the shell
-// assignments that name them: guestfiles KERNELS-DIR BZIMAGE.
+// Command guestfiles makes what the drivers' tests boot beside a bzImage, its ELF and an initramfs, and prints the
+// shell assignments that name them: guestfiles KERNELS-DIR BZIMAGE.
 package main
 
 import (

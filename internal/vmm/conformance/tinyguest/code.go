@@ -5,11 +5,12 @@ package tinyguest
 const entry = 0x100000
 
 // code is the guest. Its data lies behind it: the line being read at 0x180000, the token at 0x180100, the counter at
-// 0x180200, the hypervisor's name behind it, the number being printed at 0x180300, the interrupt table at 0x181000, the stack below 0x1f0000.
+// 0x180200, the hypervisor's name behind it, the number being printed at 0x180300, the interrupt table at 0x181000, the
+// stack below 0x1f0000.
 //
-// Under QEMU's TCG (CPUID leaf 0x40000000 says "TCGTCGTCGTCG") it waits for the UART's interrupt (16550A, IRQ 4) through the
-// PIC; a GDT of its own is needed for the interrupt to find its code segment. A poor KVM loses such interrupts: there, and
-// on any KVM, it polls the UART, which costs a core.
+// Under QEMU's TCG (CPUID leaf 0x40000000 says "TCGTCGTCGTCG") it waits for the UART's interrupt (16550A, IRQ 4)
+// through the PIC; a GDT of its own is needed for the interrupt to find its code segment. A poor KVM loses such
+// interrupts: there, and on any KVM, it polls the UART, which costs a core.
 var code = []byte{
 	// start:
 	0xfa,                         // cli
@@ -202,8 +203,8 @@ var code = []byte{
 // texts follow the code, in the order in which it refers to them.
 const texts = "tiny ready\n\x00" + "token \x00" + "count \x00" + "dirty \x00" + "huh\n\x00" + "\n\x00"
 
-// moreCode follows the texts, at 0x100234: what code has no room for without moving. The pages that p writes to are i*6151 + 977*counter
-// modulo 16384: all different, none beside another of the first 5559, and others at each line.
+// moreCode follows the texts, at 0x100234: what code has no room for without moving. The pages that p writes to are
+// i*6151 + 977*counter modulo 16384: all different, none beside another of the first 5559, and others at each line.
 var moreCode = []byte{
 	0x90, 0x90, // up to 0x100234
 	// more:

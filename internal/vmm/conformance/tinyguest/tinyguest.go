@@ -1,12 +1,12 @@
-// Package tinyguest is a guest of some dozen instructions that boots in no time under both VMMs, even on a KVM that is too
-// poor for Linux: for tests and benchmarks of what noid does around a guest. It has no disk driver and no agent, so with
-// Kernel in tiny.elf it is made by
+// Package tinyguest is a guest of some dozen instructions that boots in no time under both VMMs, even on a KVM that is
+// too poor for Linux: for tests and benchmarks of what noid does around a guest. It has no disk driver and no agent, so
+// with Kernel in tiny.elf it is made by
 //
 //	noid create NAME --kernel tiny.elf --rootfs ANY.ext4 --no-agent --mem 64
 //
-// It talks over its serial console, see Ask. What it is told before it has booted may be lost under QEMU, whose firmware
-// empties the port. On KVM it costs a core while it waits, under QEMU's own emulation nothing. It prints "tiny ready" and then
-// obeys lines:
+// It talks over its serial console, see Ask. What it is told before it has booted may be lost under QEMU, whose
+// firmware empties the port. On KVM it costs a core while it waits, under QEMU's own emulation nothing. It prints "tiny
+// ready" and then obeys lines:
 //
 //	s TOKEN  keep TOKEN, 31 bytes at most, in memory     token TOKEN
 //	g        what is kept                                token TOKEN
@@ -64,7 +64,8 @@ func Kernel() []byte {
 var answers = map[byte]string{'s': "token ", 'g': "token ", 'c': "count ", 'd': "dirty ", 'p': "dirty "}
 
 // Ask gives the guest in vmDir, a VM's directory, a line and returns its answer, without the newline. It needs no noid.
-// After wait, or at once when no VMM reads the console, it fails: errs.ErrTimeout, errs.ErrState. One question at a time.
+// After wait, or at once when no VMM reads the console, it fails: errs.ErrTimeout, errs.ErrState. One question at a
+// time.
 func Ask(vmDir, line string, wait time.Duration) (string, error) {
 	log := filepath.Join(vmDir, vmm.SerialLogFile)
 	before, err := os.Stat(log)

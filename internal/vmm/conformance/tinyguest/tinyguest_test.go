@@ -2,6 +2,7 @@ package tinyguest_test
 
 import (
 	"context"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,15 +15,11 @@ import (
 	"noid/internal/boot"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
+	"noid/internal/vmm/conformance"
 	"noid/internal/vmm/conformance/tinyguest"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
 )
-
-type driver interface {
-	vmm.Driver
-	vmm.Snapshotter
-}
 
 func kernel(t *testing.T) string {
 	t.Helper()
@@ -59,7 +56,7 @@ func TestFirecracker(t *testing.T) {
 }
 
 // try boots the guest, takes a snapshot and goes back to it.
-func try(t *testing.T, d driver) {
+func try(t *testing.T, d vmm.Driver) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	m := vmm.Machine{CPUs: 1, MemMiB: 96, KernelPath: kernel(t)}
@@ -83,6 +80,8 @@ func try(t *testing.T, d driver) {
 	if err := d.Tell(ctx, dir, vmm.Pause); err != nil {
 		t.Fatal(err)
 	}
+	conformance.CheckFiles(t, d, dir)
+	conformance.CheckPaused(t, d, dir)
 	if err := d.Snapshot(ctx, dir, snap); err != nil {
 		t.Fatal(err)
 	}
@@ -90,17 +89,17 @@ func try(t *testing.T, d driver) {
 		t.Fatal(err)
 	}
 	ask(t, dir, "s changed", "token changed")
-	clone := vmDir(t)
-	for _, name := range []string{vmm.MemorySnap, vmm.StateSnap} {
-		if err := os.Link(filepath.Join(snap, name), filepath.Join(clone, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	q, err := d.Load(ctx, clone, &m, false)
+	clone := cloneDir(t, snap)
+	loaded := m
+	loaded.Hardware = maps.Clone(m.Hardware)
+	q, err := d.Load(ctx, clone, &loaded, vmm.Saved{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer q.Kill(ctx)
+	conformance.CheckLoaded(t, d, m, loaded)
+	conformance.CheckFiles(t, d, clone)
+	conformance.CheckPaused(t, d, clone)
 	if err := d.Tell(ctx, clone, vmm.Resume); err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +123,18 @@ func vmDir(t *testing.T) string {
 	}
 	if err := unix.Mkfifo(filepath.Join(dir, vmm.SerialInFile), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	return dir
+}
+
+// cloneDir is vmDir for a Load of the snapshot in snap.
+func cloneDir(t *testing.T, snap string) string {
+	t.Helper()
+	dir := vmDir(t)
+	for _, name := range []string{vmm.MemorySnap, vmm.StateSnap} {
+		if err := os.Link(filepath.Join(snap, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }
