@@ -49,6 +49,11 @@ func Initramfs(cacheDir, kernelPath string, agent bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return initramfs(cacheDir, kernelPath, kernel, agent)
+}
+
+// initramfs is Initramfs for a kernel that was inspected, by its absolute path.
+func initramfs(cacheDir, kernelPath string, kernel Kernel, agent bool) (string, error) {
 	modulesDir := FindModules(kernelPath, kernel.Version)
 	key, err := cacheKey(kernelPath, modulesDir, kernel.Arch, agent)
 	if err != nil {

@@ -27,6 +27,7 @@ const maxBootArgs = 1024
 // key is one setting. clean checks a value as text and gives it its final form, without looking at the file system.
 type key struct {
 	name   string
+	about  string // what it is and what holds where it is not set, for help
 	clean  func(string) (string, error)
 	store  func(*Config, string)
 	isInt  bool // an integer in the file
@@ -36,16 +37,26 @@ type key struct {
 
 // keys is all settings, sorted by name.
 var keys = []key{
-	{name: "boot_args", clean: cleanBootArgs, store: func(c *Config, v string) { c.BootArgs = v }},
-	{name: "cpus", isInt: true, clean: cleanInt(ParseCPUs), store: func(c *Config, v string) { c.CPUs, _ = strconv.Atoi(v) }},
-	{name: "driver", clean: cleanWord("driver", "firecracker", "qemu"), store: func(c *Config, v string) { c.Driver = v }},
-	{name: "firecracker", isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.Firecracker = v }},
-	{name: "kernel", isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Kernel = v }},
-	{name: "mem", isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
-	{name: "qemu", isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
-	{name: "rootfs", isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Rootfs = v }},
-	{name: "storage", clean: cleanWord("way to keep the storage", "plain", "btrfs"), store: func(c *Config, v string) { c.Storage = v }},
-	{name: "warm", clean: cleanSwitch, store: func(c *Config, v string) { c.Warm = v }},
+	{name: "boot_args", about: "for the kernel's command line; default none",
+		clean: cleanBootArgs, store: func(c *Config, v string) { c.BootArgs = v }},
+	{name: "cpus", about: "virtual CPUs of a new VM, 1 to 32; default 1",
+		isInt: true, clean: cleanInt(ParseCPUs), store: func(c *Config, v string) { c.CPUs, _ = strconv.Atoi(v) }},
+	{name: "driver", about: "firecracker or qemu; default the one that runs guests best here",
+		clean: cleanWord("driver", "firecracker", "qemu"), store: func(c *Config, v string) { c.Driver = v }},
+	{name: "firecracker", about: "path of Firecracker's binary; default from PATH, then /usr/local/bin",
+		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.Firecracker = v }},
+	{name: "kernel", about: "path of the kernel; default none, 'noid setup' sets it",
+		isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Kernel = v }},
+	{name: "mem", about: "memory of a new VM, in MiB or as 2G; default 128",
+		isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
+	{name: "qemu", about: "path of QEMU's binary; default from PATH, then /usr/local/bin",
+		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
+	{name: "rootfs", about: "path of the root file system, an ext4 image; default none, 'noid setup' sets it",
+		isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Rootfs = v }},
+	{name: "storage", about: "plain or btrfs: where disks and checkpoints lie; default plain",
+		clean: cleanWord("way to keep the storage", "plain", "btrfs"), store: func(c *Config, v string) { c.Storage = v }},
+	{name: "warm", about: "on or off: restore new VMs from templates; default on",
+		clean: cleanSwitch, store: func(c *Config, v string) { c.Warm = v }},
 }
 
 // Keys returns the names of all settings, sorted.
@@ -55,6 +66,12 @@ func Keys() []string {
 		names[i] = k.name
 	}
 	return names
+}
+
+// About says what a key is, and what holds where it is not set.
+func About(name string) string {
+	k, _ := lookup(name)
+	return k.about
 }
 
 func lookup(name string) (key, error) {
