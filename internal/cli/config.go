@@ -7,91 +7,117 @@ import (
 	"github.com/spf13/cobra"
 
 	"noid/internal/config"
-	"noid/internal/errs"
 	"noid/internal/setup"
-	"noid/internal/vm"
 )
 
-func usageError(text, hint string) error {
-	return errs.New(errs.ErrUsage, "%s", text).Hint(hint)
+const storageHelp = `On a file system that cannot share blocks (ext4), each checkpoint and each clone copies the disk. There,
+'noid setup --storage btrfs' or 'noid config set storage btrfs', as root, moves the home's storage to a btrfs volume: a sparse
+file in the home. The first command that root runs after a reboot mounts it. It grows before it is full, when root runs 'create',
+'checkpoint', 'restore', 'start' or 'setup'. 'noid setup --undo-storage' moves everything back. All VMs must be stopped.
+`
+
+// keysHelp lists the keys of the configuration.
+func keysHelp() string {
+	var b strings.Builder
+	b.WriteString("The keys, and what holds where none is set:\n\n")
+	for _, key := range config.Keys() {
+		fmt.Fprintf(&b, "  %-12s %s\n", key, config.About(key))
+	}
+	return b.String()
 }
 
 func (a *app) configCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Read and change the defaults", Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
-		a.started = false
-		if len(args) > 0 {
-			return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
-		}
-		return usageError("set, get, unset or list?", "see 'noid config --help'")
-	}}
-	path := func() (string, error) {
-		home, err := a.open()
-		if home == nil {
-			return "", err
-		}
-		return home.ConfigPath(), nil // a damaged file is the business of the call that follows
-	}
-	cmd.AddCommand(&cobra.Command{Use: "set KEY VALUE", Short: "Set a default", Args: cobra.ExactArgs(2),
-		Long: "Set a default. The keys are " + strings.Join(config.Keys(), ", ") + ".\n\n" + storageHelp + exitHelp,
+	cmd := &cobra.Command{Use: "config", Short: "Read and change the defaults", Args: cobra.ArbitraryArgs,
+		Long:    "Read and change the defaults of new VMs and of noid.\n\n" + keysHelp(),
+		Example: "  noid config set mem 512M\n  noid config list",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := path()
-			if err != nil {
+			a.started = false
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+			}
+			return usageError("set, get, unset or list?", "see 'noid config --help'")
+		}}
+	cmd.AddCommand(a.configSetCmd(), a.configGetCmd(), a.configUnsetCmd(), a.configListCmd())
+	return cmd
+}
+
+// configPath is the path of config.toml. A damaged file is the business of the call that follows.
+func (a *app) configPath() (string, error) {
+	m, err := a.open()
+	if m == nil {
+		return "", err
+	}
+	return m.Home.ConfigPath(), nil
+}
+
+func (a *app) configSetCmd() *cobra.Command {
+	return &cobra.Command{Use: "set KEY VALUE", Short: "Set a default", Args: cobra.ExactArgs(2),
+		Long:    "Set a default.\n\n" + keysHelp() + "\n" + storageHelp,
+		Example: "  noid config set kernel ~/vmlinux\n  noid config set cpus 2",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := a.open()
+			if m == nil {
 				return err
 			}
-			if args[0] == setup.StorageKey {
-				return setup.SetStorage(cmd.Context(), a.setupOptions(), args[1], "config set storage "+args[1])
-			}
-			if err := config.Set(p, args[0], args[1], checkFile); err != nil {
+			if err := setup.Set(cmd.Context(), a.setupOptions(m), args[0], args[1]); err != nil {
 				return err
 			}
 			if args[0] == "warm" && args[1] == "off" {
-				(&vm.Manager{Home: a.home}).DropTemplates()
+				m.DropTemplates()
 			}
 			return nil
-		}})
-	cmd.AddCommand(&cobra.Command{Use: "get KEY", Short: "Print a default", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
-		p, err := path()
-		if err != nil {
-			return err
-		}
-		value, err := config.Get(p, args[0])
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(a.out, value)
-		return nil
-	}})
-	cmd.AddCommand(&cobra.Command{Use: "unset KEY", Short: "Go back to the built-in default", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		p, err := path()
-		if err != nil {
-			return err
-		}
-		if args[0] == setup.StorageKey {
-			return setup.UnsetStorage(cmd.Context(), a.setupOptions(), "config unset storage")
-		}
-		return config.Unset(p, args[0])
-	}})
+		}}
+}
+
+func (a *app) configGetCmd() *cobra.Command {
+	return &cobra.Command{Use: "get KEY", Short: "Print a default", Args: cobra.ExactArgs(1), Example: "  noid config get kernel",
+		RunE: func(_ *cobra.Command, args []string) error {
+			path, err := a.configPath()
+			if err != nil {
+				return err
+			}
+			value, err := config.Get(path, args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out, value)
+			return nil
+		}}
+}
+
+func (a *app) configUnsetCmd() *cobra.Command {
+	return &cobra.Command{Use: "unset KEY", Short: "Go back to the built-in default", Args: cobra.ExactArgs(1), Example: "  noid config unset driver",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := a.open()
+			if m == nil {
+				return err
+			}
+			return setup.Unset(cmd.Context(), a.setupOptions(m), args[0])
+		}}
+}
+
+func (a *app) configListCmd() *cobra.Command {
 	var asJSON bool
-	list := &cobra.Command{Use: "list", Short: "Print all that is set", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		p, err := path()
-		if err != nil {
-			return err
-		}
-		entries, err := config.List(p)
-		if err != nil {
-			return err
-		}
-		rows, values := [][]string{}, map[string]string{}
-		for _, e := range entries {
-			rows, values[e.Key] = append(rows, []string{e.Key, e.Value}), e.Value
-		}
-		if asJSON {
-			return printJSON(a.out, values)
-		}
-		table(a.out, []string{"key", "value"}, rows)
-		return nil
-	}}
+	list := &cobra.Command{Use: "list", Short: "Print all that is set", Args: cobra.NoArgs, Example: "  noid config list",
+		RunE: func(*cobra.Command, []string) error {
+			path, err := a.configPath()
+			if err != nil {
+				return err
+			}
+			entries, err := config.List(path)
+			if err != nil {
+				return err
+			}
+			rows, values := [][]string{}, map[string]string{}
+			for _, e := range entries {
+				rows, values[e.Key] = append(rows, []string{e.Key, e.Value}), e.Value
+			}
+			if asJSON {
+				return printJSON(a.out, values)
+			}
+			table(a.out, []string{"key", "value"}, rows)
+			return nil
+		}}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.AddCommand(list)
-	return cmd
+	return list
 }

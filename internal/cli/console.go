@@ -1,25 +1,21 @@
 package cli
 
 import (
+	"context"
 	"os"
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/console"
+	"noid/internal/vm"
 )
 
 func (a *app) consoleCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "console NAME", Short: "Attach to the serial console; Ctrl+Q detaches, the VM keeps running", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			m, info, err := a.live(cmd.Context(), args[0], "console")
-			if err != nil {
-				return err
-			}
-			if err := touch(cmd.Context(), m, info); err != nil {
-				return err
-			}
-			return console.Attach(cmd.Context(), m.Home.VMDir(args[0]), console.AttachOptions{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Alive: info.Alive()})
-		},
+		Use: "console NAME", Short: "Attach to the serial console", Args: cobra.ExactArgs(1),
+		Long:    "Attach to the serial console. Ctrl+Q detaches, and the VM runs on.\n",
+		Example: "  noid console dev\n  echo poweroff | noid console dev",
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
+			return m.Attach(ctx, args[0], os.Stdin, os.Stdout, os.Stderr)
+		}),
 	}
 }

@@ -7,8 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/home"
-	"noid/internal/storage"
 	"noid/internal/vm"
 )
 
@@ -37,7 +35,7 @@ type usageJSON struct {
 	TotalBytes int64         `json:"total_bytes"`
 }
 
-func occupiedToJSON(o *storage.Occupied) *occupiedJSON {
+func occupiedToJSON(o *vm.Occupied) *occupiedJSON {
 	if o == nil {
 		return nil
 	}
@@ -56,17 +54,20 @@ func usageToJSON(u vm.Usage) usageJSON {
 func (a *app) duCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "du [NAME...]", Short: "Show what VMs, checkpoints and all else in the home take of the disk",
-		Long: "Show what VMs, which may be destroyed, and their checkpoints take of the disk; without a name, all else in the home too.\n\n" +
-			"own: what no other file has, and removing these would free. shared: what other files have too, by reflink or by another\n" +
-			"name. total: both of the VM and its checkpoints, each block counted once. Compression is not seen.\n" + exitHelp,
+		Use: "du [NAME...]", Short: "Show the disk space of VMs, checkpoints and the home",
+		Long: `Show the disk space of VMs, which may be destroyed, and of their checkpoints. Without a name, show all else in the home too.
+
+own is the space that removing these would free. shared is the space that other files use too, by reflink or by another name.
+total is the space of the VM and its checkpoints together, with each block counted once. Compression is not seen.
+`,
+		Example: "  noid du\n  noid du dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range args {
-				if err := home.CheckName(name); err != nil {
+				if err := vm.CheckName(name); err != nil {
 					return err
 				}
 			}
-			m, err := a.manager(cmd.Context(), false)
+			m, err := a.manager()
 			if err != nil {
 				return err
 			}

@@ -26,6 +26,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/link"
 	"noid/internal/link/wire"
+	"noid/internal/vm"
 )
 
 // asNoid in the environment makes TestAsNoid be a noid that runs one command through the agent on a socket.
@@ -50,9 +51,24 @@ func TestAsNoid(t *testing.T) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // as Main has it
 	defer stop()
 	a := &app{out: os.Stdout, err: os.Stderr, started: true}
-	c := socketClient(args.Socket)
-	o := execOptions{stdin: args.Exec.Stdin, tty: args.Exec.TTY, detach: args.Detach, timeout: args.Timeout}
-	err := a.execAgent(ctx, c, "test", args.Exec, o)
+	client := socketClient(args.Socket)
+	c := vm.Command{Stdin: args.Exec.Stdin, TTY: args.Exec.TTY, Detach: args.Detach, Timeout: args.Timeout}
+	err := a.attach(ctx, &c, func(ctx context.Context, s vm.Streams) (vm.Exit, error) { // as vm.Manager.Exec does it
+		if err := s.Begin(); err != nil {
+			return vm.Exit{}, err
+		}
+		e := args.Exec
+		e.Size, e.Term = c.Size, c.Term
+		if c.Detach {
+			job, err := client.Start(ctx, e)
+			return vm.Exit{Job: job}, err
+		}
+		exit, err := client.Exec(ctx, e, link.Streams{In: s.In, Out: s.Out, Err: s.Err, Resize: s.Resize, Signals: s.Signals})
+		if errors.Is(err, errs.ErrUsage) { // what the guest refuses is no wrong usage of noid
+			err = fmt.Errorf("exec in vm %q: %v", "test", err)
+		}
+		return vm.Exit{Code: exit.Code, TimedOut: exit.TimedOut, Error: exit.Error, Lost: exit.Lost}, err
+	})
 	os.Exit(a.report(ctx, &cobra.Command{Use: "exec"}, err))
 }
 
@@ -388,20 +404,6 @@ func TestSignalNumber(t *testing.T) {
 		if got != want || (err == nil) != (want != 0) || err != nil && !errors.Is(err, errs.ErrUsage) {
 			t.Errorf("%q: %d, %v", word, got, err)
 		}
-	}
-}
-
-// TestWrapped runs what -e and -w become on a console in a real shell.
-func TestWrapped(t *testing.T) {
-	o := execOptions{dir: t.TempDir(), env: []string{"A=a b", "B="}}
-	words := wrapped([]string{"sh", "-c", `echo "$PWD|$A|${B-unset}|$1"`, "sh", "an argument"}, o)
-	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
-	if want := o.dir + "|a b||an argument\n"; err != nil || string(out) != want {
-		t.Errorf("%q instead of %q, %v", out, want, err)
-	}
-	words = wrapped([]string{"true"}, execOptions{dir: "/no/such/directory"})
-	if err := exec.Command(words[0], words[1:]...).Run(); code(err) != 126 {
-		t.Errorf("a directory that is not there: %v", err)
 	}
 }
 

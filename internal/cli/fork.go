@@ -6,9 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/errs"
-	"noid/internal/home"
-	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
 
@@ -21,10 +18,12 @@ func (a *app) forkCmd() *cobra.Command {
 	var n int
 	cmd := &cobra.Command{
 		Use: "fork NAME[@ID]", Short: "Make running copies of a running VM, or of a checkpoint", Args: cobra.ExactArgs(1),
-		Long: "Make running copies of a running or paused VM, all as of one moment, for which it stands still once; or of its checkpoint ID.\n" +
-			"Each gets a hostname and a machine-id of its own. Their names are printed, and on stderr what failed: the others stand all the same.\n" + exitHelp,
+		Long: `Make running copies of a running or paused VM, all as of one moment, for which it stands still once; or of its checkpoint ID.
+Each gets a hostname and a machine-id of its own. Their names are printed, and on stderr what failed: the others run all the same.
+`,
+		Example: "  noid fork dev --as dev-copy\n  noid fork dev@before-upgrade -n 3 --prefix try-",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, ref, err := home.ParseRef(args[0])
+			name, ref, err := vm.ParseRef(args[0])
 			if err != nil {
 				return err
 			}
@@ -45,11 +44,11 @@ func (a *app) forkCmd() *cobra.Command {
 				}
 			}
 			for _, clone := range o.Names {
-				if err := home.CheckName(clone); err != nil {
+				if err := vm.CheckName(clone); err != nil {
 					return err
 				}
 			}
-			m, err := a.writer(cmd.Context())
+			m, err := a.manager()
 			if err != nil {
 				return err
 			}
@@ -58,10 +57,7 @@ func (a *app) forkCmd() *cobra.Command {
 				if err != nil {
 					failed = append(failed, err)
 					if len(o.Names) > 1 && cmd.Context().Err() == nil { // of Ctrl+C is told once
-						fmt.Fprintln(a.err, "noid: "+untrusted.Text([]byte(err.Error())))
-						if hint := errs.Hint(err); hint != "" {
-							fmt.Fprintln(a.err, "hint: "+untrusted.Text([]byte(hint)))
-						}
+						a.complain(err)
 					}
 					return
 				}

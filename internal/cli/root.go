@@ -9,23 +9,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"noid/internal/config"
 	"noid/internal/errs"
-	"noid/internal/home"
-	"noid/internal/storage"
-	"noid/internal/storage/volume"
 	"noid/internal/untrusted"
 	"noid/internal/version"
 	"noid/internal/vm"
-	"noid/internal/vmm"
 	"noid/internal/vmm/drivers"
 )
 
@@ -42,23 +36,14 @@ const (
 	exitInterrupted = 130
 )
 
-const exitHelp = `
-EXIT STATUS
-  0 done, 1 failed, 2 wrong usage, 3 no such VM, checkpoint or file, 4 exists already or busy,
-  5 not in the state this needs, 6 timed out, 7 this host cannot, 130 interrupted.
-`
-
 // app is what the verbs share during one run.
 type app struct {
-	ctx      context.Context // the run's, for open
-	verb     string          // what the user typed, for whoever waits for a lock
+	ctx      context.Context // the run's, for manager
 	out, err io.Writer
 	quiet    bool
-	started  bool // a verb runs: errors are no longer the parser's
-	home     *home.Home
-	config   config.Config
-	drivers  *drivers.Set
-	noticed  bool // the missing KVM was mentioned
+	started  bool   // a verb runs: errors are no longer the parser's
+	typed    string // the verb
+	vms      *vm.Manager
 }
 
 // codeError carries an exit code of its own: a guest command's.
@@ -74,25 +59,10 @@ func Main(args []string) int {
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	if a.home != nil {
-		a.home.Close()
-		a.home.GiveBack()
+	if a.vms != nil {
+		a.vms.Close()
 	}
 	return a.report(ctx, cmd, err)
-}
-
-// ignored are the signals that noid was started to ignore: SIGHUP by nohup, SIGINT and SIGQUIT by a script's &.
-var ignored = func() map[os.Signal]bool {
-	m := map[os.Signal]bool{}
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
-		m[s] = signal.Ignored(s)
-	}
-	return m
-}()
-
-// heeded leaves out of list what noid was started to ignore.
-func heeded(list ...os.Signal) []os.Signal {
-	return slices.DeleteFunc(list, func(s os.Signal) bool { return ignored[s] })
 }
 
 // report prints err with its hint and returns the exit code that it stands for.
@@ -106,16 +76,10 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	if !a.started {
 		err = usage(cmd, err)
 	}
-	text, hint := untrusted.Text([]byte(err.Error())), errs.Hint(err)
-	if hint == "" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
-		hint = storage.FullHint
-	}
 	if ctx.Err() != nil {
-		text, hint = "interrupted", ""
-	}
-	fmt.Fprintln(a.err, "noid: "+strings.TrimRight(text, "\n"))
-	if hint != "" {
-		fmt.Fprintln(a.err, "hint: "+untrusted.Text([]byte(hint)))
+		fmt.Fprintln(a.err, "noid: interrupted")
+	} else {
+		a.complain(err)
 	}
 	code := exitCode(err)
 	switch {
@@ -125,6 +89,18 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 		return exitExecFailed
 	}
 	return code
+}
+
+// complain prints err and its hint, both harmless for a terminal.
+func (a *app) complain(err error) {
+	text, hint := untrusted.Text([]byte(err.Error())), errs.Hint(err)
+	if hint == "" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+		hint = vm.FullHint
+	}
+	fmt.Fprintln(a.err, "noid: "+strings.TrimRight(text, "\n"))
+	if hint != "" {
+		fmt.Fprintln(a.err, "hint: "+untrusted.Text([]byte(hint)))
+	}
 }
 
 func exitCode(err error) int {
@@ -140,41 +116,15 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// usage turns what the parser refused into an error with the nearest match and the place to read on.
-func usage(cmd *cobra.Command, err error) error {
-	text, hint := err.Error(), fmt.Sprintf("see '%s --help'", cmd.CommandPath())
-	text, _, _ = strings.Cut(text, "\n")
-	if word, ok := strings.CutPrefix(text, "unknown command \""); ok {
-		word, _, _ = strings.Cut(word, "\"")
-		var names []string
-		for _, c := range cmd.Commands() {
-			if !c.Hidden {
-				names = append(names, c.Name())
-			}
-		}
-		if near := config.Nearest(word, names); near != "" {
-			hint = fmt.Sprintf("did you mean '%s %s'?", cmd.CommandPath(), near)
-		}
-	}
-	if word, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
-		var names []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		if near := config.Nearest(word, names); near != "" {
-			hint = "did you mean '--" + near + "'?"
-		}
-	}
-	if errs.Hint(err) != "" {
-		hint = errs.Hint(err)
-	}
-	return errs.New(errs.ErrUsage, "%s", text).Hint(hint)
-}
-
 func (a *app) root() *cobra.Command {
+	cobra.EnableCommandSorting = false // the commonest come first
 	root := &cobra.Command{
-		Use: "noid", Short: "Make, run, checkpoint, restore and clone microVMs",
-		Long:          "noid makes, runs, checkpoints, restores and clones microVMs on this machine.\nStart with 'noid setup', then 'noid create NAME'." + "\n" + exitHelp,
+		Use: "noid", Short: "Make, run, checkpoint, restore and fork microVMs",
+		Long: "noid makes, runs, checkpoints, restores and forks microVMs on this machine.\n" +
+			"Start with 'noid setup', then 'noid create NAME'.",
+		Example:       "  noid create dev\n  noid exec dev -- uname -a\n  noid checkpoint dev\n  noid restore dev 1a2b3c4d --as dev-copy",
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.ctx, a.verb = true, cmd.Context(), cmd.Name() },
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.ctx, a.typed = true, cmd.Context(), cmd.Name() },
 		Args:             cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -185,15 +135,27 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd.OutOrStderr(), cmd) })
+	root.SetHelpFunc(showHelp)
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress and hints on a terminal")
-	for _, verb := range []*cobra.Command{a.createCmd(), a.destroyCmd(), a.listCmd(), a.inspectCmd(), a.execCmd(), a.shellCmd(), a.psCmd(), a.killCmd(), a.cpCmd(), a.consoleCmd(), a.logsCmd(),
-		a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd(), a.duCmd(),
-		a.configCmd(), a.setupCmd(), a.doctorCmd(), a.versionCmd(), a.completionCmd(), a.helperCmd(), a.pauseGuardCmd()} {
-		if verb.Long == "" {
-			verb.Long = verb.Short + ".\n" + exitHelp
+	for _, g := range []struct {
+		id, title string
+		verbs     []*cobra.Command
+	}{
+		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.destroyCmd()}},
+		{groupRun, "In the guest", []*cobra.Command{a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
+		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd()}},
+		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.duCmd(), a.versionCmd(), a.completionCmd()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, verb := range g.verbs {
+			verb.GroupID = g.id
+			root.AddCommand(verb)
 		}
-		root.AddCommand(verb)
 	}
+	root.SetHelpCommandGroupID(groupSetup)
+	root.AddCommand(topics()...)
+	root.AddCommand(a.helperCmd(), a.pauseGuardCmd())
 	return root
 }
 
@@ -204,71 +166,52 @@ func (a *app) say(format string, args ...any) {
 	}
 }
 
-// open opens the home and the configuration.
-func (a *app) open() (*home.Home, error) {
-	if a.home != nil {
-		return a.home, nil
+// open opens the home and the configuration. With a damaged configuration it returns the manager and an error.
+func (a *app) open() (*vm.Manager, error) {
+	if a.vms != nil {
+		return a.vms, nil
 	}
-	dir, err := home.DefaultDir()
-	if err != nil {
+	m, err := vm.Open(a.ctx, "", a.typed)
+	if m == nil {
 		return nil, err
 	}
-	if err := volume.Ready(a.ctx, dir, a.verb); err != nil {
-		return nil, err
-	}
-	if a.home, err = home.Open(dir); err != nil {
-		return nil, errors.Join(volume.Missing(dir), err)
-	}
-	a.config, err = config.Load(a.home.ConfigPath())
-	a.drivers = drivers.New(drivers.Config{Firecracker: a.config.Firecracker, QEMU: a.config.QEMU}, startHelper)
-	return a.home, err
-}
-
-// manager returns the domain over the opened home. sweep also removes what killed commands left: verbs that change things
-// do that, verbs that look do not.
-func (a *app) manager(ctx context.Context, sweep bool) (*vm.Manager, error) {
-	home, err := a.open()
-	if err != nil {
-		return nil, err
-	}
-	if sweep {
-		config.Sweep(home.ConfigPath())
-		if err := home.Sweep(ctx, a.verb); err != nil {
-			a.say("leftovers of an earlier command: %v", err)
+	a.vms = m
+	m.Helper, m.PauseGuard, m.Version = ownCommand(helperVerb), ownCommand(pauseGuardVerb), version.Release
+	m.Drivers = drivers.New(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)
+	m.Warn = func(s string) { fmt.Fprintln(a.err, "noid: "+s) }
+	m.Notice = func(s string) { a.say("noid: %s", s) }
+	m.Emulates = sync.OnceFunc(func() {
+		if !a.quiet {
+			fmt.Fprintln(a.err, "noid: no usable KVM: the guest is emulated, expect 10–50 times slower")
 		}
-	}
-	m := &vm.Manager{Home: home, Driver: a.driver, Version: version.Release, Warn: func(s string) { fmt.Fprintln(a.err, "noid: "+s) }}
-	m.Helper, m.PauseGuard = ownCommand(helperVerb), ownCommand(pauseGuardVerb)
-	return m, nil
-}
-
-// writer is manager for a verb that fills the disk.
-func (a *app) writer(ctx context.Context) (*vm.Manager, error) {
-	m, err := a.manager(ctx, true)
-	if err == nil {
-		err = volume.Room(m.Home.Dir())
-	}
+	})
 	return m, err
 }
 
-// driver returns the driver called name.
-func (a *app) driver(name string) (vmm.Driver, error) { return a.drivers.Driver(name) }
-
-// choose picks the driver of a new VM: flag, environment, configuration, else Firecracker where it can run well, else QEMU.
-func (a *app) choose(ctx context.Context, flag string) (string, error) {
-	for _, word := range []string{flag, os.Getenv("NOID_DRIVER"), a.config.Driver} {
-		if word != "" {
-			_, err := a.driver(word)
-			return word, err
-		}
+// manager is open for a verb that needs the configuration.
+func (a *app) manager() (*vm.Manager, error) {
+	m, err := a.open()
+	if err != nil {
+		return nil, err
 	}
-	return a.drivers.Choose(ctx), nil
+	return m, nil
 }
 
-// notice says once that a guest will be emulated.
-func (a *app) notice(driver string) {
-	if !a.noticed && !a.quiet && a.drivers.Emulates(driver) {
-		a.noticed = true
-		fmt.Fprintln(a.err, "noid: no usable KVM: the guest is emulated, expect 10–50 times slower")
+// verb is what a command runs: it opens the home first.
+func (a *app) verb(run func(ctx context.Context, m *vm.Manager, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		m, err := a.manager()
+		if err != nil {
+			return err
+		}
+		return run(cmd.Context(), m, args)
 	}
+}
+
+// simple is a verb that takes one VM's name and prints nothing. Its example ends in flags.
+func (a *app) simple(verb, short, flags string, run func(context.Context, *vm.Manager, string) error) *cobra.Command {
+	return &cobra.Command{Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1), Example: "  noid " + verb + flags + " dev",
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
+			return run(ctx, m, args[0])
+		})}
 }

@@ -1,13 +1,14 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/checkpoint"
-	"noid/internal/home"
 	"noid/internal/untrusted"
+	"noid/internal/vm"
 )
 
 // verdictJSON is a checkpoint in 'verify --json'.
@@ -23,22 +24,19 @@ type verdictJSON struct {
 func (a *app) verifyCmd() *cobra.Command {
 	var readData, asJSON bool
 	cmd := &cobra.Command{
-		Use: "verify [NAME[@ID]]", Short: "Hold checkpoints against what was saved: one, all of a VM, or all", Args: cobra.MaximumNArgs(1),
-		Long: "Hold checkpoints against what was saved: one, all of a VM, which may be destroyed, or all. It looks at manifests, small files,\n" +
-			"lengths and times of change; with --read-data at every byte. Each checkpoint is whole: none needs another one.\n" +
-			"Damage is named, and exits 1.\n" + exitHelp,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := a.manager(cmd.Context(), false)
-			if err != nil {
-				return err
-			}
+		Use: "verify [NAME[@ID]]", Short: "Check that checkpoints are as they were saved", Args: cobra.MaximumNArgs(1),
+		Long: `Check that checkpoints are as they were saved: one, all of a VM, which may be destroyed, or all. It looks at manifests, small
+files, lengths and times of change. With --read-data it reads every byte. Damage is named, and the exit code is then 1.
+`,
+		Example: "  noid verify\n  noid verify dev@before-upgrade --read-data",
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) (err error) {
 			var name, ref string
 			if len(args) > 0 {
-				if name, ref, err = home.ParseRef(args[0]); err != nil {
+				if name, ref, err = vm.ParseRef(args[0]); err != nil {
 					return err
 				}
 			}
-			verdicts, err := m.Verify(cmd.Context(), name, ref, readData, func(c checkpoint.Record, file string, length int64) {
+			verdicts, err := m.Verify(ctx, name, ref, readData, func(c vm.Checkpoint, file string, length int64) {
 				a.say("reading %s@%s %s, %d MiB", c.VM, c.ID, file, length>>20)
 			})
 			if err != nil {
@@ -47,7 +45,7 @@ func (a *app) verifyCmd() *cobra.Command {
 			list, rows, bad := make([]verdictJSON, 0, len(verdicts)), [][]string{}, 0
 			for _, v := range verdicts {
 				j := verdictJSON{VM: v.VM, ID: v.ID, Label: v.Label, Sound: v.Problem == nil, Note: v.Note}
-				word := or(v.Note, "sound")
+				word := cmp.Or(v.Note, "sound")
 				if v.Problem != nil {
 					bad++
 					j.Problem = untrusted.Text([]byte(v.Problem.Error()))
@@ -64,7 +62,7 @@ func (a *app) verifyCmd() *cobra.Command {
 				err = fmt.Errorf("%d of %d checkpoints cannot be trusted", bad, len(verdicts))
 			}
 			return err
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&readData, "read-data", false, "read every byte")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -1,11 +1,10 @@
 package vm
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,82 +13,149 @@ import (
 
 	"noid/internal/boot"
 	"noid/internal/checkpoint"
-	"noid/internal/helper"
+	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
-// CreateOptions say what Create makes. Kernel and Rootfs are paths as the user gave them.
+// The size of a VM when neither its options nor the configuration say it.
+const (
+	defaultCPUs   = 1
+	defaultMemMiB = 128
+)
+
+// CreateOptions say what Create makes. What is empty or 0 comes from the configuration, then from noid's defaults.
 type CreateOptions struct {
-	Name, Driver, Kernel, Rootfs, BootArgs string
-	CPUs, MemMiB                           int
-	NoAgent                                bool // leave noid's agent out of the guest
-	Warm                                   bool // restore it from a template, or have it become one
+	Name, Driver   string
+	Kernel, Rootfs string // paths
+	BootArgs       string // appended to the configuration's
+	CPUs, MemMiB   int
+	NoAgent        bool          // leave noid's agent out of the guest
+	Cold           bool          // boot it, whatever template there is
+	Wait           time.Duration // 0 returns while the guest boots; else when it can run commands, or errs.ErrTimeout after so long
 }
 
-// Create makes a VM and starts it; its guest boots in the background.
+// Create makes a VM and starts it. A Create that fails before the guest runs leaves nothing.
 func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
-	if err := home.CheckName(o.Name); err != nil {
+	s, err := m.create(ctx, o)
+	if err != nil || o.Wait == 0 {
 		return err
 	}
-	d, err := m.Driver(o.Driver)
-	if err != nil {
+	// The lock is free meanwhile: a guest that hangs must not keep anybody from 'noid destroy'.
+	if err := s.ready(ctx, o.Wait); err != nil {
 		return err
 	}
-	if err := boot.CheckExt4(o.Rootfs); err != nil {
-		return err
-	}
-	machine := vmm.Machine{Driver: o.Driver, CPUs: o.CPUs, MemMiB: o.MemMiB, BootArgs: o.BootArgs, Agent: !o.NoAgent}
-	if machine.KernelPath, err = m.bootable(ctx, o.Kernel, d.Traits().ELFOnly); err != nil {
-		return err
-	}
-	if machine.InitrdPath, err = boot.Initramfs(m.Home.KernelsDir(), o.Kernel, machine.Agent); err != nil {
-		return fmt.Errorf("making the initramfs: %w", err)
+	return s.announce(ctx)
+}
+
+func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error) {
+	if err := m.fill(ctx, "create"); err != nil {
+		return nil, err
 	}
 	lock, err := m.Home.Lock(ctx, o.Name, "create")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lock.Unlock()
 	if err := m.free(o.Name); err != nil {
-		return err
+		return nil, err
 	}
-	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs}
-	if machine.Agent {
-		v.AgentVersion, v.Unannounced = m.Version, &home.Announcement{Event: "create", Identity: true}
+	s, err := m.newVM(ctx, &o)
+	if err != nil {
+		return nil, err
 	}
-	if o.Warm && machine.Agent {
-		key, err := m.templateKey(d, o, machine)
+	if s.vm.Machine.Agent {
+		s.vm.AgentVersion, s.vm.Unannounced = m.Version, &home.Announcement{Event: "create", Identity: true}
+	}
+	if !o.Cold && m.Config.Warm != "off" && s.vm.Machine.Agent {
+		key, err := s.templateKey()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if m.warm(ctx, d, key, v) {
-			return nil
+		if warm := s.fromTemplate(ctx, key); warm != nil {
+			return warm, nil
 		}
-		v.Unannounced.Template = key
+		s.vm.Unannounced.Template = key
 	}
-	if v.Boots, err = checkpoint.Boots(ctx, machine); err != nil {
-		return err
+	if s.vm.Boots, err = checkpoint.Boots(ctx, s.vm.Machine); err != nil {
+		return nil, err
 	}
-	staging := m.Home.StagingDir(o.Name)
-	err = m.stage(ctx, staging, o.Rootfs)
+	err = stage(ctx, s.dir, s.vm.SourceRootfs)
 	if err == nil {
-		err = m.boot(ctx, d, staging, &v) // before it has its name: whoever sees the VM sees it running
+		err = s.boot(ctx) // before it has its name: whoever sees the VM sees it running
 	}
 	if err == nil {
-		err = publish(staging, m.Home.VMDir(o.Name))
+		err = s.publish()
 	}
 	if err != nil {
-		abandon(ctx, v.Process, staging)
-		return fmt.Errorf("creating vm %q: %w", o.Name, err)
+		removeStaged(ctx, s.vm.Process, s.dir)
+		return nil, s.errorf("creating", err)
+	}
+	return s, nil
+}
+
+// newVM fills in o and returns the VM that it describes, in a staging directory that is not made yet.
+func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error) {
+	c := m.Config
+	name, err := m.ChooseDriver(ctx, o.Driver)
+	if err != nil {
+		return nil, err
+	}
+	d, err := m.Drivers.Driver(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range []struct {
+		path       *string
+		configured string
+		what       string
+	}{{&o.Kernel, c.Kernel, "kernel"}, {&o.Rootfs, c.Rootfs, "rootfs"}} {
+		if *file.path = cmp.Or(*file.path, file.configured); *file.path == "" {
+			return nil, errs.New(errs.ErrHost, "%s not found: none is configured", file.what).Hint("run 'noid setup', or 'noid config set " + file.what + " PATH'")
+		}
+	}
+	m.beforeStart(name)
+	if err := boot.CheckExt4(o.Rootfs); err != nil {
+		return nil, err
+	}
+	machine := vmm.Machine{Driver: name, CPUs: cmp.Or(o.CPUs, c.CPUs, defaultCPUs), MemMiB: cmp.Or(o.MemMiB, c.MemMiB, defaultMemMiB),
+		BootArgs: joinArgs(c.BootArgs, o.BootArgs), Agent: !o.NoAgent}
+	if machine.KernelPath, machine.InitrdPath, err = boot.Files(ctx, m.Home.KernelsDir(), o.Kernel, d.Traits().ELFOnly, machine.Agent); err != nil {
+		return nil, err
+	}
+	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs}
+	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d}, nil
+}
+
+// ChooseDriver returns the name of the driver of a new VM: wish if that is not empty, else the configured one, else the one that
+// runs guests best here. A name that no driver has is errs.ErrUsage.
+func (m *Manager) ChooseDriver(ctx context.Context, wish string) (string, error) {
+	if name := cmp.Or(wish, m.Config.Driver); name != "" {
+		_, err := m.Drivers.Driver(name)
+		return name, err
+	}
+	return m.Drivers.Choose(ctx), nil
+}
+
+func joinArgs(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + " " + b
+}
+
+// free refuses a name that a VM has.
+func (m *Manager) free(name string) error {
+	if _, err := os.Lstat(m.Home.VMDir(name)); err == nil {
+		return errs.New(errs.ErrExists, "vm %q already exists", name).Hint("choose another name, or 'noid destroy " + name + "' first")
 	}
 	return nil
 }
 
-// stage makes a VM's directory with its own disk and an idle console.
-func (m *Manager) stage(ctx context.Context, staging, rootfs string) error {
+// stage makes a VM's directory with its own disk, a clone of rootfs, and an idle console.
+func stage(ctx context.Context, staging, rootfs string) error {
 	if err := os.Mkdir(staging, 0o700); err != nil {
 		return err
 	}
@@ -99,8 +165,17 @@ func (m *Manager) stage(ctx context.Context, staging, rootfs string) error {
 	return unix.Mkfifo(filepath.Join(staging, vmm.SerialInFile), 0o600)
 }
 
-// publish renames a finished staging directory. The name is free: its lock is held and it was looked at. When it fails the
-// directory has its old name.
+// publish gives the staged VM its name, which is free: its lock is held and it was looked at.
+func (s *session) publish() error {
+	dir := s.Home.VMDir(s.vm.Name)
+	if err := publish(s.dir, dir); err != nil {
+		return err
+	}
+	s.dir = dir
+	return nil
+}
+
+// publish renames a directory. When it fails the directory has its old name.
 func publish(staging, dir string) error {
 	if err := os.Rename(staging, dir); err != nil {
 		return err
@@ -111,73 +186,22 @@ func publish(staging, dir string) error {
 	return nil
 }
 
-// boot starts v in dir and records the process there.
-func (m *Manager) boot(ctx context.Context, d Driver, dir string, v *home.VM) error {
-	p, err := d.Start(ctx, dir, &v.Machine)
+// removeStaged ends p, or what else runs in dir where p does not live, and removes dir, a directory in the staging area. A
+// process that cannot be ended keeps its directory: there Sweep finds it at the next command.
+func removeStaged(ctx context.Context, p proc.Process, dir string) error {
+	end, cancel := cleanup(ctx)
+	defer cancel()
+	var err error
+	if p.Alive() {
+		err = p.Kill(end)
+	} else {
+		err = killStray(end, dir)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("ending what runs in %s: %w", dir, err)
 	}
-	v.Process, v.StopRequested, v.LastError, v.Frozen = p, false, "", false
-	if v.Unannounced != nil && v.Unannounced.Event != "create" { // what was restored is over
-		v.Unannounced = nil
-	}
-	if err := m.Home.SaveVM(dir, *v); err != nil {
-		end, cancel := settle(ctx)
-		defer cancel()
-		return errors.Join(err, p.Kill(end))
-	}
-	m.help(d, dir, p)
-	return nil
+	return storage.RemoveAll(dir)
 }
 
-// help starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
-func (m *Manager) help(d Driver, dir string, p proc.Process) {
-	if len(m.Helper) > 0 {
-		helper.Start(m.Helper, d.Name(), dir, p)
-	}
-}
-
-// bootable returns the path of a kernel in the home that the driver can boot: the user's own may be gone when a checkpoint
-// of the VM is restored. For a driver that takes ELF alone it is the payload of a bzImage. It is made once.
-func (m *Manager) bootable(ctx context.Context, kernel string, elfOnly bool) (string, error) {
-	k, err := boot.InspectKernel(kernel)
-	if err != nil {
-		return "", err
-	}
-	path, err := filepath.Abs(kernel)
-	if err != nil {
-		return "", err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	extract := elfOnly && k.Format == boot.BzImage
-	name := boot.KernelPrefix
-	if extract {
-		name = boot.VmlinuxPrefix
-	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", path, info.Size(), info.ModTime().UnixNano()))
-	out := filepath.Join(m.Home.KernelsDir(), fmt.Sprintf("%s%x", name, key[:8]))
-	if _, err := os.Stat(out); err == nil {
-		if err := boot.Use(out); !missing(err) {
-			return out, nil // a cache that cannot be written to serves as well
-		}
-	}
-	if err := os.MkdirAll(m.Home.KernelsDir(), 0o700); err != nil {
-		return "", err
-	}
-	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return "", err
-	}
-	return out, storage.WriteOnce(out, 0o600, func(tmp *os.File) error {
-		if extract {
-			return boot.ExtractVmlinux(tmp, path)
-		}
-		_, err := storage.CloneInto(ctx, tmp, path)
-		return err
-	})
-}
-
-// missing reports whether err says that a file is not there.
-func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+// HasGuestPrograms reports whether noid was built with the programs that it puts into guests.
+func HasGuestPrograms() bool { return boot.HasPrograms() }

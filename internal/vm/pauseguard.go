@@ -6,20 +6,20 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"time"
 
 	"noid/internal/errs"
-	"noid/internal/home"
 	"noid/internal/proc"
 	"noid/internal/vmm"
 )
 
 const (
-	// letRunWait bounds how long a guard tries: a snapshot that is being written holds Firecracker's API.
+	// letRunWait bounds how long a guard tries: a snapshot that is being written may hold the VMM.
 	letRunWait = 5 * time.Minute
 	// letRunEvery is how often it looks, and calmLooks how many times in a row the guest must be seen running: a device state
-	// that QEMU was writing stops it once more when it is done.
+	// that was being written may stop it once more when it is done.
 	letRunEvery = 50 * time.Millisecond
 	calmLooks   = 4
 	// letRunTry is how long it holds the VM's lock at most before it lets others have it for letRunPause.
@@ -27,11 +27,11 @@ const (
 	letRunPause = 50 * time.Millisecond
 )
 
-// insure starts a guard: a process that has the guest of v run again should this one be killed during the pause. It is
+// guardPause starts a guard: a process that has the guest run again should this one be killed during the pause. It is
 // started before the pause and costs the guest nothing; it need not be up by then, since the pipe tells it what it missed.
 // paused ends it: over says that the guest runs; else the guard sees to that.
-func (m *Manager) insure(v home.VM) (paused func(over bool), err error) {
-	if len(m.PauseGuard) == 0 {
+func (s *session) guardPause() (paused func(over bool), err error) {
+	if len(s.PauseGuard) == 0 {
 		return func(bool) {}, nil
 	}
 	r, w, err := os.Pipe()
@@ -39,7 +39,7 @@ func (m *Manager) insure(v home.VM) (paused func(over bool), err error) {
 		return nil, fmt.Errorf("starting the guard of the pause: %w", err)
 	}
 	defer r.Close()
-	cmd := exec.Command(m.PauseGuard[0], append(m.PauseGuard[1:len(m.PauseGuard):len(m.PauseGuard)], append([]string{v.Name}, v.Process.Args()...)...)...)
+	cmd := exec.Command(s.PauseGuard[0], slices.Concat(s.PauseGuard[1:], []string{s.vm.Name}, s.vm.Process.Args())...)
 	cmd.Stdin, cmd.SysProcAttr = r, &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		w.Close()
@@ -54,8 +54,13 @@ func (m *Manager) insure(v home.VM) (paused func(over bool), err error) {
 	}, nil
 }
 
-// LetRun ends the pause that a killed noid has left in the VM name, if p is still its VMM. It waits for the VM's lock.
-func (m *Manager) LetRun(ctx context.Context, name string, p proc.Process) error {
+// LetRun ends the pause that a killed noid has left in the VM name, if the process that args name is still its VMM: its pid, start
+// time and boot id. It waits for the VM's lock.
+func (m *Manager) LetRun(ctx context.Context, name string, args []string) error {
+	p, err := proc.Parse(args)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, letRunWait)
 	defer cancel()
 	for over := false; !over; {
@@ -76,17 +81,12 @@ func (m *Manager) LetRun(ctx context.Context, name string, p proc.Process) error
 	return nil
 }
 
-// letRun is one try of LetRun's, a second long; the lock is held.
+// letRun is one try of LetRun's, letRunTry long; the lock is held.
 func (m *Manager) letRun(ctx context.Context, name string, p proc.Process) (over bool, err error) {
-	v, err := m.Home.LoadVM(name)
-	if err != nil || v.Process != p {
+	s, err := m.look(name, "resume")
+	if err != nil || s.vm.Process != p {
 		return true, err
 	}
-	d, err := m.Driver(v.Machine.Driver)
-	if err != nil {
-		return true, err
-	}
-	dir := m.Home.VMDir(name)
 	ctx, cancel := context.WithTimeout(ctx, letRunTry)
 	defer cancel()
 	for calm := 0; calm < calmLooks; time.Sleep(letRunEvery) {
@@ -96,13 +96,13 @@ func (m *Manager) letRun(ctx context.Context, name string, p proc.Process) (over
 		if ctx.Err() != nil {
 			return false, nil
 		}
-		if st, err := d.State(ctx, dir); err == nil && st == vmm.Running {
+		if st, err := s.driver.State(ctx, s.dir); err == nil && st == Running {
 			calm++
 			continue
 		}
 		calm = 0
-		d.Tell(ctx, dir, vmm.Resume) // refused while a snapshot is being written: again
+		s.driver.Tell(ctx, s.dir, vmm.Resume) // refused while a snapshot is being written: again
 	}
-	m.thaw(ctx, v, false)
+	s.thaw(ctx, false)
 	return true, nil
 }

@@ -1,6 +1,8 @@
 package vm
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,7 +31,7 @@ func TestPrune(t *testing.T) {
 	}
 	machine := func(digit string) vmm.Machine {
 		id := digit + "123456789abcdef"
-		return vmm.Machine{Driver: "qemu", CPUs: 1, MemMiB: 128, KernelPath: file("vmlinux-" + id), InitrdPath: file("initrd-" + id + ".cpio")}
+		return vmm.Machine{Driver: "fake", CPUs: 1, MemMiB: 128, KernelPath: file("vmlinux-" + id), InitrdPath: file("initrd-" + id + ".cpio")}
 	}
 	addVM := func(name string, machine vmm.Machine) {
 		must(t, os.MkdirAll(h.VMDir(name), 0o700))
@@ -88,9 +90,9 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestBootableIsUsed has an extracted kernel asked for again when it is old: a prune must not take it from the VM that is
+// TestExtractedKernelIsUsed has an extracted kernel asked for again when it is old: a prune must not take it from the VM that is
 // being made.
-func TestBootableIsUsed(t *testing.T) {
+func TestExtractedKernelIsUsed(t *testing.T) {
 	kernel := os.Getenv("NOID_TEST_KERNEL")
 	if kernel == "" {
 		t.Skip("NOT RUN: NOID_TEST_KERNEL is not set ('make test' does)")
@@ -99,22 +101,22 @@ func TestBootableIsUsed(t *testing.T) {
 	must(t, err)
 	defer h.Close()
 	m := &Manager{Home: h}
-	path, err := m.bootable(t.Context(), kernel, true)
+	path, _, err := boot.Files(t.Context(), h.KernelsDir(), kernel, true, true)
 	must(t, err)
 	old := time.Now().Add(-pruneAge - time.Hour)
 	must(t, os.Chtimes(path, old, old))
-	again, err := m.bootable(t.Context(), kernel, true)
+	again, _, err := boot.Files(t.Context(), h.KernelsDir(), kernel, true, true)
 	must(t, err)
 	if again != path {
 		t.Errorf("extracted twice: %s, %s", path, again)
 	}
-	m.prune(t.Context())
+	m.pruneKernels(t.Context())
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
 	}
 	must(t, os.Chtimes(path, old, old))
-	m.prune(t.Context())
-	if _, err := os.Stat(path); !missing(err) {
+	m.pruneKernels(t.Context())
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an unused kernel is left: %v", err)
 	}
 }

@@ -4,21 +4,21 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"noid/internal/checkpoint"
-	"noid/internal/home"
 	"noid/internal/manifest"
 	"noid/internal/storage"
-	"noid/internal/vmm"
 )
 
 // A template is a guest right after its boot, kept so that the next VM of the same kind is restored and not booted. It is what
-// take makes of the first VM of its kind, at the moment when the agent answers and before any command has run: Announce does
+// capture makes of the first VM of its kind, at the moment when the agent answers and before any command has run: announce does
 // that for whoever comes first. It has nobody's identity.
 
 const (
@@ -26,75 +26,87 @@ const (
 	maxTemplateBytes = 4 << 30 // of disk that all may take, shared blocks included
 )
 
-// templateKey names the template of the VMs that o describes: it is another one as soon as anything is that a boot depends on.
-func (m *Manager) templateKey(d Driver, o CreateOptions, machine vmm.Machine) (string, error) {
-	with, err := d.Stamp()
+// templateKey names the template of the VMs that are as s: it is another one as soon as anything is that a boot depends on.
+func (s *session) templateKey() (string, error) {
+	with, err := s.driver.Stamp()
 	if err != nil {
 		return "", err
 	}
-	info, err := os.Stat(o.Rootfs)
+	info, err := os.Stat(s.vm.SourceRootfs)
 	if err != nil {
 		return "", err
 	}
-	rootfs, err := filepath.Abs(o.Rootfs)
+	rootfs, err := filepath.Abs(s.vm.SourceRootfs)
 	if err != nil {
 		return "", err
 	}
+	m := s.vm.Machine
 	// The names of kernel and initrd are made of their contents or of their sources' lengths and times.
-	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d\x00%s\x00%s\x00%s\x00%d\x00%d\x00%s", m.Version, rootfs, info.Size(), info.ModTime().UnixNano(),
-		with, machine.KernelPath, machine.InitrdPath, machine.CPUs, machine.MemMiB, machine.BootArgs))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d\x00%s\x00%s\x00%s\x00%d\x00%d\x00%s", s.Version, rootfs, info.Size(),
+		info.ModTime().UnixNano(), with, m.KernelPath, m.InitrdPath, m.CPUs, m.MemMiB, m.BootArgs))
 	return fmt.Sprintf("%x", key[:8]), nil
 }
 
-// warm makes v of the template key, if there is one that is whole and loads. It is false when v must be booted.
-func (m *Manager) warm(ctx context.Context, d Driver, key string, v home.VM) bool {
-	dir := m.Home.TemplateDir(key)
+// fromTemplate makes the VM of the template key, if there is one that is whole and loads. Nil: the VM must be booted.
+func (s *session) fromTemplate(ctx context.Context, key string) *session {
+	dir := s.Home.TemplateDir(key)
 	c, err := checkpoint.ReadAny(dir)
-	if missing(err) {
-		return false
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	if err == nil {
-		for _, name := range c.FileNames() {
-			info, e := os.Lstat(filepath.Join(dir, name))
-			if e != nil || !c.Files[name].Untouched(info) {
-				err = fmt.Errorf("%s is not as it was made", name)
-			}
-		}
+		err = untouched(dir, c)
 	}
+	from := source{Manager: s.Manager, verb: s.verb, c: c, dir: dir, driver: s.driver}
 	if err == nil {
-		err = m.loadable(ctx, d, c)
+		err = from.checkLoadable(ctx)
 	}
+	var made *session
 	if err == nil {
+		v := s.vm
 		v.WarmFrom = &c.CreatedAt
-		err = m.revive(ctx, d, c, dir, &v, home.VM{}, false, nothing)
+		made, err = from.restoration(v).run(ctx)
 	}
-	if err != nil && ctx.Err() == nil {
-		m.Home.RemoveTemplate(key)
-		return false
+	if err != nil {
+		if ctx.Err() == nil {
+			s.Home.RemoveTemplate(key)
+		}
+		return nil
 	}
 	now := time.Now()
 	os.Chtimes(dir, now, now) // its last use
-	return err == nil
+	return made
 }
 
-// template makes the template key of v, whose guest has just booted: its VM's lock is held. Failing is no failure.
-func (m *Manager) template(ctx context.Context, v home.VM, key string) {
-	if _, err := os.Lstat(m.Home.TemplateDir(key)); err == nil {
+// untouched refuses a template whose files somebody has written to.
+func untouched(dir string, c checkpoint.Record) error {
+	for _, name := range c.FileNames() {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil || !c.Files[name].Untouched(info) {
+			return fmt.Errorf("%s is not as it was made", name)
+		}
+	}
+	return nil
+}
+
+// makeTemplate makes the template key of the VM, whose guest has just booted. The lock is held. Failing is no failure.
+func (s *session) makeTemplate(ctx context.Context, key string) {
+	if _, err := os.Lstat(s.Home.TemplateDir(key)); err == nil {
 		return
 	}
-	d, err := m.Driver(v.Machine.Driver)
-	if err != nil || certain(ctx, d, m.Home.VMDir(v.Name), v) != vmm.Running {
+	if s.state(ctx) != Running {
 		return
 	}
-	c, staging, err := m.take(ctx, d, v, vmm.Running, "")
-	defer m.discard(v.Name, staging)
+	c, staging, err := s.capture(ctx, Running, "")
+	defer s.removeCapture(staging)
 	if err != nil || !c.AgentReady {
 		return
 	}
 	c.Files = map[string]manifest.File{}
 	for _, name := range c.FileNames() {
 		path := filepath.Join(staging, name)
-		if err := seal(ctx, path); err != nil {
+		onDisk, err := makeReadOnly(ctx, path)
+		if err != nil {
 			return
 		}
 		info, err := os.Lstat(path)
@@ -102,17 +114,13 @@ func (m *Manager) template(ctx context.Context, v home.VM, key string) {
 			return
 		}
 		c.Files[name] = manifest.FileOf(info, storage.Hash{Length: info.Size()})
-		_, onDisk, err := storage.Usage(path)
-		if err != nil {
-			return
-		}
 		c.DiskBytes += onDisk
 	}
 	if c.DiskBytes > maxTemplateBytes || checkpoint.Write(staging, c) != nil {
 		return
 	}
-	if storage.Publish(ctx, staging, m.Home.TemplateDir(key)) == nil {
-		m.boundTemplates(key, c)
+	if storage.Publish(ctx, staging, s.Home.TemplateDir(key)) == nil {
+		s.boundTemplates(key, c)
 	}
 }
 

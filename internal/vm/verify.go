@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -41,7 +42,7 @@ func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, p
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if _, err := os.Lstat(m.Home.CheckpointDir(e.VM, e.ID)); missing(err) {
+		if _, err := os.Lstat(m.Home.CheckpointDir(e.VM, e.ID)); errors.Is(err, fs.ErrNotExist) {
 			if ref != "" {
 				return nil, errs.New(errs.ErrNotFound, "checkpoint %s@%s was forgotten meanwhile", e.VM, e.ID)
 			}
@@ -67,7 +68,7 @@ func (m *Manager) verify(ctx context.Context, c checkpoint.Record, readData bool
 		err = c.CheckSums(m.Home.CheckpointDir(c.VM, c.ID))
 	}
 	if err == nil {
-		c.Boots = m.rehome(&c.Machine, c.Boots)
+		c.Boots = m.findBootFiles(&c.Machine, c.Boots)
 		err = c.CheckBoots(ctx, readData)
 	}
 	if damage, ok := errors.AsType[*checkpoint.DamageError](err); ok {
@@ -86,7 +87,7 @@ func (m *Manager) toVerify(ctx context.Context, name, ref string) ([]home.Checkp
 		return []home.CheckpointEntry{{Record: c}}, err
 	}
 	if name != "" {
-		return m.Checkpoints(ctx, name)
+		return m.Home.ListCheckpoints(ctx, name)
 	}
 	owners, err := m.Home.CheckpointOwners()
 	if err != nil {

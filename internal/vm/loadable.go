@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,21 +15,23 @@ import (
 	"noid/internal/vmm"
 )
 
-// loadable refuses a checkpoint that this host cannot take: errs.ErrHost. What only the VMM can tell, it tells when the
-// new VM is made, which is before anything of the old one is touched: see otherVersion.
-func (m *Manager) loadable(ctx context.Context, d Driver, c checkpoint.Record) error {
+// checkLoadable refuses what this host cannot take: errs.ErrHost. What only the VMM can tell, it tells when the new VM is made,
+// which is before anything of the old one is touched: see explainLoad.
+func (s source) checkLoadable(ctx context.Context) error {
+	c := s.c
 	if err := c.CheckBoots(ctx, false); err != nil {
-		if !c.Memory || !d.Traits().LoadsWithoutBootFiles || ctx.Err() != nil {
+		if !c.Memory || !s.driver.Traits().LoadsWithoutBootFiles || ctx.Err() != nil {
 			return err
 		}
-		m.warn(err.Error() + ": it can run, but not be started again once it is stopped")
+		s.warn(err.Error() + ": it can run, but not be started again once it is stopped")
 	}
-	if c.Memory {
-		if err := d.CanLoad(c.Machine); err != nil {
-			return notLoaded(ctx, d, c, fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err))
-		}
+	if !c.Memory {
+		return nil
 	}
-	if !c.Memory || c.Host == nil {
+	if err := s.driver.CanLoad(c.Machine); err != nil {
+		return s.explainLoad(ctx, fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err))
+	}
+	if c.Host == nil {
 		return nil
 	}
 	here, err := checkpoint.ThisHost()
@@ -51,28 +54,30 @@ func otherVersion(machine vmm.Machine, here string, err error) error {
 	return errs.New(errs.ErrHost, "it was saved by %s %s, this is %s: %w", machine.Driver, machine.DriverVersion, here, err).Hint(hint)
 }
 
-// notLoaded is err of a VMM that did not load c, with the cause where that is its version. Only then is a process spent on asking.
-func notLoaded(ctx context.Context, d Driver, c checkpoint.Record, err error) error {
+// explainLoad is err of a VMM that did not load s, with the cause where that is its version. Only then is a process spent on
+// asking.
+func (s source) explainLoad(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
+	m := s.c.Machine
 	if errors.Is(err, errs.ErrHost) {
 		if errs.Hint(err) == "" {
-			err = errs.WithHint(err, fmt.Sprintf("it was saved by noid %s with %s %s", c.NoidVersion, c.Machine.Driver, c.Machine.DriverVersion))
+			err = errs.WithHint(err, fmt.Sprintf("it was saved by noid %s with %s %s", s.c.NoidVersion, m.Driver, m.DriverVersion))
 		}
 		return err
 	}
-	here, _ := d.Version(ctx)
-	return otherVersion(c.Machine, here, err)
+	here, _ := s.driver.Version(ctx)
+	return otherVersion(m, here, err)
 }
 
-// rehome has machine boot from the home's own kernel and initrd of the same names where those recorded are not there: the home
+// findBootFiles has machine boot from the home's own kernel and initrd of the same names where those recorded are not there: the home
 // was moved or copied. It returns files by their new paths; whether they are the same, checkBoots says.
-func (m *Manager) rehome(machine *vmm.Machine, files map[string]manifest.File) map[string]manifest.File {
+func (m *Manager) findBootFiles(machine *vmm.Machine, files map[string]manifest.File) map[string]manifest.File {
 	files = maps.Clone(files)
 	for _, path := range []*string{&machine.KernelPath, &machine.InitrdPath} {
 		here := filepath.Join(m.Home.KernelsDir(), filepath.Base(*path))
-		if _, err := os.Stat(*path); *path == "" || !missing(err) {
+		if _, err := os.Stat(*path); *path == "" || !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if _, err := os.Stat(here); err != nil {

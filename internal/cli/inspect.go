@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/untrusted"
+	"noid/internal/vm"
+)
+
+// guestJSON is what a guest says of itself. Every text is the guest's: sanitised.
+type guestJSON struct {
+	AgentVersion string   `json:"agent_version"`
+	Kernel       string   `json:"kernel"`
+	Hostname     string   `json:"hostname"`
+	UptimeSec    float64  `json:"uptime_sec"`
+	Load         []string `json:"load"` // over 1, 5 and 15 minutes
+	MemTotal     int64    `json:"mem_total"`
+	MemAvailable int64    `json:"mem_available"`
+	Addresses    []string `json:"addresses"`
+	Jobs         int      `json:"jobs"`
+}
+
+func guestToJSON(i vm.Guest) *guestJSON {
+	g := &guestJSON{AgentVersion: guestWord(i.Release), Kernel: guestWord(i.Kernel), Hostname: guestWord(i.Hostname), UptimeSec: i.UptimeSec, MemTotal: i.MemTotal,
+		MemAvailable: i.MemFree, Addresses: []string{}, Jobs: i.Jobs}
+	for _, l := range i.Load {
+		g.Load = append(g.Load, guestWord(l))
+	}
+	for _, a := range i.Addresses[:min(len(i.Addresses), 64)] {
+		g.Addresses = append(g.Addresses, guestWord(a))
+	}
+	return g
+}
+
+// guestWord makes a word of the guest's fit to be printed.
+func guestWord(s string) string { return untrusted.Line(s, 256) }
+
+// inspectJSON is 'inspect'.
+type inspectJSON struct {
+	vmJSON
+	DriverVersion string            `json:"driver_version"`
+	Dir           string            `json:"dir"`
+	Kernel        string            `json:"kernel"`
+	BootKernel    string            `json:"boot_kernel"`
+	Initrd        string            `json:"initrd"`
+	Rootfs        string            `json:"rootfs"`
+	BootArgs      string            `json:"boot_args"`
+	Hardware      map[string]string `json:"hardware"`
+	RestoredFrom  string            `json:"restored_from,omitempty"`
+	ForkedFrom    string            `json:"forked_from,omitempty"`
+	WarmFrom      string            `json:"warm_from,omitempty"` // when its guest was kept after its boot; its uptime counts from that boot
+	Agent         bool              `json:"agent"`
+	Guest         *guestJSON        `json:"guest,omitempty"` // what its agent says, when it answers
+	LastError     string            `json:"last_error,omitempty"`
+	Confinement   *vm.Confinement   `json:"confinement,omitempty"` // while it runs
+}
+
+func (a *app) inspectCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "inspect NAME", Short: "Print all that is known of a VM, as JSON", Args: cobra.ExactArgs(1),
+		Example: "  noid inspect dev",
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
+			d, err := m.Inspect(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return printJSON(a.out, inspectToJSON(d))
+		}),
+	}
+	cmd.Flags().Bool("json", true, "print JSON, the only form")
+	return cmd
+}
+
+func inspectToJSON(d vm.Details) inspectJSON {
+	m := d.Machine
+	j := inspectJSON{vmJSON: toJSON(d.Info), DriverVersion: m.DriverVersion, Dir: d.Dir, Kernel: d.SourceKernel, BootKernel: m.KernelPath, Initrd: m.InitrdPath,
+		Rootfs: d.SourceRootfs, BootArgs: m.BootArgs, Hardware: m.Hardware, RestoredFrom: d.RestoredFrom, ForkedFrom: d.ForkedFrom, Agent: m.Agent,
+		LastError: untrusted.Text([]byte(d.LastError)), Confinement: d.Confinement}
+	if d.WarmFrom != nil {
+		j.WarmFrom = utc(*d.WarmFrom)
+	}
+	if d.Guest != nil {
+		j.Guest = guestToJSON(*d.Guest)
+	}
+	return j
+}

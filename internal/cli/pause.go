@@ -1,0 +1,13 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/vm"
+)
+
+func (a *app) pauseCmd() *cobra.Command {
+	return a.simple("pause", "Freeze a running VM", "", func(ctx context.Context, m *vm.Manager, name string) error { return m.Pause(ctx, name) })
+}

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/vm"
+)
+
+func (a *app) restoreCmd() *cobra.Command {
+	var o vm.RestoreOptions
+	restore := &cobra.Command{
+		Use: "restore NAME ID", Short: "Go back to a checkpoint, or make a new VM from it with --as", Args: cobra.RangeArgs(1, 2),
+		Long: `Go back to a checkpoint, or make a new VM from it with --as. ID is an id, the beginning of one, or a label. NAME@ID will do too.
+In place, the old VM runs until the new one does. Its state is saved as a checkpoint; the newest 3 of these stay.
+`,
+		Example: "  noid restore dev 1a2b3c4d\n  noid restore dev before-upgrade --as dev-copy",
+		RunE: func(command *cobra.Command, args []string) error {
+			name, ref, err := nameAndRef(args)
+			if err != nil {
+				return err
+			}
+			if command.Flags().Changed("as") { // an empty one, from a script's unset variable, would replace the source
+				if err := vm.CheckName(o.As); err != nil {
+					return err
+				}
+			}
+			m, err := a.manager()
+			if err != nil {
+				return err
+			}
+			if o.KeepIdentity && o.As == "" {
+				return usageError("--keep-identity without --as", "a restore in place keeps the identity anyway")
+			}
+			if err := m.Restore(command.Context(), name, ref, o); err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out, cmp.Or(o.As, name))
+			return nil
+		},
+	}
+	restore.Flags().StringVar(&o.As, "as", "", "make a new VM of this name")
+	restore.Flags().BoolVar(&o.KeepIdentity, "keep-identity", false, "with --as: keep the source's hostname and machine-id")
+	restore.Flags().BoolVar(&o.NoBackup, "no-backup", false, "do not keep the present state as a checkpoint")
+	return restore
+}
+
+// nameAndRef takes "vm id" or "vm@id".
+func nameAndRef(args []string) (name, ref string, err error) {
+	if name, ref, err = vm.ParseRef(args[0]); err != nil {
+		return "", "", err
+	}
+	if len(args) == 2 && ref == "" {
+		ref = args[1]
+		if other, id, err := vm.ParseRef(ref); err == nil && id != "" && other == name {
+			ref = id
+		}
+	} else if len(args) == 2 || ref == "" {
+		return "", "", usageError("a VM's name and a checkpoint's id are needed", "noid checkpoints "+name+" lists them")
+	}
+	return name, ref, nil
+}

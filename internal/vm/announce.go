@@ -1,0 +1,116 @@
+package vm
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/link/wire"
+)
+
+const (
+	// freezeWait bounds the wait for an agent's word before a snapshot or a pause: it answers in some ms, or does not live.
+	freezeWait = time.Second
+	// announceWait bounds the wait for an agent's first word after a restore. Its hooks have 30 s of their own.
+	announceWait = 10 * time.Second
+)
+
+// freeze tells the agent that its connections are about to break, and reports whether it heard. A snapshot keeps that state,
+// so that no clone takes the broken connections for clients that left.
+func (s *session) freeze(ctx context.Context) bool {
+	if !s.vm.Machine.Agent {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, freezeWait)
+	defer cancel()
+	return s.agent().Freeze(ctx) == nil
+}
+
+// thaw ends what freeze began, with the right time where the guest stood still for long. An agent that does not hear it thaws
+// by itself.
+func (s *session) thaw(ctx context.Context, clock bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*freezeWait)
+	defer cancel()
+	if err := s.agent().Thaw(ctx, clock); err != nil && clock {
+		s.warn(fmt.Sprintf("the guest's agent did not answer: the clock of %q may be late", s.vm.Name))
+	}
+}
+
+// poweroff asks the agent to shut the guest down, and reports whether it will.
+func (s *session) poweroff(ctx context.Context) bool {
+	if !s.vm.Machine.Agent {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, freezeWait)
+	defer cancel()
+	return s.agent().Poweroff(ctx) == nil
+}
+
+// announce tells the guest what it does not know yet: that it is new, or was loaded from a checkpoint, with the clock,
+// randomness and identity that follow from that. Before that, a guest that is to become a template becomes one. The agent
+// answers already, and the lock is not held: announce takes it.
+func (s *session) announce(ctx context.Context) error {
+	locked, err := s.Home.Lock(ctx, s.vm.Name, s.verb)
+	if err != nil {
+		return err
+	}
+	defer locked.Unlock()
+	if s.vm, err = s.Home.LoadVM(s.vm.Name); err != nil || s.vm.Unannounced == nil {
+		return err
+	}
+	if key := s.vm.Unannounced.Template; key != "" {
+		s.makeTemplate(ctx, key)
+	}
+	if err := s.tell(ctx, s.dir); err != nil {
+		return err
+	}
+	s.vm.Unannounced = nil
+	return s.save()
+}
+
+// spoilTemplate keeps a guest from becoming a template: a user is about to talk to it over its console.
+func (s *session) spoilTemplate(ctx context.Context) error {
+	if s.vm.Unannounced == nil || s.vm.Unannounced.Template == "" {
+		return nil
+	}
+	locked, err := s.Home.Lock(ctx, s.vm.Name, s.verb)
+	if err != nil {
+		return err
+	}
+	defer locked.Unlock()
+	if s.vm, err = s.Home.LoadVM(s.vm.Name); err != nil || s.vm.Unannounced == nil || s.vm.Unannounced.Template == "" {
+		return err
+	}
+	s.vm.Unannounced.Template = ""
+	return s.save()
+}
+
+// tell tells the guest, whose VM's directory is dir for now, what it does not know yet.
+func (s *session) tell(ctx context.Context, dir string) error {
+	if s.vm.Unannounced == nil {
+		return nil
+	}
+	seed := make([]byte, 64)
+	rand.Read(seed) // it never fails
+	r := wire.Restored{Event: s.vm.Unannounced.Event, Name: s.vm.Name, Source: cmp.Or(s.vm.RestoredFrom, s.vm.ForkedFrom), Seed: seed,
+		Identity: s.vm.Unannounced.Identity}
+	hooks, err := s.agentIn(dir).Restored(ctx, announceWait, r)
+	if err != nil {
+		return fmt.Errorf("telling the guest who and when it is: %w", err)
+	}
+	if hooks != "" {
+		s.warn("in the guest's /etc/noid/on-restore.d: " + hooks)
+	}
+	return nil
+}
+
+// warnUntold turns a failed announcement into a warning: the VM runs, and the next exec tries again.
+func (s *session) warnUntold(err error) {
+	if err != nil && !errors.Is(err, errs.ErrState) {
+		s.warn(fmt.Sprintf("clock and identity of %q are still the checkpoint's, the next exec sets them: %v", s.vm.Name, err))
+	}
+}

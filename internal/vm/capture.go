@@ -1,0 +1,191 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"noid/internal/checkpoint"
+	"noid/internal/console"
+	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+// capture saves the VM as of one moment in a staging directory: it can be loaded from there, and lacks what publishCheckpoint
+// adds. The caller publishes or removes the directory, also when this fails.
+func (s *session) capture(ctx context.Context, st State, label string) (c checkpoint.Record, staging string, err error) {
+	name := s.vm.Name
+	staging = s.Home.StagingCheckpointDir(name)
+	if err := os.Mkdir(staging, 0o700); err != nil {
+		return c, staging, err
+	}
+	if err := os.MkdirAll(s.Home.CheckpointsDir(name), 0o700); err != nil {
+		return c, staging, err
+	}
+	if c, err = s.newCheckpoint(st, label); err != nil {
+		return c, staging, err
+	}
+	if err := s.checkRoom(ctx, staging, c); err != nil {
+		return c, staging, err
+	}
+	c.AgentReady = s.vm.Frozen
+	if st == Running {
+		if c.AgentReady = s.freeze(ctx); c.AgentReady {
+			defer s.thaw(ctx, false)
+		}
+	}
+	paused := func(bool) {}
+	if st == Running {
+		if paused, err = s.guardPause(); err != nil {
+			return c, staging, err
+		}
+	}
+	downtime, resumed, err := s.snapshot(ctx, staging, st)
+	paused(resumed)
+	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
+	return c, staging, err
+}
+
+// newCheckpoint is the record of a checkpoint of the VM, with what is known before it is made.
+func (s *session) newCheckpoint(st State, label string) (c checkpoint.Record, err error) {
+	v := s.vm
+	c = checkpoint.Record{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: s.last(), Machine: v.Machine,
+		Memory: st == Running || st == Paused, NoidVersion: s.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
+		Boots: v.Boots, AgentVersion: v.AgentVersion}
+	if c.Memory && s.driver.UsesHostCPU(v.Machine) {
+		if c.Host, err = checkpoint.ThisHost(); err != nil {
+			return c, err
+		}
+	}
+	c.ID = home.NewID(func(id string) bool { _, err := os.Lstat(s.Home.CheckpointDir(v.Name, id)); return err == nil })
+	return c, nil
+}
+
+// removeCapture removes what capture has made.
+func (s *session) removeCapture(staging string) {
+	os.Remove(s.Home.CheckpointsDir(s.vm.Name)) // only when this was the first
+	storage.RemoveAll(staging)                  // last: Sweep looks after what has a staging directory
+}
+
+// smallFiles is room for the device state, the console's log, sums and manifest, in bytes.
+const smallFiles = 32 << 20
+
+// checkRoom refuses a checkpoint that would run out of space while the guest stands still. Where clones share blocks, cloned
+// files cost nothing yet; else they cost their data, which is counted exactly only when it matters: that means writing it back.
+func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Record) error {
+	reflinks, err := storage.Reflinks(staging)
+	if err != nil {
+		return err
+	}
+	free, err := storage.Free(staging)
+	if err != nil {
+		return err
+	}
+	need, memory := int64(smallFiles), int64(0)
+	if c.Memory {
+		memory = int64(c.Machine.MemMiB) << 20
+	}
+	source := s.driver.MemorySource(s.dir)
+	cloned := source != ""
+	if !reflinks {
+		disk, err := storage.DataBytes(ctx, s.file(vmm.RootfsFile))
+		if err != nil {
+			return err
+		}
+		need += disk
+		if cloned && c.Memory && free < need+memory {
+			if memory, err = storage.DataBytes(ctx, source); err != nil {
+				return err
+			}
+		}
+	}
+	if !reflinks || !cloned {
+		need += memory
+	}
+	if free < need && len(s.Home.Templates()) > 0 { // they are for speed alone
+		s.DropTemplates()
+	}
+	if free, err = storage.FreeFor(ctx, staging, need); err != nil || free >= need {
+		return err
+	}
+	return errs.New(errs.ErrHost, "no space: up to %d MiB needed, %d MiB free", need>>20, free>>20).
+		Hint("make room, or 'noid forget' checkpoints that you no longer need")
+}
+
+// interruptWait is how long an interrupted checkpoint tries to have its guest run again before it leaves that to the guard.
+const interruptWait = 300 * time.Millisecond
+
+const (
+	writeBacks = 3                     // at most, before a pause
+	calm       = 50 * time.Millisecond // what one takes at most after which the pause may come
+)
+
+// snapshot fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood still.
+// resumed is false when that guest could not be made to run again.
+func (s *session) snapshot(ctx context.Context, staging string, st State) (downtime time.Duration, resumed bool, err error) {
+	resumed = true
+	if st == Running || st == Paused {
+		unlock, err := console.LockInput(ctx, s.dir) // a line on its way to the guest would be cut in two
+		if err != nil {
+			return 0, true, err
+		}
+		defer unlock()
+		if err := s.writeBack(ctx); err != nil {
+			return 0, true, err
+		}
+	}
+	if st == Running {
+		began := time.Now()
+		defer func() {
+			if e := s.resumeAfter(ctx); e != nil {
+				resumed, err = false, errors.Join(err, fmt.Errorf("resuming: %w", e))
+			}
+			downtime = time.Since(began)
+		}()
+		if err := s.driver.Tell(ctx, s.dir, vmm.Pause); err != nil {
+			return 0, true, err
+		}
+	}
+	if st == Running || st == Paused {
+		if err := s.driver.Snapshot(ctx, s.dir, staging); err != nil {
+			return 0, true, err
+		}
+	}
+	for _, file := range []string{vmm.RootfsFile, vmm.SerialLogFile} {
+		if _, err := storage.Clone(ctx, filepath.Join(staging, file), s.file(file)); err != nil {
+			return 0, true, err
+		}
+	}
+	return 0, true, nil
+}
+
+// writeBack writes back what the snapshot will need on disk. While much is written back the guest writes more, which would be
+// written back in the pause: hence several times.
+func (s *session) writeBack(ctx context.Context) error {
+	for range writeBacks {
+		began := time.Now()
+		if err := s.driver.WriteBack(ctx, s.dir); err != nil {
+			return err
+		}
+		if time.Since(began) < calm {
+			break
+		}
+	}
+	return nil
+}
+
+// resumeAfter has the guest run again after a snapshot, also when ctx has ended.
+func (s *session) resumeAfter(ctx context.Context) error {
+	wait := cleanupWait
+	if ctx.Err() != nil && len(s.PauseGuard) > 0 {
+		wait = interruptWait // the user does not wait for a VMM that is busy writing: the guard does
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+	defer cancel()
+	return s.driver.Tell(end, s.dir, vmm.Resume)
+}

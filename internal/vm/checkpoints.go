@@ -1,0 +1,68 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"noid/internal/checkpoint"
+	"noid/internal/storage"
+)
+
+// Checkpoint is the record of a checkpoint.
+type Checkpoint = checkpoint.Record
+
+// Occupied is what files take of the disk.
+type Occupied = storage.Occupied
+
+// CheckpointEntry is a checkpoint in a listing. When Err is set, its record is damaged and holds VM and ID alone.
+type CheckpointEntry struct {
+	Checkpoint
+	Err  error
+	Size *Occupied // what its files take of the disk; nil when that was not asked for
+}
+
+// Checkpoints lists the checkpoints of a VM, which may be gone, the oldest first: with VM, ID, label and time of creation; with
+// full also all else of their records; with size also what they take of the disk.
+func (m *Manager) Checkpoints(ctx context.Context, name string, full, size bool) ([]CheckpointEntry, error) {
+	list := m.Home.CheckpointLabels
+	if full {
+		list = m.Home.ListCheckpoints
+	}
+	entries, err := list(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]CheckpointEntry, len(entries))
+	for i, e := range entries {
+		out[i] = CheckpointEntry{Checkpoint: e.Record, Err: e.Err}
+	}
+	if size {
+		return m.withSizes(ctx, out)
+	}
+	return out, nil
+}
+
+// withSizes fills in Size. What was forgotten meanwhile is left out.
+func (m *Manager) withSizes(ctx context.Context, list []CheckpointEntry) ([]CheckpointEntry, error) {
+	problems := make([]error, len(list))
+	storage.Each(len(list), func(i int) {
+		o, err := storage.Occupy(ctx, m.Home.CheckpointDir(list[i].VM, list[i].ID), nil)
+		list[i].Size = &o
+		if list[i].Err == nil {
+			problems[i] = err
+		}
+	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var sized []CheckpointEntry
+	for i, e := range list {
+		if errors.Is(problems[i], fs.ErrNotExist) {
+			problems[i] = nil
+		} else {
+			sized = append(sized, e)
+		}
+	}
+	return sized, errors.Join(problems...)
+}

@@ -1,0 +1,242 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/link"
+	"noid/internal/link/tarfs"
+	"noid/internal/link/wire"
+)
+
+// Place is one side of a Copy: a path in a VM, a path on this machine, or a tar stream.
+type Place struct {
+	VM   string // "" for this machine
+	Path string
+	In   io.Reader // a tar to unpack, as the source
+	Out  io.Writer // what gets a tar, as the destination
+}
+
+func (p Place) stream() bool { return p.In != nil || p.Out != nil }
+
+// String is the place as a user writes it.
+func (p Place) String() string {
+	switch {
+	case p.stream():
+		return "-"
+	case p.VM != "":
+		return p.VM + ":" + p.Path
+	}
+	return p.Path
+}
+
+// CopyOptions say how Copy copies.
+type CopyOptions struct {
+	Recursive bool          // directories too
+	Owners    bool          // keep owners, set-uid bits and what else only root can give
+	Wait      time.Duration // how long to wait for a guest to be up
+	Warn      func(string)  // takes what was left out, a bounded number of lines that are fit for a terminal. Nil drops it
+	Count     func(n int)   // is told of every n bytes of the stream. Nil for nobody
+}
+
+// Copy copies src to dst; at least one is in a VM. Contents, modes, times, links and holes are kept. Files are replaced whole:
+// an interrupted copy leaves none half written. Devices, FIFOs and sockets are left out with a warning, and the error then says
+// that not everything was copied. A directory without Recursive is errs.ErrUsage, a source that is not there errs.ErrNotFound.
+func (m *Manager) Copy(ctx context.Context, src, dst Place, o CopyOptions) error {
+	if err := checkCopy(src, dst); err != nil {
+		return err
+	}
+	c := &copying{Manager: m, o: o}
+	source, err := c.source(ctx, src, tarfs.CreateOptions{Recursive: o.Recursive || dst.stream(), Plain: dst.stream(), Warn: c.warner("")})
+	if err != nil {
+		return err
+	}
+	extract := tarfs.ExtractOptions{Recursive: true, Owners: o.Owners, Warn: c.warner("")}
+	if !src.stream() {
+		extract.Name, extract.Recursive = tarfs.BaseName(src.Path), o.Recursive
+	}
+	sink, err := c.sink(ctx, dst, extract)
+	if err != nil {
+		return err
+	}
+	err = c.run(ctx, source, sink)
+	switch {
+	case err != nil:
+		return fmt.Errorf("copying %q to %q: %w", src, dst, err)
+	case c.partial:
+		return fmt.Errorf("copying %q to %q: not everything was copied", src, dst)
+	}
+	return nil
+}
+
+// checkCopy refuses what Copy does not do.
+func checkCopy(src, dst Place) error {
+	switch {
+	case src.VM == "" && dst.VM == "":
+		return errs.New(errs.ErrUsage, "cp: neither %q nor %q is in a vm", src, dst).Hint("write NAME:/path for a file in a vm")
+	case src.VM == dst.VM && within(dst.Path, src.Path):
+		return errs.New(errs.ErrUsage, "cp: %q is %q itself, or in it", dst, src)
+	}
+	return nil
+}
+
+// within reports whether the absolute p is dir or below it: copying a directory there would not end.
+func within(p, dir string) bool {
+	if !path.IsAbs(p) || !path.IsAbs(dir) {
+		return false
+	}
+	p, dir = path.Clean(p), path.Clean(dir)
+	return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/")
+}
+
+// copying is one run of Copy.
+type copying struct {
+	*Manager
+	o        CopyOptions
+	mu       sync.Mutex
+	partial  bool
+	warnings int
+}
+
+// source returns what writes src as a tar.
+func (c *copying) source(ctx context.Context, src Place, opts tarfs.CreateOptions) (func(context.Context, io.Writer) error, error) {
+	switch {
+	case src.In != nil:
+		return func(_ context.Context, w io.Writer) error {
+			_, err := io.Copy(w, src.In)
+			return err
+		}, nil
+	case src.VM == "":
+		return func(ctx context.Context, w io.Writer) error {
+			stats, err := tarfs.Create(ctx, w, []string{src.Path}, opts)
+			c.count(stats)
+			return err
+		}, nil
+	}
+	tool, err := c.tool(ctx, src.VM, tarfs.CreateArgs(src.Path, opts))
+	return func(ctx context.Context, w io.Writer) error { return tool(ctx, nil, w) }, err
+}
+
+// sink returns what unpacks a tar at dst.
+func (c *copying) sink(ctx context.Context, dst Place, opts tarfs.ExtractOptions) (func(context.Context, io.Reader) error, error) {
+	switch {
+	case dst.Out != nil:
+		return func(_ context.Context, r io.Reader) error {
+			_, err := io.Copy(dst.Out, r)
+			return err
+		}, nil
+	case dst.VM == "":
+		return func(ctx context.Context, r io.Reader) error {
+			stats, err := tarfs.Extract(ctx, r, dst.Path, opts)
+			c.count(stats)
+			return err
+		}, nil
+	}
+	tool, err := c.tool(ctx, dst.VM, tarfs.ExtractArgs(dst.Path, opts))
+	return func(ctx context.Context, r io.Reader) error { return tool(ctx, r, nil) }, err
+}
+
+// errStopped is what a source gets when its sink has ended.
+var errStopped = errors.New("the copy has ended")
+
+// lastWord is how long a source may take to end after its sink took the whole copy, and cancelled to return.
+const (
+	lastWord = 30 * time.Second
+	letGo    = 3 * time.Second
+)
+
+// run connects the two. The first that fails says why; the other is then ended.
+func (c *copying) run(ctx context.Context, source func(context.Context, io.Writer) error, sink func(context.Context, io.Reader) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var once sync.Once
+	var first error
+	fail := func(err error) {
+		once.Do(func() { first = err })
+		cancel()
+	}
+	r, w := io.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := source(ctx, counted{w, c.o.Count})
+		if err != nil {
+			fail(err)
+		}
+		w.CloseWithError(err)
+	}()
+	if err := sink(ctx, r); err != nil {
+		fail(err)
+		r.CloseWithError(errStopped)
+	} else { // a guest's tool has yet to say how it ended
+		go func() {
+			io.CopyN(io.Discard, r, 1<<20)
+			r.CloseWithError(errStopped)
+		}()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		case <-time.After(lastWord):
+			fail(errors.New("its source does not end"))
+			r.CloseWithError(errStopped)
+		}
+	}
+	select {
+	case <-ended:
+	case <-time.After(letGo): // a Read of standard input does not end
+	}
+	fail(nil) // first is not written to from here on
+	return first
+}
+
+// counted is a writer whose bytes are counted.
+type counted struct {
+	io.Writer
+	count func(int)
+}
+
+func (c counted) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	if c.count != nil {
+		c.count(n)
+	}
+	return n, err
+}
+
+// tool returns what runs one of the agent's tools in a VM.
+func (c *copying) tool(ctx context.Context, name string, args []string) (func(context.Context, io.Reader, io.Writer) error, error) {
+	s, err := c.surelyRunning(ctx, name, "cp")
+	if err != nil {
+		return nil, err
+	}
+	if !s.vm.Machine.Agent {
+		return nil, s.errNoAgent("make a vm without --no-agent, or go through 'noid exec'")
+	}
+	in := func(err error) error {
+		err = fmt.Errorf("vm %q: %w", name, err)
+		if errors.Is(err, link.ErrNoAnswer) {
+			err = errs.WithHint(err, "the boot has not finished or failed: 'noid logs "+name+"' shows it; --wait-timeout waits longer")
+		}
+		return err
+	}
+	client := s.agent()
+	client.Patience = max(c.o.Wait, time.Millisecond)
+	if err := s.introduce(ctx, client.Patience); err != nil {
+		return nil, in(err)
+	}
+	return func(ctx context.Context, stdin io.Reader, out io.Writer) error {
+		said := &toolErrors{warn: c.warner(fmt.Sprintf("in vm %q: ", name))}
+		exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: byteSlices(args), Stdin: stdin != nil}, link.Streams{In: stdin, Out: out, Err: said})
+		if err != nil {
+			return in(err)
+		}
+		return c.toolEnded(name, exit, said)
+	}, nil
+}

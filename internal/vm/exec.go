@@ -1,0 +1,189 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/link"
+	"noid/internal/link/wire"
+)
+
+// Command is what Exec runs in a guest.
+type Command struct {
+	Argv  []string
+	Shell bool     // the user's login shell, with Argv ignored
+	Env   []string // KEY=VALUE, beside the user's own
+	Dir   string   // default: the user's home
+	User  string   // USER[:GROUP], names or numbers; default root
+	Stdin bool     // it gets Streams.In; else nothing
+	TTY   bool     // it gets a terminal
+	Size  *Size    // of the terminal
+	Term  string   // its TERM
+	// Timeout ends the command after so long: SIGTERM, SIGKILL 5 s later. 0: never.
+	Timeout time.Duration
+	// Wait is how long to wait for the guest to be up.
+	Wait   time.Duration
+	Detach bool // it runs on; Exit.Job names it
+	Serial bool // over the serial console, even when there is an agent
+}
+
+// Size is a terminal's, in characters.
+type Size = wire.Size
+
+// Streams are what a command is connected to. Each may be nil.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Resize   <-chan Size
+	Signals  <-chan int // for the command; Linux's numbers
+	// Begin is called once, right before the command is sent to a guest whose agent answers: from then on Signals is read. An
+	// error of it is Exec's. A command over the serial console has no signals: cancel ctx.
+	Begin func() error
+}
+
+// Exit is how a command ended.
+type Exit struct {
+	Code     int    // 128+N for signal N, 127 not found, 126 not executable
+	TimedOut bool   // Command.Timeout ran out
+	Error    string // why it could not run, fit for a terminal
+	Lost     uint64 // bytes of output that were dropped while nobody was attached
+	Job      string // its id, for Signal; with Command.Detach alone
+}
+
+// Exec runs c in the guest of name and returns how it ended. It waits for the guest to be up. Output comes as the command
+// writes it, every byte once, also over a checkpoint of the VM.
+//
+// Cancelling ctx hangs the command up; the error then wraps context.Canceled. A guest without the agent, or whose agent stays
+// silent, gets the command over its serial console: output and error are one there, and input, a terminal, a user and
+// Detach are errs.ErrUsage. Other errors: errs.ErrState when the VM does not run, is paused or ends; errs.ErrTimeout when the guest
+// does not answer within c.Wait; what writing to s.Out or s.Err failed with.
+func (m *Manager) Exec(ctx context.Context, name string, c Command, s Streams) (Exit, error) {
+	for _, arg := range c.Argv {
+		if strings.ContainsRune(arg, 0) {
+			return Exit{}, errs.New(errs.ErrUsage, "the command contains a NUL byte")
+		}
+	}
+	verb := "exec"
+	if c.Shell {
+		verb = "shell"
+	}
+	v, err := m.running(ctx, name, verb)
+	switch {
+	case err != nil:
+		return Exit{}, err
+	case c.Serial || !v.vm.Machine.Agent && !c.Shell:
+		return v.execSerial(ctx, c, s)
+	case !v.vm.Machine.Agent:
+		return Exit{}, v.errNoAgent("'noid console " + name + "' attaches to its console")
+	}
+	patience := max(c.Wait, time.Millisecond)
+	if !c.Shell {
+		patience = v.patience(c.Wait)
+	}
+	exit, err := v.execAgent(ctx, c, s, patience)
+	if c.Shell || !errors.Is(err, link.ErrNoAnswer) {
+		return exit, err
+	}
+	return v.execEither(ctx, c, s, err)
+}
+
+// execAgent is Exec over the agent, which is tried for patience.
+func (s *session) execAgent(ctx context.Context, c Command, streams Streams, patience time.Duration) (Exit, error) {
+	if err := s.introduce(ctx, patience); err != nil {
+		return Exit{}, s.execError(err)
+	}
+	return s.execAnnounced(ctx, c, streams, patience)
+}
+
+// execAnnounced is execAgent in a guest that knows all.
+func (s *session) execAnnounced(ctx context.Context, c Command, streams Streams, patience time.Duration) (Exit, error) {
+	if streams.Begin != nil {
+		if err := streams.Begin(); err != nil {
+			return Exit{}, s.execError(err)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	client, started := s.agent(), make(chan struct{})
+	client.Patience = patience
+	go s.lookAgain(ctx, cancel, started)
+	e := c.wire()
+	if c.Detach {
+		job, err := client.Start(ctx, e)
+		if err != nil {
+			return Exit{}, s.execError(err)
+		}
+		return Exit{Job: job}, nil
+	}
+	exit, err := client.Exec(ctx, e, link.Streams{In: streams.In, Out: streams.Out, Err: streams.Err, Resize: streams.Resize,
+		Signals: streams.Signals, Started: func() { close(started) }})
+	switch {
+	case err != nil && err == context.Cause(ctx): // the caller's, or lookAgain's in words of its own
+		return Exit{}, err
+	case err != nil:
+		return Exit{}, s.execError(err)
+	}
+	return Exit{Code: exit.Code, TimedOut: exit.TimedOut, Error: exit.Error, Lost: exit.Lost}, nil
+}
+
+// execEither goes on after the agent has not answered for a while, which silent says: a kernel that cannot load noid's initramfs
+// has no agent. Whichever of agent and console answers first gets the command.
+func (s *session) execEither(ctx context.Context, c Command, streams Streams, silent error) (Exit, error) {
+	left := c.Wait - s.patience(c.Wait)
+	if left <= 0 {
+		return Exit{}, s.noAnswer(c, silent)
+	}
+	agent, err := s.firstToAnswer(ctx, left)
+	switch {
+	case errors.Is(err, errs.ErrState) || ctx.Err() != nil:
+		return Exit{}, s.execError(err)
+	case err != nil:
+		return Exit{}, s.noAnswer(c, silent)
+	case agent:
+		os.Remove(s.file(silentFile))
+		if err := s.announce(ctx); err != nil {
+			return Exit{}, s.execError(err)
+		}
+		return s.execAnnounced(ctx, c, streams, fallbackAfter)
+	}
+	s.noteSilent()
+	s.notice(fmt.Sprintf("the agent of vm %q does not answer", s.vm.Name))
+	return s.execSerial(ctx, c, streams)
+}
+
+// wire is c as the agent is asked for it.
+func (c Command) wire() wire.Exec {
+	e := wire.Exec{Argv: byteSlices(c.Argv), Shell: c.Shell, Env: byteSlices(c.Env), Dir: c.Dir, User: c.User, TTY: c.TTY, Size: c.Size, Term: c.Term,
+		Stdin: c.Stdin, TimeoutMs: c.Timeout.Milliseconds()}
+	if c.Timeout > 0 {
+		e.TimeoutMs = max(e.TimeoutMs, 1)
+	}
+	return e
+}
+
+func byteSlices(list []string) [][]byte {
+	out := make([][]byte, len(list))
+	for i, s := range list {
+		out[i] = []byte(s)
+	}
+	return out
+}
+
+// execError says where err happened. What the guest refuses, a user that it does not have, is no wrong usage of noid.
+func (s *session) execError(err error) error {
+	if errors.Is(err, errs.ErrUsage) {
+		return fmt.Errorf("exec in vm %q: %v", s.vm.Name, err)
+	}
+	return s.errorf("exec in", err)
+}
+
+func (s *session) noAnswer(c Command, err error) error {
+	return errs.New(errs.ErrTimeout, "exec timed out: in vm %q neither the agent nor a shell on the console answered within %s: %w", s.vm.Name, c.Wait, err).
+		Hint("the boot has not finished or failed: 'noid logs " + s.vm.Name + "' shows it; --wait-timeout waits longer")
+}

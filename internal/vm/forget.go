@@ -1,0 +1,50 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"noid/internal/manifest"
+	"noid/internal/storage"
+)
+
+// Forget deletes checkpoints of name, which may be destroyed. All refs are looked up before the first is deleted.
+func (m *Manager) Forget(ctx context.Context, name string, refs []string) error {
+	m.change(ctx, "forget")
+	lock, err := m.Home.Lock(ctx, name, "forget")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	var ids []string
+	for _, ref := range refs {
+		c, err := m.Home.FindCheckpoint(ctx, name, ref)
+		if _, broken := errors.AsType[*manifest.BrokenError](err); broken && c.ID == "" {
+			c.ID = ref
+		} else if err != nil {
+			return err
+		}
+		ids = append(ids, c.ID)
+	}
+	for _, id := range ids {
+		if err := m.removeCheckpoint(name, id); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	m.pruneKernels(ctx)
+	return nil
+}
+
+// removeCheckpoint takes a checkpoint out of the listing by one rename and then deletes it. VMMs that map its memory keep the
+// inode.
+func (m *Manager) removeCheckpoint(name, id string) error {
+	old := m.Home.OldCheckpointDir(name)
+	if err := os.Rename(m.Home.CheckpointDir(name, id), old); err != nil {
+		return err
+	}
+	err := storage.SyncDir(m.Home.CheckpointsDir(name))
+	os.Remove(m.Home.CheckpointsDir(name)) // when it was the last
+	return errors.Join(err, storage.RemoveAll(old))
+}

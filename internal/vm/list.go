@@ -1,0 +1,50 @@
+package vm
+
+import (
+	"context"
+	"sync"
+
+	"noid/internal/home"
+)
+
+// Info is a VM and its state.
+type Info struct {
+	home.VM
+	State State
+	Err   error // why it is Broken
+}
+
+// Up reports whether the VM has a guest, running or paused.
+func (i Info) Up() bool { return i.State == Running || i.State == Paused }
+
+// List returns all VMs with their states. Of their records it has what home.VM.Brief leaves.
+func (m *Manager) List(ctx context.Context) ([]Info, error) {
+	entries, err := m.Home.ListVMs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]Info, len(entries))
+	var wg sync.WaitGroup
+	for i, e := range entries {
+		infos[i] = Info{VM: e.VM, Err: e.Err}
+		if e.Err != nil {
+			infos[i].State = Broken
+			continue
+		}
+		d, err := m.Drivers.Driver(e.Machine.Driver)
+		if err != nil {
+			infos[i].State, infos[i].Err = Broken, err
+			continue
+		}
+		if e.Process.Alive() { // its VMM is asked, which may take its time
+			wg.Go(func() {
+				m.dropForeign(&infos[i].VM)
+				infos[i].State = stateWithin(ctx, d, m.Home.VMDir(e.Name), infos[i].VM, 0)
+			})
+		} else {
+			infos[i].State = stateWithin(ctx, d, m.Home.VMDir(e.Name), e.VM, 0)
+		}
+	}
+	wg.Wait()
+	return infos, nil
+}

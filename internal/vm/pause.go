@@ -1,0 +1,31 @@
+package vm
+
+import (
+	"context"
+
+	"noid/internal/vmm"
+)
+
+// Pause freezes a running VM. A paused one stays so.
+func (m *Manager) Pause(ctx context.Context, name string) error {
+	m.change(ctx, "pause")
+	s, err := m.open(ctx, name, "pause")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	st, err := s.up(ctx)
+	if err != nil {
+		return err
+	}
+	if st == Running {
+		s.vm.Frozen = s.freeze(ctx)
+		if err := s.save(); err != nil {
+			if s.vm.Frozen {
+				s.thaw(ctx, false)
+			}
+			return err
+		}
+	}
+	return s.explain(s.driver.Tell(ctx, s.dir, vmm.Pause))
+}

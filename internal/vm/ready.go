@@ -1,0 +1,152 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/console"
+	"noid/internal/errs"
+	"noid/internal/link"
+)
+
+const (
+	// fallbackAfter is how long an agent may not say a word before the console is tried as well: an emulated guest boots so long.
+	fallbackAfter = 20 * time.Second
+	// silentAfter is fallbackAfter for a VM whose console had to do before.
+	silentAfter = time.Second
+	// lookAfter is how long an agent may not answer before its VM is looked at.
+	lookAfter = 500 * time.Millisecond
+)
+
+// silentFile marks, in its directory, a VM whose console had to do although it was made with the agent.
+const silentFile = "agent.silent"
+
+// patience is how long the agent may stay silent before the console is tried.
+func (s *session) patience(wait time.Duration) time.Duration {
+	limit := fallbackAfter
+	if _, err := os.Lstat(s.file(silentFile)); err == nil {
+		limit = silentAfter
+	}
+	return max(min(wait, limit), time.Millisecond)
+}
+
+// introduce announces to the guest what it does not know yet, before any command runs there. It waits for the agent without
+// the VM's lock: a guest may have to boot first. When the agent does not answer in time the error wraps link.ErrNoAnswer.
+func (s *session) introduce(ctx context.Context, wait time.Duration) error {
+	if s.vm.Unannounced == nil {
+		return nil
+	}
+	soon, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	soon, because := context.WithCancelCause(soon)
+	defer because(nil)
+	answered := make(chan struct{})
+	go s.lookAgain(soon, because, answered)
+	err := s.agent().Wait(soon)
+	close(answered)
+	switch cause := context.Cause(soon); {
+	case err == nil:
+		return s.announce(ctx)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case cause != nil && !errors.Is(cause, context.DeadlineExceeded):
+		return cause
+	case errors.Is(err, errs.ErrState):
+		return err
+	}
+	if err := s.spoilTemplate(ctx); err != nil {
+		return err
+	}
+	return errs.New(errs.ErrTimeout, "%w: %w", link.ErrNoAnswer, err)
+}
+
+// lookAgain finds out why an agent does not answer soon: a paused VM, or one whose guest has halted, never will. It ends with
+// ctx or when answered is closed.
+func (s *session) lookAgain(ctx context.Context, cancel context.CancelCauseFunc, answered <-chan struct{}) {
+	wait := time.NewTimer(lookAfter)
+	defer wait.Stop()
+	select {
+	case <-answered:
+		return
+	case <-ctx.Done():
+		return
+	case <-wait.C:
+	}
+	for {
+		_, err := s.surelyRunning(ctx, s.vm.Name, s.verb)
+		select {
+		case <-answered:
+			return
+		default:
+		}
+		if !errors.Is(err, errs.ErrBusy) {
+			if err != nil {
+				cancel(err)
+			}
+			return
+		}
+	}
+}
+
+// ready waits until commands can run in the VM, over the agent or, in a guest without one, over the console.
+func (s *session) ready(ctx context.Context, wait time.Duration) error {
+	if !s.vm.Machine.Agent {
+		return s.awaitShell(ctx, wait)
+	}
+	soon, cancel := context.WithTimeout(ctx, fallbackAfter)
+	defer cancel()
+	if err := s.agent().Wait(soon); err == nil || errors.Is(err, errs.ErrState) || ctx.Err() != nil {
+		return err
+	}
+	_, err := s.firstToAnswer(ctx, wait-fallbackAfter)
+	return err
+}
+
+// awaitShell waits until a shell on the console answers.
+func (s *session) awaitShell(ctx context.Context, wait time.Duration) error {
+	_, err := console.Exec(ctx, s.dir, []string{"true"}, console.ExecOptions{WaitBoot: wait, Alive: s.alive()})
+	return err
+}
+
+// firstToAnswer waits until the agent or a shell on the console answers, and says whether it was the agent.
+func (s *session) firstToAnswer(ctx context.Context, wait time.Duration) (agent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	byAgent, bySerial := make(chan error, 1), make(chan error, 1)
+	go func() { byAgent <- s.agent().Wait(ctx) }()
+	go func() { bySerial <- s.awaitShell(ctx, wait) }()
+	for range 2 {
+		select {
+		case err = <-byAgent:
+			if err == nil {
+				cancel()
+				<-bySerial // it gets the console back in order
+				return true, nil
+			}
+			if errors.Is(err, errs.ErrState) {
+				return false, err
+			}
+		case serialErr := <-bySerial:
+			if serialErr == nil {
+				return false, nil
+			}
+		}
+	}
+	return false, err
+}
+
+// noteSilent has the next command not wait so long for the agent.
+func (s *session) noteSilent() {
+	if f, err := os.OpenFile(s.file(silentFile), os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600); err == nil {
+		f.Close()
+	}
+}
+
+// errNoAgent is the error of a verb that needs the agent in a VM that was made without.
+func (s *session) errNoAgent(hint string) error {
+	return errs.New(errs.ErrState, "%s: vm %q has no agent in its guest", s.verb, s.vm.Name).Hint(hint)
+}

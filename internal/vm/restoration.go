@@ -1,0 +1,211 @@
+package vm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/checkpoint"
+	"noid/internal/home"
+	"noid/internal/storage"
+	"noid/internal/vmm"
+)
+
+// source is what VMs are restored from: a checkpoint, a capture or a template.
+type source struct {
+	*Manager
+	verb   string
+	c      checkpoint.Record
+	dir    string // where its files are
+	driver vmm.Driver
+}
+
+// restoration makes one running VM of a source. Its steps are load, resume, awaitBackup, tell, swap, finish; what undoes them is
+// collected on the way.
+type restoration struct {
+	source
+	new      *session // the VM that is made; its directory is aside until swap
+	aside    string   // that directory, where the replaced VM lies afterwards
+	replaces *home.VM // the VM that it takes the place of, or nil
+	// backup keeps the present meanwhile, and undo deletes that again. Nil: there is nothing to keep.
+	backup func(ctx context.Context) (undo func(), err error)
+	kept   chan error // backup's end
+	told   chan error // tell's end; nil when the guest cannot be told yet
+	undo   []func()   // newest last
+}
+
+// restoration begins one whose VM is v, of which no more is known than what the source does not say.
+func (s source) restoration(v home.VM) *restoration {
+	c := s.c
+	v.Machine, v.SourceKernel, v.SourceRootfs, v.Boots, v.AgentVersion = c.Machine, c.SourceKernel, c.SourceRootfs, c.Boots, c.AgentVersion
+	if v.CreatedAt.IsZero() {
+		v.CreatedAt = time.Now().UTC()
+	}
+	aside := s.Home.StagingDir(v.Name)
+	return &restoration{source: s, aside: aside, new: &session{Manager: s.Manager, vm: v, verb: s.verb, dir: aside, driver: s.driver}}
+}
+
+// run takes all the steps. The locks of the source and of the new VM's name are held.
+func (r *restoration) run(ctx context.Context) (made *session, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer func() {
+		if err != nil {
+			cancel()
+			for _, undo := range slices.Backward(r.undo) {
+				undo()
+			}
+		}
+	}()
+	r.startBackup(ctx)
+	for _, step := range []func(context.Context) error{r.load, r.resume, r.awaitBackup, r.tell, r.swap} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	r.finish(ctx)
+	return r.new, nil
+}
+
+// startBackup has the present kept while the new VMM loads.
+func (r *restoration) startBackup(ctx context.Context) {
+	r.undo = append(r.undo, func() { removeStaged(ctx, r.new.vm.Process, r.aside) })
+	r.kept = make(chan error, 1)
+	if r.backup == nil {
+		r.kept <- nil
+		return
+	}
+	var undo func()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var err error
+		undo, err = r.backup(ctx)
+		r.kept <- err
+	}()
+	r.undo = append(r.undo, func() {
+		if <-done; undo != nil {
+			undo()
+		}
+	})
+}
+
+// load makes the new VM's directory of the source's files and starts its VMM. What has memory stays paused.
+func (r *restoration) load(ctx context.Context) (err error) {
+	n := r.new
+	if err := stage(ctx, n.dir, filepath.Join(r.dir, vmm.RootfsFile)); err != nil {
+		return err
+	}
+	if _, err := storage.Clone(ctx, n.file(vmm.SerialLogFile), filepath.Join(r.dir, vmm.SerialLogFile)); err != nil {
+		return err
+	}
+	if !r.c.Memory {
+		n.vm.Process, err = r.driver.Start(ctx, n.dir, &n.vm.Machine)
+		return err
+	}
+	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
+		// The very inode of the checkpoint: clones share its page cache, and it outlives 'noid forget'.
+		if err := linkOrClone(ctx, n.file(file), filepath.Join(r.dir, file)); err != nil {
+			return err
+		}
+	}
+	n.vm.Process, err = r.driver.Load(ctx, n.dir, &n.vm.Machine, vmm.Saved{GuestUp: r.c.AgentReady})
+	if err != nil {
+		return r.explainLoad(ctx, err)
+	}
+	return nil
+}
+
+// resume has the new guest run, and writes its record meanwhile.
+func (r *restoration) resume(ctx context.Context) error {
+	n := r.new
+	if n.vm.RestoredFrom == "" && r.c.Parent != "" { // a fork's first checkpoint shares most with its source's last
+		noteLast(n.dir, r.c.Parent)
+	}
+	n.startHelper(n.vm.Process) // it stays in the directory when that is renamed
+	saved := make(chan error, 1)
+	go func() { saved <- n.save() }()
+	var err error
+	if r.c.Memory {
+		err = r.driver.Tell(ctx, n.dir, vmm.Resume)
+	}
+	saveErr := <-saved
+	return cmp.Or(err, saveErr)
+}
+
+// awaitBackup waits until the present is kept: so far the guest has talked to nobody.
+func (r *restoration) awaitBackup(context.Context) error { return <-r.kept }
+
+// tell begins to tell the guest that it was restored. It goes on while the directories are swapped.
+func (r *restoration) tell(ctx context.Context) error {
+	if !r.c.AgentReady {
+		return nil
+	}
+	here, err := os.Open(r.new.dir) // by this name another VM may go soon
+	if err != nil {
+		return err
+	}
+	r.told = make(chan error, 1)
+	told := *r.new
+	go func() {
+		defer here.Close()
+		r.told <- told.tell(ctx, fmt.Sprintf("/proc/self/fd/%d", here.Fd()))
+	}()
+	r.undo = append(r.undo, func() { <-r.told })
+	return nil
+}
+
+// swap gives the new VM its name. The old one lies in the staging area then.
+func (r *restoration) swap(context.Context) error {
+	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} { // the VMM has them open or no longer needs them
+		os.Remove(r.new.file(file))
+	}
+	if r.replaces == nil {
+		return r.new.publish()
+	}
+	dir := r.Home.VMDir(r.new.vm.Name)
+	if err := storage.Exchange(r.new.dir, dir); err != nil {
+		return err
+	}
+	r.new.dir = dir
+	return nil
+}
+
+// finish removes the replaced VM and the oldest backups, and notes that the guest was told. It cannot fail any more: it warns.
+func (r *restoration) finish(ctx context.Context) {
+	var removed sync.WaitGroup
+	if r.replaces != nil {
+		removed.Go(func() {
+			if err := removeStaged(ctx, r.replaces.Process, r.aside); err != nil {
+				r.warn("removing the old vm: " + err.Error())
+			}
+		})
+		removed.Go(func() { r.boundBackups(ctx) })
+	}
+	if r.told != nil {
+		err := <-r.told
+		if err == nil {
+			r.new.vm.Unannounced = nil
+			err = r.new.save()
+		}
+		r.new.warnUntold(err)
+	}
+	removed.Wait()
+}
+
+// linkOrClone gives the file src another name, or clones it where that cannot be.
+func linkOrClone(ctx context.Context, dst, src string) error {
+	err := os.Link(src, dst)
+	if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EPERM) {
+		_, err = storage.Clone(ctx, dst, src)
+	}
+	return err
+}

@@ -1,0 +1,50 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"noid/internal/vmm"
+)
+
+// Resume has a paused VM run on, and sets its clock. A running one runs on.
+func (m *Manager) Resume(ctx context.Context, name string) error {
+	m.change(ctx, "resume")
+	return m.resume(ctx, name)
+}
+
+func (m *Manager) resume(ctx context.Context, name string) error {
+	s, err := m.open(ctx, name, "resume")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if _, err := s.up(ctx); err != nil {
+		return err
+	}
+	if err := s.driver.Tell(ctx, s.dir, vmm.Resume); err != nil {
+		return s.explain(err)
+	}
+	if !s.vm.Frozen {
+		return nil
+	}
+	s.thaw(ctx, true)
+	s.vm.Frozen = false
+	return s.save()
+}
+
+// ResumeHere is Resume for the VM whose directory is the current one: its helper has it run again when there is space. It fails
+// while another command has the VM.
+func (m *Manager) ResumeHere(ctx context.Context) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(dir)
+	if dir != m.Home.VMDir(name) {
+		return errors.New("the VM is not in its place") // it is being restored
+	}
+	return m.resume(ctx, name)
+}

@@ -1,0 +1,85 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"noid/internal/errs"
+	"noid/internal/helper"
+	"noid/internal/proc"
+	"noid/internal/vmm"
+)
+
+// Start boots a stopped or dead VM from its disk.
+func (m *Manager) Start(ctx context.Context, name string) error {
+	if err := m.fill(ctx, "start"); err != nil {
+		return err
+	}
+	s, err := m.open(ctx, name, "start")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if st := s.state(ctx); st == Running || st == Paused {
+		return errs.New(errs.ErrState, "vm %q is %s already", name, st)
+	}
+	m.beforeStart(s.vm.Machine.Driver)
+	if err := s.vm.Process.Kill(ctx); err != nil { // a VMM may outlive its halted guest
+		return err
+	}
+	s.vm.Boots = m.findBootFiles(&s.vm.Machine, s.vm.Boots)
+	if s.vm.WarmFrom = nil; s.vm.Unannounced != nil { // its disk is no new one's any more
+		s.vm.Unannounced.Template = ""
+	}
+	// Should noid be killed before the new process is recorded: an empty staging directory has Sweep look for it.
+	mark := m.Home.StagingDir(name)
+	if err := os.Mkdir(mark, 0o700); err != nil {
+		return s.errorf("starting", err)
+	}
+	defer os.Remove(mark)
+	if err := s.boot(ctx); err != nil {
+		return s.errorf("starting", err)
+	}
+	return nil
+}
+
+// boot starts the VM in its directory and records the process there.
+func (s *session) boot(ctx context.Context) error {
+	p, err := s.driver.Start(ctx, s.dir, &s.vm.Machine)
+	if err != nil {
+		return err
+	}
+	v := &s.vm
+	v.Process, v.StopRequested, v.LastError, v.Frozen = p, false, "", false
+	if v.Unannounced != nil && v.Unannounced.Event != "create" { // what was restored is over
+		v.Unannounced = nil
+	}
+	if err := s.save(); err != nil {
+		end, cancel := cleanup(ctx)
+		defer cancel()
+		return errors.Join(err, p.Kill(end))
+	}
+	s.startHelper(p)
+	return nil
+}
+
+// startHelper starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
+func (s *session) startHelper(p proc.Process) {
+	if len(s.Helper) > 0 {
+		helper.Start(s.Helper, s.driver.Name(), s.dir, p)
+	}
+}
+
+// StartHelper starts the helper of the VM whose directory is dir, by whatever name: a clone that is being made has none yet. It is
+// for drivers whose guests cannot be reached without a helper.
+func (m *Manager) StartHelper(driver, dir string) error {
+	found := vmm.FindIn(dir)
+	switch {
+	case len(found) == 0:
+		return errors.New("its VMM has ended")
+	case len(m.Helper) == 0:
+		return errors.New("this program is not noid")
+	}
+	return helper.Start(m.Helper, driver, dir, found[0])
+}

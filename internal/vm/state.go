@@ -1,0 +1,148 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/untrusted"
+	"noid/internal/vmm"
+)
+
+// State is what a VM does. It is derived at each look, never stored.
+type State = vmm.State
+
+// The states of a VM.
+const (
+	Running       = vmm.Running
+	Paused        = vmm.Paused
+	Stopped State = "stopped" // the guest powered off, or noid stopped it
+	Dead    State = "dead"    // the VMM is gone though nobody stopped it
+	Broken  State = "broken"  // the record is damaged
+)
+
+// certainWait is how long a verb that changes a VM waits for the word of its VMM: on a busy host one look is not enough, and a
+// paused guest taken for a running one would be set going.
+const certainWait = 10 * time.Second
+
+// state is the VM's state for a verb that holds its lock.
+func (s *session) state(ctx context.Context) State {
+	return stateWithin(ctx, s.driver, s.dir, s.vm, certainWait)
+}
+
+// up returns the state of a VM that has a guest, running or paused; of any other an error.
+func (s *session) up(ctx context.Context) (State, error) {
+	if st := s.state(ctx); st == Running || st == Paused {
+		return st, nil
+	} else {
+		return st, s.notRunning(st)
+	}
+}
+
+// stateWithin derives the state of v, and asks its VMM for wait at most, when it lives.
+func stateWithin(ctx context.Context, d vmm.Driver, dir string, v home.VM, wait time.Duration) State {
+	deadline := time.Now().Add(wait)
+	for v.Process.Alive() {
+		if d.Ended(dir) == vmm.EndedPoweroff { // a VMM may outlive its halted guest
+			return Stopped
+		}
+		st, err := d.State(ctx, dir)
+		if err == nil {
+			return st
+		}
+		// It is there, but does not answer in time: busy with another noid, or on a busy host. Else it answers no more.
+		if v.Process.Alive() && (!errors.Is(err, errs.ErrTimeout) || ctx.Err() != nil || time.Now().After(deadline)) {
+			return Running
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if v.StopRequested {
+		return Stopped
+	}
+	switch d.Ended(dir) {
+	case vmm.EndedPoweroff, vmm.EndedReboot:
+		return Stopped
+	}
+	return Dead
+}
+
+func (s *session) notRunning(st State) error {
+	name := s.vm.Name
+	err := errs.New(errs.ErrState, "%s of vm %q, which is not running: it is %s", s.verb, name, st)
+	if st == Dead {
+		return err.Hint("'noid logs --vmm " + name + "' shows why it died, 'noid start " + name + "' boots it from its disk")
+	}
+	return err.Hint("boot it with 'noid start " + name + "'")
+}
+
+// running returns the session of a verb that talks to the guest of name, and takes no lock. It goes by the record alone: the
+// quick way to a VM that is as it should be. Any other is looked at again, for the right words.
+func (m *Manager) running(ctx context.Context, name, verb string) (*session, error) {
+	if v, err := m.Home.LoadVM(name); err == nil && v.Process.Alive() {
+		d, err := m.Drivers.Driver(v.Machine.Driver)
+		return &session{Manager: m, vm: v, verb: verb, dir: m.Home.VMDir(name), driver: d}, err
+	}
+	return m.surelyRunning(ctx, name, verb)
+}
+
+// surelyRunning is running that asks the VMM.
+func (m *Manager) surelyRunning(ctx context.Context, name, verb string) (*session, error) {
+	s, err := m.look(name, verb)
+	if err != nil {
+		return nil, err
+	}
+	st := stateWithin(ctx, s.driver, s.dir, s.vm, 0)
+	if st == Paused { // for a checkpoint, perhaps: that one holds the lock until it is over
+		lock, err := m.Home.Lock(ctx, name, verb)
+		if err != nil {
+			return nil, err
+		}
+		lock.Unlock()
+		if s, err = m.look(name, verb); err != nil {
+			return nil, err
+		}
+		st = stateWithin(ctx, s.driver, s.dir, s.vm, 0)
+	}
+	switch st {
+	case Running:
+		return s, nil
+	case Paused:
+		return nil, errs.New(errs.ErrState, "%s: vm %q is paused", verb, name).Hint("let it run with 'noid resume " + name + "'")
+	case Dead:
+		tail := untrusted.Text(untrusted.Tail(s.file(s.driver.Logs()[0]), 1024))
+		return nil, errs.New(errs.ErrState, "%s: vm %q is dead\n%s", verb, name, tail).Hint("'noid start " + name + "' boots it from its disk")
+	}
+	return nil, errs.New(errs.ErrState, "%s: vm %q is not running: it is %s", verb, name, st).Hint("boot it with 'noid start " + name + "'")
+}
+
+// endingWait is how long a VMM takes at most from closing its socket to its end.
+const endingWait = 200 * time.Millisecond
+
+// explain makes err one of the VM's state where its VMM has ended since the verb began: its guest powered off, say.
+func (s *session) explain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	wait, cancel := context.WithTimeout(context.Background(), endingWait)
+	defer cancel()
+	if s.vm.Process.Wait(wait) == nil {
+		return errs.New(errs.ErrState, "vm %q ended meanwhile: %w", s.vm.Name, err).Hint("boot it with 'noid start " + s.vm.Name + "'")
+	}
+	return err
+}
+
+// cleanupWait bounds what cleanup is for.
+const cleanupWait = 30 * time.Second
+
+// cleanup is a context for what must be done even when ctx has ended: letting a VM run again, killing a half-started one.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupWait)
+}
+
+// errorf is fmt.Errorf for an error about the VM.
+func (s *session) errorf(format string, err error) error {
+	return fmt.Errorf(format+" vm %q: %w", s.vm.Name, err)
+}

@@ -1,0 +1,61 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/vmm"
+)
+
+// stopWait is how long Stop waits for a guest to shut down before it kills it.
+const stopWait = 10 * time.Second
+
+// Stop asks the guest to power off, and kills the VMM when it has not done so in stopWait, or at once with force.
+func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
+	m.change(ctx, "stop")
+	s, err := m.open(ctx, name, "stop")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	st := s.state(ctx)
+	if st == Stopped {
+		return s.vm.Process.Kill(ctx) // a VMM may outlive its halted guest
+	} else if st != Running && st != Paused {
+		return s.notRunning(st)
+	}
+	s.vm.StopRequested = true
+	if err := s.save(); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		m.warn("the disk is full: if this vm must be killed, it will be shown as dead, not as stopped")
+	} else if err != nil {
+		return err
+	}
+	if !force {
+		if err := s.shutDown(ctx, st); err != nil {
+			return err
+		}
+	}
+	end, cancel := cleanup(ctx)
+	defer cancel()
+	return errors.Join(s.vm.Process.Kill(end), ctx.Err())
+}
+
+// shutDown asks the guest to power off and waits for that. An error is one for which the VMM is not to be killed.
+func (s *session) shutDown(ctx context.Context, st State) error {
+	if st == Paused {
+		if err := s.driver.Tell(ctx, s.dir, vmm.Resume); err != nil {
+			return err
+		}
+	}
+	if !s.poweroff(ctx) && s.driver.Tell(ctx, s.dir, vmm.Shutdown) != nil {
+		return nil
+	}
+	deadline := time.Now().Add(stopWait)
+	for s.vm.Process.Alive() && s.driver.Ended(s.dir) == vmm.EndedUnknown && time.Now().Before(deadline) && ctx.Err() == nil {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return ctx.Err() // the guest goes on shutting down: it was told
+}
