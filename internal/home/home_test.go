@@ -155,7 +155,7 @@ func TestNames(t *testing.T) {
 func testVM(name string, created time.Time) VM {
 	return VM{Format: 1, Name: name, CreatedAt: created.UTC(), StopRequested: true, SourceKernel: "/k", SourceRootfs: "/r",
 		RestoredFrom: "x@00000000", LastError: "a\x1b[31m\nb", Process: proc.Process{PID: 1 << 30, StartTicks: 7, BootID: "b"},
-		Machine: vmm.Machine{Driver: "qemu", DriverVersion: "7.2", CPUs: 2, MemMiB: 512, KernelPath: "/k", Hardware: map[string]string{"cpu": "max"}}}
+		Machine: vmm.Machine{Driver: "fake", DriverVersion: "7.2", CPUs: 2, MemMiB: 512, KernelPath: "/k", Hardware: map[string]string{"cpu": "max"}}}
 }
 
 // addVM publishes v in the home.

@@ -1,0 +1,119 @@
+// Package internal_test holds the packages to their directions.
+package internal_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// edges are all the imports that noid's own packages may have of one another: cmd → cli → vm → what vm is built of → leaves. A new
+// one is a decision: state it here. Tests, test/ and bench/ are free.
+var edges = map[string]string{
+	"cmd/noid":       "cli",
+	"cmd/noid-agent": "agent link/tarfs version",
+	"cmd/noid-init":  "",
+
+	"cli": "config errs helper setup untrusted version vm vmm/drivers",
+	"vm": "boot checkpoint config confine console errs helper home link link/tarfs link/wire manifest proc storage storage/volume " +
+		"untrusted vmm",
+	"vm/vmtest": "errs link/wire proc vmm",
+
+	"vmm":             "confine errs lazy proc storage untrusted",
+	"vmm/drivers":     "errs kvm vmm vmm/firecracker vmm/qemu",
+	"vmm/firecracker": "errs lazy link/wire proc storage untrusted vmm",
+	"vmm/qemu":        "errs helper lazy link/mux link/wire proc storage untrusted vmm",
+	"helper":          "console proc vmm",
+	"proc":            "confine",
+	"confine":         "storage",
+
+	"vmm/conformance":            "errs helper link link/wire proc storage untrusted vmm",
+	"vmm/conformance/guestfiles": "boot",
+	"vmm/conformance/tinyguest":  "errs vmm",
+
+	"agent":      "link/mux link/wire",
+	"link":       "errs link/wire untrusted",
+	"link/mux":   "",
+	"link/tarfs": "errs",
+	"link/wire":  "",
+	"console":    "errs lazy untrusted vmm",
+
+	"checkpoint":     "errs manifest storage untrusted vmm",
+	"manifest":       "errs storage",
+	"home":           "checkpoint errs manifest proc storage vmm",
+	"storage":        "errs",
+	"storage/volume": "errs home storage vmm",
+	"boot":           "errs lazy storage",
+
+	"setup":        "boot config confine errs home kvm setup/debian storage storage/volume",
+	"setup/debian": "boot errs lazy storage",
+	"config":       "errs lazy storage",
+
+	"errs": "", "kvm": "", "lazy": "", "untrusted": "", "version": "",
+}
+
+// TestImports fails for an edge that is not on the list, and for one on the list that is none any more.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "noid/internal/...", "noid/cmd/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := func(path string) string { return strings.TrimPrefix(strings.TrimPrefix(path, "noid/"), "internal/") }
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		pkg := short(words[0])
+		list, known := edges[pkg]
+		if !known && pkg != "internal" {
+			t.Errorf("package %s is not on the list", pkg)
+		}
+		seen++
+		allowed := strings.Fields(list)
+		var have []string
+		for _, path := range words[1:] {
+			if strings.HasPrefix(path, "noid/") {
+				have = append(have, short(path))
+			}
+		}
+		for _, to := range have {
+			if !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s", pkg, to)
+			}
+		}
+		for _, to := range allowed {
+			if !slices.Contains(have, to) {
+				t.Errorf("%s does not import %s any more", pkg, to)
+			}
+		}
+	}
+	if seen < len(edges) {
+		t.Errorf("%d packages seen, %d are on the list", seen, len(edges))
+	}
+}
+
+// TestDriversStayUnnamed finds the name of no driver in the domain, and in the command line only where drivers are wired.
+func TestDriversStayUnnamed(t *testing.T) {
+	name := regexp.MustCompile(`(?i)firecracker|qemu`)
+	wiring := regexp.MustCompile(`drivers\.Config\{`)
+	for _, pattern := range []string{"vm/*.go", "vm/vmtest/*.go", "cli/*.go", "home/*.go", "helper/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, line := range strings.Split(string(data), "\n") {
+				if name.MatchString(line) && !(strings.HasPrefix(file, "cli/") && wiring.MatchString(line)) {
+					t.Errorf("%s:%d names a driver: %s", file, i+1, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"noid/internal/config"
+	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/vm/vmtest"
+	"noid/internal/vmm/conformance/tinyguest"
+)
+
+// world is a home whose VMs the fake driver runs.
+type world struct {
+	*testing.T
+	m    *Manager
+	fake *vmtest.Driver
+}
+
+// newWorld has a kernel and a root file system, and the VM "a" if agent is given: with the agent or without.
+func newWorld(t *testing.T, agent ...bool) *world {
+	dir := t.TempDir()
+	kernel, rootfs := filepath.Join(dir, "vmlinux"), filepath.Join(dir, "rootfs.ext4")
+	must(t, os.WriteFile(kernel, tinyguest.Kernel(), 0o600))
+	must(t, os.WriteFile(rootfs, nil, 0o600))
+	must(t, os.Truncate(rootfs, 1<<20))
+	if out, err := exec.Command("/sbin/mke2fs", "-q", "-F", rootfs).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	h, err := home.Open(filepath.Join(dir, "home"))
+	must(t, err)
+	w := &world{T: t, fake: &vmtest.Driver{}}
+	w.m = &Manager{Home: h, Drivers: vmtest.Drivers{Fake: w.fake}, Config: config.Config{Kernel: kernel, Rootfs: rootfs, Warm: "off"},
+		Version: "test", Warn: func(s string) { t.Log("warning: " + s) }}
+	t.Cleanup(func() {
+		w.fake.Reset()
+		names, _ := h.VMNames()
+		for _, name := range names {
+			w.m.Destroy(context.Background(), name, true)
+		}
+		h.Close()
+	})
+	for _, agent := range agent {
+		must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: !agent}))
+	}
+	w.fake.Reset()
+	return w
+}
+
+func (w *world) dir(name string) string { return w.m.Home.VMDir(name) }
+
+// look is what a failed verb must not change, or only as a whole: the VMs with their states and memory, and the checkpoints.
+func (w *world) look() string {
+	w.Helper()
+	var b strings.Builder
+	infos, err := w.m.List(w.Context())
+	must(w.T, err)
+	for _, i := range infos {
+		fmt.Fprintf(&b, "vm %s is %s, memory %q", i.Name, i.State, vmtest.Memory(w.dir(i.Name)))
+	}
+	owners, err := w.m.Home.CheckpointOwners()
+	must(w.T, err)
+	for _, owner := range owners {
+		entries, err := w.m.Checkpoints(w.Context(), owner, false, false)
+		must(w.T, err)
+		for _, e := range entries {
+			fmt.Fprintf(&b, "; checkpoint %q", e.Label)
+		}
+	}
+	return b.String()
+}
+
+// noLeftovers looks for what a verb left in the staging area, or in a VM's directory.
+func (w *world) noLeftovers(after string) {
+	w.Helper()
+	entries, err := os.ReadDir(w.m.Home.StagingRoot())
+	must(w.T, err)
+	for _, e := range entries {
+		w.Errorf("%s: %s is left", after, e.Name())
+	}
+}
+
+// verbs are the verbs that change something, each on a running VM "a" without the agent that has a checkpoint "old". steps are its
+// calls of the driver, changes what is seen of it afterwards.
+var verbs = []struct {
+	name    string
+	do      func(*world) error
+	steps   []string
+	changes string
+}{
+	{"create", func(w *world) error { return w.m.Create(w.Context(), CreateOptions{Name: "b", NoAgent: true}) },
+		[]string{"start"}, `vm a is running, memory "now"vm b is running, memory "booted"; checkpoint "old"`},
+	{"checkpoint", func(w *world) error { _, err := w.m.Checkpoint(w.Context(), "a", "new"); return err },
+		[]string{"write back", "pause", "snapshot", "resume"}, `vm a is running, memory "now"; checkpoint "old"; checkpoint "new"`},
+	{"restore --as", func(w *world) error { return w.m.Restore(w.Context(), "a", "old", RestoreOptions{As: "b"}) },
+		[]string{"can load", "load", "resume"}, `vm a is running, memory "now"vm b is running, memory "then"; checkpoint "old"`},
+	{"restore in place", func(w *world) error { return w.m.Restore(w.Context(), "a", "old", RestoreOptions{NoBackup: true}) },
+		[]string{"can load", "load", "resume"}, `vm a is running, memory "then"; checkpoint "old"`},
+	{"fork", func(w *world) error {
+		var failed error
+		_, err := w.m.Fork(w.Context(), "a", "", ForkOptions{Names: []string{"b"}}, func(_ string, err error) { failed = err })
+		return errors.Join(err, failed)
+	}, []string{"write back", "pause", "snapshot", "resume", "load", "resume"}, `vm a is running, memory "now"vm b is running, memory "now"; checkpoint "old"`},
+	{"pause", func(w *world) error { return w.m.Pause(w.Context(), "a") }, []string{"pause"}, `vm a is paused, memory "now"; checkpoint "old"`},
+	{"stop --force", func(w *world) error { return w.m.Stop(w.Context(), "a", true) }, nil, `vm a is stopped, memory "now"; checkpoint "old"`},
+	{"destroy", func(w *world) error { _, err := w.m.Destroy(w.Context(), "a", false); return err }, nil, `; checkpoint "old"`},
+	{"forget", func(w *world) error { return w.m.Forget(w.Context(), "a", []string{"old"}) }, nil, `vm a is running, memory "now"`},
+}
+
+// prepared is the world that verbs are tried in.
+func prepared(t *testing.T) *world {
+	w := newWorld(t, false)
+	must(t, vmtest.SetMemory(w.dir("a"), "then"))
+	_, err := w.m.Checkpoint(t.Context(), "a", "old")
+	must(t, err)
+	must(t, vmtest.SetMemory(w.dir("a"), "now"))
+	w.fake.Reset()
+	return w
+}
+
+// TestVerbs has each verb take its steps in their order, and each of its steps fail: nothing has changed then, the source runs,
+// nothing is left over, and the same verb works again.
+func TestVerbs(t *testing.T) {
+	for _, verb := range verbs {
+		t.Run(verb.name, func(t *testing.T) {
+			t.Parallel()
+			w := prepared(t)
+			must(t, verb.do(w))
+			if diff := cmp.Diff(verb.steps, w.fake.Calls()); diff != "" {
+				t.Errorf("steps (-want +got):\n%s", diff)
+			}
+			if got := w.look(); got != verb.changes {
+				t.Errorf("afterwards: %s, not %s", got, verb.changes)
+			}
+			w.noLeftovers("done")
+			for at, step := range verb.steps {
+				w := prepared(t)
+				before := w.look()
+				w.fake.Reset(at)
+				if err := verb.do(w); !errors.Is(err, vmtest.ErrInjected) {
+					t.Errorf("%s fails: %v", step, err)
+				}
+				must(t, w.m.Resume(t.Context(), "a")) // a resume that failed is tried again by the guard, which is not here
+				if got := w.look(); got != before {
+					t.Errorf("%s fails: %s, not %s", step, got, before)
+				}
+				w.noLeftovers(step + " fails")
+				w.fake.Reset()
+				if err := verb.do(w); err != nil {
+					t.Errorf("%s failed, and again: %v", step, err)
+				}
+				if got := w.look(); got != verb.changes {
+					t.Errorf("%s failed, and again: %s, not %s", step, got, verb.changes)
+				}
+			}
+		})
+	}
+}
+
+// TestBackup restores in place: the present is kept as a checkpoint meanwhile, and goes again when the restore fails.
+func TestBackup(t *testing.T) {
+	w := prepared(t)
+	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{}))
+	got := w.fake.Calls()
+	slices.Sort(got) // the present is kept beside the load
+	if diff := cmp.Diff([]string{"can load", "load", "pause", "resume", "resume", "snapshot", "write back"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := w.look(); !strings.Contains(got, `memory "then"; checkpoint "old"; checkpoint "before restore to `) {
+		t.Error(got)
+	}
+	for at := range len(got) {
+		w := prepared(t)
+		before := w.look()
+		w.fake.Reset(at)
+		if err := w.m.Restore(t.Context(), "a", "old", RestoreOptions{}); !errors.Is(err, vmtest.ErrInjected) {
+			t.Errorf("call %d of %v fails: %v", at, w.fake.Calls(), err)
+		}
+		w.fake.Reset()
+		must(t, w.m.Resume(t.Context(), "a"))
+		if got := w.look(); got != before {
+			t.Errorf("call %d fails: %s, not %s", at, got, before)
+		}
+		w.noLeftovers(fmt.Sprint("call ", at))
+	}
+	for range keepBackups + 2 {
+		must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{}))
+	}
+	if n := strings.Count(w.look(), backupLabel); n != keepBackups {
+		t.Errorf("%d backups are kept: %s", n, w.look())
+	}
+}
+
+// TestAgentSteps follows what the agent is told: of a new VM, a pause, a checkpoint and a clone.
+func TestAgentSteps(t *testing.T) {
+	w := newWorld(t, true)
+	for _, tt := range []struct {
+		name string
+		do   func() error
+		want []string
+	}{
+		{"a new VM", func() error { return w.m.Create(t.Context(), CreateOptions{Name: "b", Wait: time.Minute}) },
+			[]string{"start", "agent ping", "agent restored"}},
+		{"a first command", func() error { _, err := w.m.Jobs(t.Context(), "b"); return err }, []string{"agent jobs"}},
+		{"pause", func() error { return w.m.Pause(t.Context(), "b") }, []string{"agent freeze", "pause"}},
+		{"resume", func() error { return w.m.Resume(t.Context(), "b") }, []string{"resume", "agent thaw"}},
+		{"checkpoint", func() error { _, err := w.m.Checkpoint(t.Context(), "b", "c"); return err },
+			[]string{"write back", "agent freeze", "pause", "snapshot", "resume", "agent thaw"}},
+		{"clone", func() error { return w.m.Restore(t.Context(), "b", "c", RestoreOptions{As: "c"}) },
+			[]string{"can load", "load", "resume", "agent restored"}},
+		{"stop", func() error { return w.m.Stop(t.Context(), "b", true) }, nil},
+	} {
+		w.fake.Reset()
+		if err := tt.do(); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		got := w.fake.Calls()
+		slices.Sort(got)
+		slices.Sort(tt.want)
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+// TestWarm makes VMs of one kind: the first is booted and becomes a template, the second is restored from that, and a template
+// that does not load is booted instead and removed.
+func TestWarm(t *testing.T) {
+	w := newWorld(t)
+	w.m.Config.Warm = ""
+	create := func(name string, want string) {
+		t.Helper()
+		w.fake.Reset()
+		must(t, w.m.Create(t.Context(), CreateOptions{Name: name, Wait: time.Minute}))
+		if got := w.fake.Calls(); !slices.Contains(got, want) {
+			t.Errorf("%s: %v, without %q", name, got, want)
+		}
+	}
+	create("a", "snapshot")
+	create("b", "load")
+	keys := w.m.Home.Templates()
+	if len(keys) != 1 {
+		t.Fatalf("templates: %v", keys)
+	}
+	must(t, os.Chmod(filepath.Join(w.m.Home.TemplateDir(keys[0]), "memory.snap"), 0o600))
+	must(t, os.WriteFile(filepath.Join(w.m.Home.TemplateDir(keys[0]), "memory.snap"), []byte("forged"), 0o600))
+	create("c", "start")
+	if got := vmtest.Memory(w.dir("c")); got != "booted" {
+		t.Errorf("a forged template gave a VM the memory %q", got)
+	}
+}
+
+// TestRefused has each verb refuse what it cannot do, by its kind, before the driver is asked for anything.
+func TestRefused(t *testing.T) {
+	w := newWorld(t, false)
+	must(t, w.m.Stop(t.Context(), "a", true))
+	for _, tt := range []struct {
+		name string
+		kind error
+		do   func(context.Context) error
+	}{
+		{"create with a taken name", errs.ErrExists, func(ctx context.Context) error { return w.m.Create(ctx, CreateOptions{Name: "a"}) }},
+		{"create with no name", errs.ErrUsage, func(ctx context.Context) error { return w.m.Create(ctx, CreateOptions{Name: "../x"}) }},
+		{"create with no driver", errs.ErrUsage, func(ctx context.Context) error { return w.m.Create(ctx, CreateOptions{Name: "b", Driver: "x"}) }},
+		{"create without a kernel", errs.ErrNotFound, func(ctx context.Context) error { return w.m.Create(ctx, CreateOptions{Name: "b", Kernel: "/none"}) }},
+		{"checkpoint of a stopped VM", errs.ErrState, func(ctx context.Context) error { _, err := w.m.Checkpoint(ctx, "a", ""); return err }},
+		{"pause of a stopped VM", errs.ErrState, func(ctx context.Context) error { return w.m.Pause(ctx, "a") }},
+		{"resume of a stopped VM", errs.ErrState, func(ctx context.Context) error { return w.m.Resume(ctx, "a") }},
+		{"exec in a stopped VM", errs.ErrState, func(ctx context.Context) error {
+			_, err := w.m.Exec(ctx, "a", Command{Argv: []string{"x"}}, Streams{})
+			return err
+		}},
+		{"cp into a stopped VM", errs.ErrState, func(ctx context.Context) error {
+			return w.m.Copy(ctx, Place{Path: "/x"}, Place{VM: "a", Path: "/x"}, CopyOptions{})
+		}},
+		{"exec in no VM", errs.ErrNotFound, func(ctx context.Context) error {
+			_, err := w.m.Exec(ctx, "b", Command{Argv: []string{"x"}}, Streams{})
+			return err
+		}},
+		{"restore of no checkpoint", errs.ErrNotFound, func(ctx context.Context) error { return w.m.Restore(ctx, "a", "deadbeef", RestoreOptions{}) }},
+		{"destroy of no VM", errs.ErrNotFound, func(ctx context.Context) error { _, err := w.m.Destroy(ctx, "b", false); return err }},
+		{"logs of a VMM that never ran", errs.ErrNotFound, func(ctx context.Context) error {
+			os.Remove(filepath.Join(w.dir("a"), "fake.log"))
+			return w.m.Logs(ctx, "a", LogOptions{VMM: true}, &bytes.Buffer{})
+		}},
+	} {
+		w.fake.Reset()
+		if err := tt.do(t.Context()); !errors.Is(err, tt.kind) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if calls := w.fake.Calls(); len(calls) > 0 {
+			t.Errorf("%s: the driver was asked to %v", tt.name, calls)
+		}
+	}
+	if got := w.look(); got != `vm a is stopped, memory "booted"` {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,212 @@
+// Package vmtest has a fake driver for tests of package vm. It boots no guest: its VMM is a process that sleeps, and the guest's
+// memory is a file that a test reads and writes. It notes each call, fails those that a test names, and keeps vmm.Driver's
+// contract otherwise.
+package vmtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/proc"
+	"noid/internal/vmm"
+)
+
+// Name is the fake driver's.
+const Name = "fake"
+
+// Files of the fake VMM in its VM's directory.
+const (
+	memoryFile  = "fake.memory" // the guest's memory, a text
+	stateFile   = "fake.state"  // vmm.Running or vmm.Paused
+	logFile     = "fake.log"
+	scratchFile = "fake.scratch" // what WriteBack leaves for Snapshot
+)
+
+// Driver is the fake. Its zero value works.
+type Driver struct {
+	mu    sync.Mutex
+	calls []string
+	fail  map[int]error // by the call's place in calls
+	agent fakeAgent
+}
+
+// ErrInjected is what a call fails with that FailAt names.
+var ErrInjected = errors.New("injected failure")
+
+// Calls returns the calls since the last Reset that change something or reach the guest: "start", "pause", "agent freeze".
+func (d *Driver) Calls() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.calls)
+}
+
+// Reset forgets the calls, and has those at the places failAt, counted from 0, fail from now on.
+func (d *Driver) Reset(failAt ...int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls, d.fail = nil, map[int]error{}
+	for _, at := range failAt {
+		d.fail[at] = fmt.Errorf("call %d: %w", at, ErrInjected)
+	}
+}
+
+// call notes a call and returns what it is to fail with.
+func (d *Driver) call(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls = append(d.calls, name)
+	return d.fail[len(d.calls)-1]
+}
+
+// Name implements vmm.Driver.
+func (d *Driver) Name() string { return Name }
+
+// Traits implements vmm.Driver.
+func (d *Driver) Traits() vmm.Traits { return vmm.Traits{LoadsWithoutBootFiles: true} }
+
+// Version implements vmm.Driver.
+func (d *Driver) Version(context.Context) (string, error) { return "1.0", nil }
+
+// Stamp implements vmm.Driver.
+func (d *Driver) Stamp() (string, error) { return "fake 1.0", nil }
+
+// UsesHostCPU implements vmm.Driver.
+func (d *Driver) UsesHostCPU(vmm.Machine) bool { return false }
+
+// CanLoad implements vmm.Driver.
+func (d *Driver) CanLoad(vmm.Machine) error { return d.call("can load") }
+
+// Start implements vmm.Driver.
+func (d *Driver) Start(_ context.Context, dir string, m *vmm.Machine) (proc.Process, error) {
+	if err := d.call("start"); err != nil {
+		return proc.Process{}, err
+	}
+	m.DriverVersion = "1.0"
+	return spawn(dir, vmm.Running, []byte("booted"))
+}
+
+// Load implements vmm.Driver.
+func (d *Driver) Load(_ context.Context, dir string, m *vmm.Machine, _ vmm.Saved) (proc.Process, error) {
+	if err := d.call("load"); err != nil {
+		return proc.Process{}, err
+	}
+	if state, err := os.ReadFile(filepath.Join(dir, vmm.StateSnap)); err != nil || string(state) != "state" {
+		return proc.Process{}, fmt.Errorf("loading device state %q: %w", state, err)
+	}
+	memory, err := os.ReadFile(filepath.Join(dir, vmm.MemorySnap))
+	if err != nil {
+		return proc.Process{}, err
+	}
+	m.DriverVersion = "1.0"
+	return spawn(dir, vmm.Paused, memory)
+}
+
+// spawn starts a process that stands for a VMM: it works in dir and has the console's FIFO as its input.
+func spawn(dir string, st vmm.State, memory []byte) (proc.Process, error) {
+	in, err := os.OpenFile(filepath.Join(dir, vmm.SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return proc.Process{}, err
+	}
+	defer in.Close()
+	for name, data := range map[string][]byte{memoryFile: memory, stateFile: []byte(st), logFile: nil, vmm.SerialLogFile: nil} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return proc.Process{}, err
+		}
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.Dir, cmd.Stdin, cmd.SysProcAttr = dir, in, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return proc.Process{}, err
+	}
+	go cmd.Wait()
+	return proc.Identify(cmd.Process.Pid)
+}
+
+// Tell implements vmm.Driver.
+func (d *Driver) Tell(_ context.Context, dir string, c vmm.Command) error {
+	name := map[vmm.Command]string{vmm.Pause: "pause", vmm.Resume: "resume", vmm.Shutdown: "shut down"}[c]
+	if err := d.call(name); err != nil {
+		return err
+	}
+	st := map[vmm.Command]vmm.State{vmm.Pause: vmm.Paused, vmm.Resume: vmm.Running}[c]
+	if st == "" {
+		return errors.New("the fake guest has no power button")
+	}
+	return os.WriteFile(filepath.Join(dir, stateFile), []byte(st), 0o600)
+}
+
+// State implements vmm.Driver.
+func (d *Driver) State(_ context.Context, dir string) (vmm.State, error) {
+	st, err := os.ReadFile(filepath.Join(dir, stateFile))
+	return vmm.State(st), err
+}
+
+// WhyPaused implements vmm.Driver.
+func (d *Driver) WhyPaused(string) string { return "" }
+
+// Ended implements vmm.Driver.
+func (d *Driver) Ended(string) vmm.Ending { return vmm.EndedUnknown }
+
+// Connect implements vmm.Driver.
+func (d *Driver) Connect(context.Context, string) (net.Conn, error) {
+	host, guest := net.Pipe()
+	go d.agent.serve(guest, d.call)
+	return host, nil
+}
+
+// WriteBack implements vmm.Driver.
+func (d *Driver) WriteBack(_ context.Context, dir string) error {
+	if err := d.call("write back"); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, scratchFile), nil, 0o600)
+}
+
+// MemorySource implements vmm.Driver.
+func (d *Driver) MemorySource(dir string) string { return filepath.Join(dir, memoryFile) }
+
+// Snapshot implements vmm.Driver.
+func (d *Driver) Snapshot(ctx context.Context, dir, dst string) error {
+	if err := d.call("snapshot"); err != nil {
+		return err
+	}
+	if st, err := d.State(ctx, dir); err != nil || st != vmm.Paused {
+		return fmt.Errorf("a snapshot of a guest that is %s: %w", st, err)
+	}
+	memory, err := os.ReadFile(filepath.Join(dir, memoryFile))
+	if err != nil {
+		return err
+	}
+	os.Remove(filepath.Join(dir, scratchFile))
+	return errors.Join(os.WriteFile(filepath.Join(dst, vmm.MemorySnap), memory, 0o600), os.WriteFile(filepath.Join(dst, vmm.StateSnap), []byte("state"), 0o600))
+}
+
+// Logs implements vmm.Driver.
+func (d *Driver) Logs() []string { return []string{logFile} }
+
+// Scratch implements vmm.Driver.
+func (d *Driver) Scratch() []string { return []string{scratchFile} }
+
+// Assist implements vmm.Driver.
+func (d *Driver) Assist(context.Context, func(context.Context) error) error { return nil }
+
+// Memory returns what is in the memory of the guest whose VM's directory is dir.
+func Memory(dir string) string {
+	data, _ := os.ReadFile(filepath.Join(dir, memoryFile))
+	return string(data)
+}
+
+// SetMemory is a guest's program that writes to its memory.
+func SetMemory(dir, text string) error {
+	return os.WriteFile(filepath.Join(dir, memoryFile), []byte(text), 0o600)
+}
