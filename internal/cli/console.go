@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"noid/internal/vm"
 )
@@ -15,7 +16,11 @@ func (a *app) consoleCmd() *cobra.Command {
 		Long:    "Attach to the serial console. Ctrl+Q detaches, and the VM runs on.\n",
 		Example: "  noid console dev\n  echo poweroff | noid console dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			return m.Attach(ctx, args[0], os.Stdin, os.Stdout, os.Stderr)
+			c := vm.Console{In: os.Stdin, Out: os.Stdout, Messages: os.Stderr}
+			if t := (&terminal{in: int(os.Stdin.Fd())}); term.IsTerminal(t.in) {
+				c.Terminal = t.raw
+			}
+			return m.Attach(ctx, args[0], c)
 		}),
 	}
 }

@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"noid/internal/errs"
 )
@@ -25,21 +22,23 @@ const quietAfter = 2 * time.Second
 
 // AttachOptions are Attach's settings. In, Out and Err are required.
 type AttachOptions struct {
-	In  io.Reader // put into raw mode when it is a terminal
+	In  io.Reader
 	Out io.Writer // gets the console's bytes as the guest wrote them
 	Err io.Writer // gets noid's own messages
+	// Terminal, if In is a terminal, puts it into raw mode, and restore puts it right again, whatever ends Attach. Nil: In
+	// is no terminal.
+	Terminal func() (restore func(), err error)
 	// Alive says whether the VMM is still there; nil asks whether a process reads serial.in.
 	Alive func() bool
 	// LockDir is where input.lock is; "" means the VM's directory.
 	LockDir string
 }
 
-// Attach connects In and Out to the serial console of the VM in dir, until DetachKey is typed or the VM is gone. A
-// terminal's mode is restored whatever ends it. Piped input is typed as fast as the guest reads it, and Attach ends
-// when the console has then been silent for 2 s.
+// Attach connects In and Out to the serial console of the VM in dir, until DetachKey is typed or the VM is gone. Input that
+// is no terminal's is typed as fast as the guest reads it, and Attach ends when the console has then been silent for 2 s.
 //
-// All of these are nil; that the VM is gone is a line on Err. A VM that was not running is errs.ErrState. An
-// interrupted Attach returns ctx's error, or one that names the signal and wraps context.Canceled.
+// All of these are nil; that the VM is gone is a line on Err. A VM that was not running is errs.ErrState. When ctx ends
+// Attach returns its cause.
 func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	defaults(dir, &o.LockDir, &o.Alive)
 	in, log, err := open(dir)
@@ -48,21 +47,19 @@ func Attach(ctx context.Context, dir string, o AttachOptions) error {
 	}
 	defer in.Close()
 	defer log.Close()
-	// So that what is deferred runs. A terminal in raw mode sends no SIGINT for Ctrl+C: one that comes was sent by
-	// somebody.
-	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	a := &attachment{o: o, in: in, log: log, keys: make(chan []byte, 64), detach: make(chan struct{})}
+	a := &attachment{o: o, in: in, log: log, terminal: o.Terminal != nil, keys: make(chan []byte, 64), detach: make(chan struct{})}
 	eol := "\n"
-	file, isFile := o.In.(*os.File)
-	if isFile && term.IsTerminal(int(file.Fd())) {
-		old, err := term.MakeRaw(int(file.Fd()))
+	_, isFile := o.In.(*os.File)
+	if a.terminal {
+		restore, err := o.Terminal()
 		if err != nil {
 			return fmt.Errorf("preparing the terminal: %w", err)
 		}
-		defer term.Restore(int(file.Fd()), old) // also while a panic unwinds
-		a.terminal, eol = true, "\r\n"
+		defer restore() // also while a panic unwinds
+		eol = "\r\n"
 	}
 	prompt, err := log.lastLine(4096)
 	if err != nil {

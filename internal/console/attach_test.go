@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -86,8 +87,15 @@ func attachTerminal(t *testing.T, b *bridge, err chan<- error) (keys *os.File, m
 		tty.Close()
 	})
 	msg = &screen{}
+	raw := func() (func(), error) {
+		old, err := term.MakeRaw(int(tty.Fd()))
+		return func() { term.Restore(int(tty.Fd()), old) }, err
+	}
+	// As the command line has it.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	t.Cleanup(stop)
 	go func() {
-		err <- Attach(context.Background(), b.dir, AttachOptions{In: tty, Out: tty, Err: msg, Alive: b.alive})
+		err <- Attach(ctx, b.dir, AttachOptions{In: tty, Out: tty, Err: msg, Terminal: raw, Alive: b.alive})
 	}()
 	return keys, msg
 }

@@ -7,9 +7,18 @@ import (
 	"noid/internal/console"
 )
 
-// Attach connects in and out to the serial console of name until the input ends, detaches with Ctrl+Q, or the VM is gone; noid's
-// own messages go to messages. See console.Attach.
-func (m *Manager) Attach(ctx context.Context, name string, in io.Reader, out, messages io.Writer) error {
+// Console is what Attach connects to a serial console.
+type Console struct {
+	In       io.Reader
+	Out      io.Writer // gets the console's bytes as the guest wrote them
+	Messages io.Writer // gets noid's own lines
+	// Terminal, if In is a terminal, puts it into raw mode once the console is there; restore puts it right again.
+	Terminal func() (restore func(), err error)
+}
+
+// Attach connects c to the serial console of name until Ctrl+Q is typed, the input ends, the VM is gone or ctx ends. See
+// console.Attach.
+func (m *Manager) Attach(ctx context.Context, name string, c Console) error {
 	s, err := m.surelyRunning(ctx, name, "console")
 	if err != nil {
 		return err
@@ -17,5 +26,5 @@ func (m *Manager) Attach(ctx context.Context, name string, in io.Reader, out, me
 	if err := s.spoilTemplate(ctx); err != nil {
 		return err
 	}
-	return console.Attach(ctx, s.dir, console.AttachOptions{In: in, Out: out, Err: messages, Alive: s.vm.Process.Alive})
+	return console.Attach(ctx, s.dir, console.AttachOptions{In: c.In, Out: c.Out, Err: c.Messages, Terminal: c.Terminal, Alive: s.vm.Process.Alive})
 }

@@ -86,23 +86,22 @@ func (m *Manager) Exec(ctx context.Context, name string, c Command, s Streams) (
 	if !c.Shell {
 		patience = v.patience(c.Wait)
 	}
-	exit, err := v.execAgent(ctx, c, s, patience)
+	var exit Exit
+	err = v.introduce(ctx, patience)
+	switch {
+	case err == nil:
+		exit, err = v.execAgent(ctx, c, s, patience)
+	case c.Shell || !errors.Is(err, link.ErrNoAnswer):
+		err = v.execError(err)
+	}
 	if c.Shell || !errors.Is(err, link.ErrNoAnswer) {
 		return exit, err
 	}
 	return v.execEither(ctx, c, s, err)
 }
 
-// execAgent is Exec over the agent, which is tried for patience.
+// execAgent is Exec over the agent, which is tried for patience, in a guest that knows all that it must be told.
 func (s *session) execAgent(ctx context.Context, c Command, streams Streams, patience time.Duration) (Exit, error) {
-	if err := s.introduce(ctx, patience); err != nil {
-		return Exit{}, s.execError(err)
-	}
-	return s.execAnnounced(ctx, c, streams, patience)
-}
-
-// execAnnounced is execAgent in a guest that knows all.
-func (s *session) execAnnounced(ctx context.Context, c Command, streams Streams, patience time.Duration) (Exit, error) {
 	if streams.Begin != nil {
 		if err := streams.Begin(); err != nil {
 			return Exit{}, s.execError(err)
@@ -150,7 +149,7 @@ func (s *session) execEither(ctx context.Context, c Command, streams Streams, si
 		if err := s.announce(ctx); err != nil {
 			return Exit{}, s.execError(err)
 		}
-		return s.execAnnounced(ctx, c, streams, fallbackAfter)
+		return s.execAgent(ctx, c, streams, fallbackAfter)
 	}
 	s.noteSilent()
 	s.notice(fmt.Sprintf("the agent of vm %q does not answer", s.vm.Name))
