@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// edges are all the imports that noid's own packages may have of one another: cmd → cli → vm → what vm is built of → leaves. A new
-// one is a decision: state it here. Tests, test/ and bench/ are free.
+// edges are all the imports that noid's own packages may have of one another: cmd → cli → vm → what vm is built of →
+// leaves. A new one is a decision: state it here. Tests, test/ and bench/ are free.
 var edges = map[string]string{
 	"cmd/noid":       "cli",
 	"cmd/noid-agent": "agent link/tarfs version",
@@ -95,7 +95,8 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestDriversStayUnnamed finds the name of no driver in the domain, and in the command line only where drivers are wired.
+// TestDriversStayUnnamed finds the name of no driver in the domain, and in the command line only where drivers are
+// wired.
 func TestDriversStayUnnamed(t *testing.T) {
 	name := regexp.MustCompile(`(?i)firecracker|qemu`)
 	wiring := regexp.MustCompile(`drivers\.Config\{`)

@@ -32,8 +32,8 @@ func testInit(socket string) {
 	select {} // not reached: the machine is off
 }
 
-// startInit runs the agent as PID 1 of namespaces of its own, over a root with nothing but busybox in it, and returns where it
-// listens.
+// startInit runs the agent as PID 1 of namespaces of its own, over a root with nothing but busybox in it, and returns
+// where it listens.
 func startInit(t *testing.T) (*exec.Cmd, string) {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestOneThreadForks has many threads start processes: they must all be one thread's children, as that one gets their SIGCHLD.
+// TestOneThreadForks has many threads start processes: they must all be one thread's children, as that one gets their
+// SIGCHLD.
 func TestOneThreadForks(t *testing.T) {
 	if _, err := os.Stat("/proc/thread-self/children"); err != nil {
 		t.Skip("NOT RUN: this kernel does not list a thread's children (CONFIG_PROC_CHILDREN)")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRing has a stream flow through a ring: the bytes stay what they are, the buffer stays while much flows, and is given
-// back when little does.
+// TestRing has a stream flow through a ring: the bytes stay what they are, the buffer stays while much flows, and is
+// given back when little does.
 func TestRing(t *testing.T) {
 	var r ring
 	sent, got := []byte(nil), []byte(nil)

@@ -25,12 +25,13 @@ type checkpointJSON struct {
 	Driver        string  `json:"driver"`
 	DriverVersion string  `json:"driver_version"`
 	NoidVersion   string  `json:"noid_version"`
-	// AgentVersion is the noid whose agent the guest runs, Hardware what the driver pinned, CPUModel the host's, which a guest
-	// under KVM has seen.
+	// AgentVersion is the noid whose agent the guest runs, Hardware what the driver pinned, CPUModel the host's, which
+	// a guest under KVM has seen.
 	AgentVersion string            `json:"agent_version,omitempty"`
 	Hardware     map[string]string `json:"hardware,omitempty"`
 	CPUModel     string            `json:"cpu_model,omitempty"`
-	// OwnBytes and SharedBytes are what its files take of the disk, and what other files have too. In 'checkpoints --size' alone.
+	// OwnBytes and SharedBytes are what its files take of the disk, and what other files have too. In 'checkpoints
+	// --size' alone.
 	OwnBytes    *int64 `json:"own_bytes,omitempty"`
 	SharedBytes *int64 `json:"shared_bytes,omitempty"`
 	Error       string `json:"error,omitempty"`

@@ -112,7 +112,8 @@ func (a *app) exec(ctx context.Context, name string, c vm.Command) error {
 	return a.attach(ctx, &c, func(ctx context.Context, s vm.Streams) (vm.Exit, error) { return m.Exec(ctx, name, c, s) })
 }
 
-// attach connects this process's streams, terminal and signals to the command that run runs, and turns its end into noid's.
+// attach connects this process's streams, terminal and signals to the command that run runs, and turns its end into
+// noid's.
 func (a *app) attach(ctx context.Context, c *vm.Command, run func(context.Context, vm.Streams) (vm.Exit, error)) error {
 	// Once the command runs signals are its own: the run's context, which they end, is not what ends it.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))

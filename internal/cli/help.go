@@ -45,8 +45,8 @@ const environmentHelp = `What noid reads of the environment:
 A flag goes before the environment, the environment before config.toml, that before noid's defaults ('noid help config').
 `
 
-// writeUsage writes a command's usage: cobra's own, with the verbs in groups and what the exit codes mean. It is no template: those
-// would bring two MiB of reflection into noid.
+// writeUsage writes a command's usage: cobra's own, with the verbs in groups and what the exit codes mean. It is no
+// template: those would bring two MiB of reflection into noid.
 func writeUsage(w io.Writer, cmd *cobra.Command) error {
 	var b strings.Builder
 	part := func(title, text string) {

@@ -10,8 +10,8 @@ import (
 	"noid/internal/config"
 )
 
-// TestHelp looks at the help of every command: it has an example, says where the exit codes are explained, and no line is longer
-// than a wide terminal.
+// TestHelp looks at the help of every command: it has an example, says where the exit codes are explained, and no line
+// is longer than a wide terminal.
 func TestHelp(t *testing.T) {
 	root := (&app{out: &bytes.Buffer{}, err: &bytes.Buffer{}}).root()
 	var look func(cmd *cobra.Command)

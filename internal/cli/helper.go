@@ -12,8 +12,8 @@ import (
 	"noid/internal/vmm/drivers"
 )
 
-// helperVerb is the hidden verb that runs beside each VMM, in the VM's directory. It is told the driver, and the VMM's pid, start
-// time and boot id.
+// helperVerb is the hidden verb that runs beside each VMM, in the VM's directory. It is told the driver, and the VMM's
+// pid, start time and boot id.
 const helperVerb = "helper"
 
 func (a *app) helperCmd() *cobra.Command {

@@ -1,5 +1,5 @@
-// Package cli is noid's command line: one file a verb, and in this file the only place where an error becomes an exit code
-// and a hint.
+// Package cli is noid's command line: one file a verb, and in this file the only place where an error becomes an exit
+// code and a hint.
 package cli
 
 import (

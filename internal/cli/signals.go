@@ -57,8 +57,8 @@ func (f *forwarder) begin() {
 	}
 }
 
-// run forwards. Any signal within 2 s of a SIGINT, and a second SIGTERM, ends ctx. So does, with a terminal, any other than
-// SIGINT: a shell there ignores SIGTERM, and its terminal is gone.
+// run forwards. Any signal within 2 s of a SIGINT, and a second SIGTERM, ends ctx. So does, with a terminal, any other
+// than SIGINT: a shell there ignores SIGTERM, and its terminal is gone.
 func (f *forwarder) run(signals <-chan os.Signal) {
 	var last time.Time // of a SIGINT
 	terminated := false

@@ -18,7 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childEnv makes this test binary a process that tries what it reads on its stdin, a line an attempt, and says how it went.
+// childEnv makes this test binary a process that tries what it reads on its stdin, a line an attempt, and says how it
+// went.
 const childEnv = "NOID_CONFINE_CHILD"
 
 func TestMain(m *testing.M) {

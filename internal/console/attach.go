@@ -25,8 +25,8 @@ type AttachOptions struct {
 	In  io.Reader
 	Out io.Writer // gets the console's bytes as the guest wrote them
 	Err io.Writer // gets noid's own messages
-	// Terminal, if In is a terminal, puts it into raw mode, and restore puts it right again, whatever ends Attach. Nil: In
-	// is no terminal.
+	// Terminal, if In is a terminal, puts it into raw mode, and restore puts it right again, whatever ends Attach. Nil:
+	// In is no terminal.
 	Terminal func() (restore func(), err error)
 	// Alive says whether the VMM is still there; nil asks whether a process reads serial.in.
 	Alive func() bool
@@ -34,8 +34,9 @@ type AttachOptions struct {
 	LockDir string
 }
 
-// Attach connects In and Out to the serial console of the VM in dir, until DetachKey is typed or the VM is gone. Input that
-// is no terminal's is typed as fast as the guest reads it, and Attach ends when the console has then been silent for 2 s.
+// Attach connects In and Out to the serial console of the VM in dir, until DetachKey is typed or the VM is gone. Input
+// that is no terminal's is typed as fast as the guest reads it, and Attach ends when the console has then been silent
+// for 2 s.
 //
 // All of these are nil; that the VM is gone is a line on Err. A VM that was not running is errs.ErrState. When ctx ends
 // Attach returns its cause.

@@ -1,5 +1,5 @@
-// Package errs holds the kinds of failure that noid tells apart. Every layer wraps one of the sentinels with %w; package cli
-// alone turns a kind into an exit code, and prints the hint on a line of its own.
+// Package errs holds the kinds of failure that noid tells apart. Every layer wraps one of the sentinels with %w;
+// package cli alone turns a kind into an exit code, and prints the hint on a line of its own.
 package errs
 
 import (

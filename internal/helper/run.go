@@ -22,8 +22,8 @@ const (
 
 // Run is the whole work of the helper of a VM of d. args name the VM's VMM, as proc.Process.Args does. It returns after
 // the VMM's end, or at once where another helper is at work. The current directory is the VM's, and everything goes by
-// relative names: whatever the directory is renamed to, it stays this VM's. resume is 'noid resume' for this VM; it fails
-// while another command has the VM.
+// relative names: whatever the directory is renamed to, it stays this VM's. resume is 'noid resume' for this VM; it
+// fails while another command has the VM.
 func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.Context) error) error {
 	p, err := proc.Parse(args)
 	if err != nil {

@@ -27,8 +27,8 @@ import (
 	"noid/internal/link/wire"
 )
 
-// guest runs the real agent in this process and returns a client of it. cut, if not nil, says for each connection in turn
-// after how many bytes it breaks.
+// guest runs the real agent in this process and returns a client of it. cut, if not nil, says for each connection in
+// turn after how many bytes it breaks.
 func guest(t *testing.T, cut func() int) *Client {
 	t.Helper()
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR1) // the agent does, and one goroutine stays of it for ever
@@ -451,8 +451,8 @@ func TestLateReply(t *testing.T) {
 	}
 }
 
-// TestSilence has an agent that dies when it was asked for a command: Exec does not wait for it for ever, and says that the command
-// may have begun.
+// TestSilence has an agent that dies when it was asked for a command: Exec does not wait for it for ever, and says that
+// the command may have begun.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	c := guest(t, nil)

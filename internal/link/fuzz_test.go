@@ -34,8 +34,8 @@ func (r *recording) SetDeadline(time.Time) error      { return nil }
 func (r *recording) SetReadDeadline(time.Time) error  { return nil }
 func (r *recording) SetWriteDeadline(time.Time) error { return nil }
 
-// FuzzExec gives the client's reading end arbitrary bytes. It must end, hand on no more than came, and return an exit that
-// fits in a process's exit status.
+// FuzzExec gives the client's reading end arbitrary bytes. It must end, hand on no more than came, and return an exit
+// that fits in a process's exit status.
 func FuzzExec(f *testing.F) {
 	hello, _ := wire.AppendMessage(nil, wire.TypeHello, wire.Hello{Version: wire.Version})
 	session, _ := wire.AppendMessage(bytes.Clone(hello), wire.TypeReply, wire.Reply{})

@@ -60,7 +60,8 @@ func TestCloneOfReservedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Munmap(mem)
-	// As a guest does: some pages written, some read, all around them read ahead. More runs than one look at the map holds.
+	// As a guest does: some pages written, some read, all around them read ahead. More runs than one look at the map
+	// holds.
 	for off := 0; off < size/2; off += 64 << 10 {
 		mem[off] = byte(off>>16) | 1
 	}

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHashLike writes to a clone in all ways and hashes it with the sums of its source, of which one is forged: chunks that
-// are shared take it, others are read.
+// TestHashLike writes to a clone in all ways and hashes it with the sums of its source, of which one is forged: chunks
+// that are shared take it, others are read.
 func TestHashLike(t *testing.T) {
 	onEach(t, func(t *testing.T, dir string, reflinks bool) {
 		const chunks = 40
@@ -92,8 +92,8 @@ func TestHashLike(t *testing.T) {
 	})
 }
 
-// TestCloneCompact clones a file of two large pieces, with holes, as it is, and once a thousand and a half of small ones have been
-// written into its clone, compact.
+// TestCloneCompact clones a file of two large pieces, with holes, as it is, and once a thousand and a half of small
+// ones have been written into its clone, compact.
 func TestCloneCompact(t *testing.T) {
 	onEach(t, func(t *testing.T, dir string, reflinks bool) {
 		path := func(name string) string { return filepath.Join(dir, name) }
@@ -182,7 +182,8 @@ func TestCloneCompact(t *testing.T) {
 	})
 }
 
-// TestWriteLike writes a file beside others: its content is what was given whatever they hold, and what is equal is shared.
+// TestWriteLike writes a file beside others: its content is what was given whatever they hold, and what is equal is
+// shared.
 func TestWriteLike(t *testing.T) {
 	onEach(t, func(t *testing.T, dir string, reflinks bool) {
 		data := make([]byte, 40_000)

@@ -13,14 +13,15 @@ import (
 )
 
 const (
-	// freezeWait bounds the wait for an agent's word before a snapshot or a pause: it answers in some ms, or does not live.
+	// freezeWait bounds the wait for an agent's word before a snapshot or a pause: it answers in some ms, or does not
+	// live.
 	freezeWait = time.Second
 	// announceWait bounds the wait for an agent's first word after a restore. Its hooks have 30 s of their own.
 	announceWait = 10 * time.Second
 )
 
-// freeze tells the agent that its connections are about to break, and reports whether it heard. A snapshot keeps that state,
-// so that no clone takes the broken connections for clients that left.
+// freeze tells the agent that its connections are about to break, and reports whether it heard. A snapshot keeps that
+// state, so that no clone takes the broken connections for clients that left.
 func (s *session) freeze(ctx context.Context) bool {
 	if !s.vm.Machine.Agent {
 		return false
@@ -30,8 +31,8 @@ func (s *session) freeze(ctx context.Context) bool {
 	return s.agent().Freeze(ctx) == nil
 }
 
-// thaw ends what freeze began, with the right time where the guest stood still for long. An agent that does not hear it thaws
-// by itself.
+// thaw ends what freeze began, with the right time where the guest stood still for long. An agent that does not hear it
+// thaws by itself.
 func (s *session) thaw(ctx context.Context, clock bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*freezeWait)
 	defer cancel()
@@ -51,8 +52,8 @@ func (s *session) poweroff(ctx context.Context) bool {
 }
 
 // announce tells the guest what it does not know yet: that it is new, or was loaded from a checkpoint, with the clock,
-// randomness and identity that follow from that. Before that, a guest that is to become a template becomes one. The agent
-// answers already, and the lock is not held: announce takes it.
+// randomness and identity that follow from that. Before that, a guest that is to become a template becomes one. The
+// agent answers already, and the lock is not held: announce takes it.
 func (s *session) announce(ctx context.Context) error {
 	locked, err := s.Home.Lock(ctx, s.vm.Name, s.verb)
 	if err != nil {

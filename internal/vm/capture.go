@@ -16,8 +16,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// capture saves the VM as of one moment in a staging directory: it can be loaded from there, and lacks what publishCheckpoint
-// adds. The caller publishes or removes the directory, also when this fails.
+// capture saves the VM as of one moment in a staging directory: it can be loaded from there, and lacks what
+// publishCheckpoint adds. The caller publishes or removes the directory, also when this fails.
 func (s *session) capture(ctx context.Context, st State, label string) (c checkpoint.Record, staging string, err error) {
 	name := s.vm.Name
 	staging = s.Home.StagingCheckpointDir(name)
@@ -75,8 +75,9 @@ func (s *session) removeCapture(staging string) {
 // smallFiles is room for the device state, the console's log, sums and manifest, in bytes.
 const smallFiles = 32 << 20
 
-// checkRoom refuses a checkpoint that would run out of space while the guest stands still. Where clones share blocks, cloned
-// files cost nothing yet; else they cost their data, which is counted exactly only when it matters: that means writing it back.
+// checkRoom refuses a checkpoint that would run out of space while the guest stands still. Where clones share blocks,
+// cloned files cost nothing yet; else they cost their data, which is counted exactly only when it matters: that means
+// writing it back.
 func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Record) error {
 	reflinks, err := storage.Reflinks(staging)
 	if err != nil {
@@ -117,7 +118,8 @@ func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Re
 		Hint("make room, or 'noid forget' checkpoints that you no longer need")
 }
 
-// interruptWait is how long an interrupted checkpoint tries to have its guest run again before it leaves that to the guard.
+// interruptWait is how long an interrupted checkpoint tries to have its guest run again before it leaves that to the
+// guard.
 const interruptWait = 300 * time.Millisecond
 
 const (
@@ -125,8 +127,8 @@ const (
 	calm       = 50 * time.Millisecond // what one takes at most after which the pause may come
 )
 
-// snapshot fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood still.
-// resumed is false when that guest could not be made to run again.
+// snapshot fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood
+// still. resumed is false when that guest could not be made to run again.
 func (s *session) snapshot(ctx context.Context, staging string, st State) (downtime time.Duration, resumed bool, err error) {
 	resumed = true
 	if st == Running || st == Paused {
@@ -164,8 +166,8 @@ func (s *session) snapshot(ctx context.Context, staging string, st State) (downt
 	return 0, true, nil
 }
 
-// writeBack writes back what the snapshot will need on disk. While much is written back the guest writes more, which would be
-// written back in the pause: hence several times.
+// writeBack writes back what the snapshot will need on disk. While much is written back the guest writes more, which
+// would be written back in the pause: hence several times.
 func (s *session) writeBack(ctx context.Context) error {
 	for range writeBacks {
 		began := time.Now()

@@ -30,8 +30,8 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (checkpoin
 	return c, s.explain(err)
 }
 
-// checkpoint does the work for Checkpoint and for the backup before a restore. Of a VM that does not run it keeps the disk
-// alone.
+// checkpoint does the work for Checkpoint and for the backup before a restore. Of a VM that does not run it keeps the
+// disk alone.
 func (s *session) checkpoint(ctx context.Context, st State, label string) (checkpoint.Record, error) {
 	c, staging, err := s.capture(ctx, st, label)
 	if err == nil {
@@ -45,8 +45,8 @@ func (s *session) checkpoint(ctx context.Context, st State, label string) (check
 	return c, nil
 }
 
-// lastFile is a link in a VM's directory whose target names the checkpoint, "vm@id", that was made of it last. It says with what
-// the next one shares most: losing it costs time alone.
+// lastFile is a link in a VM's directory whose target names the checkpoint, "vm@id", that was made of it last. It says
+// with what the next one shares most: losing it costs time alone.
 const lastFile = "checkpoint.last"
 
 // last returns the checkpoint that the VM has most in common with.
@@ -62,8 +62,8 @@ func noteLast(dir, ref string) {
 	os.Symlink(ref, filepath.Join(dir, lastFile))
 }
 
-// publishCheckpoint records sizes and sums of what capture made, makes the files read-only and publishes them. The guest runs
-// again.
+// publishCheckpoint records sizes and sums of what capture made, makes the files read-only and publishes them. The
+// guest runs again.
 func (s *session) publishCheckpoint(ctx context.Context, staging string, c *checkpoint.Record) error {
 	c.Files = map[string]manifest.File{}
 	var sums []byte
@@ -105,8 +105,8 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 	return storage.Publish(ctx, staging, s.Home.CheckpointDir(c.VM, c.ID))
 }
 
-// makeReadOnly makes a checkpoint's file read-only and has it on disk. It returns the bytes of disk that the file takes, which
-// are known only then.
+// makeReadOnly makes a checkpoint's file read-only and has it on disk. It returns the bytes of disk that the file
+// takes, which are known only then.
 func makeReadOnly(ctx context.Context, path string) (onDisk int64, err error) {
 	if err := os.Chmod(path, 0o400); err != nil {
 		return 0, err
@@ -128,7 +128,8 @@ func (s *session) parent(c checkpoint.Record) checkpoint.Record {
 	return parent
 }
 
-// hashLike hashes the file path of a new checkpoint, and reads only what it does not share with the parent's file of that name.
+// hashLike hashes the file path of a new checkpoint, and reads only what it does not share with the parent's file of
+// that name.
 func hashLike(ctx context.Context, path string, parent checkpoint.Record, parentDir string) (storage.Hash, error) {
 	name := filepath.Base(path)
 	if _, ok := parent.Files[name]; ok {

@@ -22,8 +22,8 @@ type CheckpointEntry struct {
 	Size *Occupied // what its files take of the disk; nil when that was not asked for
 }
 
-// Checkpoints lists the checkpoints of a VM, which may be gone, the oldest first: with VM, ID, label and time of creation; with
-// full also all else of their records; with size also what they take of the disk.
+// Checkpoints lists the checkpoints of a VM, which may be gone, the oldest first: with VM, ID, label and time of
+// creation; with full also all else of their records; with size also what they take of the disk.
 func (m *Manager) Checkpoints(ctx context.Context, name string, full, size bool) ([]CheckpointEntry, error) {
 	list := m.Home.CheckpointLabels
 	if full {

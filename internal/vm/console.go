@@ -16,8 +16,8 @@ type Console struct {
 	Terminal func() (restore func(), err error)
 }
 
-// Attach connects c to the serial console of name until Ctrl+Q is typed, the input ends, the VM is gone or ctx ends. See
-// console.Attach.
+// Attach connects c to the serial console of name until Ctrl+Q is typed, the input ends, the VM is gone or ctx ends.
+// See console.Attach.
 func (m *Manager) Attach(ctx context.Context, name string, c Console) error {
 	s, err := m.surelyRunning(ctx, name, "console")
 	if err != nil {

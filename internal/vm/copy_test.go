@@ -73,7 +73,8 @@ func TestCopyRun(t *testing.T) {
 	}
 }
 
-// TestToolEnded turns what a guest's tool says into warnings, errors and their kinds, harmless for a terminal and bounded.
+// TestToolEnded turns what a guest's tool says into warnings, errors and their kinds, harmless for a terminal and
+// bounded.
 func TestToolEnded(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -64,7 +64,8 @@ func (c *copying) warner(prefix string) func(string) {
 	}
 }
 
-// toolErrors takes what a guest's tool writes to standard error: lines that begin with tarfs's prefixes. It holds one line.
+// toolErrors takes what a guest's tool writes to standard error: lines that begin with tarfs's prefixes. It holds one
+// line.
 type toolErrors struct {
 	warn   func(string)
 	line   []byte

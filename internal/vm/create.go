@@ -129,8 +129,8 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d}, nil
 }
 
-// ChooseDriver returns the name of the driver of a new VM: wish if that is not empty, else the configured one, else the one that
-// runs guests best here. A name that no driver has is errs.ErrUsage.
+// ChooseDriver returns the name of the driver of a new VM: wish if that is not empty, else the configured one, else the
+// one that runs guests best here. A name that no driver has is errs.ErrUsage.
 func (m *Manager) ChooseDriver(ctx context.Context, wish string) (string, error) {
 	if name := cmp.Or(wish, m.Config.Driver); name != "" {
 		_, err := m.Drivers.Driver(name)
@@ -186,8 +186,8 @@ func publish(staging, dir string) error {
 	return nil
 }
 
-// removeStaged ends p, or what else runs in dir where p does not live, and removes dir, a directory in the staging area. A
-// process that cannot be ended keeps its directory: there Sweep finds it at the next command.
+// removeStaged ends p, or what else runs in dir where p does not live, and removes dir, a directory in the staging
+// area. A process that cannot be ended keeps its directory: there Sweep finds it at the next command.
 func removeStaged(ctx context.Context, p proc.Process, dir string) error {
 	end, cancel := cleanup(ctx)
 	defer cancel()

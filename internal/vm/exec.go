@@ -42,8 +42,8 @@ type Streams struct {
 	Out, Err io.Writer
 	Resize   <-chan Size
 	Signals  <-chan int // for the command; Linux's numbers
-	// Begin is called once, right before the command is sent to a guest whose agent answers: from then on Signals is read. An
-	// error of it is Exec's. A command over the serial console has no signals: cancel ctx.
+	// Begin is called once, right before the command is sent to a guest whose agent answers: from then on Signals is
+	// read. An error of it is Exec's. A command over the serial console has no signals: cancel ctx.
 	Begin func() error
 }
 
@@ -56,13 +56,13 @@ type Exit struct {
 	Job      string // its id, for Signal; with Command.Detach alone
 }
 
-// Exec runs c in the guest of name and returns how it ended. It waits for the guest to be up. Output comes as the command
-// writes it, every byte once, also over a checkpoint of the VM.
+// Exec runs c in the guest of name and returns how it ended. It waits for the guest to be up. Output comes as the
+// command writes it, every byte once, also over a checkpoint of the VM.
 //
-// Cancelling ctx hangs the command up; the error then wraps context.Canceled. A guest without the agent, or whose agent stays
-// silent, gets the command over its serial console: output and error are one there, and input, a terminal, a user and
-// Detach are errs.ErrUsage. Other errors: errs.ErrState when the VM does not run, is paused or ends; errs.ErrTimeout when the guest
-// does not answer within c.Wait; what writing to s.Out or s.Err failed with.
+// Cancelling ctx hangs the command up; the error then wraps context.Canceled. A guest without the agent, or whose agent
+// stays silent, gets the command over its serial console: output and error are one there, and input, a terminal, a user
+// and Detach are errs.ErrUsage. Other errors: errs.ErrState when the VM does not run, is paused or ends;
+// errs.ErrTimeout when the guest does not answer within c.Wait; what writing to s.Out or s.Err failed with.
 func (m *Manager) Exec(ctx context.Context, name string, c Command, s Streams) (Exit, error) {
 	for _, arg := range c.Argv {
 		if strings.ContainsRune(arg, 0) {
@@ -131,8 +131,8 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 	return Exit{Code: exit.Code, TimedOut: exit.TimedOut, Error: exit.Error, Lost: exit.Lost}, nil
 }
 
-// execEither goes on after the agent has not answered for a while, which silent says: a kernel that cannot load noid's initramfs
-// has no agent. Whichever of agent and console answers first gets the command.
+// execEither goes on after the agent has not answered for a while, which silent says: a kernel that cannot load noid's
+// initramfs has no agent. Whichever of agent and console answers first gets the command.
 func (s *session) execEither(ctx context.Context, c Command, streams Streams, silent error) (Exit, error) {
 	left := c.Wait - s.patience(c.Wait)
 	if left <= 0 {

@@ -37,8 +37,8 @@ func (m *Manager) Forget(ctx context.Context, name string, refs []string) error 
 	return nil
 }
 
-// removeCheckpoint takes a checkpoint out of the listing by one rename and then deletes it. VMMs that map its memory keep the
-// inode.
+// removeCheckpoint takes a checkpoint out of the listing by one rename and then deletes it. VMMs that map its memory
+// keep the inode.
 func (m *Manager) removeCheckpoint(name, id string) error {
 	old := m.Home.OldCheckpointDir(name)
 	if err := os.Rename(m.Home.CheckpointDir(name, id), old); err != nil {

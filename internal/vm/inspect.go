@@ -26,8 +26,8 @@ type Details struct {
 	Confinement *Confinement // nil when the VMM does not run
 }
 
-// Inspect returns all that is known of name. It takes no lock and asks the guest for a second at most. LastError says why a
-// paused VM was paused, when nobody asked for that.
+// Inspect returns all that is known of name. It takes no lock and asks the guest for a second at most. LastError says
+// why a paused VM was paused, when nobody asked for that.
 func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	s, err := m.look(name, "inspect")
 	if broken, ok := errors.AsType[*manifest.BrokenError](err); ok {

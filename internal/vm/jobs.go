@@ -14,8 +14,8 @@ import (
 // answerTime bounds Jobs and Signal, which a checkpoint may hold up.
 const answerTime = 30 * time.Second
 
-// Job is a command that noid runs in a guest, or one that was detached and has ended. Its text is the guest's: not fit for a
-// terminal before it went through package untrusted.
+// Job is a command that noid runs in a guest, or one that was detached and has ended. Its text is the guest's: not fit
+// for a terminal before it went through package untrusted.
 type Job = wire.Job
 
 // Jobs lists the jobs of name's guest.
@@ -27,8 +27,8 @@ func (m *Manager) Jobs(ctx context.Context, name string) (jobs []Job, err error)
 	return jobs, err
 }
 
-// Signal sends the Linux signal number sig to the process group of the job that id begins. No such job is errs.ErrNotFound,
-// several are errs.ErrUsage.
+// Signal sends the Linux signal number sig to the process group of the job that id begins. No such job is
+// errs.ErrNotFound, several are errs.ErrUsage.
 func (m *Manager) Signal(ctx context.Context, name, id string, sig int) error {
 	err := m.ask(ctx, name, "kill", func(ctx context.Context, c *link.Client) error { return c.Kill(ctx, id, sig) })
 	if errors.Is(err, errs.ErrNotFound) && errs.Hint(err) == "" {

@@ -15,8 +15,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// checkLoadable refuses what this host cannot take: errs.ErrHost. What only the VMM can tell, it tells when the new VM is made,
-// which is before anything of the old one is touched: see explainLoad.
+// checkLoadable refuses what this host cannot take: errs.ErrHost. What only the VMM can tell, it tells when the new VM
+// is made, which is before anything of the old one is touched: see explainLoad.
 func (s source) checkLoadable(ctx context.Context) error {
 	c := s.c
 	if err := c.CheckBoots(ctx, false); err != nil {
@@ -44,8 +44,8 @@ func (s source) checkLoadable(ctx context.Context) error {
 	return nil
 }
 
-// otherVersion explains why the VMM, whose version is here, did not load what was saved by machine's: another version that
-// cannot is errs.ErrHost. err is what it said.
+// otherVersion explains why the VMM, whose version is here, did not load what was saved by machine's: another version
+// that cannot is errs.ErrHost. err is what it said.
 func otherVersion(machine vmm.Machine, here string, err error) error {
 	if here == "" || machine.DriverVersion == "" || here == machine.DriverVersion {
 		return err
@@ -54,8 +54,8 @@ func otherVersion(machine vmm.Machine, here string, err error) error {
 	return errs.New(errs.ErrHost, "it was saved by %s %s, this is %s: %w", machine.Driver, machine.DriverVersion, here, err).Hint(hint)
 }
 
-// explainLoad is err of a VMM that did not load s, with the cause where that is its version. Only then is a process spent on
-// asking.
+// explainLoad is err of a VMM that did not load s, with the cause where that is its version. Only then is a process
+// spent on asking.
 func (s source) explainLoad(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
@@ -71,8 +71,8 @@ func (s source) explainLoad(ctx context.Context, err error) error {
 	return otherVersion(m, here, err)
 }
 
-// findBootFiles has machine boot from the home's own kernel and initrd of the same names where those recorded are not there: the home
-// was moved or copied. It returns files by their new paths; whether they are the same, checkBoots says.
+// findBootFiles has machine boot from the home's own kernel and initrd of the same names where those recorded are not
+// there: the home was moved or copied. It returns files by their new paths; whether they are the same, checkBoots says.
 func (m *Manager) findBootFiles(machine *vmm.Machine, files map[string]manifest.File) map[string]manifest.File {
 	files = maps.Clone(files)
 	for _, path := range []*string{&machine.KernelPath, &machine.InitrdPath} {

@@ -18,8 +18,8 @@ type LogOptions struct {
 	Follow bool // go on as more is written, until the VM is gone
 }
 
-// Logs copies a log of name to w as the guest or the VMM wrote it: not fit for a terminal before it went through package
-// untrusted. A log that is not there is errs.ErrNotFound.
+// Logs copies a log of name to w as the guest or the VMM wrote it: not fit for a terminal before it went through
+// package untrusted. A log that is not there is errs.ErrNotFound.
 func (m *Manager) Logs(ctx context.Context, name string, o LogOptions, w io.Writer) error {
 	s, err := m.look(name, "logs")
 	if _, broken := errors.AsType[*manifest.BrokenError](err); broken && !o.VMM { // the console's log lies there all the same

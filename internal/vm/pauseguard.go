@@ -18,8 +18,8 @@ import (
 const (
 	// letRunWait bounds how long a guard tries: a snapshot that is being written may hold the VMM.
 	letRunWait = 5 * time.Minute
-	// letRunEvery is how often it looks, and calmLooks how many times in a row the guest must be seen running: a device state
-	// that was being written may stop it once more when it is done.
+	// letRunEvery is how often it looks, and calmLooks how many times in a row the guest must be seen running: a device
+	// state that was being written may stop it once more when it is done.
 	letRunEvery = 50 * time.Millisecond
 	calmLooks   = 4
 	// letRunTry is how long it holds the VM's lock at most before it lets others have it for letRunPause.
@@ -28,8 +28,8 @@ const (
 )
 
 // guardPause starts a guard: a process that has the guest run again should this one be killed during the pause. It is
-// started before the pause and costs the guest nothing; it need not be up by then, since the pipe tells it what it missed.
-// paused ends it: over says that the guest runs; else the guard sees to that.
+// started before the pause and costs the guest nothing; it need not be up by then, since the pipe tells it what it
+// missed. paused ends it: over says that the guest runs; else the guard sees to that.
 func (s *session) guardPause() (paused func(over bool), err error) {
 	if len(s.PauseGuard) == 0 {
 		return func(bool) {}, nil
@@ -54,8 +54,8 @@ func (s *session) guardPause() (paused func(over bool), err error) {
 	}, nil
 }
 
-// LetRun ends the pause that a killed noid has left in the VM name, if the process that args name is still its VMM: its pid, start
-// time and boot id. It waits for the VM's lock.
+// LetRun ends the pause that a killed noid has left in the VM name, if the process that args name is still its VMM: its
+// pid, start time and boot id. It waits for the VM's lock.
 func (m *Manager) LetRun(ctx context.Context, name string, args []string) error {
 	p, err := proc.Parse(args)
 	if err != nil {
@@ -71,7 +71,8 @@ func (m *Manager) LetRun(ctx context.Context, name string, args []string) error 
 		if err == nil {
 			over, err = m.letRun(ctx, name, p)
 			lock.Unlock()
-			// Between two tries whoever waits gets his turn: a VMM that never answers must not be kept from 'noid destroy'.
+			// Between two tries whoever waits gets his turn: a VMM that never answers must not be kept from 'noid
+			// destroy'.
 			time.Sleep(letRunPause)
 		}
 		if err != nil && !errors.Is(err, errs.ErrBusy) {

@@ -16,8 +16,9 @@ import (
 // pruneAge is how long a kernel or initramfs that noid made and no record names is kept for the next 'create'.
 const pruneAge = 24 * time.Hour
 
-// pruneKernels deletes the kernels and initramfs in the home that no VM and no checkpoint boots from any more. It is a courtesy:
-// failing is no failure. It reads records until each file that is old enough was named, most often one record.
+// pruneKernels deletes the kernels and initramfs in the home that no VM and no checkpoint boots from any more. It is a
+// courtesy: failing is no failure. It reads records until each file that is old enough was named, most often one
+// record.
 func (m *Manager) pruneKernels(ctx context.Context) {
 	next, stop := iter.Pull2(m.machines())
 	defer stop()

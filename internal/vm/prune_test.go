@@ -90,8 +90,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestExtractedKernelIsUsed has an extracted kernel asked for again when it is old: a prune must not take it from the VM that is
-// being made.
+// TestExtractedKernelIsUsed has an extracted kernel asked for again when it is old: a prune must not take it from the
+// VM that is being made.
 func TestExtractedKernelIsUsed(t *testing.T) {
 	kernel := os.Getenv("NOID_TEST_KERNEL")
 	if kernel == "" {

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// fallbackAfter is how long an agent may not say a word before the console is tried as well: an emulated guest boots so long.
+	// fallbackAfter is how long an agent may not say a word before the console is tried as well: an emulated guest
+	// boots so long.
 	fallbackAfter = 20 * time.Second
 	// silentAfter is fallbackAfter for a VM whose console had to do before.
 	silentAfter = time.Second
@@ -34,8 +35,9 @@ func (s *session) patience(wait time.Duration) time.Duration {
 	return max(min(wait, limit), time.Millisecond)
 }
 
-// introduce announces to the guest what it does not know yet, before any command runs there. It waits for the agent without
-// the VM's lock: a guest may have to boot first. When the agent does not answer in time the error wraps link.ErrNoAnswer.
+// introduce announces to the guest what it does not know yet, before any command runs there. It waits for the agent
+// without the VM's lock: a guest may have to boot first. When the agent does not answer in time the error wraps
+// link.ErrNoAnswer.
 func (s *session) introduce(ctx context.Context, wait time.Duration) error {
 	if s.vm.Unannounced == nil {
 		return nil
@@ -64,8 +66,8 @@ func (s *session) introduce(ctx context.Context, wait time.Duration) error {
 	return errs.New(errs.ErrTimeout, "%w: %w", link.ErrNoAnswer, err)
 }
 
-// lookAgain finds out why an agent does not answer soon: a paused VM, or one whose guest has halted, never will. It ends with
-// ctx or when answered is closed.
+// lookAgain finds out why an agent does not answer soon: a paused VM, or one whose guest has halted, never will. It
+// ends with ctx or when answered is closed.
 func (s *session) lookAgain(ctx context.Context, cancel context.CancelCauseFunc, answered <-chan struct{}) {
 	wait := time.NewTimer(lookAfter)
 	defer wait.Stop()

@@ -28,8 +28,8 @@ type source struct {
 	driver vmm.Driver
 }
 
-// restoration makes one running VM of a source. Its steps are load, resume, awaitBackup, tell, swap, finish; what undoes them is
-// collected on the way.
+// restoration makes one running VM of a source. Its steps are load, resume, awaitBackup, tell, swap, finish; what
+// undoes them is collected on the way.
 type restoration struct {
 	source
 	new      *session // the VM that is made; its directory is aside until swap
@@ -179,7 +179,8 @@ func (r *restoration) swap(context.Context) error {
 	return nil
 }
 
-// finish removes the replaced VM and the oldest backups, and notes that the guest was told. It cannot fail any more: it warns.
+// finish removes the replaced VM and the oldest backups, and notes that the guest was told. It cannot fail any more: it
+// warns.
 func (r *restoration) finish(ctx context.Context) {
 	var removed sync.WaitGroup
 	if r.replaces != nil {

@@ -24,8 +24,8 @@ type RestoreOptions struct {
 	KeepIdentity bool   // a clone keeps its source's hostname and machine-id
 }
 
-// Restore makes a running VM from the checkpoint of name that ref means. In place, the old VM runs until the new one does, and
-// runs on if that fails.
+// Restore makes a running VM from the checkpoint of name that ref means. In place, the old VM runs until the new one
+// does, and runs on if that fails.
 func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOptions) error {
 	if err := m.fill(ctx, "restore"); err != nil {
 		return err

@@ -35,8 +35,8 @@ func (m *Manager) resume(ctx context.Context, name string) error {
 	return s.save()
 }
 
-// ResumeHere is Resume for the VM whose directory is the current one: its helper has it run again when there is space. It fails
-// while another command has the VM.
+// ResumeHere is Resume for the VM whose directory is the current one: its helper has it run again when there is space.
+// It fails while another command has the VM.
 func (m *Manager) ResumeHere(ctx context.Context) error {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// session is what one verb has of one VM: its record, its driver, the client of its guest's agent, and its lock if the verb
-// changes the VM.
+// session is what one verb has of one VM: its record, its driver, the client of its guest's agent, and its lock if the
+// verb changes the VM.
 type session struct {
 	*Manager
 	vm     home.VM
@@ -24,8 +24,8 @@ type session struct {
 	lock   *home.Lock // nil for a verb that only looks
 }
 
-// open locks the VM name and ends a VMM that a killed command had no time to record: perhaps it was not even told what to boot.
-// The caller closes the session.
+// open locks the VM name and ends a VMM that a killed command had no time to record: perhaps it was not even told what
+// to boot. The caller closes the session.
 func (m *Manager) open(ctx context.Context, name, verb string) (*session, error) {
 	lock, err := m.Home.Lock(ctx, name, verb)
 	if err != nil {
@@ -70,8 +70,8 @@ func (s *session) removeLeftovers() {
 	}
 }
 
-// record reads the record of name. A process in it that is not the VM's own is left out: nothing is asked of it, and it is not
-// killed.
+// record reads the record of name. A process in it that is not the VM's own is left out: nothing is asked of it, and it
+// is not killed.
 func (m *Manager) record(name string) (home.VM, error) {
 	v, err := m.Home.LoadVM(name)
 	m.dropForeign(&v)
@@ -84,8 +84,8 @@ func (m *Manager) dropForeign(v *home.VM) {
 	}
 }
 
-// killStray ends what runs in dir without being recorded: noid was killed between starting a VMM and writing that down, or the
-// record is damaged.
+// killStray ends what runs in dir without being recorded: noid was killed between starting a VMM and writing that down,
+// or the record is damaged.
 func killStray(ctx context.Context, dir string) error {
 	for _, p := range vmm.FindIn(dir) {
 		if err := p.Kill(ctx); err != nil {
@@ -95,7 +95,8 @@ func killStray(ctx context.Context, dir string) error {
 	return nil
 }
 
-// agent returns a client of the agent in the guest. It connects to nothing yet, and does not care whether there is an agent.
+// agent returns a client of the agent in the guest. It connects to nothing yet, and does not care whether there is an
+// agent.
 func (s *session) agent() *link.Client { return s.agentIn(s.dir) }
 
 // agentIn is agent for a VM whose directory is dir for now.
@@ -107,8 +108,8 @@ func (s *session) agentIn(dir string) *link.Client {
 	}
 }
 
-// alive returns a function that says whether the VMM lives, or the one that a restore in place has put there since: the client
-// tells that one by its answers.
+// alive returns a function that says whether the VMM lives, or the one that a restore in place has put there since: the
+// client tells that one by its answers.
 func (s *session) alive() func() bool {
 	var mu sync.Mutex
 	p := s.vm.Process

@@ -71,8 +71,8 @@ func (s *session) startHelper(p proc.Process) {
 	}
 }
 
-// StartHelper starts the helper of the VM whose directory is dir, by whatever name: a clone that is being made has none yet. It is
-// for drivers whose guests cannot be reached without a helper.
+// StartHelper starts the helper of the VM whose directory is dir, by whatever name: a clone that is being made has none
+// yet. It is for drivers whose guests cannot be reached without a helper.
 func (m *Manager) StartHelper(driver, dir string) error {
 	found := vmm.FindIn(dir)
 	switch {

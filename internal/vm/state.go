@@ -24,8 +24,8 @@ const (
 	Broken  State = "broken"  // the record is damaged
 )
 
-// certainWait is how long a verb that changes a VM waits for the word of its VMM: on a busy host one look is not enough, and a
-// paused guest taken for a running one would be set going.
+// certainWait is how long a verb that changes a VM waits for the word of its VMM: on a busy host one look is not
+// enough, and a paused guest taken for a running one would be set going.
 const certainWait = 10 * time.Second
 
 // state is the VM's state for a verb that holds its lock.
@@ -78,8 +78,8 @@ func (s *session) notRunning(st State) error {
 	return err.Hint("boot it with 'noid start " + name + "'")
 }
 
-// running returns the session of a verb that talks to the guest of name, and takes no lock. It goes by the record alone: the
-// quick way to a VM that is as it should be. Any other is looked at again, for the right words.
+// running returns the session of a verb that talks to the guest of name, and takes no lock. It goes by the record
+// alone: the quick way to a VM that is as it should be. Any other is looked at again, for the right words.
 func (m *Manager) running(ctx context.Context, name, verb string) (*session, error) {
 	if v, err := m.Home.LoadVM(name); err == nil && v.Process.Alive() {
 		d, err := m.Drivers.Driver(v.Machine.Driver)
@@ -137,7 +137,8 @@ func (s *session) explain(err error) error {
 // cleanupWait bounds what cleanup is for.
 const cleanupWait = 30 * time.Second
 
-// cleanup is a context for what must be done even when ctx has ended: letting a VM run again, killing a half-started one.
+// cleanup is a context for what must be done even when ctx has ended: letting a VM run again, killing a half-started
+// one.
 func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanupWait)
 }

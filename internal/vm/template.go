@@ -17,16 +17,17 @@ import (
 	"noid/internal/storage"
 )
 
-// A template is a guest right after its boot, kept so that the next VM of the same kind is restored and not booted. It is what
-// capture makes of the first VM of its kind, at the moment when the agent answers and before any command has run: announce does
-// that for whoever comes first. It has nobody's identity.
+// A template is a guest right after its boot, kept so that the next VM of the same kind is restored and not booted. It
+// is what capture makes of the first VM of its kind, at the moment when the agent answers and before any command has
+// run: announce does that for whoever comes first. It has nobody's identity.
 
 const (
 	maxTemplates     = 4       // the ones used last stay
 	maxTemplateBytes = 4 << 30 // of disk that all may take, shared blocks included
 )
 
-// templateKey names the template of the VMs that are as s: it is another one as soon as anything is that a boot depends on.
+// templateKey names the template of the VMs that are as s: it is another one as soon as anything is that a boot depends
+// on.
 func (s *session) templateKey() (string, error) {
 	with, err := s.driver.Stamp()
 	if err != nil {
@@ -124,8 +125,8 @@ func (s *session) makeTemplate(ctx context.Context, key string) {
 	}
 }
 
-// boundTemplates removes what the new template c, called newest, replaces: of the same files, of which some have changed. It
-// also removes those that are too many or too large together, the ones used longest ago first.
+// boundTemplates removes what the new template c, called newest, replaces: of the same files, of which some have
+// changed. It also removes those that are too many or too large together, the ones used longest ago first.
 func (m *Manager) boundTemplates(newest string, c checkpoint.Record) {
 	type template struct {
 		key   string

@@ -61,7 +61,8 @@ func newWorld(t *testing.T, agent ...bool) *world {
 
 func (w *world) dir(name string) string { return w.m.Home.VMDir(name) }
 
-// look is what a failed verb must not change, or only as a whole: the VMs with their states and memory, and the checkpoints.
+// look is what a failed verb must not change, or only as a whole: the VMs with their states and memory, and the
+// checkpoints.
 func (w *world) look() string {
 	w.Helper()
 	var b strings.Builder
@@ -92,8 +93,8 @@ func (w *world) noLeftovers(after string) {
 	}
 }
 
-// verbs are the verbs that change something, each on a running VM "a" without the agent that has a checkpoint "old". steps are its
-// calls of the driver, changes what is seen of it afterwards.
+// verbs are the verbs that change something, each on a running VM "a" without the agent that has a checkpoint "old".
+// steps are its calls of the driver, changes what is seen of it afterwards.
 var verbs = []struct {
 	name    string
 	do      func(*world) error
@@ -130,8 +131,8 @@ func prepared(t *testing.T) *world {
 	return w
 }
 
-// TestVerbs has each verb take its steps in their order, and each of its steps fail: nothing has changed then, the source runs,
-// nothing is left over, and the same verb works again.
+// TestVerbs has each verb take its steps in their order, and each of its steps fail: nothing has changed then, the
+// source runs, nothing is left over, and the same verb works again.
 func TestVerbs(t *testing.T) {
 	for _, verb := range verbs {
 		t.Run(verb.name, func(t *testing.T) {
@@ -235,8 +236,8 @@ func TestAgentSteps(t *testing.T) {
 	}
 }
 
-// TestWarm makes VMs of one kind: the first is booted and becomes a template, the second is restored from that, and a template
-// that does not load is booted instead and removed.
+// TestWarm makes VMs of one kind: the first is booted and becomes a template, the second is restored from that, and a
+// template that does not load is booted instead and removed.
 func TestWarm(t *testing.T) {
 	w := newWorld(t)
 	w.m.Config.Warm = ""

@@ -21,8 +21,9 @@ type Verdict struct {
 }
 
 // Verify looks at the checkpoint of name that ref means, at all of name with "" for ref, at all of the home with "" for
-// both. With readData it reads all of them, else what is cheap. It takes no lock: what is forgotten meanwhile is left out, and
-// is errs.ErrNotFound when it was named. progress, if not nil, is told of each large file before it is read, length in bytes.
+// both. With readData it reads all of them, else what is cheap. It takes no lock: what is forgotten meanwhile is left
+// out, and is errs.ErrNotFound when it was named. progress, if not nil, is told of each large file before it is read,
+// length in bytes.
 func (m *Manager) Verify(ctx context.Context, name, ref string, readData bool, progress func(c checkpoint.Record, file string, length int64)) ([]Verdict, error) {
 	entries, err := m.toVerify(ctx, name, ref)
 	if err != nil {

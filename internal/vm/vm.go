@@ -1,6 +1,6 @@
-// Package vm is what noid means by its verbs, said once for every driver and every front end. A verb that changes a VM takes
-// its lock, makes the new thing aside, publishes it by a rename and only then removes the old one: it may be killed at any
-// point. A verb that talks to a guest takes streams, sizes and signals as values; it knows no terminal.
+// Package vm is what noid means by its verbs, said once for every driver and every front end. A verb that changes a VM
+// takes its lock, makes the new thing aside, publishes it by a rename and only then removes the old one: it may be
+// killed at any point. A verb that talks to a guest takes streams, sizes and signals as values; it knows no terminal.
 package vm
 
 import (
@@ -31,11 +31,11 @@ type Manager struct {
 	Home    *home.Home
 	Drivers Drivers
 	Config  config.Config // what Create falls back to
-	// Helper is the command of a VM's helper, to which the driver's name and the VMM's pid, start time and boot id are appended.
-	// Empty for none.
+	// Helper is the command of a VM's helper, to which the driver's name and the VMM's pid, start time and boot id are
+	// appended. Empty for none.
 	Helper []string
-	// PauseGuard is the command that has a VM run again should noid be killed while it is paused for a checkpoint. The VM's
-	// name and its VMM's pid, start time and boot id are appended; its stdin is the pipe. Empty for none.
+	// PauseGuard is the command that has a VM run again should noid be killed while it is paused for a checkpoint. The
+	// VM's name and its VMM's pid, start time and boot id are appended; its stdin is the pipe. Empty for none.
 	PauseGuard []string
 	// Warn takes what went wrong without failing a verb, Notice what a user may like to know. Nil drops it.
 	Warn, Notice func(string)
@@ -45,9 +45,9 @@ type Manager struct {
 	Version string
 }
 
-// Open opens the home in dir, or with "" the default one, and its configuration. The manager has no drivers yet. With a damaged
-// configuration it returns both the manager and an error. verb is what the user typed, for whom this keeps waiting. The caller
-// closes the manager.
+// Open opens the home in dir, or with "" the default one, and its configuration. The manager has no drivers yet. With a
+// damaged configuration it returns both the manager and an error. verb is what the user typed, for whom this keeps
+// waiting. The caller closes the manager.
 func Open(ctx context.Context, dir, verb string) (*Manager, error) {
 	if dir == "" {
 		var err error

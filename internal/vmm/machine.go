@@ -12,7 +12,7 @@ type Machine struct {
 	BootArgs      string `json:"boot_args,omitempty"` // appended to the driver's own kernel command line
 	// Agent says that noid's agent is in the initramfs.
 	Agent bool `json:"agent,omitempty"`
-	// Hardware pins what the driver chose at Start (QEMU's versioned machine type, accelerator, CPU model), so that Load
-	// builds the same. Start fills it in; Load obeys it.
+	// Hardware pins what the driver chose at Start (QEMU's versioned machine type, accelerator, CPU model), so that
+	// Load builds the same. Start fills it in; Load obeys it.
 	Hardware map[string]string `json:"hardware,omitempty"`
 }

@@ -391,8 +391,8 @@ func TestExecAcrossCheckpoints(t *testing.T) {
 	n.equal("exec in the clone", "ok\n", n.want(0, "exec", "b", "echo", "ok"))
 }
 
-// TestIdentity takes a checkpoint of a guest whose clock is an hour late, as that of a checkpoint made an hour ago is, and
-// looks at two clones of it and at the source restored in place.
+// TestIdentity takes a checkpoint of a guest whose clock is an hour late, as that of a checkpoint made an hour ago is,
+// and looks at two clones of it and at the source restored in place.
 func TestIdentity(t *testing.T) {
 	n := setup(t)
 	n.want(0, "create", "source", "--wait")

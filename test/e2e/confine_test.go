@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestConfined: what /proc says of a running VM's VMM, and of one that was restored from a checkpoint and had its directory
-// renamed, is what docs/security.md promises.
+// TestConfined: what /proc says of a running VM's VMM, and of one that was restored from a checkpoint and had its
+// directory renamed, is what docs/security.md promises.
 func TestConfined(t *testing.T) {
 	n := setup(t)
 	n.want(0, "create", "--wait", "one")

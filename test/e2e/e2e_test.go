@@ -110,7 +110,8 @@ func (n noid) waitState(name, want string) {
 	}
 }
 
-// TestQuickStart walks a VM through its life: clones and restores must have the bytes of their moment and nobody else's.
+// TestQuickStart walks a VM through its life: clones and restores must have the bytes of their moment and nobody
+// else's.
 func TestQuickStart(t *testing.T) {
 	n := setup(t)
 	n.equal("create", "a\n", n.want(0, "create", "a"))

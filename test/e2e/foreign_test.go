@@ -10,8 +10,8 @@ import (
 	"noid/internal/proc"
 )
 
-// TestForeignProcess has a VM's record name a process that is not the VM's: it is left alone, and the VMM is found all the
-// same.
+// TestForeignProcess has a VM's record name a process that is not the VM's: it is left alone, and the VMM is found all
+// the same.
 func TestForeignProcess(t *testing.T) {
 	n := setup(t)
 	n.tiny("a")
@@ -58,7 +58,8 @@ func TestForeignProcess(t *testing.T) {
 	}
 }
 
-// TestDamagedRecord has a running VM's record damaged: a restore in place brings it back, and ends the VMM that was there.
+// TestDamagedRecord has a running VM's record damaged: a restore in place brings it back, and ends the VMM that was
+// there.
 func TestDamagedRecord(t *testing.T) {
 	n := setup(t)
 	n.tiny("a")

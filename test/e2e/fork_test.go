@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestFork makes copies of a running VM, of a paused one and of a checkpoint: as of one moment, each with an identity of its
-// own, and those whose names are taken reported.
+// TestFork makes copies of a running VM, of a paused one and of a checkpoint: as of one moment, each with an identity
+// of its own, and those whose names are taken reported.
 func TestFork(t *testing.T) {
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")

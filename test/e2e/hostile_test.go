@@ -17,11 +17,13 @@ import (
 )
 
 const (
-	// hostileLimit is how long any command may take against a hostile guest: far more than one needs, far less than for ever.
+	// hostileLimit is how long any command may take against a hostile guest: far more than one needs, far less than for
+	// ever.
 	hostileLimit = 2 * time.Minute
 	// memoryLimit bounds noid's resident memory whatever the guest does, in KiB as rusage counts. It uses some 30 MiB.
 	memoryLimit = 200 << 10
-	// outputLimit bounds what a command prints: the console's log, 16 MiB and what a fast guest adds to it, each byte spelt by four.
+	// outputLimit bounds what a command prints: the console's log, 16 MiB and what a fast guest adds to it, each byte
+	// spelt by four.
 	outputLimit = 256 << 20
 )
 

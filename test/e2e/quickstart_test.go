@@ -16,9 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestQuickStartReadme runs the quick start of README.md as it is written: each line "$ noid ..." of a block "console", in
-// order, by a shell, in an empty directory and a home of its own. What a command prints on stdout and stderr must be what
-// README shows below it, with these exceptions:
+// TestQuickStartReadme runs the quick start of README.md as it is written: each line "$ noid ..." of a block "console",
+// in order, by a shell, in an empty directory and a home of its own. What a command prints on stdout and stderr must be
+// what README shows below it, with these exceptions:
 //
 //   - ids, process ids, times, the downtime and the guest's kernel version differ, and column widths follow (variable);
 //   - where there is no KVM, noid says so on stderr (notice);
@@ -142,8 +142,8 @@ func (q *quickStart) compare(s step) {
 	}
 }
 
-// interactive says for each command on a terminal what is typed and what must show that it works. A part is typed when the
-// part before it is on the screen.
+// interactive says for each command on a terminal what is typed and what must show that it works. A part is typed when
+// the part before it is on the screen.
 var interactive = map[string][]struct{ shown, typed string }{
 	"noid exec -it my-vm -- vi /etc/motd": {{"/etc/motd", "ihello from vi\x1b"}, {"hello from vi", ":wq\r"}},
 	"noid shell my-vm":                    {{"# ", "cat /etc/motd; echo $((6*7))$(hostname)\r"}, {"hello from vi", ""}, {"42my-vm", "exit\r"}},

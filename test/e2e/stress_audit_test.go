@@ -97,8 +97,8 @@ func (s *stress) eventually(what string, look func() []string) {
 	s.t.Errorf("%s:\n%s", what, strings.Join(found, "\n"))
 }
 
-// excess describes the processes of this home that should not be there: those that are not the VMM that list names nor the
-// one helper of a VM that runs.
+// excess describes the processes of this home that should not be there: those that are not the VMM that list names nor
+// the one helper of a VM that runs.
 func (s *stress) excess(rng *rand.Rand) []string {
 	vms, _ := s.list(rng, false)
 	pids, unhelped := map[int]string{}, map[string]bool{}

@@ -176,7 +176,8 @@ type checkpointEntry struct {
 	Memory           bool
 }
 
-// checkpoints lists those of name, the oldest first. ok is false when there is neither a VM nor a checkpoint, or it was cut short.
+// checkpoints lists those of name, the oldest first. ok is false when there is neither a VM nor a checkpoint, or it was
+// cut short.
 func (s *stress) checkpoints(rng *rand.Rand, hurt bool, name string) (list []checkpointEntry, ok bool) {
 	r := s.call(rng, hurt, "checkpoints", name, "--json")
 	if !s.among(r, 0, 3) || r.code != 0 {

@@ -19,11 +19,13 @@ import (
 )
 
 const (
-	// stressBound is longer than any command here may take on a busy machine: two locks of 10 s each and some starts of VMMs.
+	// stressBound is longer than any command here may take on a busy machine: two locks of 10 s each and some starts of
+	// VMMs.
 	stressBound = 2 * time.Minute
 	// askBound is how long the guest may take to answer.
 	askBound = time.Minute
-	// settleBound is how long what goes on in the background may take: a guard that has a VM run again, a helper that leaves.
+	// settleBound is how long what goes on in the background may take: a guard that has a VM run again, a helper that
+	// leaves.
 	settleBound = time.Minute
 	maxProblems = 20
 )
@@ -42,12 +44,12 @@ type stress struct {
 	slowInt  map[string]time.Duration // from SIGINT to the end
 }
 
-// TestManyAtOnce has 50 noid processes at a time work on one home for NOID_TEST_STRESS (such as "10m"; else 30 s and fewer of
-// them), on VMs that all share and on VMs of their own, while some of them are interrupted or killed and the database is deleted or
-// damaged. NOID_TEST_STRESS_SEED repeats the choices of a run, though not its timing.
+// TestManyAtOnce has 50 noid processes at a time work on one home for NOID_TEST_STRESS (such as "10m"; else 30 s and
+// fewer of them), on VMs that all share and on VMs of their own, while some of them are interrupted or killed and the
+// database is deleted or damaged. NOID_TEST_STRESS_SEED repeats the choices of a run, though not its timing.
 //
-// Of a VM that one worker alone uses, each exit code and each token that the guest keeps must be the ones that the commands so
-// far explain. Of a shared one, a code must be one that a race explains. Afterwards the home is audited.
+// Of a VM that one worker alone uses, each exit code and each token that the guest keeps must be the ones that the
+// commands so far explain. Of a shared one, a code must be one that a race explains. Afterwards the home is audited.
 func TestManyAtOnce(t *testing.T) {
 	duration, owners, others := 30*time.Second, 6, 10
 	if text := os.Getenv("NOID_TEST_STRESS"); text != "" {

@@ -49,8 +49,8 @@ func (n noid) checkpoints(name string) (list []checkpointEntry) {
 	return list
 }
 
-// TestUndo restores in place again and again: the present is kept each time, three times at most; of a VM that is dead, its
-// disk.
+// TestUndo restores in place again and again: the present is kept each time, three times at most; of a VM that is dead,
+// its disk.
 func TestUndo(t *testing.T) {
 	n := setup(t)
 	n.tiny("a")

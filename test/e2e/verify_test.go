@@ -15,8 +15,8 @@ import (
 	"noid/internal/manifest"
 )
 
-// TestDamage damages checkpoints in every way that docs/breaking.md tells: each is found and named, none is restored, and
-// the VM runs on.
+// TestDamage damages checkpoints in every way that docs/breaking.md tells: each is found and named, none is restored,
+// and the VM runs on.
 func TestDamage(t *testing.T) {
 	n := setup(t)
 	n.tiny("a")
@@ -166,8 +166,8 @@ func TestDamage(t *testing.T) {
 	n.want(0, "restore", "a", id)
 }
 
-// TestNotHere tries checkpoints that cannot be loaded here: each is refused with what is needed, nothing is kept, the VM
-// runs on, and no VMM is left.
+// TestNotHere tries checkpoints that cannot be loaded here: each is refused with what is needed, nothing is kept, the
+// VM runs on, and no VMM is left.
 func TestNotHere(t *testing.T) {
 	if driver := os.Getenv("NOID_TEST_DRIVER"); driver != "" && driver != "qemu" {
 		t.Skip("NOT RUN: it is about QEMU's hardware; TestForGuests, TestKVMUsable and TestOtherVersion are about Firecracker's")

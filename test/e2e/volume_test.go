@@ -193,8 +193,8 @@ func TestVolumeOfUser(t *testing.T) {
 	}
 }
 
-// TestVolumeKilled kills the moves, there and back, and fails them, at each of their steps: the next command works, nothing is
-// lost and the same move works then.
+// TestVolumeKilled kills the moves, there and back, and fails them, at each of their steps: the next command works,
+// nothing is lost and the same move works then.
 func TestVolumeKilled(t *testing.T) {
 	n := setup(t)
 	fault := os.Getenv("NOID_TEST_FAULT_BIN")

@@ -34,7 +34,8 @@ func (n noid) warm(name string) bool {
 	return vm.WarmFrom != ""
 }
 
-// TestWarm makes VMs of one kind one after the other: those after the first are restored, and are as new as that one was.
+// TestWarm makes VMs of one kind one after the other: those after the first are restored, and are as new as that one
+// was.
 func TestWarm(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	n := setup(t)

@@ -1,6 +1,6 @@
-// Package fault is the runtime of the fault-injection build: noid with a fault to order at each call that it makes to the
-// operating system. Command instrument makes the sources of that build by wrapping those calls in Wrap; the ordinary noid
-// has nothing of it. A wrapped call is a step, its place in the source its site.
+// Package fault is the runtime of the fault-injection build: noid with a fault to order at each call that it makes to
+// the operating system. Command instrument makes the sources of that build by wrapping those calls in Wrap; the
+// ordinary noid has nothing of it. A wrapped call is a step, its place in the source its site.
 //
 // The environment orders:
 //

@@ -55,7 +55,8 @@ func errnoOf(name string) unix.Errno {
 	return 0
 }
 
-// failure is the error that the call at site is to return. Bare system calls return a bare errno, to which callers compare.
+// failure is the error that the call at site is to return. Bare system calls return a bare errno, to which callers
+// compare.
 func (o *order) failure() error {
 	callee := o.site[strings.LastIndexByte(o.site, ' ')+1:]
 	if strings.HasPrefix(callee, "unix.") || strings.HasPrefix(callee, "syscall.") {

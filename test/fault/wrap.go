@@ -8,13 +8,14 @@ import (
 
 var errorType = reflect.TypeFor[error]()
 
-// Wrap returns f, which must be a function, with a step at it: what is ordered for site happens when the result is called.
-// It may be called from any number of goroutines.
+// Wrap returns f, which must be a function, with a step at it: what is ordered for site happens when the result is
+// called. It may be called from any number of goroutines.
 func Wrap[F any](site string, f F) F {
 	return wrap(site, f, func([]reflect.Value) bool { return true })
 }
 
-// WrapOpen is Wrap for what opens a file with the flags in argument at: it is a step if they may make or empty the file.
+// WrapOpen is Wrap for what opens a file with the flags in argument at: it is a step if they may make or empty the
+// file.
 func WrapOpen[F any](site string, at int, f F) F {
 	const makes = unix.O_CREAT | unix.O_TRUNC | unix.O_TMPFILE&^unix.O_DIRECTORY
 	return wrap(site, f, func(args []reflect.Value) bool { return args[at].Int()&makes != 0 })

@@ -21,8 +21,8 @@ import (
 	"noid/internal/vmm/conformance/tinyguest"
 )
 
-// home is a noid home with one driver's VMs, in which one command at a time is tortured. Between two faults it holds the
-// running VM src, whose token is live, with the checkpoints one and two, whose tokens are their labels.
+// home is a noid home with one driver's VMs, in which one command at a time is tortured. Between two faults it holds
+// the running VM src, whose token is live, with the checkpoints one and two, whose tokens are their labels.
 type home struct {
 	t              *testing.T
 	bin, faultBin  string
@@ -206,8 +206,8 @@ func (h *home) found() {
 	if err := make(); err != nil {
 		h.t.Fatal(err)
 	}
-	// What a QEMU has that is paused, has had a checkpoint, or whose helper was killed while it began to listen; and what
-	// the next command for the VM removes, after a removal failed.
+	// What a QEMU has that is paused, has had a checkpoint, or whose helper was killed while it began to listen; and
+	// what the next command for the VM removes, after a removal failed.
 	h.files = map[string]bool{"agent.held": true, "vmstate.last": true, "agent.sock.new": true, "helper.sock.new": true,
 		"memory.snap": true, "vmstate.snap": true}
 	for _, vm := range []string{"src", "new"} {
@@ -285,8 +285,8 @@ func (h *home) reset() error {
 	return h.setToken("src", live)
 }
 
-// leftovers returns what should not be in the home: files that no verb can reach, and in VMs' directories files that a VM
-// of this driver does not have.
+// leftovers returns what should not be in the home: files that no verb can reach, and in VMs' directories files that a
+// VM of this driver does not have.
 func (h *home) leftovers() (list []string) {
 	filepath.WalkDir(h.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

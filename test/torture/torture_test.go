@@ -1,13 +1,12 @@
 // Package torture breaks noid at every step that it takes and looks at what is left. A step is a call to the operating
-// system; the fault-injection build (see package fault) lists its own, so a new step is tortured without anybody remembering
-// it. After each fault no VM is paused or lost, no process or file is left over, every checkpoint restores to its own bytes,
-// and the same command works when it is repeated.
+// system; the fault-injection build (see package fault) lists its own, so a new step is tortured without anybody
+// remembering it. After each fault no VM is paused or lost, no process or file is left over, every checkpoint restores
+// to its own bytes, and the same command works when it is repeated.
 //
 // NOID_TEST_FAULT_BIN is that build and NOID_TEST_BIN the ordinary one, which does everything but the tortured command.
-// NOID_TORTURE is how long to go on, such as "3m", or "all" for every case. NOID_TORTURE_ONLY selects cases by a regular
-// expression over "driver command fault site"; NOID_TORTURE_FS is the file system of the homes, ext4 or btrfs, which root
-// alone can have; NOID_TORTURE_SEED changes the order; NOID_TEST_DRIVER is the driver,
-// if not both.
+// NOID_TORTURE is how long to go on, such as "3m", or "all" for every case. NOID_TORTURE_ONLY selects cases by a
+// regular expression over "driver command fault site"; NOID_TORTURE_FS is the file system of the homes, ext4 or btrfs,
+// which root alone can have; NOID_TORTURE_SEED changes the order; NOID_TEST_DRIVER is the driver, if not both.
 package torture
 
 import (

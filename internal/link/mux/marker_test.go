@@ -50,7 +50,8 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
-// FuzzListen gives the guest's end bytes as a hostile or broken host might: it must neither panic nor miss the host after.
+// FuzzListen gives the guest's end bytes as a hostile or broken host might: it must neither panic nor miss the host
+// after.
 func FuzzListen(f *testing.F) {
 	f.Add([]byte("x"))
 	f.Add(message(resync, nonce{}))

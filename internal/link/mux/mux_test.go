@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// testPort is a virtio-serial port: the guest's end stays, hosts come and go, and neither end notices what the other does.
-// What a host had sent when it left still reaches the guest, and what the guest had sent the next host.
+// testPort is a virtio-serial port: the guest's end stays, hosts come and go, and neither end notices what the other
+// does. What a host had sent when it left still reaches the guest, and what the guest had sent the next host.
 type testPort struct {
 	toGuest, toHost pipeFiles
 }

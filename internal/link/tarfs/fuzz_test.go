@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzExtract unpacks anything. Whatever it is, nothing outside the name asked for changes, and no temporary file stays.
+// FuzzExtract unpacks anything. Whatever it is, nothing outside the name asked for changes, and no temporary file
+// stays.
 func FuzzExtract(f *testing.F) {
 	var b bytes.Buffer
 	src := filepath.Join(f.TempDir(), "data")

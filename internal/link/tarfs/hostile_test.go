@@ -183,7 +183,8 @@ func TestLone(t *testing.T) {
 	}
 }
 
-// TestForeign unpacks a stream of anyone's, as 'noid cp - vm:/dir' does: more is allowed, but not to leave the directory.
+// TestForeign unpacks a stream of anyone's, as 'noid cp - vm:/dir' does: more is allowed, but not to leave the
+// directory.
 func TestForeign(t *testing.T) {
 	base := t.TempDir()
 	dst := filepath.Join(base, "dst")

@@ -44,7 +44,8 @@ func FuzzRelease(f *testing.F) {
 	})
 }
 
-// FuzzVersions checks that the order of versions is one: sorting by it ends, and the newest is the same whichever comes first.
+// FuzzVersions checks that the order of versions is one: sorting by it ends, and the newest is the same whichever comes
+// first.
 func FuzzVersions(f *testing.F) {
 	f.Add("6.1.0-9", "6.1.0-10", "6.1.0-010")
 	f.Add("9", "10", "99999999999999999999999999")

@@ -1,6 +1,6 @@
-// Package vmtest has a fake driver for tests of package vm. It boots no guest: its VMM is a process that sleeps, and the guest's
-// memory is a file that a test reads and writes. It notes each call, fails those that a test names, and keeps vmm.Driver's
-// contract otherwise.
+// Package vmtest has a fake driver for tests of package vm. It boots no guest: its VMM is a process that sleeps, and
+// the guest's memory is a file that a test reads and writes. It notes each call, fails those that a test names, and
+// keeps vmm.Driver's contract otherwise.
 package vmtest
 
 import (
@@ -43,7 +43,8 @@ type Driver struct {
 // ErrInjected is what a call fails with that FailAt names.
 var ErrInjected = errors.New("injected failure")
 
-// Calls returns the calls since the last Reset that change something or reach the guest: "start", "pause", "agent freeze".
+// Calls returns the calls since the last Reset that change something or reach the guest: "start", "pause", "agent
+// freeze".
 func (d *Driver) Calls() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

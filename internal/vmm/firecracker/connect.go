@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// connectTimeout bounds one CONNECT. An answer takes well under a millisecond, on a busy host more; Firecracker 1.16
-	// may give none at all.
+	// connectTimeout bounds one CONNECT. An answer takes well under a millisecond, on a busy host more; Firecracker
+	// 1.16 may give none at all.
 	connectTimeout = 2 * time.Second
 	// maxAnswer bounds the line that answers a CONNECT: "OK " and a port number.
 	maxAnswer = 32

@@ -19,8 +19,8 @@ import (
 const (
 	// snapshotTimeout bounds the writing of all guest memory to disk and its fsync.
 	snapshotTimeout = 15 * time.Minute
-	// snapshotGrace is how long a cancelled Snapshot still waits for the end of a short one. Firecracker cannot be told to
-	// stop, and answers nobody else meanwhile.
+	// snapshotGrace is how long a cancelled Snapshot still waits for the end of a short one. Firecracker cannot be told
+	// to stop, and answers nobody else meanwhile.
 	snapshotGrace = 300 * time.Millisecond
 )
 

@@ -20,7 +20,8 @@ import (
 const (
 	// connectTimeout bounds one Connect: a helper that must be started takes 20 ms, on a busy host more.
 	connectTimeout = 10 * time.Second
-	// holdTimeout bounds the wait for the helper to hold the port. It takes 1 ms, or 100 where a stuck guest leaves bytes.
+	// holdTimeout bounds the wait for the helper to hold the port. It takes 1 ms, or 100 where a stuck guest leaves
+	// bytes.
 	holdTimeout = 10 * time.Second
 )
 

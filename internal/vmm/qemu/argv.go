@@ -41,8 +41,8 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		"-chardev", "stdio,id=serial0,signal=off", "-serial", "chardev:serial0",
 		"-chardev", "socket,id=qmp,path=" + SocketFile + ",server=on,wait=off", "-mon", "chardev=qmp,mode=control",
 		"-chardev", "pipe,id=events,path=" + eventsPath, "-mon", "chardev=events,mode=control",
-		// Nobody else writes to the disk: without drop-cache=off QEMU would drop all of it from the page cache at each resume
-		// after a snapshot.
+		// Nobody else writes to the disk: without drop-cache=off QEMU would drop all of it from the page cache at each
+		// resume after a snapshot.
 		"-blockdev", "driver=file,node-name=f0,drop-cache=off,filename=" + vmm.RootfsFile,
 		"-blockdev", "driver=raw,node-name=d0,file=f0",
 		"-device", "virtio-blk-pci,drive=d0",

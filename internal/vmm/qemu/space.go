@@ -23,8 +23,8 @@ const (
 	// two looks. enoughSpace has it run again.
 	lowSpace    = 64 << 20
 	enoughSpace = 2 * lowSpace
-	// Free space is looked at every slowLook, and the more often the less there is, down to fastLook: before somebody who
-	// writes fillRate bytes a second has filled the disk.
+	// Free space is looked at every slowLook, and the more often the less there is, down to fastLook: before somebody
+	// who writes fillRate bytes a second has filled the disk.
 	fillRate = 2 << 30
 	slowLook = time.Second
 	fastLook = 50 * time.Millisecond

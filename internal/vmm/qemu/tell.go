@@ -60,8 +60,8 @@ func (d *Driver) State(ctx context.Context, dir string) (vmm.State, error) {
 	case "running":
 		return vmm.Running, nil
 	// postmigrate: a snapshot was taken since the pause. finish-migrate: one is being taken. suspended is the guest's
-	// own sleep, which cont does not end; nothing runs either. io-error: a write to the disk found no space, and is tried
-	// again by cont.
+	// own sleep, which cont does not end; nothing runs either. io-error: a write to the disk found no space, and is
+	// tried again by cont.
 	case "io-error", "paused", "postmigrate", "prelaunch", "finish-migrate", "suspended", "inmigrate", "save-vm", "restore-vm":
 		return vmm.Paused, nil
 	}

@@ -1,9 +1,9 @@
-// Command instrument writes the sources of noid's fault-injection build: in each of noid's packages, every call that leaves
-// noid for the operating system is wrapped in fault.Wrap. It works in the way of 'go tool cover': the sources stay as they
-// are, 'go build -overlay DIR/overlay.json ./cmd/noid' compiles the copies instead.
+// Command instrument writes the sources of noid's fault-injection build: in each of noid's packages, every call that
+// leaves noid for the operating system is wrapped in fault.Wrap. It works in the way of 'go tool cover': the sources
+// stay as they are, 'go build -overlay DIR/overlay.json ./cmd/noid' compiles the copies instead.
 //
-// Calls are found by their types: a function or method of the packages that lead outside (see outside) that is not known to
-// look only (see looks). So a call that nobody thought of is wrapped too.
+// Calls are found by their types: a function or method of the packages that lead outside (see outside) that is not
+// known to look only (see looks). So a call that nobody thought of is wrapped too.
 package main
 
 import (
@@ -46,8 +46,8 @@ func main() {
 	}
 }
 
-// instrument writes the copies of what target links to dir. Copies of an earlier run that are no longer wanted stay: the
-// overlay does not name them.
+// instrument writes the copies of what target links to dir. Copies of an earlier run that are no longer wanted stay:
+// the overlay does not name them.
 func instrument(dir string) error {
 	packages, err := list(target)
 	if err != nil {

@@ -145,8 +145,8 @@ func (r *rewriter) walk(n ast.Node, initialiser bool) {
 	})
 }
 
-// wrapOne wraps what selector names. A call in its receiver, as in a().b(), comes to lie inside: it runs once, before the step.
-// Of two selectors that begin at one place the outer is met, and opened, first.
+// wrapOne wraps what selector names. A call in its receiver, as in a().b(), comes to lie inside: it runs once, before
+// the step. Of two selectors that begin at one place the outer is met, and opened, first.
 func (r *rewriter) wrapOne(selector *ast.SelectorExpr) {
 	callee := r.callee(selector)
 	site := fmt.Sprintf("%s:%d %s", r.place, r.fset.Position(selector.Sel.Pos()).Line, callee)

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// outside are the packages through which noid reaches the operating system: all that they have is a step, unless it is in
-// looks. What only some functions of a package do is in onlySteps.
+// outside are the packages through which noid reaches the operating system: all that they have is a step, unless it is
+// in looks. What only some functions of a package do is in onlySteps.
 var outside = []string{"os", "os/exec", "net", "net/http", "syscall", "golang.org/x/sys/unix", "golang.org/x/term", "database/sql", "io"}
 
 // onlySteps are packages that mostly compute, with those of their functions that write to what they are given. A
@@ -21,8 +21,9 @@ var onlySteps = map[string][]string{
 	"noid/internal/confine": {"Start"},
 }
 
-// looks are functions and methods, by package, that change nothing outside of the process, or nothing that could be left
-// half done: closing, taking back a transaction and waiting do what the process's end does too. Patterns are path.Match's.
+// looks are functions and methods, by package, that change nothing outside of the process, or nothing that could be
+// left half done: closing, taking back a transaction and waiting do what the process's end does too. Patterns are
+// path.Match's.
 var looks = map[string][]string{
 	"os": {
 		"Get*", "Is*", "Environ", "LookupEnv", "Executable", "Exit", "Hostname", "UserHomeDir", "TempDir", "SameFile", "NewFile",
@@ -51,15 +52,15 @@ var looks = map[string][]string{
 	},
 }
 
-// openFlags are functions and methods that may open a file, and which of their arguments says whether that makes it. Only
-// the runtime knows those of all calls.
+// openFlags are functions and methods that may open a file, and which of their arguments says whether that makes it.
+// Only the runtime knows those of all calls.
 var openFlags = map[string]int{"os.OpenFile": 1, "Root.OpenFile": 1, "unix.Open": 1, "unix.Openat": 2, "syscall.Open": 1}
 
 // inMemory are destinations of which writing is no step.
 var inMemory = []string{"bufio.Writer", "bytes.Buffer", "hash.Hash", "io.Discard", "io.PipeWriter", "strings.Builder"}
 
-// isStep reports whether what selector names may change something outside of the process. Call is the call that it is the
-// function of, or nil where it is passed on as a value: then only the name can tell.
+// isStep reports whether what selector names may change something outside of the process. Call is the call that it is
+// the function of, or nil where it is passed on as a value: then only the name can tell.
 func (r *rewriter) isStep(selector *ast.SelectorExpr, call *ast.CallExpr) bool {
 	f, ok := r.info.Uses[selector.Sel].(*types.Func)
 	if !ok || f.Pkg() == nil || f.Signature().TypeParams() != nil || f.Signature().RecvTypeParams() != nil {
