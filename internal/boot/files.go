@@ -12,9 +12,9 @@ import (
 	"noid/internal/storage"
 )
 
-// Files returns what a VM of the kernel at path boots from, both in cacheDir: the kernel, for a user's own may be gone
-// when a checkpoint of the VM is restored, and an initramfs, with noid's agent or without; "" for a kernel that needs
-// none. For a VMM that boots ELF alone the kernel is the payload of a bzImage. Each is made once.
+// Files returns what a VM of the kernel at path boots from. Both files are in cacheDir, and each is made once. The
+// kernel is a copy, since the user's own may be gone when a checkpoint of the VM is restored; with elfOnly it is the
+// payload of a bzImage. The initramfs has noid's agent if that is asked for; it is "" for a kernel that needs none.
 func Files(ctx context.Context, cacheDir, path string, elfOnly, agent bool) (kernel, initrd string, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return "", "", err

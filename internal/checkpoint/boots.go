@@ -40,8 +40,8 @@ func (c Record) CheckBoots(ctx context.Context, readData bool) error {
 	return nil
 }
 
-// Boots hashes what machine boots from.
-func Boots(ctx context.Context, machine vmm.Machine) (map[string]manifest.File, error) {
+// HashBootFiles hashes what machine boots from.
+func HashBootFiles(ctx context.Context, machine vmm.Machine) (map[string]manifest.File, error) {
 	files := map[string]manifest.File{}
 	for _, path := range []string{machine.KernelPath, machine.InitrdPath} {
 		if path == "" {

@@ -19,14 +19,14 @@ const (
 	manifestFile = "checkpoint.json"
 
 	// SumsFile is in a checkpoint's directory: the sums of its files' chunks, one file after the other in the order of
-	// their names, 16 bytes each. What a sum of the manifest finds damaged, these find the place of.
+	// their names, 16 bytes each. With them noid can say where a damaged file is damaged.
 	SumsFile = "sums"
 )
 
 // Record is a checkpoint's checkpoint.json. The sizes are bytes of disk that the files took when it was published,
 // blocks shared by reflink included.
 type Record struct {
-	Format       int         `json:"format"` // set by SaveCheckpoint
+	Format       int         `json:"format"` // set by Write
 	ID           string      `json:"id"`     // 8 lower-case hex digits
 	VM           string      `json:"vm"`
 	Label        string      `json:"label,omitempty"`

@@ -53,8 +53,8 @@ func checkpointToJSON(c vm.Checkpoint, err error) checkpointJSON {
 func (a *app) checkpointsCmd() *cobra.Command {
 	var asJSON, sizes bool
 	cmd := &cobra.Command{
-		Use: "checkpoints NAME", Short: "List the checkpoints of a VM, which may be destroyed", Args: cobra.ExactArgs(1),
-		Long: `List the checkpoints of a VM, which may be destroyed. With --size, own is the disk space that 'noid forget' would free,
+		Use: "checkpoints NAME", Short: "List the checkpoints of a VM", Args: cobra.ExactArgs(1),
+		Long: `List the checkpoints of a VM, also of one that was destroyed. With --size, own is the disk space that 'noid forget' would free,
 and shared is the disk space that other files, such as another checkpoint's or a VM's, use too.
 `,
 		Example: "  noid checkpoints dev\n  noid checkpoints dev --size",

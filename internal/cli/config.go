@@ -11,9 +11,9 @@ import (
 )
 
 const storageHelp = `On a file system that cannot share blocks (ext4), each checkpoint and each clone copies the disk. There,
-'noid setup --storage btrfs' or 'noid config set storage btrfs', as root, moves the home's storage to a btrfs volume: a sparse
-file in the home. The first command that root runs after a reboot mounts it. It grows before it is full, when root runs 'create',
-'checkpoint', 'restore', 'start' or 'setup'. 'noid setup --undo-storage' moves everything back. All VMs must be stopped.
+'sudo NOID_HOME=$HOME/.noid noid setup --storage btrfs' moves the home's storage to a btrfs volume, a sparse file in the home.
+All VMs must be stopped. The first command that root runs after a reboot mounts the volume. When it is nearly full, the next
+'create', 'checkpoint', 'restore', 'start' or 'setup' of root's makes it larger. 'setup --undo-storage' moves everything back.
 `
 
 // keysHelp lists the keys of the configuration.

@@ -16,11 +16,11 @@ func (a *app) consoleCmd() *cobra.Command {
 		Long:    "Attach to the serial console. Ctrl+Q detaches, and the VM runs on.\n",
 		Example: "  noid console dev\n  echo poweroff | noid console dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			c := vm.Console{In: os.Stdin, Out: os.Stdout, Messages: os.Stderr}
+			c := vm.ConsoleStreams{In: os.Stdin, Out: os.Stdout, Messages: os.Stderr}
 			if t := (&terminal{in: int(os.Stdin.Fd())}); term.IsTerminal(t.in) {
 				c.Terminal = t.raw
 			}
-			return m.Attach(ctx, args[0], c)
+			return m.Console(ctx, args[0], c)
 		}),
 	}
 }

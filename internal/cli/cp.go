@@ -19,9 +19,10 @@ func (a *app) cpCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cp [-r] [-a] SRC DST", Short: "Copy files between this machine and a guest, or two guests",
 		Long: `Copy a file, or with -r a directory, between this machine and a guest, or two guests. NAME:/path is a file in a VM.
-NAME:path is a file below its root user's home. Anything else is a file here (./a:b if its name has a colon).
+NAME:path is relative to the home of root in the guest. Anything else is a file here (./a:b if its name has a colon).
 
-Into an existing directory DST the copy gets SRC's name. Any other DST becomes the copy. SRC/. copies what is in a directory.
+If DST is an existing directory, the copy goes into it under SRC's name. Otherwise the copy is named DST. SRC/. copies what is
+in a directory.
 Contents, modes, times, links and holes are kept. The copy belongs to the caller, in a guest to root. -a keeps owners, set-uid
 bits and what else only root can give, and implies -r. Files are replaced whole: an interrupted copy leaves none half written.
 Devices, FIFOs and sockets are skipped with a warning, and the exit code is then 1.

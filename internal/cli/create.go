@@ -24,8 +24,9 @@ func (a *app) createCmd() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a VM and boot it", Args: cobra.ExactArgs(1),
-		Long: `Make a VM and boot it in the background. The first VM of a kernel, root file system, size and driver becomes a template
-when it is up. The next ones are restored from that, each with an identity, a clock and random numbers of its own.
+		Long: `Make a VM and boot it in the background. The first command in the first VM of a kernel, root file system, size and driver, or
+--wait, saves that VM's guest as a template. The next ones are restored from it, each with an identity, a clock and random
+numbers of its own.
 `,
 		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) (err error) {
@@ -57,7 +58,7 @@ when it is up. The next ones are restored from that, each with an identity, a cl
 	f.StringVar(&mem, "mem", "", "memory in MiB, or with a unit: 2G (default: config, then 128)")
 	f.StringVar(&o.Driver, "driver", "", strings.Join(drivers.Names(), " or ")+" (default: NOID_DRIVER, then config, then the best that works here)")
 	f.StringVar(&o.BootArgs, "boot-args", "", "appended to the kernel's command line")
-	f.BoolVar(&wait, "wait", false, "return when the VM can run commands")
+	f.BoolVar(&wait, "wait", false, "return when the VM can run commands, after 3 minutes at most")
 	f.BoolVar(&o.Cold, "cold", false, "boot it, whatever template there is")
 	f.BoolVar(&o.NoAgent, "no-agent", false, "leave noid's agent out of the guest: exec goes over the console")
 	return cmd

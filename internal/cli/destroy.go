@@ -23,7 +23,7 @@ func (a *app) destroyCmd() *cobra.Command {
 					first = err
 				case err != nil:
 					a.complain(err)
-				case kept > 0:
+				case kept > 0 && !a.quiet:
 					fmt.Fprintf(a.err, "noid: %d checkpoints of %q stay; 'noid restore %s ID' brings it back, 'noid destroy --checkpoints %s' removes them\n", kept, name, name, name)
 				}
 			}

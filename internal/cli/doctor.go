@@ -42,7 +42,7 @@ func (a *app) doctorCmd() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "build the database anew from the records beside the VMs")
+	cmd.Flags().BoolVar(&repair, "repair", false, "rebuild the index from the records beside the VMs")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -55,7 +55,8 @@ func (a *app) duCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "du [NAME...]", Short: "Show the disk space of VMs, checkpoints and the home",
-		Long: `Show the disk space of VMs, which may be destroyed, and of their checkpoints. Without a name, show all else in the home too.
+		Long: `Show the disk space of VMs and of their checkpoints, also of VMs that were destroyed.
+Without a name, show all else in the home too.
 
 own is the space that removing these would free. shared is the space that other files use too, by reflink or by another name.
 total is the space of the VM and its checkpoints together, with each block counted once. Compression is not seen.

@@ -27,7 +27,7 @@ func (a *app) execCmd() *cobra.Command {
 	var c vm.Command
 	cmd := &cobra.Command{
 		Use: "exec [flags] NAME [--] CMD [ARG...]", Short: "Run a command in the guest",
-		Long: `Run a command in the guest. Its output comes as the command writes it, and its exit code is noid's.
+		Long: `Run a command in the guest. Its output comes as the command writes it, and noid exits with its exit code.
 The command gets noid's standard input only with -i, and a terminal only with -t.
 SIGINT, SIGTERM, SIGHUP and SIGQUIT go to the command. A second SIGINT within 2 seconds ends noid at once. When noid ends,
 the guest hangs the command up. A command started with -d runs on.

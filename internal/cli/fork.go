@@ -17,8 +17,9 @@ func (a *app) forkCmd() *cobra.Command {
 	var as, prefix string
 	var n int
 	cmd := &cobra.Command{
-		Use: "fork NAME[@ID]", Short: "Make running copies of a running VM, or of a checkpoint", Args: cobra.ExactArgs(1),
-		Long: `Make running copies of a running or paused VM, all as of one moment, for which it stands still once; or of its checkpoint ID.
+		Use: "fork NAME[@ID]", Short: "Make running copies of a VM, or of a checkpoint", Args: cobra.ExactArgs(1),
+		Long: `Make running copies of a running or paused VM. The VM stands still once, and all copies start from that moment. With @ID
+they start from a checkpoint of the VM.
 Each gets a hostname and a machine-id of its own. Their names are printed, and on stderr what failed: the others run all the same.
 `,
 		Example: "  noid fork dev --as dev-copy\n  noid fork dev@before-upgrade -n 3 --prefix try-",

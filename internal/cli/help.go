@@ -42,7 +42,8 @@ const environmentHelp = `What noid reads of the environment:
   NOID_DRIVER  the driver of new VMs, where --driver does not name one
   NO_COLOR     is honoured: noid prints no colours
 
-A flag goes before the environment, the environment before config.toml, that before noid's defaults ('noid help config').
+A flag wins over the environment, the environment over config.toml, and config.toml over noid's defaults
+('noid help config' lists them).
 `
 
 // writeUsage writes a command's usage: cobra's own, with the verbs in groups and what the exit codes mean. It is no

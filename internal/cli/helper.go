@@ -35,25 +35,6 @@ func (a *app) helperCmd() *cobra.Command {
 	}
 }
 
-// pauseGuardVerb is the hidden verb that waits beside a checkpoint; see vm.Manager.PauseGuard.
-const pauseGuardVerb = "pause-guard"
-
-func (a *app) pauseGuardCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: pauseGuardVerb, Hidden: true, Args: cobra.ExactArgs(4),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if n, _ := os.Stdin.Read(make([]byte, 1)); n > 0 {
-				return nil // the guest runs
-			}
-			m, err := a.manager()
-			if err != nil {
-				return err
-			}
-			return m.LetRun(context.WithoutCancel(cmd.Context()), args[0], args[1:])
-		},
-	}
-}
-
 // ownCommand is noid's own command for a hidden verb. It is nil in a test, whose binary has no verbs.
 func ownCommand(verb string) []string {
 	if self, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(self), "noid") {

@@ -9,5 +9,5 @@ import (
 )
 
 func (a *app) pauseCmd() *cobra.Command {
-	return a.simple("pause", "Freeze a running VM", "", func(ctx context.Context, m *vm.Manager, name string) error { return m.Pause(ctx, name) })
+	return a.simple("pause", "Stop the processor of a running VM", "", func(ctx context.Context, m *vm.Manager, name string) error { return m.Pause(ctx, name) })
 }

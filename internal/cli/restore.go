@@ -14,7 +14,7 @@ func (a *app) restoreCmd() *cobra.Command {
 	restore := &cobra.Command{
 		Use: "restore NAME ID", Short: "Go back to a checkpoint, or make a new VM from it with --as", Args: cobra.RangeArgs(1, 2),
 		Long: `Go back to a checkpoint, or make a new VM from it with --as. ID is an id, the beginning of one, or a label. NAME@ID will do too.
-In place, the old VM runs until the new one does. Its state is saved as a checkpoint; the newest 3 of these stay.
+In place, the old VM runs until the new one does. Its state is saved as a checkpoint; of these, the newest 3 stay.
 `,
 		Example: "  noid restore dev 1a2b3c4d\n  noid restore dev before-upgrade --as dev-copy",
 		RunE: func(command *cobra.Command, args []string) error {

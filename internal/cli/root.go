@@ -137,7 +137,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd.OutOrStderr(), cmd) })
 	root.SetHelpFunc(showHelp)
-	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress and hints on a terminal")
+	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress, downtime and notices; errors keep their hints")
 	for _, g := range []struct {
 		id, title string
 		verbs     []*cobra.Command
@@ -176,11 +176,11 @@ func (a *app) open() (*vm.Manager, error) {
 		return nil, err
 	}
 	a.vms = m
-	m.Helper, m.PauseGuard, m.Version = ownCommand(helperVerb), ownCommand(pauseGuardVerb), version.Release
+	m.HelperCommand, m.PauseGuardCommand, m.Version = ownCommand(helperVerb), ownCommand(pauseGuardVerb), version.Release
 	m.Drivers = drivers.New(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)
 	m.Warn = func(s string) { fmt.Fprintln(a.err, "noid: "+s) }
 	m.Notice = func(s string) { a.say("noid: %s", s) }
-	m.Emulates = sync.OnceFunc(func() {
+	m.WarnEmulated = sync.OnceFunc(func() {
 		if !a.quiet {
 			fmt.Fprintln(a.err, "noid: no usable KVM: the guest is emulated, expect 10–50 times slower")
 		}

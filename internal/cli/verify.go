@@ -25,8 +25,9 @@ func (a *app) verifyCmd() *cobra.Command {
 	var readData, asJSON bool
 	cmd := &cobra.Command{
 		Use: "verify [NAME[@ID]]", Short: "Check that checkpoints are as they were saved", Args: cobra.MaximumNArgs(1),
-		Long: `Check that checkpoints are as they were saved: one, all of a VM, which may be destroyed, or all. It looks at manifests, small
-files, lengths and times of change. With --read-data it reads every byte. Damage is named, and the exit code is then 1.
+		Long: `Check that checkpoints are as they were saved: one, all of a VM, also of one that was destroyed, or all.
+It looks at records, small files, lengths and times of change. With --read-data it reads
+every byte. Damage is named, and the exit code is then 1.
 `,
 		Example: "  noid verify\n  noid verify dev@before-upgrade --read-data",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) (err error) {

@@ -47,7 +47,7 @@ var keys = []key{
 		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.Firecracker = v }},
 	{name: "kernel", about: "path of the kernel; default none, 'noid setup' sets it",
 		isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Kernel = v }},
-	{name: "mem", about: "memory of a new VM, in MiB or as 2G; default 128",
+	{name: "mem", about: "memory of a new VM, in MiB, or with a unit such as 2G; default 128",
 		isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
 	{name: "qemu", about: "path of QEMU's binary; default from PATH, then /usr/local/bin",
 		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
@@ -148,6 +148,18 @@ func cleanSwitch(s string) (string, error) {
 		return s, nil
 	}
 	return "", errs.WithHint(usage("%q is neither on nor off", s), "write on or off")
+}
+
+// CheckMachine refuses, with errs.ErrUsage, a size and boot arguments that no VM can have.
+func CheckMachine(cpus, memMiB int, bootArgs string) error {
+	_, err := ParseCPUs(strconv.Itoa(cpus))
+	if err == nil {
+		_, err = ParseMiB(strconv.Itoa(memMiB))
+	}
+	if err == nil {
+		_, err = cleanBootArgs(bootArgs)
+	}
+	return err
 }
 
 func cleanBootArgs(s string) (string, error) {

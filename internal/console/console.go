@@ -3,7 +3,7 @@
 //
 // It knows a VM by two files in its directory. serial.in is the FIFO that the VMM reads as the guest's serial input.
 // The VMM appends what the guest prints to serial.log. That may be truncated, and its beginning punched out (see
-// Guard). What comes from the guest is hostile: every buffer is bounded, and every wait has an end.
+// BoundLog). What comes from the guest is hostile: every buffer is bounded, and every wait has an end.
 package console
 
 import (

@@ -14,7 +14,7 @@ import (
 	"noid/internal/untrusted"
 )
 
-// CopyLog writes the log at path to w as the guest wrote it, without the part that Guard removed. Put an
+// CopyLog writes the log at path to w as the guest wrote it, without the part that BoundLog removed. Put an
 // untrusted.Writer before a terminal. With follow it continues until alive (nil: for ever) reports that the VM is gone,
 // or until ctx ends and returns its error.
 func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive func() bool) error {
@@ -56,13 +56,13 @@ const (
 	guardKeep  = 8 << 20  // bytes of its end that stay
 )
 
-// Guard keeps a VM's console log from filling the disk. Once a second, while the VM is alive (nil: until ctx ends), it
-// punches out all but the last 8 MiB of a log that takes more than 16 MiB of disk. Offsets stay valid. On a file system
-// without holes it truncates the log to 0, and the writer appends from there. It ignores a log that is missing or not a
-// regular file. It returns nil when the VM is gone, else ctx's error.
-func Guard(ctx context.Context, logPath string, alive func() bool) error {
+// BoundLog keeps a VM's console log from filling the disk. Once a second, while the VM is alive (nil: until ctx ends),
+// it punches out all but the last 8 MiB of a log that takes more than 16 MiB of disk. Offsets stay valid. On a file
+// system without holes it truncates the log to 0, and the writer appends from there. It ignores a log that is missing
+// or not a regular file. It returns nil when the VM is gone, else ctx's error.
+func BoundLog(ctx context.Context, logPath string, alive func() bool) error {
 	for alive == nil || alive() {
-		if err := guardOnce(logPath, guardLimit, guardKeep); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := boundLogOnce(logPath, guardLimit, guardKeep); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("shortening the console's log: %w", err)
 		}
 		if err := sleep(ctx, time.Second); err != nil {
@@ -72,7 +72,7 @@ func Guard(ctx context.Context, logPath string, alive func() bool) error {
 	return nil
 }
 
-func guardOnce(path string, limit, keep int64) error {
+func boundLogOnce(path string, limit, keep int64) error {
 	f, err := untrusted.Open(filepath.Dir(path), filepath.Base(path), os.O_RDWR)
 	if err != nil {
 		return err

@@ -98,8 +98,8 @@ func TestLogsOpenNothingElse(t *testing.T) {
 		if err := CopyLog(t.Context(), io.Discard, path, false, nil); err == nil {
 			t.Errorf("CopyLog read %s", path)
 		}
-		if err := guardOnce(path, 0, 0); err == nil {
-			t.Errorf("guardOnce took %s", path)
+		if err := boundLogOnce(path, 0, 0); err == nil {
+			t.Errorf("boundLogOnce took %s", path)
 		}
 	}
 	if data, _ := os.ReadFile(secret); len(data) != 100 {
@@ -118,7 +118,7 @@ func TestGuard(t *testing.T) {
 	path := punched(t, 17<<20, 65536)
 	once := true
 	alive := func() bool { defer func() { once = false }(); return once }
-	if err := Guard(t.Context(), path, alive); err != nil { // 16.9 MiB: over the limit
+	if err := BoundLog(t.Context(), path, alive); err != nil { // 16.9 MiB: over the limit
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
@@ -138,7 +138,7 @@ func TestGuard(t *testing.T) {
 
 	small := punched(t, 1<<20, 0)
 	before := onDisk(small)
-	if err := guardOnce(small, guardLimit, guardKeep); err != nil || onDisk(small) != before {
+	if err := boundLogOnce(small, guardLimit, guardKeep); err != nil || onDisk(small) != before {
 		t.Errorf("a small log was touched: %v", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"noid/internal/untrusted"
 )
 
-// tail reads a growing log from some offset on. It skips what Guard has punched out and starts again from 0 when the
+// tail reads a growing log from some offset on. It skips what BoundLog has punched out and starts again from 0 when the
 // file became shorter than what it has read.
 type tail struct {
 	f    *os.File
@@ -72,7 +72,7 @@ func (t *tail) read(buf []byte) (int, error) {
 	}
 	t.lost += data - t.off
 	t.off = data
-	// Stop at the next hole: it may be a gap that Guard makes right now.
+	// Stop at the next hole: it may be a gap that BoundLog makes right now.
 	if hole, err := unix.Seek(int(t.f.Fd()), t.off, unix.SEEK_HOLE); err == nil && hole > t.off {
 		buf = buf[:min(int64(len(buf)), hole-t.off)]
 	}

@@ -53,7 +53,7 @@ func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.C
 // bound keeps a log from growing while p lives. One that cannot be shortened now may be later.
 func bound(ctx context.Context, log string, p proc.Process) {
 	for p.Alive() && ctx.Err() == nil {
-		if console.Guard(ctx, log, p.Alive) == nil {
+		if console.BoundLog(ctx, log, p.Alive) == nil {
 			return
 		}
 		vmm.Sleep(ctx, retryEvery)

@@ -264,7 +264,7 @@ func TestListCheckpoints(t *testing.T) {
 		addCheckpoint(t, h, c)
 		age(t, filepath.Join(h.CheckpointDir("dev", c.ID), "checkpoint.json"))
 	}
-	if err := errors.Join(os.Mkdir(h.StagingCheckpointDir("dev"), 0o700), os.Mkdir(h.CheckpointDir("dev", "12345678"), 0o700),
+	if err := errors.Join(os.Mkdir(h.StagingDir("dev"), 0o700), os.Mkdir(h.CheckpointDir("dev", "12345678"), 0o700),
 		os.RemoveAll(h.VMDir("dev"))); err != nil { // the VM is destroyed, its checkpoints stay
 		t.Fatal(err)
 	}

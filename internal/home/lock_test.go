@@ -224,19 +224,19 @@ func TestSweep(t *testing.T) {
 	}
 	// In use by another noid, and nobody's but young.
 	_, kill := holder(t, h, "busy")
-	busy, busyCheckpoint := mkdir(h.StagingDir("busy")), mkdir(h.StagingCheckpointDir("busy"))
+	busy, busyCheckpoint := mkdir(h.StagingDir("busy")), mkdir(h.StagingDir("busy"))
 	young, stray := mkdir(filepath.Join(h.StagingRoot(), ".tmp-1")), mkdir(filepath.Join(h.StagingRoot(), ".tmp-2"))
 	age(t, stray)
 	if err := os.Chtimes(stray, time.Now(), time.Now().Add(-2*strayAge)); err != nil {
 		t.Fatal(err)
 	}
 	// Checkpoints: half made, read-only and half removed, whole; and a directory that holds none any more.
-	half, old := mkdir(h.StagingCheckpointDir("live")), mkdir(h.OldCheckpointDir("live"))
+	half, old := mkdir(h.StagingDir("live")), mkdir(h.OldDir("live"))
 	if err := os.Chmod(old, 0o500); err != nil {
 		t.Fatal(err)
 	}
 	addCheckpoint(t, h, checkpoint.Record{ID: "00000001", VM: "live", CreatedAt: epoch})
-	only := mkdir(h.StagingCheckpointDir("gone"))
+	only := mkdir(h.StagingDir("gone"))
 
 	if err := h.Sweep(t.Context(), "list"); err != nil {
 		t.Fatal(err)

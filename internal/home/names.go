@@ -74,19 +74,14 @@ func ParseRef(s string) (vm, ref string, err error) {
 	return vm, ref, nil
 }
 
-// StagingDir returns a new name for the directory in which the VM name is made, before it is published as
-// VMDir(name). It creates nothing. Hold the lock of name while it exists: Sweep removes it otherwise.
+// StagingDir returns a new name for a directory in which the VM name, or a checkpoint of it, is made before it is
+// published. It creates nothing. Hold the lock of name while it exists: Sweep removes it otherwise. For a checkpoint,
+// make it before CheckpointsDir(name): Sweep removes that too when it is empty.
 func (h *Home) StagingDir(name string) string { return h.staged(newPrefix, name) }
 
-// OldDir returns a new name to which VMDir(name) is renamed before it is removed: a VM is never half there.
+// OldDir returns a new name to which the VM name, or a checkpoint of it, is renamed before it is removed: nothing is
+// ever half there.
 func (h *Home) OldDir(name string) string { return h.staged(oldPrefix, name) }
-
-// StagingCheckpointDir is StagingDir for a checkpoint of vm. Make it before CheckpointsDir(vm): Sweep removes that
-// too when it is empty.
-func (h *Home) StagingCheckpointDir(vm string) string { return h.staged(newPrefix, vm) }
-
-// OldCheckpointDir is OldDir for a checkpoint of vm. Remove CheckpointsDir(vm) first, if that was the last.
-func (h *Home) OldCheckpointDir(vm string) string { return h.staged(oldPrefix, vm) }
 
 func (h *Home) staged(prefix, vm string) string {
 	return filepath.Join(h.StagingRoot(), prefix+vm+"-"+NewID(nil))

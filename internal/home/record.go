@@ -34,8 +34,8 @@ type VM struct {
 	LastError string     `json:"last_error,omitempty"` // not sanitised: it may quote the guest
 	// Unannounced is what the guest's agent must be told before the next command runs; nil when the guest knows all.
 	Unannounced *Announcement `json:"unannounced,omitempty"`
-	// Frozen: the agent was told of the pause that the VM is in.
-	Frozen bool `json:"frozen,omitempty"`
+	// AgentFrozen: the agent was told of the pause that the VM is in.
+	AgentFrozen bool `json:"frozen,omitempty"`
 	// Boots are the kernel and the initrd as they were when the VM was made, by path.
 	Boots        map[string]manifest.File `json:"boots,omitempty"`
 	AgentVersion string                   `json:"agent_version,omitempty"` // the noid whose agent is in the initrd

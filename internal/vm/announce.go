@@ -66,7 +66,7 @@ func (s *session) announce(ctx context.Context) error {
 	if key := s.vm.Unannounced.Template; key != "" {
 		s.makeTemplate(ctx, key)
 	}
-	if err := s.tell(ctx, s.dir); err != nil {
+	if err := s.tellGuest(ctx, s.dir); err != nil {
 		return err
 	}
 	s.vm.Unannounced = nil
@@ -90,8 +90,8 @@ func (s *session) spoilTemplate(ctx context.Context) error {
 	return s.save()
 }
 
-// tell tells the guest, whose VM's directory is dir for now, what it does not know yet.
-func (s *session) tell(ctx context.Context, dir string) error {
+// tellGuest tells the guest, whose VM's directory is dir for now, what it does not know yet.
+func (s *session) tellGuest(ctx context.Context, dir string) error {
 	if s.vm.Unannounced == nil {
 		return nil
 	}

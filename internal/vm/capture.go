@@ -20,7 +20,7 @@ import (
 // publishCheckpoint adds. The caller publishes or removes the directory, also when this fails.
 func (s *session) capture(ctx context.Context, st State, label string) (c checkpoint.Record, staging string, err error) {
 	name := s.vm.Name
-	staging = s.Home.StagingCheckpointDir(name)
+	staging = s.Home.StagingDir(name)
 	if err := os.Mkdir(staging, 0o700); err != nil {
 		return c, staging, err
 	}
@@ -33,7 +33,7 @@ func (s *session) capture(ctx context.Context, st State, label string) (c checkp
 	if err := s.checkRoom(ctx, staging, c); err != nil {
 		return c, staging, err
 	}
-	c.AgentReady = s.vm.Frozen
+	c.AgentReady = s.vm.AgentFrozen
 	if st == Running {
 		if c.AgentReady = s.freeze(ctx); c.AgentReady {
 			defer s.thaw(ctx, false)
@@ -45,7 +45,7 @@ func (s *session) capture(ctx context.Context, st State, label string) (c checkp
 			return c, staging, err
 		}
 	}
-	downtime, resumed, err := s.snapshot(ctx, staging, st)
+	downtime, resumed, err := s.standStill(ctx, staging, st)
 	paused(resumed)
 	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
 	return c, staging, err
@@ -76,8 +76,8 @@ func (s *session) removeCapture(staging string) {
 const smallFiles = 32 << 20
 
 // checkRoom refuses a checkpoint that would run out of space while the guest stands still. Where clones share blocks,
-// cloned files cost nothing yet; else they cost their data, which is counted exactly only when it matters: that means
-// writing it back.
+// cloned files cost nothing yet. Else they cost their data. To count that exactly means to write it back, so it is done
+// only when it decides.
 func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Record) error {
 	reflinks, err := storage.Reflinks(staging)
 	if err != nil {
@@ -127,9 +127,9 @@ const (
 	calm       = 50 * time.Millisecond // what one takes at most after which the pause may come
 )
 
-// snapshot fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood
+// standStill fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood
 // still. resumed is false when that guest could not be made to run again.
-func (s *session) snapshot(ctx context.Context, staging string, st State) (downtime time.Duration, resumed bool, err error) {
+func (s *session) standStill(ctx context.Context, staging string, st State) (downtime time.Duration, resumed bool, err error) {
 	resumed = true
 	if st == Running || st == Paused {
 		unlock, err := console.LockInput(ctx, s.dir) // a line on its way to the guest would be cut in two
@@ -184,7 +184,7 @@ func (s *session) writeBack(ctx context.Context) error {
 // resumeAfter has the guest run again after a snapshot, also when ctx has ended.
 func (s *session) resumeAfter(ctx context.Context) error {
 	wait := cleanupWait
-	if ctx.Err() != nil && len(s.PauseGuard) > 0 {
+	if ctx.Err() != nil && len(s.PauseGuardCommand) > 0 {
 		wait = interruptWait // the user does not wait for a VMM that is busy writing: the guard does
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)

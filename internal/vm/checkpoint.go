@@ -14,7 +14,7 @@ import (
 
 // Checkpoint keeps memory, CPU and disk of a running or paused VM. A running VM runs on afterwards, whatever failed.
 func (m *Manager) Checkpoint(ctx context.Context, name, label string) (checkpoint.Record, error) {
-	if err := m.fill(ctx, "checkpoint"); err != nil {
+	if err := m.beginFilling(ctx, "checkpoint"); err != nil {
 		return checkpoint.Record{}, err
 	}
 	s, err := m.open(ctx, name, "checkpoint")
@@ -45,8 +45,8 @@ func (s *session) checkpoint(ctx context.Context, st State, label string) (check
 	return c, nil
 }
 
-// lastFile is a link in a VM's directory whose target names the checkpoint, "vm@id", that was made of it last. It says
-// with what the next one shares most: losing it costs time alone.
+// lastFile is a link in a VM's directory whose target names the checkpoint, "vm@id", that was made of it last. The
+// next checkpoint reuses that one's sums. Without the link it is only slower.
 const lastFile = "checkpoint.last"
 
 // last returns the checkpoint that the VM has most in common with.

@@ -7,8 +7,8 @@ import (
 	"noid/internal/console"
 )
 
-// Console is what Attach connects to a serial console.
-type Console struct {
+// ConsoleStreams are what Console connects to a serial console.
+type ConsoleStreams struct {
 	In       io.Reader
 	Out      io.Writer // gets the console's bytes as the guest wrote them
 	Messages io.Writer // gets noid's own lines
@@ -16,9 +16,9 @@ type Console struct {
 	Terminal func() (restore func(), err error)
 }
 
-// Attach connects c to the serial console of name until Ctrl+Q is typed, the input ends, the VM is gone or ctx ends.
+// Console connects c to the serial console of name until Ctrl+Q is typed, the input ends, the VM is gone or ctx ends.
 // See console.Attach.
-func (m *Manager) Attach(ctx context.Context, name string, c Console) error {
+func (m *Manager) Console(ctx context.Context, name string, c ConsoleStreams) error {
 	s, err := m.surelyRunning(ctx, name, "console")
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"noid/internal/boot"
 	"noid/internal/checkpoint"
+	"noid/internal/config"
 	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/proc"
@@ -32,9 +33,10 @@ type CreateOptions struct {
 	Kernel, Rootfs string // paths
 	BootArgs       string // appended to the configuration's
 	CPUs, MemMiB   int
-	NoAgent        bool          // leave noid's agent out of the guest
-	Cold           bool          // boot it, whatever template there is
-	Wait           time.Duration // 0 returns while the guest boots; else when it can run commands, or errs.ErrTimeout after so long
+	NoAgent        bool // leave noid's agent out of the guest
+	Cold           bool // boot it, whatever template there is
+	// Wait is how long Create waits for the guest to run commands, errs.ErrTimeout then. 0 returns while it boots.
+	Wait time.Duration
 }
 
 // Create makes a VM and starts it. A Create that fails before the guest runs leaves nothing.
@@ -51,7 +53,7 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 }
 
 func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error) {
-	if err := m.fill(ctx, "create"); err != nil {
+	if err := m.beginFilling(ctx, "create"); err != nil {
 		return nil, err
 	}
 	lock, err := m.Home.Lock(ctx, o.Name, "create")
@@ -79,7 +81,7 @@ func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error)
 		}
 		s.vm.Unannounced.Template = key
 	}
-	if s.vm.Boots, err = checkpoint.Boots(ctx, s.vm.Machine); err != nil {
+	if s.vm.Boots, err = checkpoint.HashBootFiles(ctx, s.vm.Machine); err != nil {
 		return nil, err
 	}
 	err = stage(ctx, s.dir, s.vm.SourceRootfs)
@@ -122,6 +124,9 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	}
 	machine := vmm.Machine{Driver: name, CPUs: cmp.Or(o.CPUs, c.CPUs, defaultCPUs), MemMiB: cmp.Or(o.MemMiB, c.MemMiB, defaultMemMiB),
 		BootArgs: joinArgs(c.BootArgs, o.BootArgs), Agent: !o.NoAgent}
+	if err := config.CheckMachine(machine.CPUs, machine.MemMiB, machine.BootArgs); err != nil {
+		return nil, err
+	}
 	if machine.KernelPath, machine.InitrdPath, err = boot.Files(ctx, m.Home.KernelsDir(), o.Kernel, d.Traits().ELFOnly, machine.Agent); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 
 // Destroy kills the VM and removes it, and its checkpoints when asked. It returns how many checkpoints stay.
 func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (kept int, err error) {
-	m.change(ctx, "destroy")
+	m.beginChange(ctx, "destroy")
 	lock, err := m.Home.Lock(ctx, name, "destroy")
 	if err != nil {
 		return 0, err

@@ -59,10 +59,15 @@ type Exit struct {
 // Exec runs c in the guest of name and returns how it ended. It waits for the guest to be up. Output comes as the
 // command writes it, every byte once, also over a checkpoint of the VM.
 //
-// Cancelling ctx hangs the command up; the error then wraps context.Canceled. A guest without the agent, or whose agent
-// stays silent, gets the command over its serial console: output and error are one there, and input, a terminal, a user
-// and Detach are errs.ErrUsage. Other errors: errs.ErrState when the VM does not run, is paused or ends;
-// errs.ErrTimeout when the guest does not answer within c.Wait; what writing to s.Out or s.Err failed with.
+// A guest without the agent, or whose agent stays silent, gets the command over its serial console. Output and error
+// are one there, and input, a terminal, a user and Detach are refused.
+//
+// Errors:
+//   - context.Canceled: ctx was cancelled; the guest hangs the command up
+//   - errs.ErrUsage: c asks for what the serial console cannot do
+//   - errs.ErrState: the VM does not run, is paused, or ended meanwhile
+//   - errs.ErrTimeout: the guest did not answer within c.Wait
+//   - what writing to s.Out or s.Err failed with
 func (m *Manager) Exec(ctx context.Context, name string, c Command, s Streams) (Exit, error) {
 	for _, arg := range c.Argv {
 		if strings.ContainsRune(arg, 0) {

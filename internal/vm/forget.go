@@ -12,7 +12,7 @@ import (
 
 // Forget deletes checkpoints of name, which may be destroyed. All refs are looked up before the first is deleted.
 func (m *Manager) Forget(ctx context.Context, name string, refs []string) error {
-	m.change(ctx, "forget")
+	m.beginChange(ctx, "forget")
 	lock, err := m.Home.Lock(ctx, name, "forget")
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (m *Manager) Forget(ctx context.Context, name string, refs []string) error 
 // removeCheckpoint takes a checkpoint out of the listing by one rename and then deletes it. VMMs that map its memory
 // keep the inode.
 func (m *Manager) removeCheckpoint(name, id string) error {
-	old := m.Home.OldCheckpointDir(name)
+	old := m.Home.OldDir(name)
 	if err := os.Rename(m.Home.CheckpointDir(name, id), old); err != nil {
 		return err
 	}

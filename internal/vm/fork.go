@@ -18,10 +18,11 @@ type ForkOptions struct {
 }
 
 // Fork makes running clones of the VM name, all as of one moment for which a running one stands still once, or of its
-// checkpoint ref. No checkpoint stays of it. made is told of each clone as it stands, or fails, one call at a time. It
-// returns how long the source stood still, in milliseconds. The error is about the source: then there are no clones.
+// checkpoint ref. No checkpoint stays of it. made is called for each clone when it runs or has failed, one call at a
+// time. It returns how long the source stood still, in milliseconds. The error is about the source: then there are no
+// clones.
 func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, made func(clone string, err error)) (downtimeMs float64, err error) {
-	if err := m.fill(ctx, "fork"); err != nil {
+	if err := m.beginFilling(ctx, "fork"); err != nil {
 		return 0, err
 	}
 	if ref != "" {

@@ -71,8 +71,9 @@ func (s source) explainLoad(ctx context.Context, err error) error {
 	return otherVersion(m, here, err)
 }
 
-// findBootFiles has machine boot from the home's own kernel and initrd of the same names where those recorded are not
-// there: the home was moved or copied. It returns files by their new paths; whether they are the same, checkBoots says.
+// findBootFiles looks for machine's kernel and initrd. If a recorded one is gone, as after a move of the home, machine
+// gets the file of that name in this home. It returns files by their new paths. CheckBoots says whether they are the
+// same.
 func (m *Manager) findBootFiles(machine *vmm.Machine, files map[string]manifest.File) map[string]manifest.File {
 	files = maps.Clone(files)
 	for _, path := range []*string{&machine.KernelPath, &machine.InitrdPath} {

@@ -6,9 +6,9 @@ import (
 	"noid/internal/vmm"
 )
 
-// Pause freezes a running VM. A paused one stays so.
+// Pause stops the processor of a running VM. A paused one stays so.
 func (m *Manager) Pause(ctx context.Context, name string) error {
-	m.change(ctx, "pause")
+	m.beginChange(ctx, "pause")
 	s, err := m.open(ctx, name, "pause")
 	if err != nil {
 		return err
@@ -19,9 +19,9 @@ func (m *Manager) Pause(ctx context.Context, name string) error {
 		return err
 	}
 	if st == Running {
-		s.vm.Frozen = s.freeze(ctx)
+		s.vm.AgentFrozen = s.freeze(ctx)
 		if err := s.save(); err != nil {
-			if s.vm.Frozen {
+			if s.vm.AgentFrozen {
 				s.thaw(ctx, false)
 			}
 			return err

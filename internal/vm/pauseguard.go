@@ -29,9 +29,10 @@ const (
 
 // guardPause starts a guard: a process that has the guest run again should this one be killed during the pause. It is
 // started before the pause and costs the guest nothing; it need not be up by then, since the pipe tells it what it
-// missed. paused ends it: over says that the guest runs; else the guard sees to that.
-func (s *session) guardPause() (paused func(over bool), err error) {
-	if len(s.PauseGuard) == 0 {
+// missed. paused ends the guard's wait: with runs, the guest runs again; else the guard
+// sees to that.
+func (s *session) guardPause() (paused func(runs bool), err error) {
+	if len(s.PauseGuardCommand) == 0 {
 		return func(bool) {}, nil
 	}
 	r, w, err := os.Pipe()
@@ -39,15 +40,15 @@ func (s *session) guardPause() (paused func(over bool), err error) {
 		return nil, fmt.Errorf("starting the guard of the pause: %w", err)
 	}
 	defer r.Close()
-	cmd := exec.Command(s.PauseGuard[0], slices.Concat(s.PauseGuard[1:], []string{s.vm.Name}, s.vm.Process.Args())...)
+	cmd := exec.Command(s.PauseGuardCommand[0], slices.Concat(s.PauseGuardCommand[1:], []string{s.vm.Name}, s.vm.Process.Args())...)
 	cmd.Stdin, cmd.SysProcAttr = r, &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("starting the guard of the pause: %w", err)
 	}
 	go cmd.Wait()
-	return func(over bool) {
-		if over {
+	return func(runs bool) {
+		if runs {
 			w.Write([]byte{1})
 		}
 		w.Close()

@@ -22,7 +22,7 @@ func TestRealVM(t *testing.T) {
 	m, err := Open(ctx, filepath.Join(dir, "home"), "test")
 	must(t, err)
 	defer m.Close()
-	m.Helper = []string{self, asHelper}
+	m.HelperCommand = []string{self, asHelper}
 	m.Drivers = drivers.New(drivers.Config{}, m.StartHelper)
 	defer m.Destroy(ctx, "a", true)
 	defer m.Destroy(ctx, "b", true)

@@ -28,21 +28,21 @@ type source struct {
 	driver vmm.Driver
 }
 
-// restoration makes one running VM of a source. Its steps are load, resume, awaitBackup, tell, swap, finish; what
-// undoes them is collected on the way.
+// restoration makes one running VM of a source. Its steps are startBackup, load, resume, awaitBackup, beginTelling,
+// swap and finish. When one fails, the staging directory with its VMM is removed, and a backup that was made.
 type restoration struct {
 	source
 	new      *session // the VM that is made; its directory is aside until swap
 	aside    string   // that directory, where the replaced VM lies afterwards
 	replaces *home.VM // the VM that it takes the place of, or nil
-	// backup keeps the present meanwhile, and undo deletes that again. Nil: there is nothing to keep.
+	// backup keeps the old VM's state meanwhile, and undo deletes that again. Nil: there is nothing to keep.
 	backup func(ctx context.Context) (undo func(), err error)
 	kept   chan error // backup's end
-	told   chan error // tell's end; nil when the guest cannot be told yet
+	told   chan error // beginTelling's end; nil when the guest cannot be told yet
 	undo   []func()   // newest last
 }
 
-// restoration begins one whose VM is v, of which no more is known than what the source does not say.
+// restoration begins one whose VM is v. v holds what the source does not say; the rest is filled in here.
 func (s source) restoration(v home.VM) *restoration {
 	c := s.c
 	v.Machine, v.SourceKernel, v.SourceRootfs, v.Boots, v.AgentVersion = c.Machine, c.SourceKernel, c.SourceRootfs, c.Boots, c.AgentVersion
@@ -66,7 +66,7 @@ func (r *restoration) run(ctx context.Context) (made *session, err error) {
 		}
 	}()
 	r.startBackup(ctx)
-	for _, step := range []func(context.Context) error{r.load, r.resume, r.awaitBackup, r.tell, r.swap} {
+	for _, step := range []func(context.Context) error{r.load, r.resume, r.awaitBackup, r.beginTelling, r.swap} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func (r *restoration) run(ctx context.Context) (made *session, err error) {
 	return r.new, nil
 }
 
-// startBackup has the present kept while the new VMM loads.
+// startBackup has the old VM's state kept while the new VMM loads.
 func (r *restoration) startBackup(ctx context.Context) {
 	r.undo = append(r.undo, func() { removeStaged(ctx, r.new.vm.Process, r.aside) })
 	r.kept = make(chan error, 1)
@@ -141,11 +141,11 @@ func (r *restoration) resume(ctx context.Context) error {
 	return cmp.Or(err, saveErr)
 }
 
-// awaitBackup waits until the present is kept: so far the guest has talked to nobody.
+// awaitBackup waits until the old VM's state is kept: so far the guest has talked to nobody.
 func (r *restoration) awaitBackup(context.Context) error { return <-r.kept }
 
-// tell begins to tell the guest that it was restored. It goes on while the directories are swapped.
-func (r *restoration) tell(ctx context.Context) error {
+// beginTelling begins to tell the guest that it was restored. It goes on while the directories are swapped.
+func (r *restoration) beginTelling(ctx context.Context) error {
 	if !r.c.AgentReady {
 		return nil
 	}
@@ -157,7 +157,7 @@ func (r *restoration) tell(ctx context.Context) error {
 	told := *r.new
 	go func() {
 		defer here.Close()
-		r.told <- told.tell(ctx, fmt.Sprintf("/proc/self/fd/%d", here.Fd()))
+		r.told <- told.tellGuest(ctx, fmt.Sprintf("/proc/self/fd/%d", here.Fd()))
 	}()
 	r.undo = append(r.undo, func() { <-r.told })
 	return nil

@@ -27,7 +27,7 @@ type RestoreOptions struct {
 // Restore makes a running VM from the checkpoint of name that ref means. In place, the old VM runs until the new one
 // does, and runs on if that fails.
 func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOptions) error {
-	if err := m.fill(ctx, "restore"); err != nil {
+	if err := m.beginFilling(ctx, "restore"); err != nil {
 		return err
 	}
 	r, lock, err := m.findCheckpoint(ctx, name, ref, "restore")

@@ -11,7 +11,7 @@ import (
 
 // Resume has a paused VM run on, and sets its clock. A running one runs on.
 func (m *Manager) Resume(ctx context.Context, name string) error {
-	m.change(ctx, "resume")
+	m.beginChange(ctx, "resume")
 	return m.resume(ctx, name)
 }
 
@@ -27,11 +27,11 @@ func (m *Manager) resume(ctx context.Context, name string) error {
 	if err := s.driver.Tell(ctx, s.dir, vmm.Resume); err != nil {
 		return s.explain(err)
 	}
-	if !s.vm.Frozen {
+	if !s.vm.AgentFrozen {
 		return nil
 	}
 	s.thaw(ctx, true)
-	s.vm.Frozen = false
+	s.vm.AgentFrozen = false
 	return s.save()
 }
 

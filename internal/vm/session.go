@@ -24,8 +24,8 @@ type session struct {
 	lock   *home.Lock // nil for a verb that only looks
 }
 
-// open locks the VM name and ends a VMM that a killed command had no time to record: perhaps it was not even told what
-// to boot. The caller closes the session.
+// open locks the VM name and ends a VMM that a killed command had no time to record. The caller closes
+// the session.
 func (m *Manager) open(ctx context.Context, name, verb string) (*session, error) {
 	lock, err := m.Home.Lock(ctx, name, verb)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 // Start boots a stopped or dead VM from its disk.
 func (m *Manager) Start(ctx context.Context, name string) error {
-	if err := m.fill(ctx, "start"); err != nil {
+	if err := m.beginFilling(ctx, "start"); err != nil {
 		return err
 	}
 	s, err := m.open(ctx, name, "start")
@@ -51,7 +51,7 @@ func (s *session) boot(ctx context.Context) error {
 		return err
 	}
 	v := &s.vm
-	v.Process, v.StopRequested, v.LastError, v.Frozen = p, false, "", false
+	v.Process, v.StopRequested, v.LastError, v.AgentFrozen = p, false, "", false
 	if v.Unannounced != nil && v.Unannounced.Event != "create" { // what was restored is over
 		v.Unannounced = nil
 	}
@@ -66,8 +66,8 @@ func (s *session) boot(ctx context.Context) error {
 
 // startHelper starts the VM's helper. Without it the VM runs all the same, and whoever needs one later starts it.
 func (s *session) startHelper(p proc.Process) {
-	if len(s.Helper) > 0 {
-		helper.Start(s.Helper, s.driver.Name(), s.dir, p)
+	if len(s.HelperCommand) > 0 {
+		helper.Start(s.HelperCommand, s.driver.Name(), s.dir, p)
 	}
 }
 
@@ -78,8 +78,8 @@ func (m *Manager) StartHelper(driver, dir string) error {
 	switch {
 	case len(found) == 0:
 		return errors.New("its VMM has ended")
-	case len(m.Helper) == 0:
+	case len(m.HelperCommand) == 0:
 		return errors.New("this program is not noid")
 	}
-	return helper.Start(m.Helper, driver, dir, found[0])
+	return helper.Start(m.HelperCommand, driver, dir, found[0])
 }

@@ -15,7 +15,7 @@ const stopWait = 10 * time.Second
 
 // Stop asks the guest to power off, and kills the VMM when it has not done so in stopWait, or at once with force.
 func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
-	m.change(ctx, "stop")
+	m.beginChange(ctx, "stop")
 	s, err := m.open(ctx, name, "stop")
 	if err != nil {
 		return err

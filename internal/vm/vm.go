@@ -31,16 +31,17 @@ type Manager struct {
 	Home    *home.Home
 	Drivers Drivers
 	Config  config.Config // what Create falls back to
-	// Helper is the command of a VM's helper, to which the driver's name and the VMM's pid, start time and boot id are
-	// appended. Empty for none.
-	Helper []string
-	// PauseGuard is the command that has a VM run again should noid be killed while it is paused for a checkpoint. The
-	// VM's name and its VMM's pid, start time and boot id are appended; its stdin is the pipe. Empty for none.
-	PauseGuard []string
+	// HelperCommand is the command of a VM's helper, to which the driver's name and the VMM's pid, start time and boot
+	// id are appended. Empty for none.
+	HelperCommand []string
+	// PauseGuardCommand is the command that has a VM run again should noid be killed while it is paused for a
+	// checkpoint. The VM's name and its VMM's pid, start time and boot id are appended; its stdin is the pipe. Empty
+	// for none.
+	PauseGuardCommand []string
 	// Warn takes what went wrong without failing a verb, Notice what a user may like to know. Nil drops it.
 	Warn, Notice func(string)
-	// Emulates, if set, is called before a guest starts that the host's processor does not run: it is slow.
-	Emulates func()
+	// WarnEmulated, if set, is called before a guest starts that the host's processor does not run: it is slow.
+	WarnEmulated func()
 	// Version is noid's own, for manifests.
 	Version string
 }
@@ -79,17 +80,17 @@ func CheckName(name string) error { return home.CheckName(name) }
 // ParseRef splits "vm@ref" at its first @. Without an @, ref is empty. What it refuses is errs.ErrUsage.
 func ParseRef(s string) (name, ref string, err error) { return home.ParseRef(s) }
 
-// change is what a verb that changes something does first: it removes what killed commands have left.
-func (m *Manager) change(ctx context.Context, verb string) {
+// beginChange is what a verb that changes something does first: it removes what killed commands have left.
+func (m *Manager) beginChange(ctx context.Context, verb string) {
 	config.Sweep(m.Home.ConfigPath())
 	if err := m.Home.Sweep(ctx, verb); err != nil {
 		m.notice(fmt.Sprintf("leftovers of an earlier command: %v", err))
 	}
 }
 
-// fill is change for a verb that fills the disk: a volume that is nearly full grows first.
-func (m *Manager) fill(ctx context.Context, verb string) error {
-	m.change(ctx, verb)
+// beginFilling is beginChange for a verb that fills the disk: a volume that is nearly full grows first.
+func (m *Manager) beginFilling(ctx context.Context, verb string) error {
+	m.beginChange(ctx, verb)
 	return volume.Room(m.Home.Dir())
 }
 
@@ -107,8 +108,8 @@ func (m *Manager) notice(text string) {
 
 // beforeStart is called with the driver of a VM that is about to start.
 func (m *Manager) beforeStart(driver string) {
-	if m.Emulates != nil && m.Drivers.Emulates(driver) {
-		m.Emulates()
+	if m.WarnEmulated != nil && m.Drivers.Emulates(driver) {
+		m.WarnEmulated()
 	}
 }
 
