@@ -23,6 +23,9 @@ func Text(data []byte) string {
 // Line is Text for a table's cell or an error message: white space of any length becomes one space, and what is
 // longer than max characters ends in "…".
 func Line(s string, max int) string {
+	if len(s) <= max && isPlain(s) {
+		return s // as nearly all are: a table has thousands of cells
+	}
 	if limit := 64 * (max + 1); len(s) > limit { // more cannot be shown; do not work on it
 		s = s[:limit]
 	}
@@ -31,6 +34,20 @@ func Line(s string, max int) string {
 		out = append(out[:max-min(max, 1)], '…')[:max]
 	}
 	return string(out)
+}
+
+// isPlain reports whether s is printable ASCII in words that single spaces part: what Line leaves as it is.
+func isPlain(s string) bool {
+	space := true // before the first word, and after a space
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == ' ' && space, c < ' ', c > '~':
+			return false
+		default:
+			space = c == ' '
+		}
+	}
+	return !space || s == ""
 }
 
 // End is Text for the end of a log in an error message: at most max bytes of b, its lines joined by "; ".
