@@ -56,7 +56,7 @@ func (c Record) Check(ctx context.Context, dir string, readData bool, reading fu
 	} else {
 		for _, name := range c.FileNames() {
 			if _, ok := c.Files[name]; !ok {
-				return damaged(c, "its manifest does not know %s", name)
+				return damaged(c, "its record does not know %s", name)
 			}
 		}
 	}
@@ -145,7 +145,7 @@ func (c Record) SavedSums(dir, name string) (storage.Hash, error) {
 		sums.Chunks[i] = storage.Sum(saved[int64(i)*size:])
 	}
 	if sums.Root() != c.Files[name].Sum {
-		return storage.Hash{}, fmt.Errorf("%s differs from what was saved: the data can be checked, but damage not placed", SumsFile)
+		return storage.Hash{}, fmt.Errorf("%s differs from what was saved: noid can tell that a file is damaged, but not where", SumsFile)
 	}
 	return sums, nil
 }
