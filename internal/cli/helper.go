@@ -20,7 +20,7 @@ func (a *app) helperCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: helperVerb, Hidden: true, Args: cobra.ExactArgs(4),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := drivers.New(drivers.Config{}, nil).Driver(args[0]) // no home is opened: there is a helper a VM
+			d, err := a.drivers(drivers.Config{}, nil).Driver(args[0]) // no home is opened: there is a helper a VM
 			if err != nil {
 				return err
 			}

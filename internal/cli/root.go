@@ -44,6 +44,14 @@ type app struct {
 	started  bool   // a verb runs: errors are no longer the parser's
 	typed    string // the verb
 	vms      *vm.Manager
+	drivers  newDrivers
+}
+
+// newDrivers makes the drivers of all VMs. Those of a test are fake.
+type newDrivers func(c drivers.Config, startHelper func(driver, dir string) error) vm.Drivers
+
+func realDrivers(c drivers.Config, startHelper func(driver, dir string) error) vm.Drivers {
+	return drivers.New(c, startHelper)
 }
 
 // codeError carries an exit code of its own: a guest command's.
@@ -52,10 +60,12 @@ type codeError struct{ code int }
 func (e codeError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
 
 // Main runs noid with args and returns its exit code.
-func Main(args []string) int {
+func Main(args []string) int { return run(args, realDrivers) }
+
+func run(args []string, d newDrivers) int {
 	ctx, stop := signal.NotifyContext(context.Background(), heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer stop()
-	a := &app{out: os.Stdout, err: os.Stderr}
+	a := &app{out: os.Stdout, err: os.Stderr, drivers: d}
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -177,7 +187,7 @@ func (a *app) open() (*vm.Manager, error) {
 	}
 	a.vms = m
 	m.HelperCommand, m.PauseGuardCommand, m.Version = ownCommand(helperVerb), ownCommand(pauseGuardVerb), version.Release
-	m.Drivers = drivers.New(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)
+	m.Drivers = a.drivers(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)
 	m.Warn = func(s string) { fmt.Fprintln(a.err, "noid: "+s) }
 	m.Notice = func(s string) { a.say("noid: %s", s) }
 	m.WarnEmulated = sync.OnceFunc(func() {

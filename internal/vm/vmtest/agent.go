@@ -2,18 +2,33 @@ package vmtest
 
 import (
 	"bufio"
+	"context"
+	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"time"
 
 	"noid/internal/link/wire"
+	"noid/internal/vmm"
 )
 
-// fakeAgent stands for the agent in a guest: it does nothing of what it is asked, and says that it has.
-type fakeAgent struct{}
+// fakeAgent stands for the agent in a guest. It answers each request as if it had done it. It really does two things: at poweroff
+// it ends the VMM, and with jobs it runs commands.
+type fakeAgent struct {
+	called func(string) error // is told of each request, and says what it fails with
+	dir    string             // the VM's
+	jobs   bool               // there is a JobsSocket
+}
 
-// serve answers the requests on one connection. called is told of each, and says what it fails with.
-func (fakeAgent) serve(conn net.Conn, called func(string) error) {
+// serve answers the request on one connection.
+func (a fakeAgent) serve(conn net.Conn) {
 	defer conn.Close()
-	in := wire.NewReader(bufio.NewReader(conn))
+	for a.paused() { // a guest that stands still says nothing
+		vmm.Sleep(context.Background(), 5*time.Millisecond)
+	}
+	buffered := bufio.NewReader(conn)
+	in := wire.NewReader(buffered)
 	var hello wire.Hello
 	if !read(in, &hello) || !write(conn, wire.TypeHello, wire.Hello{Version: wire.Agree(hello), Release: "fake"}) {
 		return
@@ -23,13 +38,49 @@ func (fakeAgent) serve(conn net.Conn, called func(string) error) {
 		return
 	}
 	var reply wire.Reply
-	if err := called("agent " + string(req.Op)); err != nil {
+	err := a.called("agent " + string(req.Op))
+	switch {
+	case err != nil:
 		reply.Error = err.Error()
-	}
-	if req.Op == wire.OpInfo {
+	case req.Op == wire.OpInfo:
 		reply.Info = &wire.Info{Release: "fake", Kernel: "6.1"}
+	case a.jobs && (req.Op == wire.OpExec || req.Op == wire.OpJobs || req.Op == wire.OpKill): // nothing that changes this machine
+		a.runJob(conn, buffered, hello, req)
+		return
+	case req.Op == wire.OpPoweroff:
+		defer a.powerOff()
 	}
 	write(conn, wire.TypeReply, reply)
+}
+
+// runJob has the agent on JobsSocket answer req, and what follows it from the host.
+func (a fakeAgent) runJob(host net.Conn, more io.Reader, hello wire.Hello, req wire.Request) {
+	guest, err := vmm.Dial(context.Background(), a.dir, JobsSocket)
+	if err != nil {
+		return // the guest boots: the host tries again
+	}
+	defer guest.Close()
+	var answer wire.Hello
+	buffered := bufio.NewReader(guest)
+	if !write(guest, wire.TypeHello, hello) || !read(wire.NewReader(buffered), &answer) || !write(guest, wire.TypeRequest, req) {
+		return
+	}
+	go func() {
+		io.Copy(guest, more)
+		guest.Close()
+	}()
+	io.Copy(host, buffered)
+}
+
+func (a fakeAgent) paused() bool {
+	st, err := os.ReadFile(filepath.Join(a.dir, stateFile))
+	return err == nil && vmm.State(st) == vmm.Paused
+}
+
+func (a fakeAgent) powerOff() {
+	for _, p := range vmm.FindIn(a.dir) {
+		p.Kill(context.Background())
+	}
 }
 
 func read(in *wire.Reader, message any) bool {

@@ -32,12 +32,18 @@ const (
 	scratchFile = "fake.scratch" // what WriteBack leaves for Snapshot
 )
 
+// JobsSocket is the socket in a VM's directory on which Driver.Program serves.
+const JobsSocket = "fake.jobs"
+
 // Driver is the fake. Its zero value works.
 type Driver struct {
+	// Program is the command that stands for a VMM; by default one that sleeps. It runs in the VM's directory and is an agent.Server
+	// on JobsSocket: the guest's commands run there, on this machine. All else stays faked.
+	Program []string
+
 	mu    sync.Mutex
 	calls []string
 	fail  map[int]error // by the call's place in calls
-	agent fakeAgent
 }
 
 // ErrInjected is what a call fails with that FailAt names.
@@ -93,7 +99,10 @@ func (d *Driver) Start(_ context.Context, dir string, m *vmm.Machine) (proc.Proc
 		return proc.Process{}, err
 	}
 	m.DriverVersion = "1.0"
-	return spawn(dir, vmm.Running, []byte("booted"))
+	if err := os.WriteFile(filepath.Join(dir, vmm.SerialLogFile), []byte("fake guest: booted\n"), 0o600); err != nil {
+		return proc.Process{}, err
+	}
+	return d.spawn(dir, vmm.Running, []byte("booted"))
 }
 
 // Load implements vmm.Driver.
@@ -109,23 +118,27 @@ func (d *Driver) Load(_ context.Context, dir string, m *vmm.Machine, _ vmm.Saved
 		return proc.Process{}, err
 	}
 	m.DriverVersion = "1.0"
-	return spawn(dir, vmm.Paused, memory)
+	return d.spawn(dir, vmm.Paused, memory)
 }
 
-// spawn starts a process that stands for a VMM: it works in dir and has the console's FIFO as its input.
-func spawn(dir string, st vmm.State, memory []byte) (proc.Process, error) {
+// spawn starts a process that stands for a VMM. It works in dir, has the console's FIFO as its input, and outlives this process.
+func (d *Driver) spawn(dir string, st vmm.State, memory []byte) (proc.Process, error) {
 	in, err := os.OpenFile(filepath.Join(dir, vmm.SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return proc.Process{}, err
 	}
 	defer in.Close()
-	for name, data := range map[string][]byte{memoryFile: memory, stateFile: []byte(st), logFile: nil, vmm.SerialLogFile: nil} {
+	for name, data := range map[string][]byte{memoryFile: memory, stateFile: []byte(st), logFile: []byte("fake vmm: started\n")} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return proc.Process{}, err
 		}
 	}
-	cmd := exec.Command("sleep", "1000")
-	cmd.Dir, cmd.Stdin, cmd.SysProcAttr = dir, in, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	program := d.Program
+	if len(program) == 0 {
+		program = []string{"sleep", "1000"}
+	}
+	cmd := exec.Command(program[0], program[1:]...)
+	cmd.Dir, cmd.Stdin, cmd.SysProcAttr = dir, in, &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return proc.Process{}, err
 	}
@@ -159,9 +172,16 @@ func (d *Driver) WhyPaused(string) string { return "" }
 func (d *Driver) Ended(string) vmm.Ending { return vmm.EndedUnknown }
 
 // Connect implements vmm.Driver.
-func (d *Driver) Connect(context.Context, string) (net.Conn, error) {
+func (d *Driver) Connect(_ context.Context, dir string) (net.Conn, error) {
+	here, err := os.Open(dir) // by this name another VM may go soon
+	if err != nil {
+		return nil, err
+	}
 	host, guest := net.Pipe()
-	go d.agent.serve(guest, d.call)
+	go func() {
+		defer here.Close()
+		fakeAgent{called: d.call, dir: fmt.Sprintf("/proc/self/fd/%d", here.Fd()), jobs: len(d.Program) > 0}.serve(guest)
+	}()
 	return host, nil
 }
 
