@@ -58,7 +58,7 @@ func Load(path string) (Config, error) {
 		}
 		if err != nil {
 			return Config{}, fileError(path, lineOf(data, k.name), fmt.Errorf("%s: %w", k.name, err),
-				fmt.Sprintf("`noid config set %s VALUE`, or `noid config unset %s`", k.name, k.name))
+				fmt.Sprintf("'noid config set %s VALUE', or 'noid config unset %s'", k.name, k.name))
 		}
 		k.store(&c, text)
 	}

@@ -43,7 +43,7 @@ func Get(path, name string) (string, error) {
 	if value, ok := values[name]; ok {
 		return fmt.Sprint(value), nil
 	}
-	return "", errs.New(errs.ErrNotFound, "%q is not set", name).Hint("`noid config set " + name + " VALUE`")
+	return "", errs.New(errs.ErrNotFound, "%q is not set", name).Hint("'noid config set " + name + " VALUE'")
 }
 
 // List returns what is set, sorted by key, keys of a newer noid left out. Values are shown as they are, also those that

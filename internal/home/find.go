@@ -45,7 +45,7 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (checkpoint.R
 	case 0:
 		err := noCheckpoint(vm, ref)
 		if slices.ContainsFunc(list, func(c CheckpointEntry) bool { return c.Err != nil }) {
-			err = errs.WithHint(err, "a damaged checkpoint is known by its id alone: `noid verify "+vm+"` shows it")
+			err = errs.WithHint(err, "a damaged checkpoint is known by its id alone: 'noid verify "+vm+"' shows it")
 		}
 		return checkpoint.Record{}, err
 	case 1: // the index has served to find it; what is trusted is read

@@ -69,7 +69,7 @@ func ParseRef(s string) (vm, ref string, err error) {
 		return "", "", err
 	}
 	if found && ref == "" {
-		return "", "", errs.New(errs.ErrUsage, "no checkpoint after the @ in %q", s).Hint("write NAME@ID; `noid checkpoints " + vm + "` lists the ids")
+		return "", "", errs.New(errs.ErrUsage, "no checkpoint after the @ in %q", s).Hint("write NAME@ID; 'noid checkpoints " + vm + "' lists the ids")
 	}
 	return vm, ref, nil
 }

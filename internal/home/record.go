@@ -89,11 +89,11 @@ func (h *Home) LoadCheckpoint(vm, id string) (checkpoint.Record, error) {
 }
 
 func noVM(name string) error {
-	return errs.New(errs.ErrNotFound, "no vm %q", name).Hint("`noid list` shows what there is")
+	return errs.New(errs.ErrNotFound, "no vm %q", name).Hint("'noid list' shows what there is")
 }
 
 func noCheckpoint(vm, ref string) error {
-	return errs.New(errs.ErrNotFound, "no checkpoint %q of vm %q", ref, vm).Hint("`noid checkpoints " + vm + "` lists them")
+	return errs.New(errs.ErrNotFound, "no checkpoint %q of vm %q", ref, vm).Hint("'noid checkpoints " + vm + "' lists them")
 }
 
 // readVM reads dir/vm.json and returns also its stamp. The error is a *manifest.BrokenError or, when dir itself is not

@@ -84,7 +84,7 @@ func runStorage(ctx context.Context, o Options, wish string) error {
 
 // storageAdvice says how to get a home that shares blocks.
 func storageAdvice(dir string) string {
-	do := "`noid config set storage btrfs`"
+	do := "'noid config set storage btrfs'"
 	if os.Geteuid() != 0 {
 		do = volume.Sudo(dir, "config set storage btrfs")
 	}
