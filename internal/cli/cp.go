@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"noid/internal/errs"
 	"noid/internal/vm"
 )
 
@@ -95,8 +93,5 @@ func (a *app) cp(ctx context.Context, srcArg, dstArg string, o vm.CopyOptions) e
 	o.Warn, o.Count = func(s string) { p.say("noid: cp: " + s) }, p.add
 	err = m.Copy(ctx, src, dst, o)
 	p.stop()
-	if errors.Is(err, errs.ErrUsage) && !o.Recursive && errs.Hint(err) == "" {
-		err = errs.WithHint(err, "noid cp -r copies directories")
-	}
 	return err
 }

@@ -97,11 +97,26 @@ func commandList(cmd *cobra.Command, wanted func(*cobra.Command) bool) string {
 
 // showHelp is a command's help: what it does, then its usage.
 func showHelp(cmd *cobra.Command, _ []string) {
+	cmd.InitDefaultHelpFlag()
 	text := strings.TrimSpace(cmp.Or(cmd.Long, cmd.Short+"."))
 	fmt.Fprintln(cmd.OutOrStdout(), text)
 	if cmd.Runnable() || cmd.HasSubCommands() {
 		fmt.Fprintln(cmd.OutOrStdout())
 		writeUsage(cmd.OutOrStdout(), cmd)
+	}
+}
+
+// helpCmd is 'noid help'. An unknown word is wrong usage, not a wish for all the help.
+func helpCmd(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND...]", Short: "Explain a command or a topic", GroupID: groupSetup, Example: "  noid help exec\n  noid help exit-codes",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage(root, fmt.Errorf("unknown command %q for %q", strings.Join(args, " "), "noid help"))
+			}
+			return cmd.Help()
+		},
 	}
 }
 

@@ -65,14 +65,16 @@ func Main(args []string) int { return run(args, realDrivers) }
 func run(args []string, d newDrivers) int {
 	ctx, stop := signal.NotifyContext(context.Background(), heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer stop()
-	a := &app{out: os.Stdout, err: os.Stderr, drivers: d}
+	out := &output{Writer: os.Stdout}
+	a := &app{out: out, err: os.Stderr, drivers: d}
 	root := a.root()
 	root.SetArgs(args)
+	root.SetOut(out)
 	cmd, err := root.ExecuteContextC(ctx)
 	if a.vms != nil {
 		a.vms.Close()
 	}
-	return a.report(ctx, cmd, err)
+	return a.report(ctx, cmd, out.lost(err))
 }
 
 // report prints err with its hint and returns the exit code that it stands for.
@@ -104,8 +106,8 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 // complain prints err and its hint, both harmless for a terminal.
 func (a *app) complain(err error) {
 	text, hint := untrusted.Text([]byte(err.Error())), errs.Hint(err)
-	if hint == "" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
-		hint = vm.FullHint
+	if hint == "" {
+		hint = fullHint(err)
 	}
 	fmt.Fprintln(a.err, "noid: "+strings.TrimRight(text, "\n"))
 	if hint != "" {
@@ -163,7 +165,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(verb)
 		}
 	}
-	root.SetHelpCommandGroupID(groupSetup)
+	root.SetHelpCommand(helpCmd(root))
 	root.AddCommand(topics()...)
 	root.AddCommand(a.helperCmd(), a.pauseGuardCmd())
 	return root

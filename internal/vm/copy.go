@@ -70,7 +70,11 @@ func (m *Manager) Copy(ctx context.Context, src, dst Place, o CopyOptions) error
 	err = c.run(ctx, source, sink)
 	switch {
 	case err != nil:
-		return fmt.Errorf("copying %q to %q: %w", src, dst, err)
+		err = fmt.Errorf("copying %q to %q: %w", src, dst, err)
+		if errors.Is(err, errs.ErrUsage) && !o.Recursive {
+			err = errs.WithHint(err, "noid cp -r copies directories")
+		}
+		return err
 	case c.partial:
 		return fmt.Errorf("copying %q to %q: not everything was copied", src, dst)
 	}

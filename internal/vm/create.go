@@ -56,14 +56,11 @@ func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error)
 	if err := m.beginFilling(ctx, "create"); err != nil {
 		return nil, err
 	}
-	lock, err := m.Home.Lock(ctx, o.Name, "create")
+	lock, err := m.lockNew(ctx, o.Name, "create")
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Unlock()
-	if err := m.free(o.Name); err != nil {
-		return nil, err
-	}
 	s, err := m.newVM(ctx, &o)
 	if err != nil {
 		return nil, err
@@ -149,6 +146,27 @@ func joinArgs(a, b string) string {
 		return a + b
 	}
 	return a + " " + b
+}
+
+// lockNew locks name for verb, which makes a VM of that name. A name that a VM has is refused before it is waited for: its
+// lock may be this process's own.
+func (m *Manager) lockNew(ctx context.Context, name, verb string) (*home.Lock, error) {
+	err := CheckName(name)
+	if err == nil {
+		err = m.free(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	lock, err := m.Home.Lock(ctx, name, verb)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.free(name); err != nil { // since
+		lock.Unlock()
+		return nil, err
+	}
+	return lock, nil
 }
 
 // free refuses a name that a VM has.

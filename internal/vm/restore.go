@@ -100,14 +100,11 @@ func (s source) inPlace(ctx context.Context, backup bool) error {
 
 // clone makes v of s. v has a name and what else the caller knows.
 func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) error {
-	lock, err := s.Home.Lock(ctx, v.Name, s.verb)
+	lock, err := s.lockNew(ctx, v.Name, s.verb)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	if err := s.free(v.Name); err != nil {
-		return err
-	}
 	if s.c.Memory && s.c.Machine.Agent {
 		v.Unannounced = &home.Announcement{Event: "clone", Identity: !keepIdentity}
 	}
