@@ -88,7 +88,7 @@ func (a *attachment) serve(r *wire.Reader, reply wire.Reply) {
 			how = endedDone
 			return
 		}
-		if a.take(f) != nil {
+		if a.handle(f) != nil {
 			return
 		}
 	}
@@ -122,8 +122,8 @@ func (a *attachment) end(how ending) {
 	}
 }
 
-// take handles a frame of the host's.
-func (a *attachment) take(f wire.Frame) error {
+// handle handles a frame of the host's.
+func (a *attachment) handle(f wire.Frame) error {
 	j := a.j
 	switch f.Type {
 	case wire.TypeData, wire.TypeEOF, wire.TypeAck:
@@ -139,7 +139,7 @@ func (a *attachment) take(f wire.Frame) error {
 		if f.Type == wire.TypeAck {
 			return a.acknowledged(s, offset)
 		}
-		return j.in.take(s, offset, content, f.Type == wire.TypeEOF, j)
+		return j.in.arrived(s, offset, content, f.Type == wire.TypeEOF, j)
 	case wire.TypeResize:
 		var size wire.Size
 		if err := f.Decode(&size); err != nil {
@@ -184,8 +184,8 @@ func (a *attachment) acknowledged(s wire.Stream, offset uint64) error {
 	return nil
 }
 
-// take appends what arrived for the command. The job's mu is held.
-func (in *input) take(s wire.Stream, offset uint64, content []byte, eof bool, j *job) error {
+// arrived appends what arrived for the command. The job's mu is held.
+func (in *input) arrived(s wire.Stream, offset uint64, content []byte, eof bool, j *job) error {
 	switch {
 	case s != wire.Stdin:
 		return fmt.Errorf("%w: data for stream %d", wire.ErrProtocol, s)

@@ -24,8 +24,8 @@ func Run(release string, asInit bool) {
 		down = becomeInit()
 	}
 	s.init()
-	go keep("vsock", func() (net.Listener, error) { return listenVsock(wire.VsockPort) }, s)
-	go keep("port", func() (net.Listener, error) {
+	go serveAlways("vsock", func() (net.Listener, error) { return listenVsock(wire.VsockPort) }, s)
+	go serveAlways("port", func() (net.Listener, error) {
 		p, err := openPort(wire.PortName)
 		if err != nil {
 			return nil, err
@@ -68,9 +68,9 @@ func closeOnExec() {
 	}
 }
 
-// keep serves a transport for as long as the guest runs. One that this VM does not have is looked for again ever more
+// serveAlways serves a transport for as long as the guest runs. One that this VM does not have is looked for again ever more
 // seldom: its module may come late.
-func keep(name string, listen func() (net.Listener, error), s *Server) {
+func serveAlways(name string, listen func() (net.Listener, error), s *Server) {
 	const first, last = 50 * time.Millisecond, 30 * time.Second
 	defer logPanic()
 	reported := false

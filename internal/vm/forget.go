@@ -10,7 +10,7 @@ import (
 	"noid/internal/storage"
 )
 
-// Forget deletes checkpoints of name, which may be destroyed. All refs are looked up before the first is deleted.
+// Forget deletes checkpoints of name, also of a VM that was destroyed. All refs are looked up before the first is deleted.
 func (m *Manager) Forget(ctx context.Context, name string, refs []string) error {
 	m.beginChange(ctx, "forget")
 	lock, err := m.Home.Lock(ctx, name, "forget")
