@@ -4,6 +4,7 @@
 # skipped that this machine could have run.
 set -eu
 cd "$(dirname "$0")/.."
+grep() { command grep -a "$@"; } # a log may hold a tar, or what a guest wrote
 missing=
 need() { # need COMMAND PACKAGE
   PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing="$missing $2"
