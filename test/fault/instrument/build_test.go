@@ -102,7 +102,7 @@ func TestTrace(t *testing.T) {
 	if state, stdout, stderr := w.noid("", "version"); !state.Success() || !strings.HasPrefix(stdout, "noid ") {
 		t.Fatalf("version: %v %q %q", state, stdout, stderr)
 	}
-	want := []string{"version", "fmt.Fprintf", "1", "error"}
+	want := []string{"version", "Writer.Write", "1", "error"} // of cli/output.go, through which all output goes
 	var got []string
 	for _, line := range w.steps() {
 		got = []string{line[0], line[1][strings.LastIndex(line[1], " ")+1:], line[2], line[3]}
