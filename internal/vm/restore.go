@@ -115,11 +115,10 @@ func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) error {
 // backup keeps the present of old as a checkpoint before s is restored. undo deletes it again.
 func (s source) backup(ctx context.Context, old home.VM) (undo func(), err error) {
 	ran := old.Process.Alive()
-	d, err := s.Drivers.Driver(old.Machine.Driver)
+	present, err := s.of(old, s.verb)
 	if err != nil {
 		return nil, err
 	}
-	present := &session{Manager: s.Manager, vm: old, verb: s.verb, dir: s.Home.VMDir(old.Name), driver: d}
 	kept, err := present.checkpoint(ctx, present.state(ctx), backupLabel+s.c.ID)
 	if err == nil {
 		return func() { s.removeCheckpoint(old.Name, kept.ID) }, nil

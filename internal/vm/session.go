@@ -50,11 +50,16 @@ func (m *Manager) look(name, verb string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m.of(v, verb)
+}
+
+// of is the session of verb for the VM whose record is v, without the lock.
+func (m *Manager) of(v home.VM, verb string) (*session, error) {
 	d, err := m.Drivers.Driver(v.Machine.Driver)
 	if err != nil {
 		return nil, err
 	}
-	return &session{Manager: m, vm: v, verb: verb, dir: m.Home.VMDir(name), driver: d}, nil
+	return &session{Manager: m, vm: v, verb: verb, dir: m.Home.VMDir(v.Name), driver: d}, nil
 }
 
 func (s *session) close() { s.lock.Unlock() }

@@ -35,11 +35,11 @@ func (s *session) state(ctx context.Context) State {
 
 // up returns the state of a VM that has a guest, running or paused; of any other an error.
 func (s *session) up(ctx context.Context) (State, error) {
-	if st := s.state(ctx); st == Running || st == Paused {
+	st := s.state(ctx)
+	if st == Running || st == Paused {
 		return st, nil
-	} else {
-		return st, s.notRunning(st)
 	}
+	return st, s.notRunning(st)
 }
 
 // stateWithin derives the state of v, and asks its VMM for wait at most, when it lives.
@@ -82,8 +82,7 @@ func (s *session) notRunning(st State) error {
 // alone: the quick way to a VM that is as it should be. Any other is looked at again, for the right words.
 func (m *Manager) running(ctx context.Context, name, verb string) (*session, error) {
 	if v, err := m.Home.LoadVM(name); err == nil && v.Process.Alive() {
-		d, err := m.Drivers.Driver(v.Machine.Driver)
-		return &session{Manager: m, vm: v, verb: verb, dir: m.Home.VMDir(name), driver: d}, err
+		return m.of(v, verb)
 	}
 	return m.surelyRunning(ctx, name, verb)
 }
