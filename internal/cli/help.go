@@ -62,6 +62,7 @@ func writeUsage(w io.Writer, cmd *cobra.Command) error {
 	if cmd.HasAvailableSubCommands() {
 		b.WriteString("  " + cmd.CommandPath() + " [command]\n")
 	}
+	part("Also called", "  "+strings.Join(cmd.Aliases, ", "))
 	part("Examples", cmd.Example)
 	for _, g := range cmd.Groups() {
 		part(g.Title, commandList(cmd, func(c *cobra.Command) bool { return c.GroupID == g.ID && c.IsAvailableCommand() }))

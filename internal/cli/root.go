@@ -130,6 +130,7 @@ func exitCode(err error) int {
 
 func (a *app) root() *cobra.Command {
 	cobra.EnableCommandSorting = false // the commonest come first
+	var showVersion bool
 	root := &cobra.Command{
 		Use: "noid", Short: "Make, run, checkpoint, restore and fork microVMs",
 		Long: "noid makes, runs, checkpoints, restores and forks microVMs on this machine.\n" +
@@ -139,6 +140,9 @@ func (a *app) root() *cobra.Command {
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.ctx, a.typed = true, cmd.Context(), cmd.Name() },
 		Args:             cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if showVersion {
+				return a.printVersion(false)
+			}
 			if len(args) == 0 {
 				return cmd.Help()
 			}
@@ -149,6 +153,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd.OutOrStderr(), cmd) })
 	root.SetHelpFunc(showHelp)
+	root.Flags().BoolVar(&showVersion, "version", false, "print noid's version")
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress, downtime and notices; errors keep their hints")
 	for _, g := range []struct {
 		id, title string
@@ -220,10 +225,10 @@ func (a *app) verb(run func(ctx context.Context, m *vm.Manager, args []string) e
 	}
 }
 
-// simple is a verb that takes one VM's name and prints nothing. Its example ends in flags.
+// simple is a verb that takes VMs' names and prints nothing. Its example ends in flags.
 func (a *app) simple(verb, short, flags string, run func(context.Context, *vm.Manager, string) error) *cobra.Command {
-	return &cobra.Command{Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1), Example: "  noid " + verb + flags + " dev",
+	return &cobra.Command{Use: verb + " NAME...", Short: short, Args: cobra.MinimumNArgs(1), Example: "  noid " + verb + flags + " dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			return run(ctx, m, args[0])
+			return a.each(ctx, args, func(ctx context.Context, name string) error { return run(ctx, m, name) })
 		})}
 }

@@ -14,26 +14,28 @@ import (
 func (a *app) versionCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "version", Short: "Print noid's version", Args: cobra.NoArgs, Example: "  noid version --json",
-		RunE: func(*cobra.Command, []string) error {
-			revision := ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						revision = s.Value
-					}
-				}
-			}
-			if asJSON {
-				return printJSON(a.out, map[string]any{"version": version.Release, "revision": revision, "go": runtime.Version(), "arch": runtime.GOARCH,
-					"guest_programs": vm.HasGuestPrograms()})
-			}
-			without := ""
-			if !vm.HasGuestPrograms() {
-				without = " without the guest's programs: build noid with 'make build'"
-			}
-			fmt.Fprintf(a.out, "noid %s %s/%s %s%s\n", version.Release, runtime.GOOS, runtime.GOARCH, runtime.Version(), without)
-			return nil
-		}}
+		RunE: func(*cobra.Command, []string) error { return a.printVersion(asJSON) }}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func (a *app) printVersion(asJSON bool) error {
+	revision := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = s.Value
+			}
+		}
+	}
+	if asJSON {
+		return printJSON(a.out, map[string]any{"version": version.Release, "revision": revision, "go": runtime.Version(), "arch": runtime.GOARCH,
+			"guest_programs": vm.HasGuestPrograms()})
+	}
+	without := ""
+	if !vm.HasGuestPrograms() {
+		without = " without the guest's programs: build noid with 'make build'"
+	}
+	fmt.Fprintf(a.out, "noid %s %s/%s %s%s\n", version.Release, runtime.GOOS, runtime.GOARCH, runtime.Version(), without)
+	return nil
 }
