@@ -21,7 +21,7 @@ const createWait = 3 * time.Minute
 func (a *app) createCmd() *cobra.Command {
 	var o vm.CreateOptions
 	var cpus, mem string
-	var wait bool
+	var wait, asJSON bool
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a VM and boot it", Args: cobra.ExactArgs(1),
 		Long: `Make a VM and boot it in the background. The first command in the first VM of a kernel, root file system, size and driver, or
@@ -47,8 +47,7 @@ numbers of its own.
 			if err := m.Create(ctx, o); err != nil {
 				return err
 			}
-			fmt.Fprintln(a.out, o.Name)
-			return nil
+			return a.printMade(ctx, m, o.Name, "", asJSON)
 		}),
 	}
 	f := cmd.Flags()
@@ -61,5 +60,6 @@ numbers of its own.
 	f.BoolVar(&wait, "wait", false, "return when the VM can run commands, after 3 minutes at most")
 	f.BoolVar(&o.Cold, "cold", false, "boot it, whatever template there is")
 	f.BoolVar(&o.NoAgent, "no-agent", false, "leave noid's agent out of the guest: exec goes over the console")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -10,7 +10,7 @@ import (
 	"noid/internal/vm"
 )
 
-// vmJSON is a VM in list --json.
+// vmJSON is a VM in list --json, and in that of the verbs that make one.
 type vmJSON struct {
 	Name      string `json:"name"`
 	State     string `json:"state"`

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +10,7 @@ import (
 
 func (a *app) restoreCmd() *cobra.Command {
 	var o vm.RestoreOptions
+	var asJSON bool
 	restore := &cobra.Command{
 		Use: "restore NAME ID", Short: "Go back to a checkpoint, or make a new VM from it with --as", Args: cobra.RangeArgs(1, 2),
 		Long: `Go back to a checkpoint, or make a new VM from it with --as. ID is an id, the beginning of one, or a label. NAME@ID will do too.
@@ -34,16 +34,18 @@ In place, the old VM runs until the new one does. Its state is saved as a checkp
 			if o.KeepIdentity && o.As == "" {
 				return usageError("--keep-identity without --as", "a restore in place keeps the identity anyway")
 			}
+			backup := ""
+			o.Kept = func(id string) { backup = id }
 			if err := m.Restore(command.Context(), name, ref, o); err != nil {
 				return err
 			}
-			fmt.Fprintln(a.out, cmp.Or(o.As, name))
-			return nil
+			return a.printMade(command.Context(), m, cmp.Or(o.As, name), backup, asJSON)
 		},
 	}
 	restore.Flags().StringVar(&o.As, "as", "", "make a new VM of this name")
 	restore.Flags().BoolVar(&o.KeepIdentity, "keep-identity", false, "with --as: keep the source's hostname and machine-id")
 	restore.Flags().BoolVar(&o.NoBackup, "no-backup", false, "do not keep the present state as a checkpoint")
+	restore.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return restore
 }
 

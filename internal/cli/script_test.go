@@ -60,6 +60,7 @@ func scriptAgent() {
 //	row CELL...               the table on stdout has a row of these cells; * is any cell
 //	await CELL... -- CMD...   CMD prints such a row, at last: it is run until it does
 //	let NAME                  stdout becomes the variable NAME
+//	field KEY NAME            the text at KEY of the JSON document on stdout does
 //	crash VM                  the VM's VMM dies
 func TestScripts(t *testing.T) {
 	config := scriptConfig(t)
@@ -80,7 +81,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(home, "config.toml"), config, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": scriptCode, "row": scriptRow, "await": scriptAwait, "let": scriptLet, "crash": scriptCrash,
+			"code": scriptCode, "row": scriptRow, "await": scriptAwait, "let": scriptLet, "field": scriptField, "crash": scriptCrash,
 		},
 	})
 }
@@ -176,6 +177,19 @@ func scriptLet(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: let NAME")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+func scriptField(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: field KEY NAME")
+	}
+	var document map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &document))
+	text, ok := document[args[0]].(string)
+	if !ok {
+		ts.Fatalf("no text at %s", args[0])
+	}
+	ts.Setenv(args[1], text)
 }
 
 func scriptCrash(ts *testscript.TestScript, neg bool, args []string) {

@@ -17,6 +17,15 @@ type Info struct {
 // Up reports whether the VM has a guest, running or paused.
 func (i Info) Up() bool { return i.State == Running || i.State == Paused }
 
+// Info returns the VM name and its state.
+func (m *Manager) Info(ctx context.Context, name string) (Info, error) {
+	s, err := m.look(name, "list")
+	if err != nil {
+		return Info{}, err
+	}
+	return Info{VM: s.vm, State: stateWithin(ctx, s.driver, s.dir, s.vm, 0)}, nil
+}
+
 // List returns all VMs with their states. Of their records it has what home.VM.Brief leaves.
 func (m *Manager) List(ctx context.Context) ([]Info, error) {
 	entries, err := m.Home.ListVMs(ctx)

@@ -35,11 +35,12 @@ type restoration struct {
 	new      *session // the VM that is made; its directory is aside until swap
 	aside    string   // that directory, where the replaced VM lies afterwards
 	replaces *home.VM // the VM that it takes the place of, or nil
-	// backup keeps the old VM's state meanwhile, and undo deletes that again. Nil: there is nothing to keep.
-	backup func(ctx context.Context) (undo func(), err error)
-	kept   chan error // backup's end
-	told   chan error // beginTelling's end; nil when the guest cannot be told yet
-	undo   []func()   // newest last
+	// backup keeps the old VM's state meanwhile and returns the checkpoint's id. Nil: there is nothing to keep.
+	backup   func(ctx context.Context) (id string, err error)
+	backedUp chan error // backup's end
+	kept     string     // what backup returned, when it has ended
+	told     chan error // beginTelling's end; nil when the guest cannot be told yet
+	undo     []func()   // newest last
 }
 
 // restoration begins one whose VM is v. v holds what the source does not say; the rest is filled in here.
@@ -78,22 +79,21 @@ func (r *restoration) run(ctx context.Context) (made *session, err error) {
 // startBackup has the old VM's state kept while the new VMM loads.
 func (r *restoration) startBackup(ctx context.Context) {
 	r.undo = append(r.undo, func() { removeStaged(ctx, r.new.vm.Process, r.aside) })
-	r.kept = make(chan error, 1)
+	r.backedUp = make(chan error, 1)
 	if r.backup == nil {
-		r.kept <- nil
+		r.backedUp <- nil
 		return
 	}
-	var undo func()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		var err error
-		undo, err = r.backup(ctx)
-		r.kept <- err
+		r.kept, err = r.backup(ctx)
+		r.backedUp <- err
 	}()
 	r.undo = append(r.undo, func() {
-		if <-done; undo != nil {
-			undo()
+		if <-done; r.kept != "" {
+			r.removeCheckpoint(r.new.vm.Name, r.kept)
 		}
 	})
 }
@@ -142,7 +142,7 @@ func (r *restoration) resume(ctx context.Context) error {
 }
 
 // awaitBackup waits until the old VM's state is kept: so far the guest has talked to nobody.
-func (r *restoration) awaitBackup(context.Context) error { return <-r.kept }
+func (r *restoration) awaitBackup(context.Context) error { return <-r.backedUp }
 
 // beginTelling begins to tell the guest that it was restored. It goes on while the directories are swapped.
 func (r *restoration) beginTelling(ctx context.Context) error {

@@ -22,6 +22,8 @@ type RestoreOptions struct {
 	As           string // the name of a new VM; empty restores in place
 	NoBackup     bool   // in place: do not keep the present as a checkpoint first
 	KeepIdentity bool   // a clone keeps its source's hostname and machine-id
+	// Kept, if set, is told the id of the checkpoint that a restore in place has made of the present.
+	Kept func(id string)
 }
 
 // Restore makes a running VM from the checkpoint of name that ref means. In place, the old VM runs until the new one
@@ -38,7 +40,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	if o.As != "" {
 		err = r.clone(ctx, home.VM{Name: o.As, RestoredFrom: r.c.VM + "@" + r.c.ID}, o.KeepIdentity)
 	} else {
-		err = r.inPlace(ctx, !o.NoBackup)
+		err = r.inPlace(ctx, o)
 	}
 	if err != nil && !errors.Is(err, errs.ErrExists) {
 		err = fmt.Errorf("restoring %s@%s: %w", r.c.VM, r.c.ID, err)
@@ -74,7 +76,7 @@ func (m *Manager) findCheckpoint(ctx context.Context, name, ref, verb string) (s
 }
 
 // inPlace puts the VM of s back to it. The lock is held.
-func (s source) inPlace(ctx context.Context, backup bool) error {
+func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 	old, err := s.record(s.c.VM)
 	exists := !errors.Is(err, errs.ErrNotFound)
 	if _, broken := errors.AsType[*manifest.BrokenError](err); err != nil && exists && !broken {
@@ -90,11 +92,14 @@ func (s source) inPlace(ctx context.Context, backup bool) error {
 	r := s.restoration(v)
 	if exists {
 		r.replaces = &old
-		if backup && err == nil {
-			r.backup = func(ctx context.Context) (func(), error) { return s.backup(ctx, old) }
+		if !o.NoBackup && err == nil {
+			r.backup = func(ctx context.Context) (string, error) { return s.backup(ctx, old) }
 		}
 	}
 	_, err = r.run(ctx)
+	if err == nil && r.kept != "" && o.Kept != nil {
+		o.Kept(r.kept)
+	}
 	return err
 }
 
@@ -112,22 +117,22 @@ func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) error {
 	return err
 }
 
-// backup keeps the present of old as a checkpoint before s is restored. undo deletes it again.
-func (s source) backup(ctx context.Context, old home.VM) (undo func(), err error) {
+// backup keeps the present of old as a checkpoint before s is restored, and returns its id.
+func (s source) backup(ctx context.Context, old home.VM) (id string, err error) {
 	ran := old.Process.Alive()
 	present, err := s.of(old, s.verb)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	kept, err := present.checkpoint(ctx, present.state(ctx), backupLabel+s.c.ID)
 	if err == nil {
-		return func() { s.removeCheckpoint(old.Name, kept.ID) }, nil
+		return kept.ID, nil
 	}
 	err = errs.WithHint(err, "--no-backup restores without keeping the present")
 	if ran {
 		err = present.explain(err)
 	}
-	return nil, fmt.Errorf("keeping the present state: %w", err)
+	return "", fmt.Errorf("keeping the present state: %w", err)
 }
 
 // boundBackups deletes the oldest automatic checkpoints beyond keepBackups, but never s.
