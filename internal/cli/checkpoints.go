@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -53,13 +54,21 @@ func checkpointToJSON(c vm.Checkpoint, err error) checkpointJSON {
 func (a *app) checkpointsCmd() *cobra.Command {
 	var asJSON, sizes bool
 	cmd := &cobra.Command{
-		Use: "checkpoints NAME", Short: "List the checkpoints of a VM", Args: cobra.ExactArgs(1),
-		Long: `List the checkpoints of a VM, also of one that was destroyed. With --size, own is the disk space that 'noid forget' would free,
-and shared is the disk space that other files, such as another checkpoint's or a VM's, use too.
+		Use: "checkpoints [NAME]", Short: "List the checkpoints of a VM, or all", Args: cobra.MaximumNArgs(1),
+		Long: `List the checkpoints of a VM, or all, also of VMs that were destroyed.
+With --size, own is the disk space that 'noid forget' would free, and shared is the disk space that other files, such as another
+checkpoint's or a VM's, use too.
 `,
-		Example: "  noid checkpoints dev\n  noid checkpoints dev --size",
+		Example: "  noid checkpoints\n  noid checkpoints dev --size",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			entries, err := m.Checkpoints(ctx, args[0], asJSON, sizes)
+			name := ""
+			if len(args) > 0 {
+				name = args[0]
+				if err := vm.CheckName(name); err != nil { // an empty one, from a script's unset variable, is not all
+					return err
+				}
+			}
+			entries, err := m.Checkpoints(ctx, name, asJSON, sizes)
 			if entries == nil && err != nil {
 				return err
 			}
@@ -70,6 +79,9 @@ and shared is the disk space that other files, such as another checkpoint's or a
 					label, created = "(broken)", "-"
 				}
 				j, row := checkpointToJSON(e.Checkpoint, e.Err), []string{e.ID, label, created}
+				if name == "" {
+					row = slices.Insert(row, 0, e.VM)
+				}
 				if e.Size != nil {
 					own, shared := e.Size.Own(), e.Size.Shared()
 					j.OwnBytes, j.SharedBytes = &own, &shared
@@ -81,6 +93,9 @@ and shared is the disk space that other files, such as another checkpoint's or a
 				return errors.Join(err, printJSON(a.out, docs))
 			}
 			header := []string{"id", "label", "created"}
+			if name == "" {
+				header = slices.Insert(header, 0, "vm")
+			}
 			if sizes {
 				header = append(header, "own", "shared")
 			}

@@ -7,9 +7,10 @@ import (
 )
 
 func (a *app) forgetCmd() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	forget := &cobra.Command{
 		Use: "forget NAME ID...", Short: "Delete checkpoints", Args: cobra.MinimumNArgs(1),
-		Example: "  noid forget dev 1a2b3c4d before-upgrade",
+		Example: "  noid forget dev 1a2b3c4d before-upgrade\n  noid forget --all dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, ref, err := vm.ParseRef(args[0])
 			if err != nil {
@@ -19,14 +20,22 @@ func (a *app) forgetCmd() *cobra.Command {
 			if ref != "" {
 				refs = append([]string{ref}, refs...)
 			}
-			if len(refs) == 0 {
+			if all && len(refs) > 0 {
+				return usageError("--all deletes all checkpoints of one VM, and an ID names one", "leave one of them out")
+			}
+			if len(refs) == 0 && !all {
 				return usageError("no checkpoint named", "noid checkpoints "+name+" lists them")
 			}
 			m, err := a.manager()
 			if err != nil {
 				return err
 			}
+			if all {
+				return m.ForgetAll(cmd.Context(), name)
+			}
 			return m.Forget(cmd.Context(), name, refs)
 		},
 	}
+	forget.Flags().BoolVar(&all, "all", false, "delete all checkpoints of the VM")
+	return forget
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 
 	"noid/internal/checkpoint"
+	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/storage"
 )
 
@@ -22,14 +24,15 @@ type CheckpointEntry struct {
 	Size *Occupied // what its files take of the disk; nil when that was not asked for
 }
 
-// Checkpoints lists the checkpoints of a VM, which may be gone, the oldest first: with VM, ID, label and time of
-// creation; with full also all else of their records; with size also what they take of the disk.
+// Checkpoints lists the checkpoints of a VM, which may be gone, the oldest first, or with "" for name those of all VMs:
+// with VM, ID, label and time of creation; with full also all else of their records; with size also what they take of
+// the disk.
 func (m *Manager) Checkpoints(ctx context.Context, name string, full, size bool) ([]CheckpointEntry, error) {
 	list := m.Home.CheckpointLabels
 	if full {
 		list = m.Home.ListCheckpoints
 	}
-	entries, err := list(ctx, name)
+	entries, err := m.ofOwners(ctx, name, list)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +44,26 @@ func (m *Manager) Checkpoints(ctx context.Context, name string, full, size bool)
 		return m.withSizes(ctx, out)
 	}
 	return out, nil
+}
+
+// ofOwners is list of the VM name, or with "" of all that have checkpoints.
+func (m *Manager) ofOwners(ctx context.Context, name string, list func(context.Context, string) ([]home.CheckpointEntry, error)) ([]home.CheckpointEntry, error) {
+	if name != "" {
+		return list(ctx, name)
+	}
+	owners, err := m.Home.CheckpointOwners()
+	if err != nil {
+		return nil, err
+	}
+	var all []home.CheckpointEntry
+	for _, owner := range owners {
+		entries, err := list(ctx, owner)
+		if err != nil && !errors.Is(err, errs.ErrNotFound) { // forgotten since
+			return nil, err
+		}
+		all = append(all, entries...)
+	}
+	return all, nil
 }
 
 // withSizes fills in Size. What was forgotten meanwhile is left out.

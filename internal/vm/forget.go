@@ -12,21 +12,36 @@ import (
 
 // Forget deletes checkpoints of name, also of a VM that was destroyed. All refs are looked up before the first is deleted.
 func (m *Manager) Forget(ctx context.Context, name string, refs []string) error {
+	return m.forget(ctx, name, func() (ids []string, err error) {
+		for _, ref := range refs {
+			c, err := m.Home.FindCheckpoint(ctx, name, ref)
+			if _, broken := errors.AsType[*manifest.BrokenError](err); broken && c.ID == "" {
+				c.ID = ref
+			} else if err != nil {
+				return nil, err
+			}
+			ids = append(ids, c.ID)
+		}
+		return ids, nil
+	})
+}
+
+// ForgetAll is Forget for all checkpoints of name.
+func (m *Manager) ForgetAll(ctx context.Context, name string) error {
+	return m.forget(ctx, name, func() ([]string, error) { return m.Home.CheckpointIDs(name) })
+}
+
+// forget deletes the checkpoints of name that find returns. The lock is held meanwhile.
+func (m *Manager) forget(ctx context.Context, name string, find func() (ids []string, err error)) error {
 	m.beginChange(ctx, "forget")
 	lock, err := m.Home.Lock(ctx, name, "forget")
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	var ids []string
-	for _, ref := range refs {
-		c, err := m.Home.FindCheckpoint(ctx, name, ref)
-		if _, broken := errors.AsType[*manifest.BrokenError](err); broken && c.ID == "" {
-			c.ID = ref
-		} else if err != nil {
-			return err
-		}
-		ids = append(ids, c.ID)
+	ids, err := find()
+	if err != nil {
+		return err
 	}
 	for _, id := range ids {
 		if err := m.removeCheckpoint(name, id); err != nil && !errors.Is(err, fs.ErrNotExist) {

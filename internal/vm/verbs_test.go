@@ -71,14 +71,10 @@ func (w *world) look() string {
 	for _, i := range infos {
 		fmt.Fprintf(&b, "vm %s is %s, memory %q", i.Name, i.State, vmtest.Memory(w.dir(i.Name)))
 	}
-	owners, err := w.m.Home.CheckpointOwners()
+	entries, err := w.m.Checkpoints(w.Context(), "", false, false)
 	must(w.T, err)
-	for _, owner := range owners {
-		entries, err := w.m.Checkpoints(w.Context(), owner, false, false)
-		must(w.T, err)
-		for _, e := range entries {
-			fmt.Fprintf(&b, "; checkpoint %q", e.Label)
-		}
+	for _, e := range entries {
+		fmt.Fprintf(&b, "; checkpoint %q", e.Label)
 	}
 	return b.String()
 }

@@ -87,20 +87,5 @@ func (m *Manager) toVerify(ctx context.Context, name, ref string) ([]home.Checkp
 		}
 		return []home.CheckpointEntry{{Record: c}}, err
 	}
-	if name != "" {
-		return m.Home.ListCheckpoints(ctx, name)
-	}
-	owners, err := m.Home.CheckpointOwners()
-	if err != nil {
-		return nil, err
-	}
-	var all []home.CheckpointEntry
-	for _, owner := range owners {
-		list, err := m.Home.ListCheckpoints(ctx, owner)
-		if err != nil && !errors.Is(err, errs.ErrNotFound) { // forgotten since
-			return nil, err
-		}
-		all = append(all, list...)
-	}
-	return all, nil
+	return m.ofOwners(ctx, name, m.Home.ListCheckpoints)
 }
