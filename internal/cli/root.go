@@ -68,6 +68,10 @@ func run(args []string, d newDrivers) int {
 	out := &output{Writer: os.Stdout}
 	a := &app{out: out, err: os.Stderr, drivers: d}
 	root := a.root()
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		root.InitDefaultHelpCmd()
+		addCompletion(root)
+	}
 	root.SetArgs(args)
 	root.SetOut(out)
 	cmd, err := root.ExecuteContextC(ctx)

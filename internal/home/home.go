@@ -86,6 +86,9 @@ func Open(dir string) (*Home, error) {
 	return h, nil
 }
 
+// At is the home in dir, an absolute path, for reading what is there: it makes nothing and checks nothing.
+func At(dir string) *Home { return &Home{dir: dir} }
+
 func (h *Home) open() error {
 	if err := os.MkdirAll(h.dir, 0o700); errors.Is(err, unix.ENOTDIR) {
 		return errs.WithHint(errors.New("it is not a directory"), "set NOID_HOME to a directory")
