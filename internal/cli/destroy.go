@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -15,19 +16,26 @@ func (a *app) destroyCmd() *cobra.Command {
 		Use: "destroy NAME...", Aliases: []string{"rm"}, Short: "Kill VMs and remove them; their checkpoints stay", Args: cobra.MinimumNArgs(1),
 		Example: "  noid destroy dev\n  noid destroy --checkpoints dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			var first error
-			for _, name := range args {
-				kept, err := m.Destroy(ctx, name, checkpoints)
-				switch {
-				case err != nil && first == nil:
-					first = err
-				case err != nil:
-					a.complain(err)
-				case kept > 0 && !a.quiet:
-					fmt.Fprintf(a.err, "noid: %d checkpoints of %q stay; 'noid restore %s ID' brings it back, 'noid destroy --checkpoints %s' removes them\n", kept, name, name, name)
+			exists := m.CheckExists
+			if checkpoints {
+				exists = m.CheckKnown
+			}
+			var mu sync.Mutex
+			kept := map[string]int{}
+			err := a.each(ctx, args, exists, func(ctx context.Context, name string) error {
+				n, err := m.Destroy(ctx, name, checkpoints)
+				mu.Lock()
+				defer mu.Unlock()
+				kept[name] = n
+				return err
+			})
+			for _, name := range unique(args) {
+				if n := kept[name]; n > 0 && !a.quiet {
+					fmt.Fprintf(a.err, "noid: kept %s of %q; 'noid restore %s ID' brings it back, 'noid destroy --checkpoints %s' removes all\n",
+						count(n, "checkpoint"), name, name, name)
 				}
 			}
-			return first
+			return err
 		}),
 	}
 	cmd.Flags().BoolVar(&checkpoints, "checkpoints", false, "remove the checkpoints too")

@@ -63,12 +63,10 @@ total is the space of the VM and its checkpoints together, with each block count
 `,
 		Example: "  noid du\n  noid du dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range args {
-				if err := vm.CheckName(name); err != nil {
-					return err
-				}
-			}
 			m, err := a.manager()
+			if err == nil {
+				err = checkAll(args, m.CheckKnown)
+			}
 			if err != nil {
 				return err
 			}

@@ -4,19 +4,17 @@ import (
 	"context"
 	"sync"
 
-	"noid/internal/vm"
+	"noid/internal/errs"
 )
 
 // maxAtOnce bounds how many VMs one command works on side by side: a guest that shuts down is mostly waited for.
 const maxAtOnce = 8
 
-// each does do to the VMs called names, some side by side, each once. All names are checked before the first. It goes
-// on after an error and complains of all in the order of names: what it returns is the last, not complained of yet.
-func (a *app) each(ctx context.Context, names []string, do func(ctx context.Context, name string) error) error {
-	for _, name := range names {
-		if err := vm.CheckName(name); err != nil {
-			return err
-		}
+// each does do to the VMs called names, some side by side, each once. It does nothing if check refuses one of them. It
+// goes on after an error of do. Errors are in the order of names.
+func (a *app) each(ctx context.Context, names []string, check func(string) error, do func(context.Context, string) error) error {
+	if err := checkAll(names, check); err != nil {
+		return err
 	}
 	names = unique(names)
 	problems := make([]error, len(names))
@@ -32,17 +30,16 @@ func (a *app) each(ctx context.Context, names []string, do func(ctx context.Cont
 		})
 	}
 	all.Wait()
-	var last error
-	for _, err := range problems {
-		if err == nil {
-			continue
-		}
-		if last != nil && ctx.Err() == nil { // of Ctrl+C is told once
-			a.complain(last)
-		}
-		last = err
+	return errs.Join(problems...)
+}
+
+// checkAll returns what check says against names, in their order.
+func checkAll(names []string, check func(string) error) error {
+	var problems []error
+	for _, name := range unique(names) {
+		problems = append(problems, check(name))
 	}
-	return last
+	return errs.Join(problems...)
 }
 
 // unique is names, each where it came first.

@@ -16,9 +16,12 @@ func (a *app) forgetCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			refs := args[1:]
+			var refs []string
 			if ref != "" {
-				refs = append([]string{ref}, refs...)
+				refs = append(refs, ref)
+			}
+			for _, arg := range args[1:] {
+				refs = append(refs, refOf(name, arg))
 			}
 			if all && len(refs) > 0 {
 				return usageError("--all deletes all checkpoints of one VM, and an ID names one", "leave one of them out")
@@ -33,7 +36,7 @@ func (a *app) forgetCmd() *cobra.Command {
 			if all {
 				return m.ForgetAll(cmd.Context(), name)
 			}
-			return m.Forget(cmd.Context(), name, refs)
+			return m.Forget(cmd.Context(), name, unique(refs))
 		},
 	}
 	forget.Flags().BoolVar(&all, "all", false, "delete all checkpoints of the VM")

@@ -55,12 +55,17 @@ func nameAndRef(args []string) (name, ref string, err error) {
 		return "", "", err
 	}
 	if len(args) == 2 && ref == "" {
-		ref = args[1]
-		if other, id, err := vm.ParseRef(ref); err == nil && id != "" && other == name {
-			ref = id
-		}
+		ref = refOf(name, args[1])
 	} else if len(args) == 2 || ref == "" {
 		return "", "", usageError("a VM's name and a checkpoint's id are needed", "noid checkpoints "+name+" lists them")
 	}
 	return name, ref, nil
+}
+
+// refOf is what arg, "id" or "name@id", names of the VM name.
+func refOf(name, arg string) string {
+	if other, id, err := vm.ParseRef(arg); err == nil && id != "" && other == name {
+		return id
+	}
+	return arg
 }

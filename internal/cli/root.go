@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,19 +108,23 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	return code
 }
 
-// complain prints err and its hint, both harmless for a terminal.
+// complain prints err and its hint, both harmless for a terminal. A hint that the next error has too is printed once.
 func (a *app) complain(err error) {
-	text, hint := untrusted.Text([]byte(err.Error())), errs.Hint(err)
-	if hint == "" {
-		hint = fullHint(err)
-	}
-	fmt.Fprintln(a.err, "noid: "+strings.TrimRight(text, "\n"))
-	if hint != "" {
-		fmt.Fprintln(a.err, "hint: "+untrusted.Text([]byte(hint)))
+	list := errs.List(err)
+	for i, err := range list {
+		fmt.Fprintln(a.err, "noid: "+strings.TrimRight(untrusted.Text([]byte(err.Error())), "\n"))
+		hint := hintOf(err)
+		if hint != "" && (i+1 == len(list) || hint != hintOf(list[i+1])) {
+			fmt.Fprintln(a.err, "hint: "+untrusted.Text([]byte(hint)))
+		}
 	}
 }
 
+func hintOf(err error) string { return cmp.Or(errs.Hint(err), fullHint(err)) }
+
+// exitCode is that of err's kind, of several errors the first one's.
 func exitCode(err error) int {
+	err = errs.List(err)[0]
 	for _, k := range []struct {
 		kind error
 		code int
@@ -233,6 +238,6 @@ func (a *app) verb(run func(ctx context.Context, m *vm.Manager, args []string) e
 func (a *app) simple(verb, short, flags string, run func(context.Context, *vm.Manager, string) error) *cobra.Command {
 	return &cobra.Command{Use: verb + " NAME...", Short: short, Args: cobra.MinimumNArgs(1), Example: "  noid " + verb + flags + " dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			return a.each(ctx, args, func(ctx context.Context, name string) error { return run(ctx, m, name) })
+			return a.each(ctx, args, m.CheckExists, func(ctx context.Context, name string) error { return run(ctx, m, name) })
 		})}
 }

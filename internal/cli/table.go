@@ -57,6 +57,14 @@ func size(n int64) string {
 	return strconv.FormatFloat(value, 'f', digits, 64) + " " + [...]string{"KiB", "MiB", "GiB", "TiB", "PiB"}[unit]
 }
 
+// count is n things: "1 checkpoint", "2 checkpoints".
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.Itoa(n) + " " + thing
+}
+
 // local is how tables show a time.
 func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 

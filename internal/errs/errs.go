@@ -5,6 +5,7 @@ package errs
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 var (
@@ -71,6 +72,32 @@ func WithHint(err error, hint string) error {
 		return nil
 	}
 	return &Error{err: err, hint: hint}
+}
+
+// list is several errors, two or more.
+type list []error
+
+func (l list) Error() string   { return errors.Join(l...).Error() }
+func (l list) Unwrap() []error { return l }
+
+// Join returns an error of those of problems that are not nil, in their order: nil if all are, and a lone one as it is.
+func Join(problems ...error) error {
+	problems = slices.DeleteFunc(slices.Clone(problems), func(err error) bool { return err == nil })
+	switch len(problems) {
+	case 0:
+		return nil
+	case 1:
+		return problems[0]
+	}
+	return list(problems)
+}
+
+// List returns what Join has joined, and any other error alone.
+func List(err error) []error {
+	if l, ok := err.(list); ok {
+		return l
+	}
+	return []error{err}
 }
 
 // Hint returns the outermost cure attached to err, or "".

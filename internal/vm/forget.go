@@ -1,28 +1,30 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
 
+	"noid/internal/errs"
 	"noid/internal/manifest"
 	"noid/internal/storage"
 )
 
-// Forget deletes checkpoints of name, also of a VM that was destroyed. All refs are looked up before the first is deleted.
+// Forget deletes checkpoints of name, also of a VM that was destroyed. All refs are looked up before the first is
+// deleted. Errors are in the order of refs.
 func (m *Manager) Forget(ctx context.Context, name string, refs []string) error {
-	return m.forget(ctx, name, func() (ids []string, err error) {
-		for _, ref := range refs {
+	return m.forget(ctx, name, func() ([]string, error) {
+		ids, problems := make([]string, len(refs)), make([]error, len(refs))
+		for i, ref := range refs {
 			c, err := m.Home.FindCheckpoint(ctx, name, ref)
-			if _, broken := errors.AsType[*manifest.BrokenError](err); broken && c.ID == "" {
-				c.ID = ref
-			} else if err != nil {
-				return nil, err
+			if _, broken := errors.AsType[*manifest.BrokenError](err); broken {
+				err = nil
 			}
-			ids = append(ids, c.ID)
+			ids[i], problems[i] = cmp.Or(c.ID, ref), err
 		}
-		return ids, nil
+		return ids, errs.Join(problems...)
 	})
 }
 
@@ -39,6 +41,9 @@ func (m *Manager) forget(ctx context.Context, name string, find func() (ids []st
 		return err
 	}
 	defer lock.Unlock()
+	if err := m.CheckKnown(name); err != nil {
+		return err
+	}
 	ids, err := find()
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"noid/internal/config"
+	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/storage"
 	"noid/internal/storage/volume"
@@ -76,6 +77,21 @@ func (m *Manager) Close() {
 
 // CheckName accepts the name of a VM or returns errs.ErrUsage.
 func CheckName(name string) error { return home.CheckName(name) }
+
+// CheckExists accepts the name of a VM that is there, a broken one too. Any other is errs.ErrNotFound.
+func (m *Manager) CheckExists(name string) error {
+	_, err := m.Home.LoadVM(name)
+	if errors.Is(err, errs.ErrNotFound) || errors.Is(err, errs.ErrUsage) {
+		return err
+	}
+	return nil
+}
+
+// CheckKnown is CheckExists that also accepts a destroyed VM whose checkpoints are still there.
+func (m *Manager) CheckKnown(name string) error {
+	_, err := m.Home.CheckpointIDs(name)
+	return err
+}
 
 // ParseRef splits "vm@ref" at its first @. Without an @, ref is empty. What it refuses is errs.ErrUsage.
 func ParseRef(s string) (name, ref string, err error) { return home.ParseRef(s) }
