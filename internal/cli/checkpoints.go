@@ -79,7 +79,9 @@ checkpoint's or a VM's, use too.
 					label, created = "(broken)", "-"
 				}
 				j, row := checkpointToJSON(e.Checkpoint, e.Err), []string{e.ID, label, created}
-				if name == "" {
+				if name == "" && a.quiet {
+					row[0] = e.VM + "@" + e.ID
+				} else if name == "" {
 					row = slices.Insert(row, 0, e.VM)
 				}
 				if e.Size != nil {
@@ -91,6 +93,10 @@ checkpoint's or a VM's, use too.
 			}
 			if asJSON {
 				return errors.Join(err, printJSON(a.out, docs))
+			}
+			if a.quiet {
+				a.printColumn(rows)
+				return err
 			}
 			header := []string{"id", "label", "created"}
 			if name == "" {
@@ -104,6 +110,7 @@ checkpoint's or a VM's, use too.
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	a.quietColumn(cmd, "ids")
 	cmd.Flags().BoolVar(&sizes, "size", false, "show what each takes of the disk")
 	return cmd
 }

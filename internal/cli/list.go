@@ -37,7 +37,7 @@ func (a *app) listCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List all VMs and their states", Args: cobra.NoArgs,
-		Example: "  noid list\n  noid list --json",
+		Example: "  noid list\n  noid list --json\n  noid stop $(noid list -q)",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, _ []string) error {
 			infos, err := m.List(ctx)
 			if err != nil {
@@ -56,10 +56,15 @@ func (a *app) listCmd() *cobra.Command {
 			if asJSON {
 				return printJSON(a.out, list)
 			}
+			if a.quiet {
+				a.printColumn(rows)
+				return nil
+			}
 			table(a.out, []string{"name", "state", "pid", "cpus", "mem (MiB)", "created"}, rows)
 			return nil
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	a.quietColumn(cmd, "names")
 	return cmd
 }

@@ -61,10 +61,15 @@ func (a *app) psCmd() *cobra.Command {
 			if asJSON {
 				return printJSON(a.out, list)
 			}
+			if a.quiet {
+				a.printColumn(rows)
+				return nil
+			}
 			table(a.out, []string{"id", "pid", "user", "started", "state", "command"}, rows)
 			return nil
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	a.quietColumn(cmd, "ids")
 	return cmd
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
+
 	"noid/internal/untrusted"
 )
 
@@ -39,6 +41,18 @@ func table(w io.Writer, header []string, rows [][]string) {
 		b.WriteString("|\n" + rule.String())
 	}
 	io.WriteString(w, b.String())
+}
+
+// quietColumn gives a listing's -q docker's meaning: the names alone, or the ids.
+func (a *app) quietColumn(cmd *cobra.Command, what string) {
+	cmd.Flags().BoolVarP(&a.quiet, "quiet", "q", false, "print the "+what+" alone")
+}
+
+// printColumn prints the first cell of each row, for 'noid VERB $(noid list -q)'.
+func (a *app) printColumn(rows [][]string) {
+	for _, row := range rows {
+		fmt.Fprintln(a.out, untrusted.Line(row[0], maxCell))
+	}
 }
 
 // size is how tables show a number of bytes.
