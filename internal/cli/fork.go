@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,14 +31,14 @@ type failedJSON struct {
 
 func (a *app) forkCmd() *cobra.Command {
 	var o vm.ForkOptions
-	var as, prefix string
-	var n int
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "fork NAME[@ID]", Short: "Make running copies of a VM, or of a checkpoint", Args: cobra.ExactArgs(1),
 		Long: `Make running copies of a running or paused VM. The VM stands still once, and all copies start from that moment. With @ID
 they start from a checkpoint of the VM.
-Each gets a hostname and a machine-id of its own. Their names are printed, and on stderr what failed: the others run all the same.
+Each gets a hostname and a machine-id of its own. Without --as they are called dev-1, dev-2 and so on, by the lowest
+numbers that are free.
+Their names are printed, and on stderr what failed: the others run all the same.
 `,
 		Example: "  noid fork dev --as dev-copy\n  noid fork dev@before-upgrade -n 3 --prefix try-",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,22 +50,17 @@ Each gets a hostname and a machine-id of its own. Their names are printed, and o
 			switch {
 			case flags.Changed("as") && (flags.Changed("n") || flags.Changed("prefix")):
 				return usageError("--as names one copy, -n and --prefix many", "leave one of them out")
-			case n < 1 || n > maxForks:
-				return usageError(fmt.Sprintf("%d copies", n), fmt.Sprintf("-n takes 1 to %d", maxForks))
-			case flags.Changed("as"):
-				o.Names = []string{as}
-			default:
-				if !flags.Changed("prefix") {
-					prefix = name + "-"
-				}
-				for i := range n {
-					o.Names = append(o.Names, prefix+strconv.Itoa(i+1))
-				}
+			case o.N < 1 || o.N > maxForks:
+				return usageError(fmt.Sprintf("-n takes 1 to %d copies, not %d", maxForks, o.N), "")
+			case !flags.Changed("prefix"):
+				o.Prefix = name + "-"
 			}
-			for _, clone := range o.Names {
-				if err := vm.CheckName(clone); err != nil {
-					return err
-				}
+			first := o.Prefix + strconv.Itoa(o.N)
+			if flags.Changed("as") {
+				first = o.As
+			}
+			if err := vm.CheckName(first); err != nil {
+				return err
 			}
 			m, err := a.manager()
 			if err != nil {
@@ -71,9 +69,9 @@ Each gets a hostname and a machine-id of its own. Their names are printed, and o
 			return a.fork(cmd.Context(), m, name, ref, o, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&as, "as", "", "the name of the one copy")
-	cmd.Flags().IntVarP(&n, "n", "n", 1, "how many copies")
-	cmd.Flags().StringVar(&prefix, "prefix", "", "what their names begin with, before a number (default the VM's name and '-')")
+	cmd.Flags().StringVar(&o.As, "as", "", "the name of the one copy")
+	cmd.Flags().IntVarP(&o.N, "n", "n", 1, "how many copies")
+	cmd.Flags().StringVar(&o.Prefix, "prefix", "", "what their names begin with, before the next free number (default the VM's name and '-')")
 	cmd.Flags().BoolVar(&o.KeepIdentity, "keep-identity", false, "keep the source's hostname and machine-id")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -81,49 +79,49 @@ Each gets a hostname and a machine-id of its own. Their names are printed, and o
 
 // fork makes the copies and prints those that were made, and complains of the others.
 func (a *app) fork(ctx context.Context, m *vm.Manager, name, ref string, o vm.ForkOptions, asJSON bool) error {
-	failed := map[string]error{}
+	var made, unmade []string
+	var problems []error // of those in unmade
 	downtime, err := m.Fork(ctx, name, ref, o, func(clone string, err error) {
-		if err == nil && !asJSON {
-			fmt.Fprintln(a.out, clone)
-		}
 		if err == nil {
+			if made = append(made, clone); !asJSON {
+				fmt.Fprintln(a.out, clone)
+			}
 			return
 		}
-		failed[clone] = err
-		if len(o.Names) > 1 && ctx.Err() == nil { // of Ctrl+C is told once
+		unmade, problems = append(unmade, clone), append(problems, err)
+		if o.N > 1 && ctx.Err() == nil { // of Ctrl+C is told once
 			a.complain(err)
 		}
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(failed) == 1 && len(o.Names) == 1 {
-		return failed[o.Names[0]]
-	}
-	if asJSON {
-		err = a.printForks(ctx, m, o.Names, failed, downtime)
-	} else if ref == "" && !a.quiet && len(failed) == 0 {
+	case len(problems) > 0 && o.N == 1:
+		return problems[0]
+	case asJSON:
+		err = a.printForks(ctx, m, made, unmade, problems, downtime)
+	case ref == "" && !a.quiet && len(problems) == 0:
 		fmt.Fprintf(a.err, "downtime %.0f ms\n", downtime)
 	}
-	if len(failed) > 0 {
-		return fmt.Errorf("%d of %d copies could not be made", len(failed), len(o.Names))
+	if len(problems) > 0 {
+		return fmt.Errorf("%d of %d copies could not be made", len(problems), o.N)
 	}
 	return err
 }
 
-// printForks prints the copies called names, but for those that failed, as JSON.
-func (a *app) printForks(ctx context.Context, m *vm.Manager, names []string, failed map[string]error, downtimeMs float64) error {
+// printForks prints, as JSON, the copies that were made, and the names of the others with their problems.
+func (a *app) printForks(ctx context.Context, m *vm.Manager, made, unmade []string, problems []error, downtimeMs float64) error {
 	j := forkJSON{VMs: []vmJSON{}, Failed: []failedJSON{}, DowntimeMs: downtimeMs}
-	for _, name := range names {
-		if err := failed[name]; err != nil {
-			j.Failed = append(j.Failed, failedJSON{name, untrusted.Text([]byte(err.Error()))})
-			continue
-		}
-		made, err := infoJSON(ctx, m, name)
+	for i, name := range unmade {
+		j.Failed = append(j.Failed, failedJSON{name, untrusted.Text([]byte(problems[i].Error()))})
+	}
+	slices.SortFunc(made, func(x, y string) int { return cmp.Or(len(x)-len(y), strings.Compare(x, y)) }) // d-2 before d-10
+	for _, name := range made {
+		info, err := infoJSON(ctx, m, name)
 		if err != nil {
 			return err
 		}
-		j.VMs = append(j.VMs, made)
+		j.VMs = append(j.VMs, info)
 	}
 	return printJSON(a.out, j)
 }

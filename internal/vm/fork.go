@@ -5,23 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"sync"
 
 	"noid/internal/errs"
 	"noid/internal/home"
 )
 
-// ForkOptions say what Fork makes.
+// ForkOptions say what Fork makes: one clone called As, or N clones.
 type ForkOptions struct {
-	Names        []string // of the clones
-	KeepIdentity bool     // they keep the source's hostname and machine-id
+	As           string
+	N            int
+	Prefix       string // of N clones: the lowest numbers follow that no VM, nor a destroyed one's checkpoints, has
+	KeepIdentity bool   // they keep the source's hostname and machine-id
 }
 
 // Fork makes running clones of the VM name, all as of one moment for which a running one stands still once, or of its
 // checkpoint ref. No checkpoint stays of it. made is called for each clone when it runs or has failed, one call at a
-// time. It returns how long the source stood still, in milliseconds. The error is about the source: then there are no
-// clones.
+// time. It returns how long the source stood still, in milliseconds. With an error there are no clones.
 func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, made func(clone string, err error)) (downtimeMs float64, err error) {
+	names := &cloneNames{m: m, o: o}
+	if o.As != "" {
+		names.o.N = 1
+		if err := m.free(o.As); err != nil { // a guest does not stand still for nothing
+			return 0, err
+		}
+	}
 	if err := m.beginFilling(ctx, "fork"); err != nil {
 		return 0, err
 	}
@@ -31,7 +40,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 			return 0, err
 		}
 		defer lock.Unlock()
-		s.clones(ctx, home.VM{RestoredFrom: s.c.VM + "@" + s.c.ID}, o, made)
+		s.clones(ctx, home.VM{RestoredFrom: s.c.VM + "@" + s.c.ID}, names, made)
 		return 0, nil
 	}
 	s, err := m.open(ctx, name, "fork")
@@ -43,57 +52,73 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 	if err != nil {
 		return 0, err
 	}
-	if o.Names = m.freeNames(o.Names, made); len(o.Names) == 0 { // a guest does not stand still for nothing
-		return 0, nil
-	}
 	c, staging, err := s.capture(ctx, st, "")
 	defer s.removeCapture(staging)
 	if err != nil {
 		return 0, s.explain(s.errorf("fork of", err))
 	}
 	captured := source{Manager: m, verb: "fork", c: c, dir: staging, driver: s.driver}
-	captured.clones(ctx, home.VM{ForkedFrom: name}, o, made)
+	captured.clones(ctx, home.VM{ForkedFrom: name}, names, made)
 	return c.DowntimeMs, nil
 }
 
-// freeNames returns those of names that VMs can have and none has; made is told of the others.
-func (m *Manager) freeNames(names []string, made func(string, error)) (free []string) {
-	for _, name := range names {
-		err := CheckName(name)
-		if err == nil {
-			err = m.free(name)
-		}
-		if err != nil {
-			made(name, err)
-		} else {
-			free = append(free, name)
+// cloneNames gives the clones of one fork their names.
+type cloneNames struct {
+	m    *Manager
+	o    ForkOptions
+	mu   sync.Mutex
+	last int // the number that was given last
+}
+
+func (n *cloneNames) next() string {
+	if n.o.As != "" {
+		return n.o.As
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for {
+		n.last++
+		if name := n.o.Prefix + strconv.Itoa(n.last); n.m.CheckKnown(name) != nil {
+			return name
 		}
 	}
-	return free
 }
 
 // clones makes the clones of s, some at a time. v is what they have in common.
-func (s source) clones(ctx context.Context, v home.VM, o ForkOptions, made func(string, error)) {
+func (s source) clones(ctx context.Context, v home.VM, names *cloneNames, made func(string, error)) {
 	var all sync.WaitGroup
 	var telling sync.Mutex
 	slots := make(chan struct{}, 2*runtime.NumCPU()) // a VMM that starts waits as much as it works
-	for _, name := range o.Names {
+	for range names.o.N {
 		slots <- struct{}{}
+		name := names.next()
 		all.Go(func() {
 			defer func() { <-slots }()
 			v := v
 			v.Name = name
-			err := ctx.Err()
-			if err == nil {
-				err = s.clone(ctx, v, o.KeepIdentity)
-			}
-			if err != nil && !errors.Is(err, errs.ErrExists) {
-				err = fmt.Errorf("making vm %q: %w", name, err)
-			}
+			err := s.cloneNext(ctx, &v, names)
 			telling.Lock()
 			defer telling.Unlock()
-			made(name, err)
+			made(v.Name, err)
 		})
 	}
 	all.Wait()
+}
+
+// cloneNext is clone that takes the next name when another command was quicker to take v's.
+func (s source) cloneNext(ctx context.Context, v *home.VM, names *cloneNames) error {
+	for {
+		err := ctx.Err()
+		if err == nil {
+			err = s.clone(ctx, *v, names.o.KeepIdentity)
+		}
+		switch {
+		case err == nil || errors.Is(err, errs.ErrExists) && names.o.As != "":
+			return err
+		case errors.Is(err, errs.ErrExists):
+			v.Name = names.next()
+		default:
+			return fmt.Errorf("making vm %q: %w", v.Name, err)
+		}
+	}
 }

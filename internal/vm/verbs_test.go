@@ -107,7 +107,7 @@ var verbs = []struct {
 		[]string{"can load", "load", "resume"}, `vm a is running, memory "then"; checkpoint "old"`},
 	{"fork", func(w *world) error {
 		var failed error
-		_, err := w.m.Fork(w.Context(), "a", "", ForkOptions{Names: []string{"b"}}, func(_ string, err error) { failed = err })
+		_, err := w.m.Fork(w.Context(), "a", "", ForkOptions{As: "b"}, func(_ string, err error) { failed = err })
 		return errors.Join(err, failed)
 	}, []string{"write back", "pause", "snapshot", "resume", "load", "resume"}, `vm a is running, memory "now"vm b is running, memory "now"; checkpoint "old"`},
 	{"pause", func(w *world) error { return w.m.Pause(w.Context(), "a") }, []string{"pause"}, `vm a is paused, memory "now"; checkpoint "old"`},
