@@ -13,7 +13,7 @@ func (a *app) checkpointCmd() *cobra.Command {
 	var label string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "checkpoint NAME", Short: "Save memory, CPU and disk of a running or paused VM", Args: cobra.ExactArgs(1),
+		Use: "checkpoint NAME", Short: "Save memory, CPU and disk of a running or paused VM",
 		Long:    "Save memory, CPU and disk of a running or paused VM. It prints the checkpoint's id, and on stderr how long the guest stood still.\n",
 		Example: "  noid checkpoint dev\n  noid checkpoint dev --label before-upgrade",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {

@@ -54,7 +54,7 @@ func checkpointToJSON(c vm.Checkpoint, err error) checkpointJSON {
 func (a *app) checkpointsCmd() *cobra.Command {
 	var asJSON, sizes bool
 	cmd := &cobra.Command{
-		Use: "checkpoints [NAME]", Short: "List the checkpoints of a VM, or all", Args: cobra.MaximumNArgs(1),
+		Use: "checkpoints [NAME]", Short: "List the checkpoints of a VM, or all",
 		Long: `List the checkpoints of a VM, or all, also of VMs that were destroyed.
 With --size, own is the disk space that 'noid forget' would free, and shared is the disk space that other files, such as another
 checkpoint's or a VM's, use too.

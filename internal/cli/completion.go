@@ -2,6 +2,7 @@ package cli
 
 import (
 	_ "embed"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ var bashScript string
 
 func (a *app) completionCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "completion bash|zsh|fish|powershell", Short: "Print a completion script", Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Use: "completion SHELL", Short: "Print a completion script for bash, zsh, fish or powershell",
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"}, Example: "  noid completion bash >/etc/bash_completion.d/noid\n  source <(noid completion bash)",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch root := cmd.Root(); args[0] {
@@ -35,9 +36,10 @@ func (a *app) completionCmd() *cobra.Command {
 				return root.GenZshCompletion(a.out)
 			case "fish":
 				return root.GenFishCompletion(a.out, true)
-			default:
+			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(a.out)
 			}
+			return usageError(fmt.Sprintf("no completion for %q", args[0]), "choose bash, zsh, fish or powershell")
 		},
 	}
 }

@@ -51,7 +51,7 @@ func (a *app) configPath() (string, error) {
 }
 
 func (a *app) configSetCmd() *cobra.Command {
-	return &cobra.Command{Use: "set KEY VALUE", Short: "Set a default", Args: cobra.ExactArgs(2),
+	return &cobra.Command{Use: "set KEY VALUE", Short: "Set a default",
 		Long:    "Set a default.\n\n" + keysHelp() + "\n" + storageHelp,
 		Example: "  noid config set kernel ~/vmlinux\n  noid config set cpus 2",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -70,7 +70,7 @@ func (a *app) configSetCmd() *cobra.Command {
 }
 
 func (a *app) configGetCmd() *cobra.Command {
-	return &cobra.Command{Use: "get KEY", Short: "Print a default", Args: cobra.ExactArgs(1), Example: "  noid config get kernel",
+	return &cobra.Command{Use: "get KEY", Short: "Print a default", Example: "  noid config get kernel",
 		RunE: func(_ *cobra.Command, args []string) error {
 			path, err := a.configPath()
 			if err != nil {
@@ -86,7 +86,7 @@ func (a *app) configGetCmd() *cobra.Command {
 }
 
 func (a *app) configUnsetCmd() *cobra.Command {
-	return &cobra.Command{Use: "unset KEY", Short: "Go back to the built-in default", Args: cobra.ExactArgs(1), Example: "  noid config unset driver",
+	return &cobra.Command{Use: "unset KEY", Short: "Go back to the built-in default", Example: "  noid config unset driver",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := a.open()
 			if m == nil {
@@ -98,7 +98,7 @@ func (a *app) configUnsetCmd() *cobra.Command {
 
 func (a *app) configListCmd() *cobra.Command {
 	var asJSON bool
-	list := &cobra.Command{Use: "list", Short: "Print all that is set", Args: cobra.NoArgs, Example: "  noid config list",
+	list := &cobra.Command{Use: "list", Short: "Print all that is set", Example: "  noid config list",
 		RunE: func(*cobra.Command, []string) error {
 			path, err := a.configPath()
 			if err != nil {

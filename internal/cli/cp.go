@@ -28,7 +28,6 @@ Devices, FIFOs and sockets are skipped with a warning, and the exit code is then
 As DST, - writes a tar to standard output. As SRC, - unpacks the tar on standard input into a directory of the guest.
 `,
 		Example: "  noid cp app.conf dev:/etc/\n  noid cp -r dev:/var/log logs\n  noid cp dev:/srv - | gzip >srv.tar.gz",
-		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Recursive = o.Recursive || o.Owners
 			return a.cp(cmd.Context(), args[0], args[1], o)
@@ -37,7 +36,7 @@ As DST, - writes a tar to standard output. As SRC, - unpacks the tar on standard
 	f := cmd.Flags()
 	f.BoolVarP(&o.Recursive, "recursive", "r", false, "copy directories")
 	f.BoolVarP(&o.Owners, "archive", "a", false, "copy directories and keep owners")
-	f.DurationVar(&o.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
+	durationVar(f, &o.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
 	return cmd
 }
 

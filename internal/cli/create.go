@@ -23,7 +23,7 @@ func (a *app) createCmd() *cobra.Command {
 	var cpus, mem string
 	var wait, asJSON bool
 	cmd := &cobra.Command{
-		Use: "create NAME", Short: "Make a VM and boot it", Args: cobra.ExactArgs(1),
+		Use: "create NAME", Short: "Make a VM and boot it",
 		Long: `Make a VM and boot it in the background. The first command in the first VM of a kernel, root file system, size and driver, or
 --wait, saves that VM's guest as a template. The next ones are restored from it, each with an identity, a clock and random
 numbers of its own.

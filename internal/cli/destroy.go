@@ -13,7 +13,7 @@ import (
 func (a *app) destroyCmd() *cobra.Command {
 	var checkpoints bool
 	cmd := &cobra.Command{
-		Use: "destroy NAME...", Aliases: []string{"rm"}, Short: "Kill VMs and remove them; their checkpoints stay", Args: cobra.MinimumNArgs(1),
+		Use: "destroy NAME...", Aliases: []string{"rm"}, Short: "Kill VMs and remove them; their checkpoints stay",
 		Example: "  noid destroy dev\n  noid destroy --checkpoints dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			exists := m.CheckExists

@@ -12,7 +12,7 @@ import (
 func (a *app) doctorCmd() *cobra.Command {
 	var repair, asJSON bool
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Say what this host can do, and the cure for what it cannot", Args: cobra.NoArgs,
+		Use: "doctor", Short: "Say what this host can do, and the cure for what it cannot",
 		Example: "  noid doctor\n  noid doctor --repair",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()

@@ -38,14 +38,13 @@ error are one stream, and -i, -t, -u and -d are refused.
 		Annotations: map[string]string{exitStatus: `  The command's own; 128+N for signal N, 127 not found, 126 not executable, 124 when --timeout ran out,
   125 when noid itself failed, 2 for wrong usage, 130 interrupted.`},
 		Example: "  noid exec dev -- uname -a\n  noid exec -it dev -- bash\n  tar c . | noid exec -i dev -- tar x -C /srv",
-		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, argv := args[0], args[1:]
 			if argv[0] == "--" {
 				argv = argv[1:]
 			}
 			if len(argv) == 0 {
-				return usageError("no command given", "noid exec "+name+" -- uname -a")
+				return arguments(cmd, args[:1])
 			}
 			c.Argv = argv
 			return a.exec(cmd.Context(), name, c)
@@ -58,8 +57,8 @@ error are one stream, and -i, -t, -u and -d are refused.
 	f.StringArrayVarP(&c.Env, "env", "e", nil, "set `KEY=VALUE`; KEY alone takes its value from here")
 	f.StringVarP(&c.Dir, "workdir", "w", "", "`directory` to run in (default the user's home)")
 	f.StringVarP(&c.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers")
-	f.DurationVar(&c.Timeout, "timeout", 0, "end the command after this long (SIGTERM, SIGKILL 5 s later) and return 124")
-	f.DurationVar(&c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
+	durationVar(f, &c.Timeout, "timeout", 0, "end the command after this long (SIGTERM, SIGKILL 5 s later) and return 124")
+	durationVar(f, &c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
 	f.BoolVarP(&c.Detach, "detach", "d", false, "leave it running and print its id, for 'noid ps' and 'noid kill'")
 	f.BoolVar(&c.Serial, "serial", false, "over the serial console")
 	return cmd
@@ -72,8 +71,6 @@ func checkCommand(c *vm.Command) (err error) {
 		err = errors.New("-d leaves the command alone: it goes with neither -i nor -t")
 	case c.Stdin && c.TTY && !term.IsTerminal(int(os.Stdin.Fd())):
 		err = errs.WithHint(errors.New("the input device is not a terminal"), "leave out -t")
-	case c.Timeout < 0 || c.Wait < 0:
-		err = errors.New("a negative time")
 	default:
 		c.Env, err = environment(c.Env)
 	}

@@ -9,7 +9,12 @@ import (
 func (a *app) forgetCmd() *cobra.Command {
 	var all bool
 	forget := &cobra.Command{
-		Use: "forget NAME ID...", Short: "Delete checkpoints", Args: cobra.MinimumNArgs(1),
+		Use: "forget NAME ID...", Short: "Delete checkpoints", Args: func(cmd *cobra.Command, args []string) error {
+			if all && len(args) == 1 {
+				return nil
+			}
+			return refArguments(cmd, args)
+		},
 		Example: "  noid forget dev 1a2b3c4d before-upgrade\n  noid forget --all dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, ref, err := vm.ParseRef(args[0])
@@ -25,9 +30,6 @@ func (a *app) forgetCmd() *cobra.Command {
 			}
 			if all && len(refs) > 0 {
 				return usageError("--all deletes all checkpoints of one VM, and an ID names one", "leave one of them out")
-			}
-			if len(refs) == 0 && !all {
-				return usageError("no checkpoint named", "noid checkpoints "+name+" lists them")
 			}
 			m, err := a.manager()
 			if err != nil {

@@ -33,7 +33,7 @@ func (a *app) forkCmd() *cobra.Command {
 	var o vm.ForkOptions
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "fork NAME[@ID]", Short: "Make running copies of a VM, or of a checkpoint", Args: cobra.ExactArgs(1),
+		Use: "fork NAME[@ID]", Short: "Make running copies of a VM, or of a checkpoint",
 		Long: `Make running copies of a running or paused VM. The VM stands still once, and all copies start from that moment. With @ID
 they start from a checkpoint of the VM.
 Each gets a hostname and a machine-id of its own. Without --as they are called dev-1, dev-2 and so on, by the lowest

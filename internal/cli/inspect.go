@@ -59,7 +59,7 @@ type inspectJSON struct {
 
 func (a *app) inspectCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "inspect NAME", Short: "Print all that is known of a VM, as JSON", Args: cobra.ExactArgs(1),
+		Use: "inspect NAME", Short: "Print all that is known of a VM, as JSON",
 		Example: "  noid inspect dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			d, err := m.Inspect(ctx, args[0])

@@ -14,7 +14,7 @@ import (
 func (a *app) killCmd() *cobra.Command {
 	var signal string
 	cmd := &cobra.Command{
-		Use: "kill NAME ID", Short: "Send a signal to a command in the guest", Args: cobra.ExactArgs(2),
+		Use: "kill NAME ID", Short: "Send a signal to a command in the guest",
 		Long:    "Send a signal to a command in the guest, to all of its process group. 'noid ps' lists the commands and their ids.\n",
 		Example: "  noid kill dev 1a2b3c4d\n  noid kill -s INT dev 1a2b3c4d",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -36,7 +36,7 @@ func toJSON(i vm.Info) vmJSON {
 func (a *app) listCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List all VMs and their states", Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "List all VMs and their states",
 		Example: "  noid list\n  noid list --json\n  noid stop $(noid list -q)",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, _ []string) error {
 			infos, err := m.List(ctx)

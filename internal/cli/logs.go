@@ -13,7 +13,7 @@ import (
 func (a *app) logsCmd() *cobra.Command {
 	var o vm.LogOptions
 	cmd := &cobra.Command{
-		Use: "logs NAME", Short: "Print the log of the console, or of the VMM", Args: cobra.ExactArgs(1),
+		Use: "logs NAME", Short: "Print the log of the console, or of the VMM",
 		Example: "  noid logs -f dev\n  noid logs --vmm dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			out := untrusted.NewWriter(a.out) // the guest wrote it: no escape sequence may reach a terminal

@@ -44,7 +44,7 @@ func toJobJSON(j vm.Job) jobJSON {
 func (a *app) psCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "ps NAME", Short: "List the commands that noid runs in the guest", Args: cobra.ExactArgs(1),
+		Use: "ps NAME", Short: "List the commands that noid runs in the guest",
 		Long:    "List the commands that noid runs in the guest. Commands started with 'noid exec -d' stay listed when they have ended.\n",
 		Example: "  noid ps dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {

@@ -12,7 +12,7 @@ func (a *app) restoreCmd() *cobra.Command {
 	var o vm.RestoreOptions
 	var asJSON bool
 	restore := &cobra.Command{
-		Use: "restore NAME ID", Short: "Go back to a checkpoint, or make a new VM from it with --as", Args: cobra.RangeArgs(1, 2),
+		Use: "restore NAME ID", Short: "Go back to a checkpoint, or make a new VM from it with --as", Args: refArguments,
 		Long: `Go back to a checkpoint, or make a new VM from it with --as. ID is an id, the beginning of one, or a label. NAME@ID will do too.
 In place, the old VM runs until the new one does. Its state is saved as a checkpoint; of these, the newest 3 stay.
 `,
@@ -49,17 +49,12 @@ In place, the old VM runs until the new one does. Its state is saved as a checkp
 	return restore
 }
 
-// nameAndRef takes "vm id" or "vm@id".
+// nameAndRef takes "vm id" or "vm@id", which refArguments has let through.
 func nameAndRef(args []string) (name, ref string, err error) {
-	if name, ref, err = vm.ParseRef(args[0]); err != nil {
-		return "", "", err
-	}
-	if len(args) == 2 && ref == "" {
+	if name, ref, err = vm.ParseRef(args[0]); err == nil && ref == "" {
 		ref = refOf(name, args[1])
-	} else if len(args) == 2 || ref == "" {
-		return "", "", usageError("a VM's name and a checkpoint's id are needed", "noid checkpoints "+name+" lists them")
 	}
-	return name, ref, nil
+	return name, ref, err
 }
 
 // refOf is what arg, "id" or "name@id", names of the VM name.

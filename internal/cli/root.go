@@ -177,6 +177,11 @@ func (a *app) root() *cobra.Command {
 		for _, verb := range g.verbs {
 			verb.GroupID = g.id
 			root.AddCommand(verb)
+			for _, c := range append(verb.Commands(), verb) {
+				if c.Args == nil {
+					c.Args = arguments
+				}
+			}
 		}
 	}
 	root.SetHelpCommand(helpCmd(root))
@@ -236,7 +241,7 @@ func (a *app) verb(run func(ctx context.Context, m *vm.Manager, args []string) e
 
 // simple is a verb that takes VMs' names and prints nothing. Its example ends in flags.
 func (a *app) simple(verb, short, flags string, run func(context.Context, *vm.Manager, string) error) *cobra.Command {
-	return &cobra.Command{Use: verb + " NAME...", Short: short, Args: cobra.MinimumNArgs(1), Example: "  noid " + verb + flags + " dev",
+	return &cobra.Command{Use: verb + " NAME...", Short: short, Example: "  noid " + verb + flags + " dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			return a.each(ctx, args, m.CheckExists, func(ctx context.Context, name string) error { return run(ctx, m, name) })
 		})}

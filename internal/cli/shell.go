@@ -13,7 +13,7 @@ import (
 func (a *app) shellCmd() *cobra.Command {
 	c := vm.Command{Shell: true, Stdin: true}
 	cmd := &cobra.Command{
-		Use: "shell NAME", Short: "Open a login shell in the guest", Args: cobra.ExactArgs(1),
+		Use: "shell NAME", Short: "Open a login shell in the guest",
 		Long: `Open a login shell in the guest, on a terminal of its own. When standard input is not a terminal, the shell has none
 either and reads its commands from there.
 `,
@@ -28,6 +28,6 @@ either and reads its commands from there.
 	f.StringArrayVarP(&c.Env, "env", "e", nil, "set `KEY=VALUE`; KEY alone takes its value from here")
 	f.StringVarP(&c.Dir, "workdir", "w", "", "`directory` to start in (default the user's home)")
 	f.StringVarP(&c.User, "user", "u", "", "`USER[:GROUP]` to be, names or numbers")
-	f.DurationVar(&c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
+	durationVar(f, &c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
 	return cmd
 }

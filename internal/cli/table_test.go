@@ -47,7 +47,11 @@ func TestNameAndRef(t *testing.T) {
 		{[]string{"a@1", "2"}, "", "", true},
 		{[]string{"../x", "2"}, "", "", true},
 	} {
-		name, ref, err := nameAndRef(c.args)
+		var name, ref string
+		err := refArguments((&app{}).restoreCmd(), c.args)
+		if err == nil {
+			name, ref, err = nameAndRef(c.args)
+		}
 		if name != c.name || ref != c.ref || (err != nil) != c.bad {
 			t.Errorf("%q: %q, %q, %v", c.args, name, ref, err)
 		}

@@ -24,7 +24,7 @@ type verdictJSON struct {
 func (a *app) verifyCmd() *cobra.Command {
 	var readData, asJSON bool
 	cmd := &cobra.Command{
-		Use: "verify [NAME[@ID]]", Short: "Check that checkpoints are as they were saved", Args: cobra.MaximumNArgs(1),
+		Use: "verify [NAME[@ID]]", Short: "Check that checkpoints are as they were saved",
 		Long: `Check that checkpoints are as they were saved: one, all of a VM, also of one that was destroyed, or all.
 It looks at records, small files, lengths and times of change. With --read-data it reads
 every byte. Damage is named, and the exit code is then 1.

@@ -13,7 +13,7 @@ import (
 
 func (a *app) versionCmd() *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{Use: "version", Short: "Print noid's version", Args: cobra.NoArgs, Example: "  noid version --json",
+	cmd := &cobra.Command{Use: "version", Short: "Print noid's version", Example: "  noid version --json",
 		RunE: func(*cobra.Command, []string) error { return a.printVersion(asJSON) }}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
