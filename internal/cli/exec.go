@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	timeoutCode = 124 // of a command that --timeout ended, as timeout(1) has it
+	notFoundCode = 127 // of a command that the guest does not have
+	timeoutCode  = 124 // of a command that --timeout ended, as timeout(1) has it
 	// brokenPipe is the exit code of a command whose reader left: what a shell shows for SIGPIPE.
 	brokenPipe = 128 + int(syscall.SIGPIPE)
 )
@@ -164,11 +165,14 @@ func (a *app) ended(exit vm.Exit, c *vm.Command) error {
 		fmt.Fprintf(a.err, "noid: %d bytes of the command's output were dropped while noid was away\n", exit.Lost)
 	}
 	if exit.TimedOut {
-		a.say("noid: exec timed out after %s", c.Timeout)
+		fmt.Fprintf(a.err, "noid: the command timed out after %s (--timeout)\n", c.Timeout)
 		return codeError{timeoutCode}
 	}
 	if exit.Code == 0 {
 		return nil
+	}
+	if exit.Code == notFoundCode && !c.Shell && strings.HasPrefix(c.Argv[0], "-") {
+		fmt.Fprintln(a.err, "hint: the flags of exec go before the VM's name")
 	}
 	return codeError{exit.Code}
 }

@@ -172,7 +172,7 @@ func TestExecStreams(t *testing.T) {
 		{"input is not read", "cat", asNoidArgs{}, "", "", 0},
 		{"input", "cat", asNoidArgs{Exec: wire.Exec{Stdin: true}}, "the input", "", 0},
 		{"signal", "kill -9 $$", asNoidArgs{}, "", "", 137},
-		{"timeout", "sleep 1000", asNoidArgs{Exec: wire.Exec{TimeoutMs: 200}, Timeout: 200 * time.Millisecond}, "", "", 124},
+		{"timeout", "sleep 1000", asNoidArgs{Exec: wire.Exec{TimeoutMs: 200}, Timeout: 200 * time.Millisecond}, "", "noid: the command timed out after 200ms", 124},
 		{"no such user", "true", asNoidArgs{Exec: wire.Exec{User: "nobody-like-that"}}, "", "noid: exec in vm \"test\": ", 125},
 	} {
 		t.Run(test.name, func(t *testing.T) {

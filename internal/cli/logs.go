@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +18,7 @@ func (a *app) logsCmd() *cobra.Command {
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			out := untrusted.NewWriter(a.out) // the guest wrote it: no escape sequence may reach a terminal
 			err := m.Logs(ctx, args[0], o, out)
-			return errors.Join(err, out.Flush())
+			return cmp.Or(err, out.Flush())
 		}),
 	}
 	cmd.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on as more is written")
