@@ -31,7 +31,7 @@ func (a *app) checkpointCmd() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&label, "label", "", "a name for people")
+	cmd.Flags().StringVar(&label, "label", "", "a name for people: one line, at most 200 bytes")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

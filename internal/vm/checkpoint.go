@@ -2,18 +2,40 @@ package vm
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"noid/internal/checkpoint"
+	"noid/internal/errs"
 	"noid/internal/manifest"
 	"noid/internal/storage"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
-// Checkpoint keeps memory, CPU and disk of a running or paused VM. A running VM runs on afterwards, whatever failed.
+// maxLabel is how many bytes a label may have.
+const maxLabel = 200
+
+// checkLabel accepts a checkpoint's label, which people read and type, or returns errs.ErrUsage.
+func checkLabel(label string) error {
+	notText := func(r rune) bool { return !unicode.IsGraphic(r) }
+	if len(label) > maxLabel || !utf8.ValidString(label) || strings.ContainsFunc(label, notText) {
+		return errs.New(errs.ErrUsage, "not a label: %q", untrusted.Line(label, 40)).
+			Hint(fmt.Sprintf("a label is one line of text, at most %d bytes of UTF-8", maxLabel))
+	}
+	return nil
+}
+
+// Checkpoint keeps memory, CPU and disk of a running or paused VM. A running VM runs on afterwards, whatever failed. A
+// label of more than 200 bytes, or that is not one line of UTF-8, is errs.ErrUsage.
 func (m *Manager) Checkpoint(ctx context.Context, name, label string) (checkpoint.Record, error) {
+	if err := checkLabel(label); err != nil {
+		return checkpoint.Record{}, err
+	}
 	if err := m.beginFilling(ctx, "checkpoint"); err != nil {
 		return checkpoint.Record{}, err
 	}
