@@ -40,10 +40,18 @@ func Checks(ctx context.Context, o Options) (checks []Check, canRun bool) {
 		anyVMM = anyVMM || err == nil
 		checks = append(checks, check(v.name, "version "+version, v.cure, err))
 	}
-	kernel := check("kernel", o.Config.Kernel, "run 'noid setup', or 'noid config set kernel PATH'", checkKernel(o.Config.Kernel))
-	rootfs := check("root file system", o.Config.Rootfs, "run 'noid setup', or 'noid config set rootfs PATH'", boot.CheckExt4(o.Config.Rootfs))
+	kernel, rootfs := checkDefault("kernel", "kernel", o.Config.Kernel, checkKernel), checkDefault("root file system", "rootfs", o.Config.Rootfs, boot.CheckExt4)
 	checks = append(checks, kernel, rootfs, checkStorage(o.Home))
 	return slices.Concat(checks, checkConfinement(o.Home.Dir())), anyVMM && kernel.OK && rootfs.OK
+}
+
+// checkDefault says whether look accepts the file that the configuration names for key.
+func checkDefault(name, key, path string, look func(path string) error) Check {
+	cure := "run 'noid setup', or 'noid config set " + key + " PATH'"
+	if path == "" {
+		return check(name, path, cure, errs.New(errs.ErrHost, "%s not found: none is configured", key))
+	}
+	return check(name, path, cure, look(path))
 }
 
 func checkKVM() Check {
