@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,22 +54,28 @@ func Sync(ctx context.Context, f *os.File) error {
 
 // writePages writes the dirty pages of f in pieces, between which it looks at ctx: nothing interrupts an fsync.
 func writePages(ctx context.Context, f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("syncing: %w", err)
-	}
 	const (
 		start = unix.SYNC_FILE_RANGE_WRITE
 		wait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-		piece = 2 << 20
 		ahead = 8 // pieces on their way to the disk while the oldest is waited for: 0.5 s of a slow disk
 	)
-	for off := int64(0); off < info.Size()+ahead*piece && ctx.Err() == nil; off += piece {
-		// What goes wrong here is told by the fsync; some file systems do not have this call.
-		if off < info.Size() {
-			unix.SyncFileRange(int(f.Fd()), off, piece, start)
+	var begun []int64 // writing: where these pieces begin
+	for off := range dataPieces(f) {
+		if ctx.Err() != nil {
+			break
 		}
-		if done := off - ahead*piece; done >= 0 && unix.SyncFileRange(int(f.Fd()), done, piece, wait) != nil {
+		// What goes wrong here is told by the fsync; some file systems do not have this call.
+		unix.SyncFileRange(int(f.Fd()), off, piece, start)
+		if begun = append(begun, off); len(begun) <= ahead {
+			continue
+		}
+		if unix.SyncFileRange(int(f.Fd()), begun[0], piece, wait) != nil {
+			break
+		}
+		begun = begun[1:]
+	}
+	for _, off := range begun {
+		if ctx.Err() != nil || unix.SyncFileRange(int(f.Fd()), off, piece, wait) != nil {
 			break
 		}
 	}
@@ -76,6 +83,22 @@ func writePages(ctx context.Context, f *os.File) error {
 		return fmt.Errorf("syncing %s: %w", f.Name(), err)
 	}
 	return nil
+}
+
+// piece is how many bytes writePages writes at a time.
+const piece = 2 << 20
+
+// dataPieces yields where the pieces of f begin that have data. Their number follows the data, not the length of f: a
+// disk may be 500 GiB of holes.
+func dataPieces(f *os.File) iter.Seq[int64] {
+	return func(yield func(off int64) bool) {
+		for off := int64(0); ; off += piece {
+			var err error
+			if off, err = unix.Seek(int(f.Fd()), off, unix.SEEK_DATA); err != nil || !yield(off) {
+				return // ENXIO: nothing but a hole is left
+			}
+		}
+	}
 }
 
 // SyncDir makes the names in dir survive a power cut.

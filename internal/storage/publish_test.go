@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,6 +65,35 @@ func TestWriteFile(t *testing.T) {
 	if err != nil || len(entries) != 4 {
 		t.Errorf("the directory holds %v, %v", entries, err)
 	}
+}
+
+// TestDataPieces has 500 GiB of holes with little data synced in as many pieces as have data.
+func TestDataPieces(t *testing.T) {
+	onEach(t, func(t *testing.T, dir string, _ bool) {
+		f, err := os.Create(filepath.Join(dir, "disk"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.Truncate(500 << 30); err != nil {
+			t.Fatal(err)
+		}
+		data := bytes.Repeat([]byte{1}, 3<<20) // a piece and a half
+		written := []int64{0, 1 << 30, 499 << 30}
+		for _, off := range written {
+			if err := writeAt(f, data, off); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, what := range []string{"dirty", "synced"} {
+			if got := slices.Collect(dataPieces(f)); !slices.Equal(got, []int64{0, 2 << 20, 1 << 30, 1<<30 + 2<<20, 499 << 30, 499<<30 + 2<<20}) {
+				t.Errorf("%s: the pieces of %d begin at %d", what, written, got)
+			}
+			if err := Sync(t.Context(), f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
 
 func TestPublish(t *testing.T) {
