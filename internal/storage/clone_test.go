@@ -42,13 +42,18 @@ func onEach(t *testing.T, f func(t *testing.T, dir string, reflinks bool)) {
 // mount makes a file system of size bytes in a file and mounts it for as long as the test runs.
 func mount(t *testing.T, size int64, mkfs ...string) string {
 	t.Helper()
+	return mountIn(t, t.TempDir(), size, mkfs...)
+}
+
+// mountIn is mount whose file is in the directory base.
+func mountIn(t *testing.T, base string, size int64, mkfs ...string) string {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("NOT RUN: mounting needs root")
 	}
 	if _, err := exec.LookPath(mkfs[0]); err != nil {
 		t.Skipf("NOT RUN: no %s", mkfs[0])
 	}
-	base := t.TempDir()
 	image, dir := filepath.Join(base, "image"), filepath.Join(base, "mnt")
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)

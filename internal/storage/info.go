@@ -167,5 +167,10 @@ func Usage(path string) (length, onDisk int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	return info.Size(), info.Sys().(*syscall.Stat_t).Blocks * 512, nil // stat(2): always units of 512 bytes
+	return info.Size(), diskBytes(info), nil
+}
+
+// diskBytes is the bytes of disk that the file of info takes.
+func diskBytes(info fs.FileInfo) int64 {
+	return info.Sys().(*syscall.Stat_t).Blocks * 512 // stat(2): always units of 512 bytes
 }

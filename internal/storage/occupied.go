@@ -66,7 +66,7 @@ func Occupy(ctx context.Context, dir string, skip func(path string) bool) (o Occ
 // look adds the file p. shares is that its file system has reflinks.
 func (o *Occupied) look(p string, info fs.FileInfo, shares bool) error {
 	st := info.Sys().(*syscall.Stat_t)
-	own := st.Blocks * 512 // stat(2): always units of 512 bytes
+	own := diskBytes(info)
 	if !info.Mode().IsRegular() {
 		o.own += own
 		return nil

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -54,35 +55,37 @@ func Sync(ctx context.Context, f *os.File) error {
 
 // writePages writes the dirty pages of f in pieces, between which it looks at ctx: nothing interrupts an fsync.
 func writePages(ctx context.Context, f *os.File) error {
-	const (
-		start = unix.SYNC_FILE_RANGE_WRITE
-		wait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-		ahead = 8 // pieces on their way to the disk while the oldest is waited for: 0.5 s of a slow disk
-	)
-	var begun []int64 // writing: where these pieces begin
+	const ahead = 8 // pieces on their way to the disk while the oldest is waited for: 0.5 s of a slow disk
+	var begun []int64
 	for off := range dataPieces(f) {
-		if ctx.Err() != nil {
-			break
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("syncing %s: %w", f.Name(), err)
 		}
-		// What goes wrong here is told by the fsync; some file systems do not have this call.
-		unix.SyncFileRange(int(f.Fd()), off, piece, start)
+		unix.SyncFileRange(int(f.Fd()), off, piece, unix.SYNC_FILE_RANGE_WRITE)
 		if begun = append(begun, off); len(begun) <= ahead {
 			continue
 		}
-		if unix.SyncFileRange(int(f.Fd()), begun[0], piece, wait) != nil {
-			break
+		if err := awaitPiece(f, begun[0]); err != nil {
+			return err
 		}
 		begun = begun[1:]
 	}
 	for _, off := range begun {
-		if ctx.Err() != nil || unix.SyncFileRange(int(f.Fd()), off, piece, wait) != nil {
-			break
+		if err := awaitPiece(f, off); err != nil {
+			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("syncing %s: %w", f.Name(), err)
-	}
 	return nil
+}
+
+// awaitPiece waits until the piece of f at off is written. The kernel tells an error once: no fsync tells it again.
+func awaitPiece(f *os.File, off int64) error {
+	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	err := retry(func() error { return unix.SyncFileRange(int(f.Fd()), off, piece, wait) })
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return explain(&fs.PathError{Op: "writing back", Path: f.Name(), Err: err}, f.Name())
+	}
+	return nil // some file systems do not have this call: the fsync does all
 }
 
 // piece is how many bytes writePages writes at a time.
@@ -202,23 +205,31 @@ func writeNew(path string, perm fs.FileMode, write func(*os.File) error) error {
 	return nil
 }
 
+// Finish makes the file path read-only and has its data written, so that its blocks are allocated. It returns what the
+// file is from now on, and the bytes of disk that it takes, shared ones included. Publish syncs it.
+func Finish(ctx context.Context, path string) (info fs.FileInfo, onDisk int64, err error) {
+	f, _, err := openRegular(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("finishing: %w", err)
+	}
+	defer f.Close()
+	if err = f.Chmod(0o400); err == nil {
+		err = writePages(ctx, f)
+	}
+	if err == nil {
+		info, err = f.Stat()
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return info, diskBytes(info), nil
+}
+
 // Publish renames the finished directory tmpDir to finalDir, in the same file system. Its regular files, one level
 // deep, are synced before, the new name before Publish returns. An existing finalDir is errs.ErrExists and untouched.
 // When it fails, tmpDir has its old name.
 func Publish(ctx context.Context, tmpDir, finalDir string) error {
-	entries, err := os.ReadDir(tmpDir)
-	if err != nil {
-		return fmt.Errorf("publishing %s: %w", finalDir, err)
-	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() {
-			continue
-		}
-		if err := SyncFile(ctx, filepath.Join(tmpDir, e.Name())); err != nil {
-			return fmt.Errorf("publishing %s: %w", finalDir, err)
-		}
-	}
-	if err := SyncDir(tmpDir); err != nil {
+	if err := syncTree(ctx, tmpDir); err != nil {
 		return fmt.Errorf("publishing %s: %w", finalDir, err)
 	}
 	if err := renameNew(tmpDir, finalDir); err != nil {
@@ -226,6 +237,30 @@ func Publish(ctx context.Context, tmpDir, finalDir string) error {
 	}
 	if err := SyncDir(filepath.Dir(finalDir)); err != nil {
 		return errors.Join(fmt.Errorf("publishing %s: %w", finalDir, err), os.Rename(finalDir, tmpDir))
+	}
+	return nil
+}
+
+// syncTree makes dir and its regular files, one level deep, survive a power cut. It syncs all at once: a file system
+// joins what waits for its journal at the same time.
+func syncTree(ctx context.Context, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	failed := make([]error, len(entries)+1)
+	var wg sync.WaitGroup
+	for i, e := range entries {
+		if e.Type().IsRegular() {
+			wg.Go(func() { failed[i] = SyncFile(ctx, filepath.Join(dir, e.Name())) })
+		}
+	}
+	failed[len(entries)] = SyncDir(dir)
+	wg.Wait()
+	for _, err := range failed {
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -94,6 +95,28 @@ func TestDataPieces(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSyncFailing has a disk that can take no more while its file system believes that it can. Linux tells of that
+// once: it must not be lost before the fsync, which then finds nothing wrong.
+func TestSyncFailing(t *testing.T) {
+	for _, mkfs := range []string{"mkfs.ext4", "mkfs.xfs"} {
+		t.Run(mkfs, func(t *testing.T) {
+			small := t.TempDir()
+			if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", small).CombinedOutput(); err != nil {
+				t.Skipf("NOT RUN: no mount, not root: %v: %s", err, out)
+			}
+			t.Cleanup(func() { exec.Command("umount", small).Run() })
+			dir := mountIn(t, small, 400<<20, mkfs, "-q")
+			path := filepath.Join(dir, "file")
+			if err := os.WriteFile(path, bytes.Repeat([]byte{1}, 128<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := Finish(t.Context(), path); err == nil {
+				t.Error("128 MiB were written to a disk of 100")
+			}
+		})
+	}
 }
 
 func TestPublish(t *testing.T) {

@@ -93,15 +93,11 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 	parentDir := s.Home.CheckpointDir(parent.VM, parent.ID)
 	for _, name := range c.FileNames() {
 		path := filepath.Join(staging, name)
-		onDisk, err := makeReadOnly(ctx, path)
+		info, onDisk, err := storage.Finish(ctx, path)
 		if err != nil {
 			return err
 		}
 		hash, err := hashLike(ctx, path, parent, parentDir)
-		if err != nil {
-			return err
-		}
-		info, err := os.Lstat(path)
 		if err != nil {
 			return err
 		}
@@ -125,19 +121,6 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 		return err
 	}
 	return storage.Publish(ctx, staging, s.Home.CheckpointDir(c.VM, c.ID))
-}
-
-// makeReadOnly makes a checkpoint's file read-only and has it on disk. It returns the bytes of disk that the file
-// takes, which are known only then.
-func makeReadOnly(ctx context.Context, path string) (onDisk int64, err error) {
-	if err := os.Chmod(path, 0o400); err != nil {
-		return 0, err
-	}
-	if err := storage.SyncFile(ctx, path); err != nil {
-		return 0, err
-	}
-	_, onDisk, err = storage.Usage(path)
-	return onDisk, err
 }
 
 // parent returns the checkpoint that c shares most with, the zero one when it is gone.

@@ -105,12 +105,7 @@ func (s *session) makeTemplate(ctx context.Context, key string) {
 	}
 	c.Files = map[string]manifest.File{}
 	for _, name := range c.FileNames() {
-		path := filepath.Join(staging, name)
-		onDisk, err := makeReadOnly(ctx, path)
-		if err != nil {
-			return
-		}
-		info, err := os.Lstat(path)
+		info, onDisk, err := storage.Finish(ctx, filepath.Join(staging, name))
 		if err != nil {
 			return
 		}
