@@ -2,15 +2,12 @@ package link
 
 import (
 	"os"
-	"os/signal"
-	"syscall"
 	"testing"
+
+	"noid/test/signals"
 )
 
-// TestMain undoes nohup, as the agent does: the commands would inherit it, and be deaf to what the tests send.
 func TestMain(m *testing.M) {
-	if signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	}
+	signals.Heed()
 	os.Exit(m.Run())
 }

@@ -1,0 +1,13 @@
+package e2e
+
+import (
+	"os"
+	"testing"
+
+	"noid/test/signals"
+)
+
+func TestMain(m *testing.M) {
+	signals.Heed()
+	os.Exit(m.Run())
+}
