@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"time"
 )
 
 // A sleeper is a VM that can be stopped while another is measured.
@@ -37,9 +39,9 @@ type chain struct {
 	n    int
 }
 
-// chain makes a VM, has it do before's work, and takes the first checkpoint.
-func (x *trial) chain(memMiB int) (*chain, error) {
-	name, err := x.create(memMiB)
+// chain makes a VM, with more flags of create, and takes the first checkpoint.
+func (x *trial) chain(memMiB int, more ...string) (*chain, error) {
+	name, err := x.create(memMiB, more...)
 	c := &chain{vm: vm{x, name}}
 	if err != nil {
 		return c, err
@@ -50,15 +52,10 @@ func (x *trial) chain(memMiB int) (*chain, error) {
 	return c, c.rest()
 }
 
-func (c *chain) token() string {
-	c.n++
-	return fmt.Sprintf("%s-%d", c.name, c.n)
-}
-
 // next sets a token, does before's work, takes a checkpoint, and restores that as another VM for a look at its token.
 func (c *chain) next(before func() error) (taken, error) {
-	token := c.token()
-	if err := c.x.set(c.name, token); err != nil {
+	c.n++
+	if err := c.x.set(c.name, fmt.Sprintf("%s-%d", c.name, c.n)); err != nil {
 		return taken{}, err
 	}
 	if before != nil {
@@ -66,15 +63,28 @@ func (c *chain) next(before func() error) (taken, error) {
 			return taken{}, err
 		}
 	}
-	t, err := c.x.checkpoint(c.name)
-	if err == nil {
-		err = c.x.check(c.name, t.id, token)
+	return c.idle()
+}
+
+// idle takes a checkpoint as next does, of a VM that does nothing before it.
+func (c *chain) idle() (taken, error) {
+	t, err := c.take()
+	return t, errors.Join(err, c.keep(t))
+}
+
+func (c *chain) take() (taken, error) { return c.x.checkpoint(c.name) }
+
+// keep looks at what take took, and removes the one before.
+func (c *chain) keep(t taken) error {
+	if t.id == "" {
+		return nil
 	}
+	err := c.x.check(c.name, t.id, fmt.Sprintf("%s-%d", c.name, c.n))
 	if err == nil && c.last != "" {
 		err = c.x.forget(c.name, c.last)
 	}
 	c.last = t.id
-	return t, err
+	return err
 }
 
 // A bareChain does the same without noid: each snapshot is a Diff onto a clone of the one before, made before the
@@ -97,29 +107,56 @@ func (x *trial) bareChain(memMiB int) (*bareChain, error) {
 	return c, c.rest()
 }
 
-// next returns how long the guest stood still, in milliseconds.
-func (c *bareChain) next(before func() error) (float64, error) {
+func (c *bareChain) next(before func() error) (taken, error) {
 	c.n++
-	token := fmt.Sprintf("bare-%d", c.n)
-	if err := c.set(token); err != nil {
-		return 0, err
+	if err := c.set(fmt.Sprintf("bare-%d", c.n)); err != nil {
+		return taken{}, err
 	}
 	if before != nil {
 		if err := before(); err != nil {
-			return 0, err
+			return taken{}, err
 		}
 	}
-	snap, err := c.snapDir(c.last)
-	if err != nil {
-		return 0, err
+	return c.idle()
+}
+
+// idle takes a snapshot as next does, of a VM that does nothing before it.
+func (c *bareChain) idle() (taken, error) {
+	t, err := c.take()
+	return t, errors.Join(err, c.keep(t))
+}
+
+// take takes a snapshot, whose id is its directory. It is whole once all of it is on the disk.
+func (c *bareChain) take() (t taken, err error) {
+	began := time.Now()
+	if t.id, err = c.snapDir(c.last); err != nil {
+		return taken{}, err
 	}
-	down, err := c.save(snap)
-	if err == nil {
-		err = c.x.checkBare(c.memMiB, snap, token)
+	if t.down, err = c.save(t.id); err == nil {
+		err = syncSnap(t.id)
 	}
+	t.whole = since(began)
+	return t, err
+}
+
+func (c *bareChain) keep(t taken) error {
+	if t.id == "" {
+		return nil
+	}
+	err := c.x.checkBare(c.memMiB, t.id, fmt.Sprintf("bare-%d", c.n))
 	if c.last != "" {
 		os.RemoveAll(c.last)
 	}
-	c.last = snap
-	return down, err
+	c.last = t.id
+	return err
+}
+
+// syncSnap has a snapshot's directory survive a power cut, with its files and its name.
+func syncSnap(snap string) error {
+	for _, path := range []string{filepath.Join(snap, savedMem), filepath.Join(snap, savedState), filepath.Join(snap, diskFile), snap, filepath.Dir(snap)} {
+		if err := fsync(path); err != nil {
+			return err
+		}
+	}
+	return nil
 }

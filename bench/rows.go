@@ -32,4 +32,10 @@ var rows = []row{
 	{"14", "with 1,000 VMs and 1,000 checkpoints on record, beside 10", ratio(1.2), "tcg", rowMany},
 	{"15", "late in a chain of 100 checkpoints, 1,000 scattered pages each, beside early", ratio(1.2), "direct", rowChain},
 	{"16", "bytes that an idle checkpoint adds, beside bytes that changed", ratio(2), "tcg direct", rowBytes},
+	{"17", "idle checkpoint, the whole command, beside bare pause, Diff into a reflink, resume, fsync", ratio(2), "tcg direct lab", rowWhole},
+	{"18", "idle checkpoint's downtime as the guest sees it, beside the same of bare", ratio(1.3), "tcg direct lab", rowGap},
+	{"19", "idle checkpoint of a disk of 500 GiB, nearly all holes, beside 1 GiB", ratio(1.3), "tcg direct", rowLength},
+	{"20", "restore --as to first exec, beside bare load, resume, a line on its console", ratio(1.6), "tcg lab", rowFirstExec},
+	{"21", "Pss of a clone with all that noid keeps running for it, beside a bare clone", more(3), "tcg direct lab", rowAllPss},
+	{"22", "exec true, beside a line on the bare VMM's console", ratio(2), "tcg lab", rowLine},
 }

@@ -110,6 +110,37 @@ func rowExec(x *trial) error {
 	return nil
 }
 
+// rowLine puts a command of noid's beside a line typed into a bare VM.
+func rowLine(x *trial) error {
+	name, err := x.create(bootMiB)
+	if err != nil {
+		return err
+	}
+	if err := x.rest(name); err != nil {
+		return err
+	}
+	v, err := x.boot(bootMiB)
+	if err != nil {
+		return err
+	}
+	if err := v.rest(); err != nil {
+		return err
+	}
+	as, bs, err := x.pairs(func(int) (float64, error) {
+		return awake(vm{x, name}, func() (float64, error) {
+			_, took, err := x.timed("exec", name, "true")
+			return took, err
+		})
+	}, func(int) (float64, error) {
+		return awake(v, func() (float64, error) { return x.line(v.dir) })
+	})
+	if err != nil {
+		return err
+	}
+	x.add(result{A: as, B: bs})
+	return nil
+}
+
 // agent reaches the agent of a VM of noid's: over vsock, or by the VM's helper.
 func (x *trial) agent(name string) *link.Client {
 	return &link.Client{Dial: func(ctx context.Context) (net.Conn, error) {

@@ -76,7 +76,8 @@ func rowDirty(x *trial) error {
 			})
 		}, func(int) (float64, error) {
 			return awake(v, func() (float64, error) {
-				return v.next(func() error { return v.dirty(mib) })
+				t, err := v.next(func() error { return v.dirty(mib) })
+				return t.down, err
 			})
 		})
 		if err != nil {

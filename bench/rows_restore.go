@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -128,53 +125,30 @@ func rowFork(x *trial) error {
 	return nil
 }
 
-var pssLine = regexp.MustCompile(`(?m)^Pss:\s+(\d+) kB$`)
-
-func rowPss(x *trial) error {
-	const copies, mib = 10, 512
-	name, err := x.create(mib)
+// rowFirstExec is rowRestore for a user who has no agent: the bare guest's first answer is its shell's.
+func rowFirstExec(x *trial) error {
+	name, id, snap, err := x.pairOfSources(cloneMiB)
 	if err != nil {
 		return err
 	}
-	if err := x.set(name, "kept"); err != nil {
-		return err
-	}
-	t, err := x.checkpoint(name)
+	as, bs, err := x.pairs(func(int) (float64, error) {
+		return x.restored(name, id, "kept")
+	}, func(int) (float64, error) {
+		v, err := x.fromSnap(cloneMiB, snap)
+		if err != nil {
+			return 0, err
+		}
+		defer v.remove()
+		began := time.Now()
+		if err := v.load(snap); err != nil {
+			return 0, err
+		}
+		_, err = x.line(v.dir)
+		return since(began), errors.Join(err, v.want("kept"))
+	})
 	if err != nil {
 		return err
 	}
-	if err := x.destroy(name); err != nil { // the checkpoint stays
-		return err
-	}
-	var clones []string
-	for range copies {
-		clone := x.name()
-		if _, err := x.noid("restore", name, t.id, "--as", clone); err != nil {
-			return err
-		}
-		if err := x.want(clone, "kept"); err != nil {
-			return err
-		}
-		clones = append(clones, clone)
-	}
-	time.Sleep(2 * time.Second) // idle, as the row says
-	var shares []float64
-	for _, clone := range clones {
-		pid, err := x.pid(clone)
-		if err != nil {
-			return err
-		}
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		match := pssLine.FindSubmatch(bytes.TrimSpace(data))
-		if err != nil || match == nil {
-			return fmt.Errorf("no Pss of %d: %v", pid, err)
-		}
-		kib, err := strconv.ParseFloat(string(match[1]), 64)
-		if err != nil {
-			return err
-		}
-		shares = append(shares, 100*kib/1024/mib)
-	}
-	x.add(result{Name: fmt.Sprintf("%s, %d MiB", x.r.what, mib), Unit: "%", A: shares})
+	x.add(result{Name: fmt.Sprintf("%s, %d MiB", x.r.what, cloneMiB), A: as, B: bs})
 	return nil
 }

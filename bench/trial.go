@@ -125,11 +125,11 @@ func (x *trial) close() {
 	os.RemoveAll(x.dir)
 }
 
-// working returns the processes whose working directory is below dir: VMMs and helpers that noid no longer knows of.
+// working returns the processes whose working directory is dir or below it: VMMs and helpers that noid no longer knows of.
 func (x *trial) working(dir string) (pids []int) {
 	cwds, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, cwd := range cwds {
-		if to, err := os.Readlink(cwd); err == nil && strings.HasPrefix(to, dir+"/") {
+		if to, err := os.Readlink(cwd); err == nil && strings.HasPrefix(to+"/", dir+"/") {
 			var pid int
 			if _, err := fmt.Sscanf(cwd, "/proc/%d/", &pid); err == nil {
 				pids = append(pids, pid)
