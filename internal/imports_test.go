@@ -28,7 +28,7 @@ var edges = map[string]string{
 	"vmm/firecracker": "errs lazy link/wire proc storage untrusted vmm",
 	"vmm/qemu":        "errs helper lazy link/mux link/wire proc storage untrusted vmm",
 	"helper":          "console proc vmm",
-	"proc":            "confine",
+	"proc":            "confine errs",
 	"confine":         "storage",
 
 	"vmm/conformance":            "errs helper link link/wire proc storage untrusted vmm",

@@ -12,13 +12,13 @@ import (
 	"noid/internal/vmm/drivers"
 )
 
-// helperVerb is the hidden verb that runs beside each VMM, in the VM's directory. It is told the driver, and the VMM's
-// pid, start time and boot id.
+// helperVerb is the hidden verb that runs beside each VMM, in the VM's directory. It is told the driver, and the VMM as
+// proc.Process.Args names it.
 const helperVerb = "helper"
 
 func (a *app) helperCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: helperVerb, Hidden: true, Args: cobra.ExactArgs(4),
+		Use: helperVerb, Hidden: true, Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := a.drivers(drivers.Config{}, nil).Driver(args[0]) // no home is opened: there is a helper a VM
 			if err != nil {

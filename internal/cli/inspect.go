@@ -41,6 +41,7 @@ func guestWord(s string) string { return untrusted.Line(s, 256) }
 type inspectJSON struct {
 	vmJSON
 	DriverVersion string            `json:"driver_version"`
+	Host          string            `json:"host,omitempty"` // where it was started last
 	Dir           string            `json:"dir"`
 	Kernel        string            `json:"kernel"`
 	BootKernel    string            `json:"boot_kernel"`
@@ -75,7 +76,7 @@ func (a *app) inspectCmd() *cobra.Command {
 
 func inspectToJSON(d vm.Details) inspectJSON {
 	m := d.Machine
-	j := inspectJSON{vmJSON: toJSON(d.Info), DriverVersion: m.DriverVersion, Dir: d.Dir, Kernel: d.SourceKernel, BootKernel: m.KernelPath, Initrd: m.InitrdPath,
+	j := inspectJSON{vmJSON: toJSON(d.Info), DriverVersion: m.DriverVersion, Host: d.Process.Host, Dir: d.Dir, Kernel: d.SourceKernel, BootKernel: m.KernelPath, Initrd: m.InitrdPath,
 		Rootfs: d.SourceRootfs, BootArgs: m.BootArgs, Hardware: m.Hardware, RestoredFrom: d.RestoredFrom, ForkedFrom: d.ForkedFrom, Agent: m.Agent,
 		LastError: untrusted.Text([]byte(d.LastError)), Confinement: d.Confinement}
 	if d.WarmFrom != nil {

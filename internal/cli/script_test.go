@@ -62,6 +62,8 @@ func scriptAgent() {
 //	let NAME                  stdout becomes the variable NAME
 //	field KEY NAME            the text at KEY of the JSON document on stdout does
 //	crash VM                  the VM's VMM dies
+//
+// and the condition namespaces: whoever runs the tests can make a pid namespace.
 func TestScripts(t *testing.T) {
 	config := scriptConfig(t)
 	testscript.Run(t, testscript.Params{
@@ -83,6 +85,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": scriptCode, "row": scriptRow, "await": scriptAwait, "let": scriptLet, "field": scriptField, "crash": scriptCrash,
 		},
+		Condition: scriptCondition,
 	})
 }
 
@@ -128,6 +131,17 @@ func endVMMs(home string) error {
 		}
 		return nil
 	})
+}
+
+func scriptCondition(name string) (bool, error) {
+	if name != "namespaces" {
+		return false, fmt.Errorf("no condition %q", name)
+	}
+	args := []string{"--pid", "--fork", "--mount-proc", "true"}
+	if os.Geteuid() != 0 {
+		args = append([]string{"--user", "--map-root-user"}, args...)
+	}
+	return exec.Command("unshare", args...).Run() == nil, nil
 }
 
 func scriptCode(ts *testscript.TestScript, neg bool, args []string) {

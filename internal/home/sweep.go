@@ -45,16 +45,21 @@ func (h *Home) sweep(ctx context.Context, vm, dir, verb string) error {
 		return err
 	}
 	defer lock.Unlock()
-	if err := h.killIn(ctx, vm, dir); err != nil {
+	wait, err := h.killIn(ctx, vm, dir)
+	if err != nil {
 		return fmt.Errorf("sweeping %s: %w", dir, err) // removing the files under a live VMM would only hide it
+	}
+	if vmm.Elsewhere(dir, wait) { // so would this: a noid there sweeps it, or any once it has ended
+		return nil
 	}
 	os.Remove(h.CheckpointsDir(vm)) // it fails, rightly, when there are checkpoints
 	return storage.RemoveAll(dir)
 }
 
 // killIn kills the VMMs of the leftover directory dir of vm: the one recorded there, unless it is the published VM's,
-// and any that was not recorded yet, there or, by 'start', in the VM's own directory.
-func (h *Home) killIn(ctx context.Context, vm, dir string) error {
+// and any that was not recorded yet, there or, by 'start', in the VM's own directory. It returns how long they may take
+// to be gone.
+func (h *Home) killIn(ctx context.Context, vm, dir string) (wait time.Duration, err error) {
 	victims := vmm.FindIn(dir)
 	published, err := h.LoadVM(vm)
 	known := err == nil
@@ -68,7 +73,7 @@ func (h *Home) killIn(ctx context.Context, vm, dir string) error {
 	}
 	var problems []error
 	for _, p := range victims {
-		problems = append(problems, p.Kill(ctx))
+		problems, wait = append(problems, p.Kill(ctx)), vmm.EndingWait
 	}
-	return errors.Join(problems...)
+	return wait, errors.Join(problems...)
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/confine"
+	"noid/internal/errs"
 )
 
 // Process names a process so that a reused pid or a rebooted host is never mistaken for it.
@@ -25,29 +26,42 @@ type Process struct {
 	StartTicks uint64 `json:"start_ticks"`
 	// BootID is /proc/sys/kernel/random/boot_id when it was started.
 	BootID string `json:"boot_id"`
+	// PIDNamespace is the inode of the pid namespace in which PID counts, Host what that calls its host. An older noid
+	// recorded neither.
+	PIDNamespace uint64 `json:"pid_namespace,omitempty"`
+	Host         string `json:"host,omitempty"`
 }
+
+// words is how many Args makes.
+const words = 5
 
 // Args is p as arguments of a command, for Parse.
 func (p Process) Args() []string {
-	return []string{strconv.Itoa(p.PID), strconv.FormatUint(p.StartTicks, 10), p.BootID}
+	return []string{strconv.Itoa(p.PID), strconv.FormatUint(p.StartTicks, 10), p.BootID, strconv.FormatUint(p.PIDNamespace, 10), p.Host}
 }
 
 // Parse is what Args made.
 func Parse(args []string) (p Process, err error) {
-	if len(args) != 3 {
+	if len(args) != words {
 		return p, fmt.Errorf("%d words do not name a process", len(args))
 	}
-	if p.PID, err = strconv.Atoi(args[0]); err != nil {
-		return p, err
-	}
-	p.StartTicks, err = strconv.ParseUint(args[1], 10, 64)
-	p.BootID = args[2]
-	return p, err
+	var problems [3]error
+	p.PID, problems[0] = strconv.Atoi(args[0])
+	p.StartTicks, problems[1] = strconv.ParseUint(args[1], 10, 64)
+	p.PIDNamespace, problems[2] = strconv.ParseUint(args[3], 10, 64)
+	p.BootID, p.Host = args[2], args[4]
+	return p, errors.Join(problems[:]...)
 }
 
-// Alive reports whether the very process that p names exists and is not a zombie.
+// Here reports whether p was started in this pid namespace, and since the host booted: whether its pid means anything
+// to this process.
+func (p Process) Here() bool {
+	return p.PID > 0 && p.BootID == bootID() && (p.PIDNamespace == 0 || p.PIDNamespace == namespace())
+}
+
+// Alive reports whether the very process that p names exists here and is not a zombie.
 func (p Process) Alive() bool {
-	if p.PID <= 0 || p.BootID != bootID() || unix.Kill(p.PID, 0) == unix.ESRCH { // which is cheaper to ask than /proc
+	if !p.Here() || unix.Kill(p.PID, 0) == unix.ESRCH { // which is cheaper to ask than /proc
 		return false
 	}
 	ticks, state, err := readStat(p.PID)
@@ -65,7 +79,7 @@ func (p Process) In(dir string) bool {
 	return err == nil && os.SameFile(want, got)
 }
 
-// FindIn returns the processes that work in dir and have its FIFO input as their standard input.
+// FindIn returns the processes of this pid namespace that work in dir and have its FIFO input as their standard input.
 func FindIn(dir, input string) (found []Process) {
 	fifo, err := os.Lstat(filepath.Join(dir, input))
 	// Nothing but a FIFO: a hostile VMM could have put a link to another process's input there.
@@ -82,6 +96,9 @@ func FindIn(dir, input string) (found []Process) {
 			continue
 		}
 		if in, err := os.Stat(filepath.Join("/proc", e.Name(), "fd", "0")); err != nil || !os.SameFile(in, fifo) {
+			continue
+		}
+		if namespaceOf(e.Name()) != namespace() { // a container's, which has another pid there
 			continue
 		}
 		if p, err := Identify(pid); err == nil && p.Alive() && p.In(dir) {
@@ -125,6 +142,18 @@ var bootID = sync.OnceValue(func() string {
 	return strings.TrimSpace(string(id))
 })
 
+// namespaceOf returns the inode of the pid namespace of the process that /proc calls name; 0 where it cannot be told.
+func namespaceOf(name string) uint64 {
+	var st unix.Stat_t
+	if unix.Stat(filepath.Join("/proc", name, "ns", "pid"), &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// namespace is this process's own.
+var namespace = sync.OnceValue(func() uint64 { return namespaceOf("self") })
+
 // readStat returns the start time and state letter of pid. The command's name, field 2, may hold spaces and
 // parentheses: fields are counted from the last ')'.
 func readStat(pid int) (ticks uint64, state byte, err error) {
@@ -140,13 +169,17 @@ func readStat(pid int) (ticks uint64, state byte, err error) {
 	return ticks, fields[0][0], err
 }
 
-// Identify names the live process pid.
+// Identify names the live process pid. errs.ErrHost is a /proc that counts pids otherwise than this process does.
 func Identify(pid int) (Process, error) {
+	if self, err := os.Readlink("/proc/self"); err == nil && self != strconv.Itoa(os.Getpid()) {
+		return Process{}, errs.New(errs.ErrHost, "/proc is of another pid namespace").Hint("mount this one's: `mount -t proc proc /proc`; unshare has --mount-proc")
+	}
 	ticks, _, err := readStat(pid)
 	if err != nil {
 		return Process{}, fmt.Errorf("identifying process %d: %w", pid, err)
 	}
-	return Process{PID: pid, StartTicks: ticks, BootID: bootID()}, nil
+	host, _ := os.Hostname() // for messages alone
+	return Process{PID: pid, StartTicks: ticks, BootID: bootID(), PIDNamespace: namespace(), Host: host}, nil
 }
 
 // Wait returns when p is gone, at once and without polling where the kernel has pidfds, or with ctx's error.

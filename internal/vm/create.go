@@ -220,6 +220,9 @@ func removeStaged(ctx context.Context, p proc.Process, dir string) error {
 	} else {
 		err = killStray(end, dir)
 	}
+	if err == nil && vmm.Elsewhere(dir, vmm.EndingWait) {
+		err = errs.New(errs.ErrState, "it runs elsewhere")
+	}
 	if err != nil {
 		return fmt.Errorf("ending what runs in %s: %w", dir, err)
 	}

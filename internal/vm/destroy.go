@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -54,7 +55,8 @@ func (m *Manager) destroyVM(ctx context.Context, name string, checkpoints bool) 
 		}
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
+	v.Name = name // a damaged record has none
+	if err := cmp.Or(ctx.Err(), mayChange(v, m.Home.VMDir(name), "destroy")); err != nil {
 		return err
 	}
 	// First out of the way, then killed: whoever is killed in between leaves no dead VM, but one that Sweep ends.

@@ -55,8 +55,8 @@ func (s *session) guardPause() (paused func(runs bool), err error) {
 	}, nil
 }
 
-// LetRun ends the pause that a killed noid has left in the VM name, if the process that args name is still its VMM: its
-// pid, start time and boot id. It waits for the VM's lock.
+// LetRun ends the pause that a killed noid has left in the VM name, if the process that args name, as proc.Process.Args
+// does, is still its VMM. It waits for the VM's lock.
 func (m *Manager) LetRun(ctx context.Context, name string, args []string) error {
 	p, err := proc.Parse(args)
 	if err != nil {

@@ -82,6 +82,12 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 	if _, broken := errors.AsType[*manifest.BrokenError](err); err != nil && exists && !broken {
 		return err
 	}
+	if exists {
+		old.Name = s.c.VM // a damaged record has none
+		if err := mayChange(old, s.Home.VMDir(s.c.VM), s.verb); err != nil {
+			return err
+		}
+	}
 	v := home.VM{Name: s.c.VM, RestoredFrom: s.c.VM + "@" + s.c.ID, CreatedAt: old.CreatedAt}
 	if s.c.Memory && s.c.Machine.Agent {
 		v.Unannounced = &home.Announcement{Event: "restore"}

@@ -24,8 +24,8 @@ type session struct {
 	lock   *home.Lock // nil for a verb that only looks
 }
 
-// open locks the VM name and ends a VMM that a killed command had no time to record. The caller closes
-// the session.
+// open locks the VM name and ends a VMM that a killed command had no time to record. errs.ErrState is a VM that runs
+// elsewhere. The caller closes the session.
 func (m *Manager) open(ctx context.Context, name, verb string) (*session, error) {
 	lock, err := m.Home.Lock(ctx, name, verb)
 	if err != nil {
@@ -33,7 +33,9 @@ func (m *Manager) open(ctx context.Context, name, verb string) (*session, error)
 	}
 	s, err := m.look(name, verb)
 	if err == nil && !s.vm.Process.Alive() {
-		err = killStray(ctx, s.dir)
+		if err = killStray(ctx, s.dir); err == nil {
+			err = mayChange(s.vm, s.dir, verb)
+		}
 	}
 	if err != nil {
 		lock.Unlock()

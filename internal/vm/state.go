@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"noid/internal/errs"
@@ -17,11 +18,12 @@ type State = vmm.State
 
 // The states of a VM.
 const (
-	Running       = vmm.Running
-	Paused        = vmm.Paused
-	Stopped State = "stopped" // the guest powered off, or noid stopped it
-	Dead    State = "dead"    // the VMM is gone though nobody stopped it
-	Broken  State = "broken"  // the record is damaged
+	Running         = vmm.Running
+	Paused          = vmm.Paused
+	Stopped   State = "stopped"   // the guest powered off, or noid stopped it
+	Dead      State = "dead"      // the VMM is gone though nobody stopped it
+	Elsewhere State = "elsewhere" // the VMM runs where this noid does not reach it: see vmm.Elsewhere
+	Broken    State = "broken"    // the record is damaged
 )
 
 // certainWait is how long a verb that changes a VM waits for the word of its VMM: on a busy host one look is not
@@ -59,6 +61,9 @@ func stateWithin(ctx context.Context, d vmm.Driver, dir string, v home.VM, wait 
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	if !v.Process.Here() && vmm.Elsewhere(dir, 0) {
+		return Elsewhere
+	}
 	if v.StopRequested {
 		return Stopped
 	}
@@ -72,10 +77,34 @@ func stateWithin(ctx context.Context, d vmm.Driver, dir string, v home.VM, wait 
 func (s *session) notRunning(st State) error {
 	name := s.vm.Name
 	err := errs.New(errs.ErrState, "%s of vm %q, which is not running: it is %s", s.verb, name, st)
-	if st == Dead {
+	switch st {
+	case Elsewhere:
+		return elsewhere(s.vm, s.verb)
+	case Dead:
 		return err.Hint("'noid logs --vmm " + name + "' shows why it died, 'noid start " + name + "' boots it from its disk")
 	}
 	return err.Hint("boot it with 'noid start " + name + "'")
+}
+
+// mayChange refuses verb for the VM v in dir while its VMM runs elsewhere. The VM's lock is held.
+func mayChange(v home.VM, dir, verb string) error {
+	wait := time.Duration(0)
+	if v.Process.Here() { // it may have ended this moment
+		wait = vmm.EndingWait
+	}
+	if v.Process.Alive() || !vmm.Elsewhere(dir, wait) {
+		return nil
+	}
+	return elsewhere(v, verb)
+}
+
+// elsewhere says of which host, as far as is known.
+func elsewhere(v home.VM, verb string) error {
+	where := "in another pid namespace, or on another host"
+	if self, _ := os.Hostname(); v.Process.Host != "" && v.Process.Host != self {
+		where = fmt.Sprintf("on host %q, or in a container of that name", v.Process.Host)
+	}
+	return errs.New(errs.ErrState, "%s: vm %q runs elsewhere: %s", verb, v.Name, where).Hint("run noid there, or end the VM there first")
 }
 
 // running returns the session of a verb that talks to the guest of name, and takes no lock. It goes by the record
@@ -110,6 +139,8 @@ func (m *Manager) surelyRunning(ctx context.Context, name, verb string) (*sessio
 		return s, nil
 	case Paused:
 		return nil, errs.New(errs.ErrState, "%s: vm %q is paused", verb, name).Hint("let it run with 'noid resume " + name + "'")
+	case Elsewhere:
+		return nil, elsewhere(s.vm, verb)
 	case Dead:
 		tail := untrusted.Text(untrusted.Tail(s.file(s.driver.Logs()[0]), 1024))
 		return nil, errs.New(errs.ErrState, "%s: vm %q is dead\n%s", verb, name, tail).Hint("'noid start " + name + "' boots it from its disk")

@@ -34,9 +34,9 @@ func Spawn(dir string, argv []string, logFile string, m *Machine, access Access)
 		return nil, fmt.Errorf("opening the console's input: %w", err)
 	}
 	defer in.Close()
-	out, err := os.OpenFile(filepath.Join(dir, SerialLogFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	out, err := OpenLog(dir)
 	if err != nil {
-		return nil, fmt.Errorf("opening the console's log: %w", err)
+		return nil, err
 	}
 	defer out.Close()
 	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
@@ -131,6 +131,6 @@ func (c *Child) Abort() {
 	<-c.exited
 }
 
-// FindIn returns the VMMs that run in dir, whatever is recorded of them: from its first instruction on each has the
-// console's FIFO as its standard input.
+// FindIn returns the VMMs of this pid namespace that run in dir, whatever is recorded of them: from its first
+// instruction on each has the console's FIFO as its standard input.
 func FindIn(dir string) []proc.Process { return proc.FindIn(dir, SerialInFile) }

@@ -110,7 +110,8 @@ func live(h *home.Home) (names []string, err error) {
 	entries, err := os.ReadDir(h.VMsDir())
 	for _, e := range entries {
 		v, loadErr := h.LoadVM(e.Name())
-		if loadErr == nil && v.Process.Alive() || len(vmm.FindIn(h.VMDir(e.Name()))) > 0 {
+		dir := h.VMDir(e.Name())
+		if loadErr == nil && v.Process.Alive() || len(vmm.FindIn(dir)) > 0 || vmm.Elsewhere(dir, vmm.EndingWait) {
 			names = append(names, e.Name())
 		}
 	}

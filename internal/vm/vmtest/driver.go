@@ -128,6 +128,11 @@ func (d *Driver) spawn(dir string, st vmm.State, memory []byte) (proc.Process, e
 		return proc.Process{}, err
 	}
 	defer in.Close()
+	out, err := vmm.OpenLog(dir)
+	if err != nil {
+		return proc.Process{}, err
+	}
+	defer out.Close()
 	for name, data := range map[string][]byte{memoryFile: memory, stateFile: []byte(st), logFile: []byte("fake vmm: started\n")} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return proc.Process{}, err
@@ -138,7 +143,7 @@ func (d *Driver) spawn(dir string, st vmm.State, memory []byte) (proc.Process, e
 		program = []string{"sleep", "1000"}
 	}
 	cmd := exec.Command(program[0], program[1:]...)
-	cmd.Dir, cmd.Stdin, cmd.SysProcAttr = dir, in, &syscall.SysProcAttr{Setsid: true}
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.SysProcAttr = dir, in, out, &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return proc.Process{}, err
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"noid/internal/vmm"
 )
 
@@ -29,6 +31,14 @@ func testLife(t *testing.T, h Harness) {
 			t.Errorf("Version: %q, %v; Start recorded %q", version, err, vm.m.DriverVersion)
 		}
 		vm.wantState(t, vmm.Running)
+		log, err := os.Open(filepath.Join(vm.dir, vmm.SerialLogFile))
+		if err == nil {
+			defer log.Close()
+			err = unix.Flock(int(log.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+		}
+		if err != unix.EWOULDBLOCK {
+			t.Errorf("locking the console's log: %v; the VMM is to have it locked", err)
+		}
 		CheckFiles(t, h.Driver, vm.dir)
 		vm.con.wantRun(t, "echo $((6*7)); tty", "42\n/dev/ttyS0")
 		if got := h.Driver.Ended(vm.dir); got != vmm.EndedUnknown {
