@@ -12,8 +12,9 @@ import (
 
 const storageHelp = `On a file system that cannot share blocks (ext4), each checkpoint and each clone copies the disk. There,
 'sudo NOID_HOME=$HOME/.noid noid setup --storage btrfs' moves the home's storage to a btrfs volume, a sparse file in the home.
-All VMs must be stopped. The first command that root runs after a reboot mounts the volume. When it is nearly full, the next
-'create', 'checkpoint', 'restore', 'start' or 'setup' of root's makes it larger. 'setup --undo-storage' moves everything back.
+All VMs must be stopped. After a reboot, 'sudo NOID_HOME=$HOME/.noid noid config set storage btrfs' mounts the volume
+again, and makes it larger when it is nearly full; in root's own home, all commands do. 'setup --undo-storage' moves
+everything back.
 `
 
 // keysHelp lists the keys of the configuration.
@@ -55,6 +56,7 @@ func (a *app) configSetCmd() *cobra.Command {
 		Long:    "Set a default.\n\n" + keysHelp() + "\n" + storageHelp,
 		Example: "  noid config set kernel ~/vmlinux\n  noid config set cpus 2",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			a.asRoot = args[0] == setup.StorageKey
 			m, err := a.open()
 			if m == nil {
 				return err
@@ -88,6 +90,7 @@ func (a *app) configGetCmd() *cobra.Command {
 func (a *app) configUnsetCmd() *cobra.Command {
 	return &cobra.Command{Use: "unset KEY", Short: "Go back to the built-in default", Example: "  noid config unset driver",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			a.asRoot = args[0] == setup.StorageKey
 			m, err := a.open()
 			if m == nil {
 				return err

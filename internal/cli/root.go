@@ -44,6 +44,7 @@ type app struct {
 	quiet    bool
 	started  bool   // a verb runs: errors are no longer the parser's
 	typed    string // the verb
+	asRoot   bool   // it is one of root's in anybody's home
 	vms      *vm.Manager
 	drivers  newDrivers
 }
@@ -202,7 +203,7 @@ func (a *app) open() (*vm.Manager, error) {
 	if a.vms != nil {
 		return a.vms, nil
 	}
-	m, err := vm.Open(a.ctx, "", a.typed)
+	m, err := vm.Open(a.ctx, "", a.typed, a.asRoot)
 	if m == nil {
 		return nil, err
 	}

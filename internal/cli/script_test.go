@@ -63,7 +63,7 @@ func scriptAgent() {
 //	field KEY NAME            the text at KEY of the JSON document on stdout does
 //	crash VM                  the VM's VMM dies
 //
-// and the condition namespaces: whoever runs the tests can make a pid namespace.
+// and the conditions root, and namespaces: whoever runs the tests can make a pid namespace.
 func TestScripts(t *testing.T) {
 	config := scriptConfig(t)
 	testscript.Run(t, testscript.Params{
@@ -134,8 +134,12 @@ func endVMMs(home string) error {
 }
 
 func scriptCondition(name string) (bool, error) {
-	if name != "namespaces" {
+	switch name {
+	case "root":
+		return os.Geteuid() == 0, nil
+	default:
 		return false, fmt.Errorf("no condition %q", name)
+	case "namespaces":
 	}
 	args := []string{"--pid", "--fork", "--mount-proc", "true"}
 	if os.Geteuid() != 0 {

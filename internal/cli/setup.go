@@ -18,6 +18,7 @@ func (a *app) setupCmd() *cobra.Command {
 		Use: "setup", Short: "Get a VMM, a kernel and a root file system",
 		Long:    "Get a VMM that needs no KVM, a kernel and a root file system where they are missing, and make the two files\nthe defaults. It may be repeated.\n\n" + storageHelp,
 		Example: "  noid setup\n  sudo NOID_HOME=$HOME/.noid noid setup --storage btrfs",
+		PreRun:  func(*cobra.Command, []string) { a.asRoot = undo || wish != "" },
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, _ []string) error {
 			if undo && wish == "btrfs" {
 				return usageError("--undo-storage with --storage btrfs", "give one of the two")

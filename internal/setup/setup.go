@@ -44,6 +44,9 @@ func Run(ctx context.Context, o Options, driver, storage string) error {
 	if err := runStorage(ctx, o, storage); err != nil {
 		return err
 	}
+	if home.CheckOwner(o.Home.Dir(), false) != nil { // root was here for the storage; the files are to be the owner's
+		return nil
+	}
 	debian.Sweep(o.debian())
 	for _, v := range vmms {
 		if v.driver != driver || v.pkg == "" {

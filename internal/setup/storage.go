@@ -33,7 +33,7 @@ func SetStorage(ctx context.Context, o Options, value, verb string) error {
 			return volume.Unmake(ctx, o.Home, verb)
 		}
 		if have {
-			return nil
+			return volume.Room(dir)
 		}
 		mkfs := ""
 		if os.Geteuid() == 0 { // the others are told to become root first

@@ -19,7 +19,7 @@ func TestRealVM(t *testing.T) {
 	self, err := os.Executable()
 	must(t, err)
 	ctx, dir := t.Context(), t.TempDir()
-	m, err := Open(ctx, filepath.Join(dir, "home"), "test")
+	m, err := Open(ctx, filepath.Join(dir, "home"), "test", false)
 	must(t, err)
 	defer m.Close()
 	m.HelperCommand = []string{self, asHelper}

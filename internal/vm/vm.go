@@ -48,13 +48,17 @@ type Manager struct {
 
 // Open opens the home in dir, or with "" the default one, and its configuration. The manager has no drivers yet. With a
 // damaged configuration it returns both the manager and an error. verb is what the user typed, for whom this keeps
-// waiting. The caller closes the manager.
-func Open(ctx context.Context, dir, verb string) (*Manager, error) {
+// waiting. The home must be the caller's own; with asRoot, root may open anybody's, to move or mount its storage. The
+// caller closes the manager.
+func Open(ctx context.Context, dir, verb string, asRoot bool) (*Manager, error) {
 	if dir == "" {
 		var err error
 		if dir, err = home.DefaultDir(); err != nil {
 			return nil, err
 		}
+	}
+	if err := home.CheckOwner(dir, asRoot); err != nil {
+		return nil, err
 	}
 	if err := volume.Ready(ctx, dir, verb); err != nil {
 		return nil, err

@@ -177,8 +177,9 @@ func TestVolumeOfUser(t *testing.T) {
 	check(t, os.WriteFile(filepath.Join(n.home, "storage/vms/a"), nil, 0o600))
 	check(t, os.Remove(filepath.Join(n.home, "storage/vms/a")))
 	n.reboot()
-	wants(7, "sudo NOID_HOME="+n.home+" noid list", "list")
-	n.want(0, "list")
+	wants(7, "sudo NOID_HOME="+n.home+" noid config set storage btrfs", "list")
+	n.want(7, "list") // root is not the user
+	n.want(0, "config", "set", "storage", "btrfs")
 	wants(0, "", "list")
 	if out, code := as("setup", "--undo-storage"); code != 7 || !strings.Contains(out, "sudo NOID_HOME="+n.home+" noid setup --undo-storage") {
 		t.Errorf("undo by the user: exit code %d: %s", code, out)

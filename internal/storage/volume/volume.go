@@ -59,7 +59,8 @@ func Ready(ctx context.Context, dir, verb string) error {
 	case isMounted: // what is left of a move can wait; or one is under way
 		wait = 0
 	case os.Geteuid() != 0:
-		return errs.New(errs.ErrHost, "the btrfs volume of %s is not mounted, and only root can mount it", dir).Hint(Sudo(dir, "list") + " mounts it, until the next reboot")
+		return errs.New(errs.ErrHost, "the btrfs volume of %s is not mounted, and only root can mount it", dir).
+			Hint(Sudo(dir, "config set storage btrfs") + " mounts it, until the next reboot")
 	}
 	err := recoverLocked(ctx, dir, verb, wait)
 	if isMounted && errors.Is(err, errs.ErrBusy) {
@@ -165,7 +166,7 @@ func chownLike(dir, path string) error {
 	return os.Lchown(path, int(st.Uid), int(st.Gid))
 }
 
-const blockedText = "This directory is empty because the btrfs volume of this noid home is not mounted on it: 'noid list', as root, mounts it.\n"
+const blockedText = "This directory is empty because the btrfs volume of this noid home is not mounted on it: 'noid config set storage btrfs', as root, mounts it.\n"
 
 // makeMountPoint makes path a mount point for the volume of the home in dir. Regular files have the names of noid's
 // own directories there: nobody, root included, makes VMs below an unmounted volume.
