@@ -20,6 +20,7 @@ import (
 
 const (
 	clockSlack = 20 * time.Millisecond // an error of the clock that is left alone: the message itself took a while
+	onPurpose  = time.Minute           // an error of the clock that somebody has made: a checkpoint leaves it alone
 	hookWait   = 10 * time.Second      // for one hook
 	hooksWait  = 30 * time.Second      // for all of them
 	maxHooks   = 4 << 10               // bytes of Reply.Hooks
@@ -34,6 +35,15 @@ func setClock(ns int64) {
 		ts := unix.NsecToTimespec(ns)
 		unix.ClockSettime(unix.CLOCK_REALTIME, &ts)
 	}
+}
+
+// away is how far a wall clock that shows now was set from the host's, ns since 1970, on purpose. 0 when ns is.
+func away(now time.Time, ns int64) time.Duration {
+	off := now.Sub(time.Unix(0, ns))
+	if ns <= 0 || off.Abs() <= onPurpose {
+		return 0
+	}
+	return off
 }
 
 // isOff reports whether a wall clock that shows now should be set to ns since 1970.

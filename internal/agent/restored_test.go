@@ -128,6 +128,23 @@ func TestIsOff(t *testing.T) {
 	}
 }
 
+// A clock that is far off was set on purpose, by whoever uses the guest.
+func TestAway(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		off, want time.Duration
+	}{
+		{0, 0}, {time.Second, 0}, {-onPurpose, 0}, {2 * onPurpose, 2 * onPurpose}, {-24 * time.Hour, -24 * time.Hour},
+	} {
+		if got := away(now.Add(c.off), now.UnixNano()); got != c.want {
+			t.Errorf("%v off: %v", c.off, got)
+		}
+	}
+	if got := away(now, 0); got != 0 {
+		t.Errorf("a host that says no time: %v", got)
+	}
+}
+
 func TestReseed(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("NOT RUN: the random pool needs root")

@@ -54,6 +54,7 @@ type Server struct {
 	closed bool
 
 	frozen atomic.Bool // written with mu held
+	away   atomic.Int64
 	thaw   *time.Timer // ends a freeze that nobody ends
 }
 
@@ -226,9 +227,12 @@ func (s *Server) answer(c net.Conn, req wire.Request) (reply wire.Reply, after f
 	case wire.OpInfo:
 		reply.Info = s.info()
 	case wire.OpFreeze:
+		s.away.Store(int64(away(time.Now(), req.Clock)))
 		s.freeze()
 	case wire.OpThaw:
-		setClock(req.Clock)
+		if req.Clock > 0 {
+			setClock(req.Clock + s.away.Load())
+		}
 		s.endFreeze()
 	case wire.OpRestored:
 		if req.Restored == nil {

@@ -68,19 +68,20 @@ func (c *Client) Info(ctx context.Context) (wire.Info, error) {
 	return i, nil
 }
 
-// Freeze tells the agent, once, that a snapshot or a pause comes.
-func (c *Client) Freeze(ctx context.Context) error {
-	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpFreeze}, once, answerTime)
+// Freeze tells the agent, once, that a snapshot or a pause comes. keepClock: after the thaw, a guest's clock that
+// somebody has set on purpose, over a minute from the host's, is as far from it.
+func (c *Client) Freeze(ctx context.Context, keepClock bool) error {
+	req := wire.Request{Op: wire.OpFreeze}
+	if keepClock {
+		req.Clock = now
+	}
+	_, err := c.call(ctx, 0, req, once, answerTime)
 	return err
 }
 
-// Thaw tells the agent that it is over. clock has it set the guest's clock by the host's.
-func (c *Client) Thaw(ctx context.Context, clock bool) error {
-	req := wire.Request{Op: wire.OpThaw}
-	if clock {
-		req.Clock = now
-	}
-	_, err := c.call(ctx, 0, req, always, answerTime)
+// Thaw tells the agent that it is over, and has it set the guest's clock by the host's.
+func (c *Client) Thaw(ctx context.Context) error {
+	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpThaw, Clock: now}, always, answerTime)
 	return err
 }
 

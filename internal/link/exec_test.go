@@ -379,7 +379,7 @@ func TestDetached(t *testing.T) {
 
 func TestCalls(t *testing.T) {
 	c := guest(t, nil)
-	if err := errors.Join(c.Wait(t.Context()), c.Ping(t.Context()), c.Freeze(t.Context()), c.Thaw(t.Context(), false)); err != nil {
+	if err := errors.Join(c.Wait(t.Context()), c.Ping(t.Context()), c.Freeze(t.Context(), true), c.Thaw(t.Context())); err != nil {
 		t.Error(err)
 	}
 	info, err := c.Info(t.Context())

@@ -21,22 +21,22 @@ const (
 )
 
 // freeze tells the agent that its connections are about to break, and reports whether it heard. A snapshot keeps that
-// state, so that no clone takes the broken connections for clients that left.
-func (s *session) freeze(ctx context.Context) bool {
+// state, so that no clone takes the broken connections for clients that left. keepClock is link.Client.Freeze's.
+func (s *session) freeze(ctx context.Context, keepClock bool) bool {
 	if !s.vm.Machine.Agent {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, freezeWait)
 	defer cancel()
-	return s.agent().Freeze(ctx) == nil
+	return s.agent().Freeze(ctx, keepClock) == nil
 }
 
-// thaw ends what freeze began, with the right time where the guest stood still for long. An agent that does not hear it
-// thaws by itself.
-func (s *session) thaw(ctx context.Context, clock bool) {
+// thaw ends what freeze began, with the right time: the guest stood still. An agent that does not hear it thaws by
+// itself.
+func (s *session) thaw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*freezeWait)
 	defer cancel()
-	if err := s.agent().Thaw(ctx, clock); err != nil && clock {
+	if err := s.agent().Thaw(ctx); err != nil && s.vm.Process.Alive() {
 		s.warn(fmt.Sprintf("the guest's agent did not answer: the clock of %q may be late", s.vm.Name))
 	}
 }

@@ -35,8 +35,8 @@ func (s *session) capture(ctx context.Context, st State, label string) (c checkp
 	}
 	c.AgentReady = s.vm.AgentFrozen
 	if st == Running {
-		if c.AgentReady = s.freeze(ctx); c.AgentReady {
-			defer s.thaw(ctx, false)
+		if c.AgentReady = s.freeze(ctx, true); c.AgentReady {
+			defer s.thaw(ctx)
 		}
 	}
 	paused := func(bool) {}

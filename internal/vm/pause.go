@@ -19,10 +19,10 @@ func (m *Manager) Pause(ctx context.Context, name string) error {
 		return err
 	}
 	if st == Running {
-		s.vm.AgentFrozen = s.freeze(ctx)
+		s.vm.AgentFrozen = s.freeze(ctx, false)
 		if err := s.save(); err != nil {
 			if s.vm.AgentFrozen {
-				s.thaw(ctx, false)
+				s.thaw(ctx)
 			}
 			return err
 		}

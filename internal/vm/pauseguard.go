@@ -105,6 +105,6 @@ func (m *Manager) letRun(ctx context.Context, name string, p proc.Process) (over
 		calm = 0
 		s.driver.Tell(ctx, s.dir, vmm.Resume) // refused while a snapshot is being written: again
 	}
-	s.thaw(ctx, false)
+	s.thaw(ctx)
 	return true, nil
 }

@@ -27,10 +27,14 @@ func (m *Manager) resume(ctx context.Context, name string) error {
 	if err := s.driver.Tell(ctx, s.dir, vmm.Resume); err != nil {
 		return s.explain(err)
 	}
+	// A guest that does not know who it is yet hears the time with that.
+	if !s.vm.Machine.Agent || s.vm.Unannounced != nil && !s.vm.AgentFrozen {
+		return nil
+	}
+	s.thaw(ctx)
 	if !s.vm.AgentFrozen {
 		return nil
 	}
-	s.thaw(ctx, true)
 	s.vm.AgentFrozen = false
 	return s.save()
 }

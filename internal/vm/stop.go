@@ -49,6 +49,9 @@ func (s *session) shutDown(ctx context.Context, st State) error {
 		if err := s.driver.Tell(ctx, s.dir, vmm.Resume); err != nil {
 			return err
 		}
+		if s.vm.AgentFrozen {
+			s.thaw(ctx) // what it writes on its way down has the right time
+		}
 	}
 	if !s.poweroff(ctx) && s.driver.Tell(ctx, s.dir, vmm.Shutdown) != nil {
 		return nil

@@ -21,12 +21,14 @@ type Op string
 
 // The operations.
 const (
-	OpPing     Op = "ping"     // nothing
-	OpExec     Op = "exec"     // Request.Exec: start a job, or attach to it again
-	OpJobs     Op = "jobs"     // Reply.Jobs: all jobs, those that ended detached too
-	OpKill     Op = "kill"     // Request.Job (a unique prefix of its id will do), Request.Signal
-	OpInfo     Op = "info"     // Reply.Info
-	OpFreeze   Op = "freeze"   // a snapshot or a pause comes: from now on a broken connection hangs nobody up
+	OpPing Op = "ping" // nothing
+	OpExec Op = "exec" // Request.Exec: start a job, or attach to it again
+	OpJobs Op = "jobs" // Reply.Jobs: all jobs, those that ended detached too
+	OpKill Op = "kill" // Request.Job (a unique prefix of its id will do), Request.Signal
+	OpInfo Op = "info" // Reply.Info
+	// OpFreeze: a snapshot or a pause comes: from now on a broken connection hangs nobody up. With Request.Clock, a
+	// guest's clock that is far from it is as far from it after the thaw.
+	OpFreeze   Op = "freeze"
 	OpThaw     Op = "thaw"     // it is over, set Request.Clock. Jobs without a host after GraceSec are hung up
 	OpRestored Op = "restored" // Request.Restored: this guest was loaded from a snapshot
 	OpPoweroff Op = "poweroff" // the reply comes before the guest goes down

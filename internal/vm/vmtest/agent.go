@@ -38,7 +38,11 @@ func (a fakeAgent) serve(conn net.Conn) {
 		return
 	}
 	var reply wire.Reply
-	err := a.called("agent " + string(req.Op))
+	call := "agent " + string(req.Op)
+	if req.Clock != 0 {
+		call += ", clock"
+	}
+	err := a.called(call)
 	switch {
 	case err != nil:
 		reply.Error = err.Error()
