@@ -27,7 +27,7 @@ var edges = map[string]string{
 	"vmm/drivers":     "errs kvm vmm vmm/firecracker vmm/qemu",
 	"vmm/firecracker": "errs lazy link/wire proc storage untrusted vmm",
 	"vmm/qemu":        "errs helper lazy link/mux link/wire proc storage untrusted vmm",
-	"helper":          "console proc vmm",
+	"helper":          "console errs link proc vmm",
 	"proc":            "confine errs",
 	"confine":         "storage",
 

@@ -187,7 +187,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.SetHelpCommand(helpCmd(root))
 	root.AddCommand(topics()...)
-	root.AddCommand(a.helperCmd(), a.pauseGuardCmd())
+	root.AddCommand(a.helperCmd())
 	return root
 }
 
@@ -208,7 +208,7 @@ func (a *app) open() (*vm.Manager, error) {
 		return nil, err
 	}
 	a.vms = m
-	m.HelperCommand, m.PauseGuardCommand, m.Version = ownCommand(helperVerb), ownCommand(pauseGuardVerb), version.Release
+	m.HelperCommand, m.Version = ownCommand(helperVerb), version.Release
 	m.Drivers = a.drivers(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)
 	m.Warn = func(s string) { fmt.Fprintln(a.err, "noid: "+s) }
 	m.Notice = func(s string) { a.say("noid: %s", s) }

@@ -41,12 +41,13 @@ func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.C
 		p.Wait(ctx)
 		end()
 	}()
-	var logs sync.WaitGroup
+	var all sync.WaitGroup
 	for _, log := range append([]string{vmm.SerialLogFile}, d.Logs()...) {
-		logs.Go(func() { bound(ctx, log, p) })
+		all.Go(func() { bound(ctx, log, p) })
 	}
+	all.Go(func() { guard{d, p}.serve(ctx) })
 	err = d.Assist(ctx, resume)
-	logs.Wait()
+	all.Wait()
 	return err
 }
 

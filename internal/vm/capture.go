@@ -11,6 +11,7 @@ import (
 	"noid/internal/checkpoint"
 	"noid/internal/console"
 	"noid/internal/errs"
+	"noid/internal/helper"
 	"noid/internal/home"
 	"noid/internal/storage"
 	"noid/internal/vmm"
@@ -33,22 +34,47 @@ func (s *session) capture(ctx context.Context, st State, label string) (c checkp
 	if err := s.checkRoom(ctx, staging, c); err != nil {
 		return c, staging, err
 	}
-	c.AgentReady = s.vm.AgentFrozen
-	if st == Running {
+	guard, st, err := s.guardPause(ctx, st)
+	if err != nil {
+		return c, staging, err
+	}
+	defer guard.Close()
+	if c.AgentReady = s.vm.AgentFrozen; st == Running {
 		if c.AgentReady = s.freeze(ctx, true); c.AgentReady {
-			defer s.thaw(ctx)
+			guard.Frozen()
 		}
 	}
-	paused := func(bool) {}
-	if st == Running {
-		if paused, err = s.guardPause(); err != nil {
-			return c, staging, err
-		}
-	}
-	downtime, resumed, err := s.standStill(ctx, staging, st)
-	paused(resumed)
+	downtime, resumed, err := s.standStill(ctx, staging, st, guard != nil)
 	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
+	if !resumed { // the helper sees to it
+		return c, staging, err
+	}
+	if st == Running && c.AgentReady {
+		s.thaw(ctx)
+	}
+	if late := guard.End(); late != nil && !errors.Is(err, context.Canceled) {
+		err = late // what went wrong in a pause that was no pause says nothing
+	}
 	return c, staging, err
+}
+
+// guardPause has the VM's helper guard the pause of a running VM until the caller ends or closes the guard. It returns
+// the VM's state as it is then: a pause that a killed noid has left is over.
+func (s *session) guardPause(ctx context.Context, st State) (*helper.Pause, State, error) {
+	if len(s.HelperCommand) == 0 || st != Running && st != Paused {
+		return nil, st, nil
+	}
+	guard, err := helper.GuardPause(ctx, s.dir, s.vm.Process, func() error {
+		return helper.Start(s.HelperCommand, s.driver.Name(), s.dir, s.vm.Process)
+	})
+	if err != nil || st == Running {
+		return guard, st, err
+	}
+	if st = s.state(ctx); st == Paused {
+		err = guard.End()
+		guard = nil
+	}
+	return guard, st, err
 }
 
 // newCheckpoint is the record of a checkpoint of the VM, with what is known before it is made.
@@ -119,7 +145,7 @@ func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Re
 }
 
 // interruptWait is how long an interrupted checkpoint tries to have its guest run again before it leaves that to the
-// guard.
+// VM's helper.
 const interruptWait = 300 * time.Millisecond
 
 const (
@@ -129,7 +155,7 @@ const (
 
 // standStill fills staging with memory, state, disk and log as of one moment and returns how long a running guest stood
 // still. resumed is false when that guest could not be made to run again.
-func (s *session) standStill(ctx context.Context, staging string, st State) (downtime time.Duration, resumed bool, err error) {
+func (s *session) standStill(ctx context.Context, staging string, st State, guarded bool) (downtime time.Duration, resumed bool, err error) {
 	resumed = true
 	if st == Running || st == Paused {
 		unlock, err := console.LockInput(ctx, s.dir) // a line on its way to the guest would be cut in two
@@ -144,7 +170,7 @@ func (s *session) standStill(ctx context.Context, staging string, st State) (dow
 	if st == Running {
 		began := time.Now()
 		defer func() {
-			if e := s.resumeAfter(ctx); e != nil {
+			if e := s.resumeAfter(ctx, guarded); e != nil {
 				resumed, err = false, errors.Join(err, fmt.Errorf("resuming: %w", e))
 			}
 			downtime = time.Since(began)
@@ -182,10 +208,10 @@ func (s *session) writeBack(ctx context.Context) error {
 }
 
 // resumeAfter has the guest run again after a snapshot, also when ctx has ended.
-func (s *session) resumeAfter(ctx context.Context) error {
+func (s *session) resumeAfter(ctx context.Context, guarded bool) error {
 	wait := cleanupWait
-	if ctx.Err() != nil && len(s.PauseGuardCommand) > 0 {
-		wait = interruptWait // the user does not wait for a VMM that is busy writing: the guard does
+	if ctx.Err() != nil && guarded {
+		wait = interruptWait // the user does not wait for a VMM that is busy writing: the helper does
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer cancel()

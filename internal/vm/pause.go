@@ -18,8 +18,15 @@ func (m *Manager) Pause(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	guard, st, err := s.guardPause(ctx, st) // one that a killed noid has left would end this one
+	if err != nil {
+		return s.explain(err)
+	}
+	defer guard.Close()
 	if st == Running {
-		s.vm.AgentFrozen = s.freeze(ctx, false)
+		if s.vm.AgentFrozen = s.freeze(ctx, false); s.vm.AgentFrozen {
+			guard.Frozen()
+		}
 		if err := s.save(); err != nil {
 			if s.vm.AgentFrozen {
 				s.thaw(ctx)
@@ -27,5 +34,8 @@ func (m *Manager) Pause(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return s.explain(s.driver.Tell(ctx, s.dir, vmm.Pause))
+	if err := s.driver.Tell(ctx, s.dir, vmm.Pause); err != nil {
+		return s.explain(err)
+	}
+	return s.explain(guard.End())
 }

@@ -149,7 +149,7 @@ func TestVerbs(t *testing.T) {
 				if err := verb.do(w); !errors.Is(err, vmtest.ErrInjected) {
 					t.Errorf("%s fails: %v", step, err)
 				}
-				must(t, w.m.Resume(t.Context(), "a")) // a resume that failed is tried again by the guard, which is not here
+				must(t, w.m.Resume(t.Context(), "a")) // a resume that failed is tried again by the helper, which is not here
 				if got := w.look(); got != before {
 					t.Errorf("%s fails: %s, not %s", step, got, before)
 				}

@@ -35,9 +35,6 @@ type Manager struct {
 	// HelperCommand is the command of a VM's helper, to which the driver's name and the VMM's proc.Process.Args are
 	// appended. Empty for none.
 	HelperCommand []string
-	// PauseGuardCommand is the command that has a VM run again should noid be killed while it is paused for a
-	// checkpoint. The VM's name and its VMM's proc.Process.Args are appended; its stdin is the pipe. Empty for none.
-	PauseGuardCommand []string
 	// Warn takes what went wrong without failing a verb, Notice what a user may like to know. Nil drops it.
 	Warn, Notice func(string)
 	// WarnEmulated, if set, is called before a guest starts that the host's processor does not run: it is slow.

@@ -10,7 +10,7 @@ import (
 // Driver drives one kind of VMM. dir is a VM's directory as an absolute path. No method but Assist keeps anything open
 // after it returns, and the caller ends a process that Start or Load returned. A method with a ctx blocks, honours ctx,
 // and has a limit of its own where a VMM that hangs would hang it. One without returns at once. The caller holds the
-// VM's lock, but for State, Ended, WhyPaused, Connect and Assist.
+// VM's lock, but for LetRun, State, Ended, WhyPaused, Connect and Assist.
 type Driver interface {
 	// Name is the word that --driver takes.
 	Name() string
@@ -40,6 +40,11 @@ type Driver interface {
 
 	// Tell carries out c on the live VMM in dir. It may be repeated: pausing a paused VM is no error.
 	Tell(ctx context.Context, dir string, c Command) error
+	// LetRun has the guest of the live VMM in dir run if noid has paused it, and reports whether there was nothing to
+	// do: it runs, sleeps by itself or waits for space. It is for the helper of a VM whose noid was killed or stands
+	// still in the middle of anything, a command to the VMM included, and does not wait for that noid. While the VMM
+	// writes a snapshot it fails, or waits for the end.
+	LetRun(ctx context.Context, dir string) (ran bool, err error)
 	// State asks the live VMM in dir whether its guest runs. It answers within a second or fails.
 	State(ctx context.Context, dir string) (State, error)
 	// WhyPaused says, in one printable line, why the driver or the VMM has paused the guest of dir by itself: "" where

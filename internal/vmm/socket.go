@@ -2,7 +2,9 @@ package vmm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,4 +36,25 @@ func Dial(ctx context.Context, dir, name string) (*net.UnixConn, error) {
 		return nil, fmt.Errorf("connecting to %s: %w", path, err)
 	}
 	return c.(*net.UnixConn), nil
+}
+
+// Listen makes a socket in the current directory that answers from its first moment on. The caller removes it.
+func Listen(name string) (*net.UnixListener, error) {
+	tmp := name + ".new"
+	os.Remove(tmp)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(tmp, 0o600), os.Rename(tmp, name)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Absent reports whether err, of Dial, says that nobody listens.
+func Absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED)
 }

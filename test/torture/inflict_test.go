@@ -273,7 +273,7 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 			os.RemoveAll(filepath.Join(h.dir, name))
 		}
 	}
-	// Guards and helpers go by themselves, within a moment.
+	// Helpers go by themselves, within a moment.
 	var orphans []process
 	for range 100 {
 		if vms, err = h.records("list"); err != nil {

@@ -164,6 +164,14 @@ func (d *Driver) Tell(_ context.Context, dir string, c vmm.Command) error {
 	return os.WriteFile(filepath.Join(dir, stateFile), []byte(st), 0o600)
 }
 
+// LetRun implements vmm.Driver.
+func (d *Driver) LetRun(ctx context.Context, dir string) (ran bool, err error) {
+	if st, err := d.State(ctx, dir); err != nil || st == vmm.Running {
+		return err == nil, err
+	}
+	return false, d.Tell(ctx, dir, vmm.Resume)
+}
+
 // State implements vmm.Driver.
 func (d *Driver) State(_ context.Context, dir string) (vmm.State, error) {
 	st, err := os.ReadFile(filepath.Join(dir, stateFile))

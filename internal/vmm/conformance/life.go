@@ -109,6 +109,22 @@ func testPause(t *testing.T, vm *machine) {
 	if !moves() {
 		t.Error("the resumed guest writes nothing")
 	}
+	vm.tell(t, vmm.Pause)
+	// A noid that stands still in the middle of a command has a connection open.
+	still, err := vmm.Dial(t.Context(), vm.dir, vm.h.Driver.Name()+".sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{false, true} {
+		if ran, err := vm.h.Driver.LetRun(t.Context(), vm.dir); ran != want || err != nil {
+			t.Errorf("LetRun: %t, %v", ran, err)
+		}
+	}
+	still.Close()
+	vm.wantState(t, vmm.Running)
+	if !moves() {
+		t.Error("the guest that was let run writes nothing")
+	}
 }
 
 // testEndings ends copies of vm in each way.

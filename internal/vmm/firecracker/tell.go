@@ -47,6 +47,17 @@ func (d *Driver) Tell(ctx context.Context, dir string, c vmm.Command) error {
 	return cl.call(ctx, callTimeout, method, path, body, nil)
 }
 
+// LetRun implements vmm.Driver. Firecracker serves many clients, and answers none while it writes a snapshot.
+func (d *Driver) LetRun(ctx context.Context, dir string) (ran bool, err error) {
+	c := newClient(dir)
+	defer c.close()
+	state, err := c.state(ctx, callTimeout)
+	if err != nil || state == vmm.Running {
+		return err == nil, err
+	}
+	return false, d.Tell(ctx, dir, vmm.Resume)
+}
+
 // noDir is a directory that no VM has.
 const noDir = "no-such-directory"
 

@@ -2,9 +2,7 @@ package qemu
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -45,7 +43,7 @@ func (d *Driver) connect(ctx context.Context, dir string) (net.Conn, error) {
 			return conn, nil
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case !absent(err):
+		case !vmm.Absent(err):
 			return nil, err
 		case !hasPort(dir):
 			return nil, errs.New(errs.ErrState, "this vm has no port for it: it does not run, or was made before noid had an agent")
@@ -60,11 +58,6 @@ func (d *Driver) connect(ctx context.Context, dir string) (net.Conn, error) {
 		}
 		vmm.Sleep(ctx, pause) // the next try sees the end of ctx
 	}
-}
-
-// absent reports whether err says that nobody listens.
-func absent(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED)
 }
 
 // hasPort reports whether the QEMU of dir was started with a port for the agent.

@@ -32,12 +32,12 @@ func serveAgent(ctx context.Context) error {
 	if !hasPort(".") {
 		return nil
 	}
-	control, err := listen(HelperFile)
+	control, err := vmm.Listen(HelperFile)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(HelperFile)
-	agent, err := listen(AgentFile)
+	agent, err := vmm.Listen(AgentFile)
 	if err != nil {
 		control.Close()
 		return err
@@ -50,22 +50,6 @@ func serveAgent(ctx context.Context) error {
 	all.Go(func() { h.serve(ctx, control) })
 	mux.Serve(ctx, h.dial, agent)
 	return nil
-}
-
-// listen makes a socket in the current directory that answers from its first moment on.
-func listen(name string) (*net.UnixListener, error) {
-	tmp := name + ".new"
-	os.Remove(tmp)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(tmp, 0o600), os.Rename(tmp, name)); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
 }
 
 // holder holds and releases the port.

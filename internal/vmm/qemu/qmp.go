@@ -63,7 +63,7 @@ func dial(ctx context.Context, dir string) (*client, error) {
 			conn, err = vmm.Dial(ctx, dir, SocketFile)
 		}
 	}
-	if absent(err) || errors.Is(err, unix.ENOTSOCK) {
+	if vmm.Absent(err) || errors.Is(err, unix.ENOTSOCK) {
 		return nil, errs.New(errs.ErrState, "qemu does not listen: %w", err)
 	} else if err != nil {
 		return nil, err

@@ -1,0 +1,130 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"noid/internal/proc"
+	"noid/internal/vmm"
+)
+
+// pausable is a driver whose guest stands still until it is let run.
+type pausable struct {
+	vmm.Driver
+	paused atomic.Bool
+	asked  atomic.Int32
+}
+
+func (d *pausable) LetRun(context.Context, string) (bool, error) {
+	if d.asked.Add(1) == 2 {
+		return false, errors.New("busy with a snapshot")
+	}
+	return !d.paused.Swap(false), nil
+}
+
+// newGuard has a helper guard the pauses of a VM in the current directory, and returns its driver and VMM.
+func newGuard(t *testing.T) (*pausable, proc.Process) {
+	t.Chdir(t.TempDir())
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := proc.Identify(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held, err := Lock(t.Context()); !held || err != nil {
+		t.Fatal(held, err)
+	}
+	d := &pausable{}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- guard{d, p}.serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return d, p
+}
+
+func guarded(t *testing.T, p proc.Process) *Pause {
+	t.Helper()
+	pause, err := GuardPause(t.Context(), ".", p, func() error { return errors.New("there is a helper") })
+	if err != nil || pause == nil {
+		t.Fatal(pause, err)
+	}
+	return pause
+}
+
+// TestGuard ends pauses in each way that a noid can: only one that it ended itself is left alone, and the next begins
+// after the one before is over.
+func TestGuard(t *testing.T) {
+	d, p := newGuard(t)
+	pause := guarded(t, p)
+	d.paused.Store(true)
+	if err := pause.End(); err != nil || !d.paused.Load() || d.asked.Load() > 0 {
+		t.Errorf("a pause that noid ended: %v; paused %t, looked at %d times", err, d.paused.Load(), d.asked.Load())
+	}
+	guarded(t, p).Close()
+	if err := guarded(t, p).End(); err != nil || d.paused.Load() {
+		t.Errorf("noid hung up: %v, paused %t", err, d.paused.Load())
+	}
+	// One that stands still: it does not beat.
+	silent, err := vmm.Dial(t.Context(), ".", GuardFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := make([]byte, 1)
+	if _, err := silent.Read(word); err != nil || word[0] != granted {
+		t.Fatalf("the helper's word is %q, %v", word, err)
+	}
+	d.paused.Store(true)
+	for d.paused.Load() {
+		if err := vmm.Sleep(t.Context(), lookWait); err != nil {
+			t.Fatal(err)
+		}
+	}
+	went := &Pause{conn: silent, over: make(chan struct{})}
+	if err := went.End(); err == nil || !strings.Contains(err.Error(), "stood still") {
+		t.Errorf("noid stood still and went on: %v", err)
+	}
+}
+
+// TestGuardDistrusts has the VMM itself, which a guest may have taken over, be refused.
+func TestGuardDistrusts(t *testing.T) {
+	t.Chdir(t.TempDir())
+	l, err := vmm.Listen(GuardFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := vmm.Dial(t.Context(), ".", GuardFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	self, err := proc.Identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if (guard{vmm: self}).trusts(conn) {
+		t.Error("the VMM guards its own pauses")
+	}
+	if !(guard{}).trusts(conn) {
+		t.Error("a noid is refused")
+	}
+}
