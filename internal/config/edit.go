@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,7 +114,9 @@ func Unset(path, name string) error {
 // change sets name in the file by line, or takes it out, alone among all noids.
 func change(path, name string, line []byte) error {
 	lock, err := os.OpenFile(filepath.Join(filepath.Dir(path), lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) && line == nil { // in a home that is not there
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("locking the configuration: %w", err)
 	}
 	defer lock.Close()

@@ -40,7 +40,7 @@ const (
 	checkpointsDir = "checkpoints" // in storage: one directory a VM, in it one a checkpoint; outlives the VM
 	stagingDir     = "staging"     // in storage: what is being made or removed, one directory each
 	kernelsDir     = "kernels"     // kernels and initramfs images, unpacked or built
-	locksDir       = "locks"       // one file a VM name, also for names that are no VM yet or any more
+	locksDir       = "locks"       // one file a name that a VM or checkpoints have, or that a command works on
 
 	vmManifest = "vm.json"
 )
@@ -53,7 +53,8 @@ const homeFormat = 1
 
 // Home is an open noid home directory. Several goroutines, and several processes on the same directory, may use it.
 type Home struct {
-	dir string
+	dir  string
+	made bool // it has a version file
 
 	mu sync.Mutex // guards db
 	db *sql.DB    // opened when first needed: most verbs never list
@@ -71,51 +72,92 @@ func DefaultDir() (string, error) {
 	return filepath.Join(home, ".noid"), nil
 }
 
-// Open opens the home in dir and makes it when it is not there. Its mode becomes 0700. errs.ErrHost is a home of a
-// newer noid, a directory with other files, and one that cannot be written. A complete home on a read-only file
-// system opens.
+// Open is Look and Make.
 func Open(dir string) (*Home, error) {
+	h, err := Look(dir)
+	if err == nil {
+		err = h.Make()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// Look opens the home in dir. One that is not there is empty, and is not made. The mode of one that is there becomes
+// 0700. errs.ErrHost is a home of a newer noid, a directory with other files, and one that cannot be written. A complete
+// home on a read-only file system opens.
+func Look(dir string) (*Home, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening the noid home: %w", err)
 	}
 	h := &Home{dir: dir}
-	if err := h.open(); err != nil {
+	if err := h.look(); err != nil {
 		return nil, errs.New(errs.ErrHost, "opening the noid home %s: %w", dir, err)
 	}
 	return h, nil
 }
 
-// At is the home in dir, an absolute path, for reading what is there: it makes nothing and checks nothing.
-func At(dir string) *Home { return &Home{dir: dir} }
-
-func (h *Home) open() error {
-	if err := os.MkdirAll(h.dir, 0o700); errors.Is(err, unix.ENOTDIR) {
+func (h *Home) look() error {
+	info, err := os.Stat(h.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, unix.ENOTDIR) || err == nil && !info.IsDir():
 		return errs.WithHint(errors.New("it is not a directory"), "set NOID_HOME to a directory")
-	} else if err != nil {
-		return errs.WithHint(err, "set NOID_HOME to a directory that you can write")
+	case err != nil:
+		return errs.WithHint(err, writableHint)
 	}
 	isNew, err := h.checkVersion()
 	if err != nil {
 		return err
 	}
-	if isNew {
-		if err := h.checkUnused(); err != nil {
-			return err
+	if h.made = !isNew; isNew {
+		return h.checkUnused()
+	}
+	return h.protect()
+}
+
+const writableHint = "set NOID_HOME to a directory that you can write"
+
+// Made reports whether there is a home.
+func (h *Home) Made() bool { return h.made }
+
+// Make makes the home when it is not there, and what has been removed of it. Root makes nothing in another user's.
+func (h *Home) Make() error {
+	if err := CheckOwner(h.dir, false); err != nil {
+		if h.made { // to move its storage
+			return nil
 		}
+		return err
+	}
+	if err := h.makeDirs(); err != nil {
+		return errs.New(errs.ErrHost, "making the noid home %s: %w", h.dir, err)
+	}
+	h.made = true
+	return nil
+}
+
+func (h *Home) makeDirs() error {
+	if user, err := os.UserHomeDir(); err == nil && filepath.Dir(h.dir) == filepath.Clean(user) {
+		if _, err := os.Stat(user); errors.Is(err, fs.ErrNotExist) { // of a user who is to have none
+			return errs.WithHint(err, writableHint)
+		}
+	}
+	for _, dir := range []string{h.dir, h.VMsDir(), h.CheckpointsRoot(), h.StagingRoot(), h.TemplatesRoot(), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return errs.WithHint(err, writableHint)
+		}
+	}
+	if h.made {
+		return nil
 	}
 	if err := h.protect(); err != nil {
 		return err
 	}
-	for _, sub := range []string{h.VMsDir(), h.CheckpointsRoot(), h.StagingRoot(), h.TemplatesRoot(), h.KernelsDir(), h.ImagesDir(), h.LocksDir()} {
-		if err := os.MkdirAll(sub, 0o700); err != nil {
-			return errs.WithHint(err, "set NOID_HOME to a directory that you can write")
-		}
-	}
-	if isNew { // last: a home with a version file is complete
-		return storage.WriteFile(filepath.Join(h.dir, versionFile), fmt.Appendf(nil, "%d\n", homeFormat), 0o600)
-	}
-	return nil
+	// Last: a home with a version file is complete.
+	return storage.WriteFile(filepath.Join(h.dir, versionFile), fmt.Appendf(nil, "%d\n", homeFormat), 0o600)
 }
 
 // checkVersion reads the version file. There is none in a new home, and in one whose making was interrupted.
@@ -176,7 +218,7 @@ func (h *Home) protect() error {
 		}
 	}
 	if err := unix.Access(h.dir, unix.W_OK|unix.X_OK); err != nil && !errors.Is(err, unix.EROFS) {
-		return errs.WithHint(fmt.Errorf("it cannot be written: %w", err), "set NOID_HOME to a directory that you can write")
+		return errs.WithHint(fmt.Errorf("it cannot be written: %w", err), writableHint)
 	}
 	return nil
 }

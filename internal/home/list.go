@@ -148,6 +148,9 @@ const settled = 100 * time.Millisecond
 // eachBrief calls tell for each manifest of s, from the index where that has it as it is, and updates the index. The
 // error is ctx's alone; every other is told of its manifest.
 func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(string, T, error)) error {
+	if len(s.ids) == 0 { // nor is an index made for nothing
+		return ctx.Err()
+	}
 	var known map[string]row
 	indexErr := h.withIndex(ctx, func(db *sql.DB) (err error) {
 		known, err = readIndex(ctx, db, s.vm)
@@ -192,6 +195,9 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 
 // Repair builds the index anew from the manifests and reports what it found, for people to read.
 func (h *Home) Repair(ctx context.Context) (report string, err error) {
+	if err := h.Make(); err != nil {
+		return "", err
+	}
 	h.mu.Lock()
 	h.closeIndex()
 	err = h.replaceIndex(ctx, true)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ const LockWait = 10 * time.Second
 type Lock struct {
 	f    *os.File
 	home *os.File // shared: nobody has LockAll meanwhile. Nil in LockAll's own
+	of   []string // the directories that f is for: without any of them it is deleted. Nil in LockAll's own
 }
 
 // homeLock is the lock of the whole home, in LocksDir: no VM's name begins with a dot. Every Lock holds it shared.
@@ -46,8 +48,8 @@ func LockAll(ctx context.Context, dir, verb string, wait time.Duration) (*Lock, 
 // the message that others get: errs.ErrBusy. Locks are not recursive. A second lock must be of a name that no VM has:
 // then nobody waits in a circle.
 //
-// The lock is an flock(2) on a file of its own, never deleted: else one process could hold the deleted file and
-// another a new one of the same name. The file is empty while nobody holds it.
+// The lock is an flock(2) on a file of its own. Unlock deletes it where there is neither VM nor checkpoint of that name.
+// So who gets the lock of a deleted file tries again with the new one. The file is empty while nobody holds it.
 func (h *Home) Lock(ctx context.Context, name, verb string) (*Lock, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -58,7 +60,9 @@ func (h *Home) Lock(ctx context.Context, name, verb string) (*Lock, error) {
 func (h *Home) lockWithin(ctx context.Context, name, verb string, wait time.Duration) (*Lock, error) {
 	start := time.Now()
 	home, err := lockFile(ctx, filepath.Join(h.LocksDir(), homeLock), unix.LOCK_SH, wait, "the home")
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) && !h.made {
+		return nil, noVM(name)
+	} else if err != nil {
 		return nil, lockError(name, err)
 	}
 	f, err := lockFile(ctx, filepath.Join(h.LocksDir(), name+".lock"), unix.LOCK_EX, wait-time.Since(start), fmt.Sprintf("vm %q", name))
@@ -67,7 +71,7 @@ func (h *Home) lockWithin(ctx context.Context, name, verb string, wait time.Dura
 		return nil, lockError(name, err)
 	}
 	writeHolder(f, verb)
-	return &Lock{f: f, home: home}, nil
+	return &Lock{f: f, home: home, of: []string{h.VMDir(name), h.CheckpointsDir(name)}}, nil
 }
 
 // writeHolder writes the holder into f, for messages alone: a full disk must not stop `destroy`.
@@ -87,18 +91,28 @@ func lockError(name string, err error) error {
 // lockFile opens the file path and locks it; how is LOCK_SH or LOCK_EX. errs.ErrBusy names who holds what for longer
 // than wait.
 func lockFile(ctx context.Context, path string, how int, wait time.Duration, what string) (*os.File, error) {
-	f, err := openLock(path)
-	if err != nil {
-		return nil, err
+	for deadline := time.Now().Add(wait); ; {
+		f, err := openLock(path)
+		if err != nil {
+			return nil, err
+		}
+		if err = flockWithin(ctx, f, how, time.Until(deadline)); err == nil && isAt(f, path) {
+			return f, nil
+		} else if errors.Is(err, errs.ErrBusy) {
+			err = busyError(what, f)
+		}
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
 	}
-	if err = flockWithin(ctx, f, how, wait); err == nil {
-		return f, nil
-	}
-	if errors.Is(err, errs.ErrBusy) {
-		err = busyError(what, f)
-	}
-	f.Close()
-	return nil, err
+}
+
+// isAt reports whether f is the file path still.
+func isAt(f *os.File, path string) bool {
+	a, err := f.Stat()
+	b, err2 := os.Lstat(path)
+	return err == nil && err2 == nil && os.SameFile(a, b)
 }
 
 // unlockFile gives the lock of f free and closes it.
@@ -151,9 +165,17 @@ func (l *Lock) Unlock() {
 		return
 	}
 	l.f.Truncate(0)
+	if l.of != nil && !slices.ContainsFunc(l.of, mayExist) {
+		os.Remove(l.f.Name())
+	}
 	unlockFile(l.f)
 	l.f = nil
 	if l.home != nil {
 		unlockFile(l.home)
 	}
+}
+
+func mayExist(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, os.ErrNotExist)
 }

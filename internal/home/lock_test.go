@@ -8,7 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,6 +112,7 @@ func holder(t *testing.T, h *Home, name string) (pid int, kill func()) {
 
 func TestLock(t *testing.T) {
 	h := openHome(t)
+	addVM(t, h, testVM("dev", epoch))
 	pid, kill := holder(t, h, "dev")
 	_, err := h.lockWithin(t.Context(), "dev", "stop", 0)
 	if want := fmt.Sprintf(`vm "dev" is busy: "noid checkpoint" (pid %d) holds it`, pid); !errors.Is(err, errs.ErrBusy) || err.Error() != want {
@@ -148,6 +153,39 @@ func TestLock(t *testing.T) {
 	}
 	if _, err := h.Lock(t.Context(), "../x", "stop"); !errors.Is(err, errs.ErrUsage) {
 		t.Errorf("locking a path: %v", err)
+	}
+}
+
+// TestLockOfNothing: the lock of a name that no VM has leaves no file, and has one holder all the same.
+func TestLockOfNothing(t *testing.T) {
+	h := openHome(t)
+	var held atomic.Bool
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				lock, err := h.Lock(t.Context(), "none", "stop")
+				if err != nil || !held.CompareAndSwap(false, true) {
+					t.Errorf("a second holder, or %v", err)
+					return
+				}
+				runtime.Gosched()
+				held.Store(false)
+				lock.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	addCheckpoint(t, h, checkpoint.Record{ID: "00000001", VM: "destroyed", CreatedAt: epoch})
+	lock, err := h.Lock(t.Context(), "destroyed", "forget")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Unlock()
+	names, err := subdirs(h.LocksDir())
+	slices.Sort(names)
+	if want := []string{homeLock, "destroyed.lock"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("locks %q, %v; want %q", names, err, want)
 	}
 }
 

@@ -108,7 +108,7 @@ func stagedVM(base string) (string, bool) {
 // VMNames returns the names of all VMs, the broken ones too, sorted.
 func (h *Home) VMNames() ([]string, error) {
 	names, err := named(h.VMsDir(), isName) // no staging directory, nor a stray such as lost+found
-	if err != nil {
+	if err != nil && h.made {
 		return nil, fmt.Errorf("listing vms: %w", err)
 	}
 	return names, nil
@@ -117,7 +117,7 @@ func (h *Home) VMNames() ([]string, error) {
 // CheckpointOwners returns the names of the VMs, destroyed ones too, that may have checkpoints, sorted.
 func (h *Home) CheckpointOwners() ([]string, error) {
 	owners, err := named(h.CheckpointsRoot(), isName)
-	if err != nil {
+	if err != nil && h.made {
 		return nil, fmt.Errorf("listing checkpoints: %w", err)
 	}
 	return owners, nil

@@ -17,12 +17,9 @@ import (
 // owns it could not use it any more. Nor does root make a new one in another user's directory. With asRoot, root may use
 // anybody's home.
 func CheckOwner(dir string, asRoot bool) error {
-	info, err := os.Stat(dir)
-	isNew := errors.Is(err, fs.ErrNotExist)
-	for at := dir; errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at); {
-		at = filepath.Dir(at)
-		info, err = os.Stat(at)
-	}
+	at := Existing(dir)
+	isNew := at != dir
+	info, err := os.Stat(at)
 	if err != nil || info.Mode()&os.ModeSticky != 0 { // told by whoever uses it; nobody's, as /tmp
 		return nil
 	}
@@ -35,6 +32,17 @@ func CheckOwner(dir string, asRoot bool) error {
 		return errs.New(errs.ErrHost, "root makes no noid home in a directory of user %s: %s", owner, dir).Hint(ownHint(owner) + "; or make the directory first")
 	}
 	return errs.New(errs.ErrHost, "the noid home %s belongs to user %s", dir, owner).Hint(ownHint(owner))
+}
+
+// Existing is dir, an absolute path, or what is nearest above it where that is not there.
+func Existing(dir string) string {
+	for dir != filepath.Dir(dir) {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return dir
 }
 
 // ownHint is how to do without the files of the user owner.

@@ -42,7 +42,7 @@ func Checks(ctx context.Context, o Options) (checks []Check, canRun bool) {
 	}
 	kernel, rootfs := checkDefault("kernel", "kernel", o.Config.Kernel, checkKernel), checkDefault("root file system", "rootfs", o.Config.Rootfs, boot.CheckExt4)
 	checks = append(checks, kernel, rootfs, checkStorage(o.Home))
-	return slices.Concat(checks, checkConfinement(o.Home.Dir())), anyVMM && kernel.OK && rootfs.OK
+	return slices.Concat(checks, checkConfinement(home.Existing(o.Home.Dir()))), anyVMM && kernel.OK && rootfs.OK
 }
 
 // checkDefault says whether look accepts the file that the configuration names for key.
@@ -64,15 +64,16 @@ func checkKVM() Check {
 }
 
 // checkStorage says whether disks are cloned or copied.
-func checkStorage(home *home.Home) Check {
-	dir := home.Dir()
+func checkStorage(h *home.Home) Check {
+	dir := h.Dir()
 	if volume.Exists(dir) {
 		u, err := volume.Look(dir)
 		return check("storage", fmt.Sprintf("btrfs volume of %d MiB, %d MiB free; it takes %d MiB of the %s around it, which has %d MiB free: disks are cloned without copying",
 			u.Size>>20, u.Free>>20, u.Taken>>20, storage.FSType(dir), u.HostFree>>20), "", err)
 	}
-	kind := storage.FSType(home.VMsDir())
-	shares, err := storage.Reflinks(home.VMsDir())
+	vms := home.Existing(h.VMsDir()) // doctor makes no home
+	kind := storage.FSType(vms)
+	shares, err := storage.Reflinks(vms)
 	if err == nil && !shares {
 		err = fmt.Errorf("plain, on %s, which cannot share blocks: checkpoints and clones copy the disk", kind)
 	}

@@ -14,7 +14,12 @@ func Set(ctx context.Context, o Options, key, value string) error {
 	if key == StorageKey {
 		return SetStorage(ctx, o, value, "config set storage "+value)
 	}
-	return config.Set(o.Home.ConfigPath(), key, value, checkFile)
+	return config.Set(o.Home.ConfigPath(), key, value, func(key, value string) error {
+		if err := checkFile(key, value); err != nil {
+			return err
+		}
+		return o.Home.Make()
+	})
 }
 
 // Unset goes back to noid's own default. Unsetting "storage" moves the storage out of its volume.

@@ -41,6 +41,9 @@ var qemuArch = map[string][2]string{"amd64": {"x86_64", "x86"}, "arm64": {"aarch
 // Run gets what is missing for VMs of driver: the VMM, a kernel and a root filesystem. It moves the storage if storage,
 // "btrfs" or "plain", or the configuration asks for that. It may be repeated. errs.ErrHost is what this host cannot do.
 func Run(ctx context.Context, o Options, driver, storage string) error {
+	if err := o.Home.Make(); err != nil {
+		return err
+	}
 	if err := runStorage(ctx, o, storage); err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 func options(t *testing.T, version func(driver string) (string, error)) Options {
 	t.Helper()
-	h, err := home.Open(filepath.Join(t.TempDir(), "home"))
+	h, err := home.Look(filepath.Join(t.TempDir(), "home"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,9 @@ const StorageKey = "storage"
 // SetStorage moves the storage to value, "btrfs" or "plain", and notes that as the default. verb is what the user
 // typed.
 func SetStorage(ctx context.Context, o Options, value, verb string) error {
+	if err := o.Home.Make(); err != nil {
+		return err
+	}
 	dir := o.Home.Dir()
 	have := volume.Exists(dir)
 	if value == "btrfs" && !have {

@@ -53,6 +53,9 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 }
 
 func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error) {
+	if err := m.Home.Make(); err != nil {
+		return nil, err
+	}
 	if err := m.beginFilling(ctx, "create"); err != nil {
 		return nil, err
 	}

@@ -9,14 +9,14 @@ import (
 
 // Names returns the names of the VMs in the default home, sorted, with destroyed also of those of which checkpoints
 // stay. It is for completion: it makes and locks nothing, and leaves out what it cannot read.
-func Names(destroyed bool) []string {
-	dir, err := home.DefaultDir()
+func Names(destroyed bool) (names []string) {
+	h, err := lookDefault()
 	if err != nil {
 		return nil
 	}
-	names, _ := home.At(dir).VMNames()
+	names, _ = h.VMNames()
 	if destroyed {
-		owners, _ := home.At(dir).CheckpointOwners()
+		owners, _ := h.CheckpointOwners()
 		names = append(names, owners...)
 		slices.Sort(names)
 	}
@@ -25,15 +25,23 @@ func Names(destroyed bool) []string {
 
 // Kept returns the sound checkpoints of name in the default home, as Names does.
 func Kept(ctx context.Context, name string) (kept []Checkpoint) {
-	dir, err := home.DefaultDir()
+	h, err := lookDefault()
 	if err != nil {
 		return nil
 	}
-	entries, _ := home.At(dir).ListCheckpoints(ctx, name)
+	entries, _ := h.ListCheckpoints(ctx, name)
 	for _, e := range entries {
 		if e.Err == nil {
 			kept = append(kept, e.Record)
 		}
 	}
 	return kept
+}
+
+func lookDefault() (*home.Home, error) {
+	dir, err := home.DefaultDir()
+	if err != nil {
+		return nil, err
+	}
+	return home.Look(dir)
 }

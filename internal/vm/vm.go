@@ -60,7 +60,7 @@ func Open(ctx context.Context, dir, verb string, asRoot bool) (*Manager, error) 
 	if err := volume.Ready(ctx, dir, verb); err != nil {
 		return nil, err
 	}
-	h, err := home.Open(dir)
+	h, err := home.Look(dir)
 	if err != nil {
 		return nil, errors.Join(volume.Missing(dir), err)
 	}
@@ -98,6 +98,10 @@ func ParseRef(s string) (name, ref string, err error) { return home.ParseRef(s) 
 
 // beginChange is what a verb that changes something does first: it removes what killed commands have left.
 func (m *Manager) beginChange(ctx context.Context, verb string) {
+	if !m.Home.Made() {
+		return
+	}
+	m.Home.Make() // the directories that somebody has removed; where it cannot, the verb says why
 	config.Sweep(m.Home.ConfigPath())
 	if err := m.Home.Sweep(ctx, verb); err != nil {
 		m.notice(fmt.Sprintf("leftovers of an earlier command: %v", err))
