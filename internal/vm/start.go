@@ -11,7 +11,7 @@ import (
 	"noid/internal/vmm"
 )
 
-// Start boots a stopped or dead VM from its disk.
+// Start boots a stopped or dead VM from its disk. A running one runs on; a paused one is errs.ErrState.
 func (m *Manager) Start(ctx context.Context, name string) error {
 	if err := m.beginFilling(ctx, "start"); err != nil {
 		return err
@@ -21,8 +21,11 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.close()
-	if st := s.state(ctx); st == Running || st == Paused {
-		return errs.New(errs.ErrState, "vm %q is %s already", name, st)
+	switch s.state(ctx) {
+	case Running:
+		return nil
+	case Paused:
+		return errs.New(errs.ErrState, "start: vm %q is paused", name).Hint("let it run with 'noid resume " + name + "'")
 	}
 	m.beforeStart(s.vm.Machine.Driver)
 	if err := s.vm.Process.Kill(ctx); err != nil { // a VMM may outlive its halted guest

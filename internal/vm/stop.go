@@ -13,7 +13,8 @@ import (
 // stopWait is how long Stop waits for a guest to shut down before it kills it.
 const stopWait = 10 * time.Second
 
-// Stop asks the guest to power off, and kills the VMM when it has not done so in stopWait, or at once with force.
+// Stop asks the guest to power off, and kills the VMM when it has not done so in stopWait, or at once with force. A VM
+// that is stopped or dead stays so.
 func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
 	m.beginChange(ctx, "stop")
 	s, err := m.open(ctx, name, "stop")
@@ -22,10 +23,8 @@ func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
 	}
 	defer s.close()
 	st := s.state(ctx)
-	if st == Stopped {
+	if st == Stopped || st == Dead {
 		return s.vm.Process.Kill(ctx) // a VMM may outlive its halted guest
-	} else if st != Running && st != Paused {
-		return s.notRunning(st)
 	}
 	s.vm.StopRequested = true
 	if err := s.save(); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
