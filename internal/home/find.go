@@ -15,8 +15,9 @@ import (
 const minPrefix = 3
 
 // FindCheckpoint returns the checkpoint of vm that ref names: a full id, a prefix of 3 digits or more of one id
-// alone, or a label of one checkpoint alone. Several are errs.ErrUsage with the candidates in the message, none is
-// errs.ErrNotFound. A damaged one is a *manifest.BrokenError; the record then holds VM and ID at most.
+// alone, or a label of one checkpoint alone. Several are errs.ErrUsage with the candidates in the message, a shorter
+// prefix of any is errs.ErrUsage too, none is errs.ErrNotFound. A damaged one is a *manifest.BrokenError; the record
+// then holds VM and ID at most.
 func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (checkpoint.Record, error) {
 	if err := CheckName(vm); err != nil {
 		return checkpoint.Record{}, err
@@ -44,7 +45,11 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (checkpoint.R
 	switch len(found) {
 	case 0:
 		err := noCheckpoint(vm, ref)
-		if slices.ContainsFunc(list, func(c CheckpointEntry) bool { return c.Err != nil }) {
+		short := func(c CheckpointEntry) bool { return ref != "" && strings.HasPrefix(c.ID, ref) }
+		if slices.ContainsFunc(list, short) {
+			err = errs.New(errs.ErrUsage, "%q is too short for the id of a checkpoint of vm %q", ref, vm).
+				Hint(fmt.Sprintf("give %d digits or more; 'noid checkpoints %s' lists the ids", minPrefix, vm))
+		} else if slices.ContainsFunc(list, func(c CheckpointEntry) bool { return c.Err != nil }) {
 			err = errs.WithHint(err, "a damaged checkpoint is known by its id alone: 'noid verify "+vm+"' shows it")
 		}
 		return checkpoint.Record{}, err

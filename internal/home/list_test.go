@@ -295,7 +295,8 @@ func TestListCheckpoints(t *testing.T) {
 		{ref: "aaa", kind: errs.ErrUsage, says: "aaaa0001, aaaa0002"},
 		{ref: "twice", kind: errs.ErrUsage, says: `cccc0001 ("twice"), dddd0001 ("twice")`},
 		{ref: "bbbb", kind: errs.ErrUsage, says: "bbbb0001"}, // one's prefix is another's label
-		{ref: "cc", kind: errs.ErrNotFound, says: `no checkpoint "cc" of vm "dev"`},
+		{ref: "cc", kind: errs.ErrUsage, says: `"cc" is too short for the id of a checkpoint of vm "dev"`},
+		{ref: "9", kind: errs.ErrNotFound, says: `no checkpoint "9" of vm "dev"`},
 		{ref: "CCC", kind: errs.ErrNotFound},
 		{ref: "99999999", kind: errs.ErrNotFound},
 		{ref: "", kind: errs.ErrNotFound},
