@@ -18,7 +18,10 @@ func (a *app) consoleCmd() *cobra.Command {
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			c := vm.ConsoleStreams{In: os.Stdin, Out: os.Stdout, Messages: os.Stderr}
 			if t := (&terminal{in: int(os.Stdin.Fd())}); term.IsTerminal(t.in) {
-				c.Terminal = t.raw
+				c.Terminal = func() (restore func(), err error) {
+					a.say("noid: attached to the console of vm %q; Ctrl+Q detaches, and the VM runs on", args[0])
+					return t.raw()
+				}
 			}
 			return m.Console(ctx, args[0], c)
 		}),

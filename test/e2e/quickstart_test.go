@@ -147,7 +147,7 @@ func (q *quickStart) compare(s step) {
 var interactive = map[string][]struct{ shown, typed string }{
 	"noid exec -it my-vm -- vi /etc/motd": {{"/etc/motd", "ihello from vi\x1b"}, {"hello from vi", ":wq\r"}},
 	"noid shell my-vm":                    {{"# ", "cat /etc/motd; echo $((6*7))$(hostname)\r"}, {"hello from vi", ""}, {"42my-vm", "exit\r"}},
-	"noid console my-vm":                  {{"", "\r"}, {"# ", "echo $((6*7))$(hostname)\r"}, {"42my-vm", "\x11"}},
+	"noid console my-vm":                  {{"Ctrl+Q detaches", "\r"}, {"# ", "echo $((6*7))$(hostname)\r"}, {"42my-vm", "\x11"}},
 }
 
 // onTerminal runs one command on a pseudo-terminal.
