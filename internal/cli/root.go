@@ -95,7 +95,7 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 		err = usage(cmd, err)
 	}
 	if ctx.Err() != nil {
-		fmt.Fprintln(a.err, "noid: interrupted")
+		a.complain(errs.WithHint(errors.New("interrupted"), errs.Hint(err)))
 	} else {
 		a.complain(err)
 	}

@@ -35,7 +35,8 @@ type CreateOptions struct {
 	CPUs, MemMiB   int
 	NoAgent        bool // leave noid's agent out of the guest
 	Cold           bool // boot it, whatever template there is
-	// Wait is how long Create waits for the guest to run commands, errs.ErrTimeout then. 0 returns while it boots.
+	// Wait is how long Create waits for the guest to run commands, errs.ErrTimeout then. 0 returns while it boots. If
+	// ctx ends meanwhile, the VM runs on.
 	Wait time.Duration
 }
 
@@ -46,10 +47,13 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 		return err
 	}
 	// The lock is free meanwhile: a guest that hangs must not keep anybody from 'noid destroy'.
-	if err := s.ready(ctx, o.Wait); err != nil {
-		return err
+	if err = s.ready(ctx, o.Wait); err == nil {
+		err = s.announce(ctx)
 	}
-	return s.announce(ctx)
+	if ctx.Err() != nil {
+		err = errs.WithHint(err, fmt.Sprintf("vm %q runs on; 'noid destroy %s' removes it", o.Name, o.Name))
+	}
+	return err
 }
 
 func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error) {

@@ -134,7 +134,9 @@ func (s source) backup(ctx context.Context, old home.VM) (id string, err error) 
 	if err == nil {
 		return kept.ID, nil
 	}
-	err = errs.WithHint(err, "--no-backup restores without keeping the present")
+	if ctx.Err() == nil {
+		err = errs.WithHint(err, "--no-backup restores without keeping the present")
+	}
 	if ran {
 		err = present.explain(err)
 	}

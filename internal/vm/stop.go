@@ -3,10 +3,12 @@ package vm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/errs"
 	"noid/internal/vmm"
 )
 
@@ -59,5 +61,5 @@ func (s *session) shutDown(ctx context.Context, st State) error {
 	for s.vm.Process.Alive() && s.driver.Ended(s.dir) == vmm.EndedUnknown && time.Now().Before(deadline) && ctx.Err() == nil {
 		time.Sleep(20 * time.Millisecond)
 	}
-	return ctx.Err() // the guest goes on shutting down: it was told
+	return errs.WithHint(ctx.Err(), fmt.Sprintf("the guest of vm %q was told to shut down, and goes on with that; --force kills it", s.vm.Name))
 }
