@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,11 @@ In place, the old VM runs until the new one does. Its state is saved as a checkp
 			if err := m.Restore(command.Context(), name, ref, o); err != nil {
 				return err
 			}
-			return a.printMade(command.Context(), m, cmp.Or(o.As, name), backup, asJSON)
+			err = a.printMade(command.Context(), m, cmp.Or(o.As, name), backup, asJSON)
+			if backup != "" && !asJSON && !a.quiet {
+				fmt.Fprintf(a.err, "noid: the state before is %s@%s\n", name, backup)
+			}
+			return err
 		},
 	}
 	restore.Flags().StringVar(&o.As, "as", "", "make a new VM of this name")
