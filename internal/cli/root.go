@@ -212,11 +212,11 @@ func (a *app) open() (*vm.Manager, error) {
 	m.Drivers = a.drivers(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)
 	m.Warn = func(s string) { fmt.Fprintln(a.err, "noid: "+s) }
 	m.Notice = func(s string) { a.say("noid: %s", s) }
-	m.WarnEmulated = sync.OnceFunc(func() {
-		if !a.quiet {
-			fmt.Fprintln(a.err, "noid: no usable KVM: the guest is emulated, expect 10–50 times slower")
-		}
-	})
+	if !a.quiet {
+		m.WarnEmulated = sync.OnceFunc(func() {
+			fmt.Fprintln(a.err, "noid: no usable KVM: guests are emulated, expect 10–50 times slower")
+		})
+	}
 	return m, err
 }
 

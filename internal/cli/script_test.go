@@ -29,10 +29,13 @@ import (
 // scriptVMM is the command that stands for a VMM and the agent in its guest. For cp, the agent runs its own program by that name.
 const scriptVMM = "noid-agent"
 
+// scriptEmulated in the environment has the fake driver say that it emulates.
+const scriptEmulated = "NOID_TEST_EMULATED"
+
 // scriptNoid is noid with the fake driver.
 func scriptNoid() {
 	os.Exit(run(os.Args[1:], func(drivers.Config, func(driver, dir string) error) vm.Drivers {
-		return vmtest.Drivers{Fake: &vmtest.Driver{Program: []string{scriptVMM}}}
+		return vmtest.Drivers{Fake: &vmtest.Driver{Program: []string{scriptVMM}}, Emulated: os.Getenv(scriptEmulated) != ""}
 	}))
 }
 

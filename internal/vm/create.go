@@ -43,8 +43,12 @@ type CreateOptions struct {
 // Create makes a VM and starts it. A Create that fails before the guest runs leaves nothing.
 func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	s, err := m.create(ctx, o)
-	if err != nil || o.Wait == 0 {
+	if err != nil {
 		return err
+	}
+	m.warnEmulated(s.driver.Name())
+	if o.Wait == 0 {
+		return nil
 	}
 	// The lock is free meanwhile: a guest that hangs must not keep anybody from 'noid destroy'.
 	if err = s.ready(ctx, o.Wait); err == nil {
@@ -122,7 +126,6 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 			return nil, errs.New(errs.ErrHost, "%s not found: none is configured", file.what).Hint("run 'noid setup', or 'noid config set " + file.what + " PATH'")
 		}
 	}
-	m.beforeStart(name)
 	if err := boot.CheckExt4(o.Rootfs); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,6 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	case Paused:
 		return errs.New(errs.ErrState, "start: vm %q is paused", name).Hint("let it run with 'noid resume " + name + "'")
 	}
-	m.beforeStart(s.vm.Machine.Driver)
 	if err := s.vm.Process.Kill(ctx); err != nil { // a VMM may outlive its halted guest
 		return err
 	}
@@ -44,6 +43,7 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	if err := s.boot(ctx); err != nil {
 		return s.errorf("starting", err)
 	}
+	m.warnEmulated(s.driver.Name())
 	return nil
 }
 

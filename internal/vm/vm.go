@@ -37,7 +37,7 @@ type Manager struct {
 	HelperCommand []string
 	// Warn takes what went wrong without failing a verb, Notice what a user may like to know. Nil drops it.
 	Warn, Notice func(string)
-	// WarnEmulated, if set, is called before a guest starts that the host's processor does not run: it is slow.
+	// WarnEmulated, if set, is called once a day when a guest has started that the host's processor does not run.
 	WarnEmulated func()
 	// Version is noid's own, for manifests.
 	Version string
@@ -123,13 +123,6 @@ func (m *Manager) warn(text string) {
 func (m *Manager) notice(text string) {
 	if m.Notice != nil {
 		m.Notice(text)
-	}
-}
-
-// beforeStart is called with the driver of a VM that is about to start.
-func (m *Manager) beforeStart(driver string) {
-	if m.WarnEmulated != nil && m.Drivers.Emulates(driver) {
-		m.WarnEmulated()
 	}
 }
 

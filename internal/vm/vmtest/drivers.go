@@ -8,7 +8,10 @@ import (
 )
 
 // Drivers has the fake driver alone. It implements vm.Drivers.
-type Drivers struct{ Fake *Driver }
+type Drivers struct {
+	Fake     *Driver
+	Emulated bool // it is one that emulates
+}
 
 // Driver implements vm.Drivers.
 func (d Drivers) Driver(name string) (vmm.Driver, error) {
@@ -22,4 +25,4 @@ func (d Drivers) Driver(name string) (vmm.Driver, error) {
 func (d Drivers) Choose(context.Context) string { return Name }
 
 // Emulates implements vm.Drivers.
-func (d Drivers) Emulates(string) bool { return false }
+func (d Drivers) Emulates(string) bool { return d.Emulated }
