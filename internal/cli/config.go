@@ -103,13 +103,16 @@ func (a *app) configListCmd() *cobra.Command {
 	var asJSON bool
 	list := &cobra.Command{Use: "list", Short: "Print all that is set", Example: "  noid config list",
 		RunE: func(*cobra.Command, []string) error {
-			path, err := a.configPath()
+			m, err := a.open()
+			if m == nil {
+				return err
+			}
+			entries, err := config.List(m.Home.ConfigPath())
 			if err != nil {
 				return err
 			}
-			entries, err := config.List(path)
-			if err != nil {
-				return err
+			for _, warning := range m.Config.Ignored {
+				m.Warn(warning)
 			}
 			rows, values := [][]string{}, map[string]string{}
 			for _, e := range entries {

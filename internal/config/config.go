@@ -4,15 +4,19 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
@@ -30,14 +34,17 @@ type Config struct {
 	QEMU        string // the VMM's binary, absolute path
 	Storage     string // "plain" or "btrfs": what the user asked for; package volume sees what is there
 	Warm        string // "on" or "off": whether create may restore a template
+	// Ignored warns of each key that this noid does not know, with file, line and the nearest key: a slip of the
+	// keyboard, or a newer noid's.
+	Ignored []string
 }
 
 // maxFile bounds what is read: a config.toml is some lines long.
 const maxFile = 1 << 20
 
 // Load reads the file at path. No file is an empty Config. A file that is not TOML, or has a value that its key does
-// not take, is errs.ErrUsage and the message names file and line. Keys that this noid does not know are ignored: they
-// may be a newer one's. Whether the files that are named exist is not looked at.
+// not take, is errs.ErrUsage and the message names file and line. Keys that this noid does not know are no error: see
+// Config.Ignored. Whether the files that are named exist is not looked at.
 func Load(path string) (Config, error) {
 	data, values, err := read(path)
 	if err != nil {
@@ -57,12 +64,29 @@ func Load(path string) (Config, error) {
 			err = fmt.Errorf("%q is not an absolute path", text)
 		}
 		if err != nil {
-			return Config{}, fileError(path, lineOf(data, k.name), fmt.Errorf("%s: %w", k.name, err),
+			return Config{}, fileError(path, lines(data)[k.name], fmt.Errorf("%s: %w", k.name, err),
 				fmt.Sprintf("'noid config set %s VALUE', or 'noid config unset %s'", k.name, k.name))
 		}
 		k.store(&c, text)
+		delete(values, k.name)
+	}
+	if len(values) > 0 {
+		c.Ignored = ignored(path, data, values)
 	}
 	return c, nil
+}
+
+// ignored words a warning for each of values, keys that no noid of this version knows, in the order of their lines.
+func ignored(path string, data []byte, values map[string]any) (warnings []string) {
+	line := lines(data)
+	for _, name := range slices.SortedFunc(maps.Keys(values), func(a, b string) int { return cmp.Compare(line[a], line[b]) }) {
+		near := ""
+		if key := Nearest(name, Keys()); key != "" {
+			near = fmt.Sprintf(": did you mean %q?", key)
+		}
+		warnings = append(warnings, fmt.Sprintf("%s:%d: the key %q is not known and is ignored%s", path, line[name], name, near))
+	}
+	return warnings
 }
 
 // read returns the file as it is and as TOML. No file is an empty one.
@@ -116,15 +140,27 @@ func fileError(path string, line int, err error, hint string) error {
 	return errs.New(errs.ErrUsage, "%s: %w", where, err).Hint(hint)
 }
 
-// lineOf returns the line, from 1, that sets key at the top level, or 0.
-func lineOf(data []byte, key string) int {
-	list, _ := settings(data)
-	for _, s := range list {
-		if s.key == key {
-			return 1 + bytes.Count(data[:s.start], []byte("\n"))
+// lines returns the line, from 1, that first sets each key at the top level, or begins a table of that name.
+func lines(data []byte) map[string]int {
+	var p unstable.Parser
+	p.Reset(data)
+	found := map[string]int{}
+	at, line, inTable := 0, 1, false
+	for p.NextExpression() {
+		e := p.Expression()
+		if e.Kind == unstable.KeyValue && inTable {
+			continue
+		}
+		inTable = e.Kind != unstable.KeyValue
+		k := e.Key()
+		k.Next()
+		offset := int(k.Node().Raw.Offset)
+		line, at = line+bytes.Count(data[at:offset], []byte("\n")), offset
+		if name := string(k.Node().Data); found[name] == 0 {
+			found[name] = line
 		}
 	}
-	return 0
+	return found
 }
 
 // asText gives a value in the form in which `config set` takes it.

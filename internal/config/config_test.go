@@ -37,11 +37,12 @@ of_a_newer_noid = [1, 2]
 	want := Config{Kernel: "/k", Rootfs: "/r", CPUs: 4, MemMiB: 2048, Driver: "qemu", BootArgs: "quiet debug",
 		Firecracker: "/usr/bin/firecracker", QEMU: "/usr/bin/q"}
 	got, err := Load(full)
+	want.Ignored = []string{full + `:9: the key "of_a_newer_noid" is not known and is ignored`}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
 	for _, path := range []string{writeConfig(t, ""), filepath.Join(t.TempDir(), "missing")} {
-		if got, err := Load(path); err != nil || got != (Config{}) {
+		if got, err := Load(path); err != nil || !cmp.Equal(got, Config{}) {
 			t.Errorf("Load(%s) = %v, %v", path, got, err)
 		}
 	}
@@ -67,6 +68,29 @@ of_a_newer_noid = [1, 2]
 	}
 	if _, err := Load(writeConfig(t, strings.Repeat("#\n", 1<<20))); err == nil {
 		t.Error("a file of 2 MiB was read")
+	}
+}
+
+// TestIgnored warns of every key that noid does not know, in the order of the lines, and takes one out.
+func TestIgnored(t *testing.T) {
+	path := writeConfig(t, "# mine\nmemm = 512\ncpus = 2\nnet.kind = \"x\"\nnet.size = 3\n\n[rootf]\npath = 1\n[rootf.sub]\ncpus = 3\n[[other]]\n")
+	c, err := Load(path)
+	var want []string
+	for _, w := range []string{`2: the key "memm" is not known and is ignored: did you mean "mem"?`, `4: the key "net" is not known and is ignored`,
+		`7: the key "rootf" is not known and is ignored: did you mean "rootfs"?`, `11: the key "other" is not known and is ignored`} {
+		want = append(want, path+":"+w)
+	}
+	if diff := cmp.Diff(Config{CPUs: 2, Ignored: want}, c); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	if err := Unset(path, "memm"); err != nil {
+		t.Error(err)
+	}
+	if err := Unset(path, "memm"); !errors.Is(err, errs.ErrUsage) {
+		t.Errorf("a key that is neither known nor there: %v", err)
+	}
+	if c, err := Load(path); err != nil || c.CPUs != 2 || len(c.Ignored) != 3 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 
@@ -225,7 +249,7 @@ func TestConcurrentSet(t *testing.T) {
 		}
 	}
 	got, err := Load(path)
-	if want := (Config{CPUs: 2, MemMiB: 512, Driver: "qemu", BootArgs: "x"}); err != nil || got != want {
+	if want := (Config{CPUs: 2, MemMiB: 512, Driver: "qemu", BootArgs: "x"}); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("Load = %+v, %v", got, err)
 	}
 }

@@ -103,10 +103,12 @@ func assignment(k key, value string) ([]byte, error) {
 	return toml.Marshal(map[string]any{k.name: typed})
 }
 
-// Unset takes key out. A key that was not set is no error.
+// Unset takes key out, also one that no noid of this version knows. A key that was not set is no error.
 func Unset(path, name string) error {
 	if _, err := lookup(name); err != nil {
-		return err
+		if _, values, readErr := read(path); readErr != nil || values[name] == nil {
+			return err
+		}
 	}
 	return change(path, name, nil)
 }

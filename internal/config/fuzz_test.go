@@ -37,6 +37,11 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
+		for _, warning := range c.Ignored {
+			if rest, _ := strings.CutPrefix(warning, path+":"); rest[0] < '1' || rest[0] > '9' {
+				t.Errorf("no line in %q", warning)
+			}
+		}
 		if c.CPUs != 0 && (c.CPUs < MinCPUs || c.CPUs > MaxCPUs) || c.MemMiB != 0 && (c.MemMiB < MinMemMiB || c.MemMiB > MaxMemMiB) {
 			t.Errorf("accepted %+v", c)
 		}

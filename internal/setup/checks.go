@@ -41,7 +41,11 @@ func Checks(ctx context.Context, o Options) (checks []Check, canRun bool) {
 		checks = append(checks, check(v.name, "version "+version, v.cure, err))
 	}
 	kernel, rootfs := checkDefault("kernel", "kernel", o.Config.Kernel, checkKernel), checkDefault("root file system", "rootfs", o.Config.Rootfs, boot.CheckExt4)
-	checks = append(checks, kernel, rootfs, checkStorage(o.Home))
+	checks = append(checks, kernel, rootfs)
+	for _, warning := range o.Config.Ignored {
+		checks = append(checks, Check{Name: "configuration", Detail: warning, Cure: "'noid config unset KEY' takes it out"})
+	}
+	checks = append(checks, checkStorage(o.Home))
 	return slices.Concat(checks, checkConfinement(home.Existing(o.Home.Dir()))), anyVMM && kernel.OK && rootfs.OK
 }
 

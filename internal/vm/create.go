@@ -61,6 +61,9 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 }
 
 func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error) {
+	for _, warning := range m.Config.Ignored {
+		m.warn(warning)
+	}
 	if err := m.Home.Make(); err != nil {
 		return nil, err
 	}
