@@ -77,6 +77,30 @@ func list(dir string) []string {
 	return names
 }
 
+// maxSaid bounds what kernelSays returns, in lines.
+const maxSaid = 5
+
+// kernelSays returns the last of the kernel's messages with word in them: the console does not show them, since it is
+// quiet.
+func kernelSays(word string) []string {
+	const readAll = 3 // SYSLOG_ACTION_READ_ALL of syslog(2)
+	buf := make([]byte, maxFile)
+	n, err := unix.Klogctl(readAll, buf)
+	if err != nil {
+		return nil
+	}
+	return linesWith(string(buf[:n]), word)
+}
+
+func linesWith(log, word string) (lines []string) {
+	for line := range strings.Lines(log) {
+		if i := strings.Index(line, word); i >= 0 {
+			lines = append(lines, strings.TrimSpace(line[i:]))
+		}
+	}
+	return lines[max(0, len(lines)-maxSaid):]
+}
+
 // hasWord reports whether word stands alone in a kernel command line.
 func hasWord(cmdline, word string) bool {
 	return slices.Contains(strings.Fields(cmdline), word)

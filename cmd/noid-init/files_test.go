@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -40,5 +41,15 @@ func TestList(t *testing.T) {
 func TestReadFileIsBounded(t *testing.T) {
 	if got := len(readFile("/dev/zero")); got != maxFile {
 		t.Errorf("read %d bytes, want %d", got, maxFile)
+	}
+}
+
+func TestLinesWith(t *testing.T) {
+	const log = "<6>[    0.1] virtio_blk virtio1: [vda]\n<3>[    0.2] EXT4-fs (vda): bad\r\n<4>[    0.3] EXT4-fs: worse"
+	if got, want := linesWith(log, "EXT4-fs"), []string{"EXT4-fs (vda): bad", "EXT4-fs: worse"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := linesWith(strings.Repeat("EXT4-fs\n", 2*maxSaid), "EXT4-fs"); len(got) != maxSaid {
+		t.Errorf("%d lines, want %d", len(got), maxSaid)
 	}
 }

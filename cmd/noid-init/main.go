@@ -104,10 +104,15 @@ func mountRoot(readOnly bool) error {
 		switch {
 		case err == nil:
 			return nil
+		case err == unix.ENODEV:
+			return failure{"mounting " + rootDevice + ": the kernel has no ext4, neither built in nor as a module of its own version", err}
 		case err != unix.ENOENT && err != unix.ENXIO:
+			for _, line := range kernelSays("EXT4-fs") {
+				say(line)
+			}
 			return failure{"mounting " + rootDevice + " as ext4", err}
 		case time.Since(start) > rootWait:
-			return failure{"waiting for " + rootDevice, err}
+			return failure{"waiting for " + rootDevice + ": the kernel has no driver for virtio disks, or found none", err}
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -142,8 +142,8 @@ func (c *Client) call(ctx context.Context, wait time.Duration, req wire.Request,
 
 // because is err, or that the VM died when that explains it.
 func (c *Client) because(err error) error {
-	if !errors.Is(err, errDead) && !c.alive() {
-		return errDead
+	if !errors.Is(err, ErrDead) && !c.alive() {
+		return ErrDead
 	}
 	return err
 }
@@ -177,7 +177,7 @@ func (t *tries) patience() time.Duration {
 // pause waits before the next attempt. It fails when there is no point in one: the VM died, or ctx ended.
 func (t *tries) pause(ctx context.Context, c *Client, last error) error {
 	if !c.alive() {
-		return errDead
+		return ErrDead
 	}
 	t.wait = min(max(2*t.wait, pauseMin), pauseMax)
 	sleep(ctx, t.wait)
@@ -185,8 +185,8 @@ func (t *tries) pause(ctx context.Context, c *Client, last error) error {
 		return nil
 	}
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errDead):
-		return errDead
+	case errors.Is(cause, ErrDead):
+		return ErrDead
 	case errors.Is(last, cause):
 		return last
 	default:

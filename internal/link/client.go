@@ -38,10 +38,10 @@ type Client struct {
 // ErrNoAnswer is an agent that never answered: nothing was asked of it, so nothing was done.
 var ErrNoAnswer = errors.New("the guest's agent does not answer")
 
-var (
-	errDead = errs.New(errs.ErrState, "the VM died")
-	errSlow = errors.New("no answer in time")
-)
+// ErrDead is a VMM that has ended, whatever was asked of its guest.
+var ErrDead = errs.New(errs.ErrState, "the VM died")
+
+var errSlow = errors.New("no answer in time")
 
 // Waits. An emulated guest on a busy host takes a second for what takes a millisecond with KVM.
 const (
@@ -61,7 +61,7 @@ func clean(s string) string { return untrusted.Line(s, maxText) }
 
 func (c *Client) alive() bool { return c.Alive == nil || c.Alive() }
 
-// watch returns a context that ends when the VMM does, with errDead as its cause.
+// watch returns a context that ends when the VMM does, with ErrDead as its cause.
 func (c *Client) watch(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	if c.Alive == nil {
@@ -76,7 +76,7 @@ func (c *Client) watch(ctx context.Context) (context.Context, context.CancelFunc
 				return
 			case <-tick.C:
 				if !c.Alive() {
-					cancel(errDead)
+					cancel(ErrDead)
 					return
 				}
 			}
@@ -114,7 +114,7 @@ func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer tim
 		return l, reply, nil
 	}
 	f.err = err
-	f.final = f.final || errors.Is(err, wire.ErrProtocol) || errors.Is(err, errDead)
+	f.final = f.final || errors.Is(err, wire.ErrProtocol) || errors.Is(err, ErrDead)
 	return nil, reply, f
 }
 

@@ -123,7 +123,7 @@ func (c *Client) run(ctx context.Context, j *job) error {
 			return err
 		}
 		if !c.alive() {
-			return errDead
+			return ErrDead
 		}
 		// A guest that breaks every connection as soon as it stands wastes its own time only.
 		if pause = min(2*pause, pauseMax); time.Since(began) > settled || j.progress() != before {

@@ -225,7 +225,10 @@ func (c *copying) tool(ctx context.Context, name string, args []string) (func(co
 		return nil, s.errNoAgent("make a vm without --no-agent, or go through 'noid exec'")
 	}
 	in := func(err error) error {
-		err = fmt.Errorf("vm %q: %w", name, err)
+		if errors.Is(err, link.ErrDead) {
+			err = s.explain(err)
+		}
+		err = s.errorf("cp:", err)
 		if errors.Is(err, link.ErrNoAnswer) {
 			err = errs.WithHint(err, "the boot has not finished or failed: 'noid logs "+name+"' shows it; --wait-timeout waits longer")
 		}

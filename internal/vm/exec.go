@@ -144,8 +144,9 @@ func (s *session) execEither(ctx context.Context, c Command, streams Streams, si
 		return Exit{}, s.noAnswer(c, silent)
 	}
 	agent, err := s.firstToAnswer(ctx, left)
+	_, state := errors.AsType[stateError](err)
 	switch {
-	case errors.Is(err, errs.ErrState) || ctx.Err() != nil:
+	case state || ctx.Err() != nil:
 		return Exit{}, s.execError(err)
 	case err != nil:
 		return Exit{}, s.noAnswer(c, silent)
@@ -181,6 +182,9 @@ func byteSlices(list []string) [][]byte {
 
 // execError says where err happened. What the guest refuses, a user that it does not have, is no wrong usage of noid.
 func (s *session) execError(err error) error {
+	if errors.Is(err, link.ErrDead) {
+		err = s.explain(err)
+	}
 	if errors.Is(err, errs.ErrUsage) {
 		return fmt.Errorf("exec in vm %q: %v", s.vm.Name, err)
 	}

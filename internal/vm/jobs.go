@@ -3,7 +3,6 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"noid/internal/errs"
@@ -51,7 +50,10 @@ func (m *Manager) ask(ctx context.Context, name, verb string, what func(context.
 	if err = what(ctx, s.agent()); err == nil {
 		return nil
 	}
-	err = fmt.Errorf("%s of vm %q: %w", verb, name, err)
+	if errors.Is(err, link.ErrDead) {
+		err = s.explain(err)
+	}
+	err = s.errorf(verb+" of", err)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = errs.WithHint(errs.Mark(err, errs.ErrTimeout), "'noid logs "+name+"' shows how far the guest is")
 	}

@@ -19,8 +19,9 @@ const (
 	fallbackAfter = 20 * time.Second
 	// silentAfter is fallbackAfter for a VM whose console had to do before.
 	silentAfter = time.Second
-	// lookAfter is how long an agent may not answer before its VM is looked at.
+	// lookAfter is how long an agent may not answer before its VM is looked at, and lookEvery how often at last.
 	lookAfter = 500 * time.Millisecond
+	lookEvery = 4 * time.Second
 )
 
 // silentFile marks, in its directory, a VM whose console had to do although it was made with the agent.
@@ -42,6 +43,21 @@ func (s *session) introduce(ctx context.Context, wait time.Duration) error {
 	if s.vm.Unannounced == nil {
 		return nil
 	}
+	err := s.awaitAgent(ctx, wait)
+	switch {
+	case err == nil:
+		return s.announce(ctx)
+	case !errors.Is(err, link.ErrNoAnswer):
+		return err
+	}
+	if err := s.spoilTemplate(ctx); err != nil {
+		return err
+	}
+	return err
+}
+
+// awaitAgent waits until the agent answers. The error wraps link.ErrNoAnswer when it has not in time.
+func (s *session) awaitAgent(ctx context.Context, wait time.Duration) error {
 	soon, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	soon, because := context.WithCancelCause(soon)
@@ -52,16 +68,13 @@ func (s *session) introduce(ctx context.Context, wait time.Duration) error {
 	close(answered)
 	switch cause := context.Cause(soon); {
 	case err == nil:
-		return s.announce(ctx)
+		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case cause != nil && !errors.Is(cause, context.DeadlineExceeded):
 		return cause
 	case errors.Is(err, errs.ErrState):
-		return err
-	}
-	if err := s.spoilTemplate(ctx); err != nil {
-		return err
+		return s.explain(err)
 	}
 	return errs.New(errs.ErrTimeout, "%w: %w", link.ErrNoAnswer, err)
 }
@@ -69,26 +82,22 @@ func (s *session) introduce(ctx context.Context, wait time.Duration) error {
 // lookAgain finds out why an agent does not answer soon: a paused VM, or one whose guest has halted, never will. It
 // ends with ctx or when answered is closed.
 func (s *session) lookAgain(ctx context.Context, cancel context.CancelCauseFunc, answered <-chan struct{}) {
-	wait := time.NewTimer(lookAfter)
-	defer wait.Stop()
-	select {
-	case <-answered:
-		return
-	case <-ctx.Done():
-		return
-	case <-wait.C:
-	}
-	for {
+	for wait := lookAfter; ; wait = min(2*wait, lookEvery) {
+		select {
+		case <-answered:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
 		_, err := s.surelyRunning(ctx, s.vm.Name, s.verb)
 		select {
 		case <-answered:
 			return
 		default:
 		}
-		if !errors.Is(err, errs.ErrBusy) {
-			if err != nil {
-				cancel(err)
-			}
+		if err != nil && !errors.Is(err, errs.ErrBusy) {
+			cancel(err)
 			return
 		}
 	}
@@ -96,21 +105,25 @@ func (s *session) lookAgain(ctx context.Context, cancel context.CancelCauseFunc,
 
 // ready waits until commands can run in the VM, over the agent or, in a guest without one, over the console.
 func (s *session) ready(ctx context.Context, wait time.Duration) error {
+	var err error
 	if !s.vm.Machine.Agent {
-		return s.awaitShell(ctx, wait)
+		err = s.awaitShell(ctx, wait)
+	} else if err = s.awaitAgent(ctx, min(wait, fallbackAfter)); errors.Is(err, link.ErrNoAnswer) && wait > fallbackAfter {
+		_, err = s.firstToAnswer(ctx, wait-fallbackAfter)
 	}
-	soon, cancel := context.WithTimeout(ctx, fallbackAfter)
-	defer cancel()
-	if err := s.agent().Wait(soon); err == nil || errors.Is(err, errs.ErrState) || ctx.Err() != nil {
-		return err
+	if errors.Is(err, errs.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		return errs.New(errs.ErrTimeout, "%s timed out: vm %q runs, but its guest cannot run commands after %s: %w", s.verb, s.vm.Name, wait, err).
+			Hint("the boot has not finished or failed: 'noid logs " + s.vm.Name + "' shows it")
 	}
-	_, err := s.firstToAnswer(ctx, wait-fallbackAfter)
 	return err
 }
 
 // awaitShell waits until a shell on the console answers.
 func (s *session) awaitShell(ctx context.Context, wait time.Duration) error {
 	_, err := console.Exec(ctx, s.dir, []string{"true"}, console.ExecOptions{WaitBoot: wait, Alive: s.alive()})
+	if errors.Is(err, errs.ErrState) {
+		return s.explain(err)
+	}
 	return err
 }
 
@@ -118,6 +131,11 @@ func (s *session) awaitShell(ctx context.Context, wait time.Duration) error {
 func (s *session) firstToAnswer(ctx context.Context, wait time.Duration) (agent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	ctx, because := context.WithCancelCause(ctx)
+	defer because(nil)
+	answered := make(chan struct{})
+	defer close(answered)
+	go s.lookAgain(ctx, because, answered)
 	byAgent, bySerial := make(chan error, 1), make(chan error, 1)
 	go func() { byAgent <- s.agent().Wait(ctx) }()
 	go func() { bySerial <- s.awaitShell(ctx, wait) }()
@@ -129,14 +147,17 @@ func (s *session) firstToAnswer(ctx context.Context, wait time.Duration) (agent 
 				<-bySerial // it gets the console back in order
 				return true, nil
 			}
-			if errors.Is(err, errs.ErrState) {
-				return false, err
+			if errors.Is(err, link.ErrDead) {
+				return false, s.explain(err)
 			}
 		case serialErr := <-bySerial:
 			if serialErr == nil {
 				return false, nil
 			}
 		}
+	}
+	if why, ok := errors.AsType[stateError](context.Cause(ctx)); ok {
+		return false, why
 	}
 	return false, err
 }

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -27,6 +28,9 @@ func (s *session) execSerial(ctx context.Context, c Command, streams Streams) (E
 		s.notice(fmt.Sprintf("no agent in vm %q: over its serial console, where output and error are one", name))
 	}
 	code, err := console.Exec(ctx, s.dir, c.overSerial(), console.ExecOptions{Stdout: streams.Out, WaitBoot: c.Wait, Timeout: c.Timeout, Alive: s.alive()})
+	if errors.Is(err, errs.ErrState) {
+		err = s.explain(err)
+	}
 	if err != nil {
 		return Exit{}, s.errorf("exec in", err)
 	}

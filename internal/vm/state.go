@@ -9,7 +9,6 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/home"
-	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -41,7 +40,7 @@ func (s *session) up(ctx context.Context) (State, error) {
 	if st == Running || st == Paused {
 		return st, nil
 	}
-	return st, s.notRunning(st)
+	return st, s.ended(st)
 }
 
 // stateWithin derives the state of v, and asks its VMM for wait at most, when it lives.
@@ -74,18 +73,6 @@ func stateWithin(ctx context.Context, d vmm.Driver, dir string, v home.VM, wait 
 	return Dead
 }
 
-func (s *session) notRunning(st State) error {
-	name := s.vm.Name
-	err := errs.New(errs.ErrState, "%s of vm %q, which is not running: it is %s", s.verb, name, st)
-	switch st {
-	case Elsewhere:
-		return elsewhere(s.vm, s.verb)
-	case Dead:
-		return err.Hint("'noid logs --vmm " + name + "' shows why it died, 'noid start " + name + "' boots it from its disk")
-	}
-	return err.Hint("boot it with 'noid start " + name + "'")
-}
-
 // mayChange refuses verb for the VM v in dir while its VMM runs elsewhere. The VM's lock is held.
 func mayChange(v home.VM, dir, verb string) error {
 	wait := time.Duration(0)
@@ -104,7 +91,7 @@ func elsewhere(v home.VM, verb string) error {
 	if self, _ := os.Hostname(); v.Process.Host != "" && v.Process.Host != self {
 		where = fmt.Sprintf("on host %q, or in a container of that name", v.Process.Host)
 	}
-	return errs.New(errs.ErrState, "%s: vm %q runs elsewhere: %s", verb, v.Name, where).Hint("run noid there, or end the VM there first")
+	return stateError{errs.New(errs.ErrState, "%s: vm %q runs elsewhere: %s", verb, v.Name, where).Hint("run noid there, or end the VM there first")}
 }
 
 // running returns the session of a verb that talks to the guest of name, and takes no lock. It goes by the record
@@ -138,31 +125,15 @@ func (m *Manager) surelyRunning(ctx context.Context, name, verb string) (*sessio
 	case Running:
 		return s, nil
 	case Paused:
-		return nil, errs.New(errs.ErrState, "%s: vm %q is paused", verb, name).Hint("let it run with 'noid resume " + name + "'")
+		return nil, stateError{errs.New(errs.ErrState, "%s: vm %q is paused", verb, name).Hint("let it run with 'noid resume " + name + "'")}
 	case Elsewhere:
 		return nil, elsewhere(s.vm, verb)
-	case Dead:
-		tail := untrusted.Text(untrusted.Tail(s.file(s.driver.Logs()[0]), 1024))
-		return nil, errs.New(errs.ErrState, "%s: vm %q is dead\n%s", verb, name, tail).Hint("'noid start " + name + "' boots it from its disk")
 	}
-	return nil, errs.New(errs.ErrState, "%s: vm %q is not running: it is %s", verb, name, st).Hint("boot it with 'noid start " + name + "'")
+	return nil, s.ended(st)
 }
 
 // endingWait is how long a VMM takes at most from closing its socket to its end.
 const endingWait = 200 * time.Millisecond
-
-// explain makes err one of the VM's state where its VMM has ended since the verb began: its guest powered off, say.
-func (s *session) explain(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return err
-	}
-	wait, cancel := context.WithTimeout(context.Background(), endingWait)
-	defer cancel()
-	if s.vm.Process.Wait(wait) == nil {
-		return errs.New(errs.ErrState, "vm %q ended meanwhile: %w", s.vm.Name, err).Hint("boot it with 'noid start " + s.vm.Name + "'")
-	}
-	return err
-}
 
 // cleanupWait bounds what cleanup is for.
 const cleanupWait = 30 * time.Second
@@ -175,5 +146,8 @@ func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // errorf is fmt.Errorf for an error about the VM.
 func (s *session) errorf(format string, err error) error {
+	if _, ok := errors.AsType[stateError](err); ok {
+		return err
+	}
 	return fmt.Errorf(format+" vm %q: %w", s.vm.Name, err)
 }

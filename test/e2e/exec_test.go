@@ -57,7 +57,7 @@ func TestExecCutShort(t *testing.T) {
 	n.want(0, "restore", "a", id, "--as", "b")
 	destroyed := n.begin("b", forever)
 	n.want(0, "destroy", "b")
-	destroyed.ends(125, "the VM died")
+	destroyed.ends(125, "was destroyed meanwhile")
 
 	// An agent that does not answer is as good as a guest that hangs. Its checkpoint and a restore go on without it.
 	stopped := n.begin("a", "kill -STOP $PPID; "+forever, "--timeout", "1s")
@@ -70,7 +70,7 @@ func TestExecCutShort(t *testing.T) {
 	n.equal("exec after a hang", "ok\n", n.want(0, "exec", "a", "echo", "ok"))
 
 	paniced := n.begin("a", "echo c >/proc/sysrq-trigger; "+forever)
-	paniced.ends(125, "the VM died")
+	paniced.ends(125, "is dead: its guest's kernel panicked")
 	if _, errs, code := n.run("exec", "a", "true"); code != 125 || !strings.Contains(errs, "is dead") {
 		t.Errorf("exec after a panic: exit %d, %q", code, errs)
 	}

@@ -35,6 +35,14 @@ const (
 // JobsSocket is the socket in a VM's directory on which Driver.Program serves.
 const JobsSocket = "fake.jobs"
 
+// Files that a test makes in a VM's directory.
+const (
+	// EndingFile says how the guest ended: "reboot", "panic" or "poweroff".
+	EndingFile = "fake.ended"
+	// WaitsFile says why the VMM has paused the guest.
+	WaitsFile = "fake.waits"
+)
+
 // Driver is the fake. Its zero value works.
 type Driver struct {
 	// Program is the command that stands for a VMM; by default one that sleeps. It runs in the VM's directory and is an agent.Server
@@ -179,10 +187,16 @@ func (d *Driver) State(_ context.Context, dir string) (vmm.State, error) {
 }
 
 // WhyPaused implements vmm.Driver.
-func (d *Driver) WhyPaused(string) string { return "" }
+func (d *Driver) WhyPaused(dir string) string {
+	why, _ := os.ReadFile(filepath.Join(dir, WaitsFile))
+	return string(why)
+}
 
 // Ended implements vmm.Driver.
-func (d *Driver) Ended(string) vmm.Ending { return vmm.EndedUnknown }
+func (d *Driver) Ended(dir string) vmm.Ending {
+	how, _ := os.ReadFile(filepath.Join(dir, EndingFile))
+	return map[string]vmm.Ending{"reboot": vmm.EndedReboot, "panic": vmm.EndedPanic, "poweroff": vmm.EndedPoweroff}[string(how)]
+}
 
 // Connect implements vmm.Driver.
 func (d *Driver) Connect(_ context.Context, dir string) (net.Conn, error) {

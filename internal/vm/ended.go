@@ -1,0 +1,106 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"noid/internal/errs"
+	"noid/internal/link"
+	"noid/internal/untrusted"
+	"noid/internal/vmm"
+)
+
+// What an error quotes of the end of a log, at most.
+const (
+	quotedBytes = 2 << 10
+	quotedLines = 10
+)
+
+// A stateError is an error about a VM's state that names verb and VM.
+type stateError struct{ error }
+
+func (e stateError) Unwrap() error { return e.error }
+
+// ended is the error of the verb for a VM that does not run: its state is st. Where nobody asked for that it says why,
+// and ends with the last lines of the guest's console, or of the VMM's log where the guest did not end by itself.
+func (s *session) ended(st State) error {
+	if st == Elsewhere {
+		return elsewhere(s.vm, s.verb)
+	}
+	name, why, quote := s.vm.Name, "", ""
+	if st == Dead || !s.vm.StopRequested {
+		how, log := s.ending()
+		if why = how; log != "" {
+			quote = lastLines(s.file(log))
+		}
+	}
+	is := fmt.Sprintf("is not running: it is %s", st)
+	if st == Dead {
+		is = "is dead"
+	}
+	hint := "boot it with 'noid start " + name + "'"
+	if quote != "" {
+		hint = "'noid logs " + name + "' and 'noid logs --vmm " + name + "' show more; 'noid start " + name + "' boots it from its disk"
+	}
+	return stateError{errs.New(errs.ErrState, "%s: vm %q %s%s%s", s.verb, name, is, why, quote).Hint(hint)}
+}
+
+// ending says how the guest ended, to be appended to the VM's state, and which file of the VM's directory shows more.
+func (s *session) ending() (how, log string) {
+	switch s.driver.Ended(s.dir) {
+	case vmm.EndedPoweroff:
+		return ": its guest powered off", ""
+	case vmm.EndedReboot:
+		return ": its guest rebooted, which ends a VM", vmm.SerialLogFile
+	case vmm.EndedPanic:
+		return ": its guest's kernel panicked", vmm.SerialLogFile
+	}
+	return ": its VMM ended", s.driver.Logs()[0]
+}
+
+// lastLines returns the last lines of the log path, each after a newline.
+func lastLines(path string) string {
+	data, size := untrusted.TailSize(path, quotedBytes)
+	lines := strings.Split(untrusted.Text(data), "\n")
+	if size > quotedBytes {
+		lines = lines[1:] // the rest of one
+	}
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })
+	lines = lines[max(0, len(lines)-quotedLines):]
+	if len(lines) == 0 {
+		return ""
+	}
+	return "\n" + strings.Join(lines, "\n")
+}
+
+// explain makes err one of the VM's state where its VMM has ended since the verb began: its guest powered off, say. It
+// says how, and is complete: the VM and the verb are in it.
+func (s *session) explain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	wait, cancel := context.WithTimeout(context.Background(), endingWait)
+	defer cancel()
+	if s.vm.Process.Wait(wait) != nil {
+		return err
+	}
+	v, gone := s.Home.LoadVM(s.vm.Name)
+	if _, stat := os.Lstat(s.dir); errors.Is(stat, fs.ErrNotExist) && gone != nil {
+		return stateError{errs.New(errs.ErrState, "%s: vm %q was destroyed meanwhile", s.verb, s.vm.Name)}
+	}
+	if gone == nil && v.Process.Alive() { // another: a restore in place
+		return err
+	} else if gone == nil {
+		s.vm = v
+	}
+	ended := s.ended(stateWithin(wait, s.driver, s.dir, s.vm, 0))
+	if errors.Is(err, link.ErrDead) {
+		return ended
+	}
+	return errs.WithHint(fmt.Errorf("%w: %w", err, ended), errs.Hint(ended))
+}
