@@ -48,12 +48,12 @@ func (in input) open(path string) (*os.File, error) {
 	}
 	if mode := info.Mode(); !mode.IsRegular() {
 		f.Close()
-		return nil, in.isNot(path, describeMode(mode))
+		return nil, in.isNot(path, describeMode(mode), "")
 	}
 	return f, nil
 }
 
-// isNot is the error of a file that is something else: what, a noun phrase.
-func (in input) isNot(path, what string) error {
-	return fmt.Errorf("%q is not %s: it is %s", path, in.kind, what)
+// isNot is the error of a file that is something else: what, a noun phrase. cure may be "".
+func (in input) isNot(path, what, cure string) error {
+	return errs.WithHint(fmt.Errorf("%q is not %s: it is %s", path, in.kind, what), cure)
 }

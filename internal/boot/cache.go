@@ -24,7 +24,7 @@ const (
 
 const (
 	// format is part of an initramfs's key: to be raised when writeInitramfs or guestModules changes what comes out.
-	format = 2
+	format = 3
 	// tmpPrefix begins the name of a file that storage.WriteOnce writes. One that is an hour old was left by a noid
 	// that was killed.
 	tmpPrefix = ".tmp-"
@@ -64,6 +64,9 @@ func initramfs(cacheDir, kernelPath string, kernel Kernel, agent bool) (string, 
 		if err := Use(path); !errors.Is(err, fs.ErrNotExist) {
 			return path, nil // a cache that cannot be written to serves as well
 		}
+	}
+	if err := kernel.checkDrivers(kernelPath); err != nil {
+		return "", err
 	}
 	if err := build(path, kernel.Arch, modulesDir, agent); err != nil {
 		return "", fmt.Errorf("building the initramfs for kernel %q: %w", kernelPath, err)

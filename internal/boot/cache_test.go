@@ -13,13 +13,13 @@ import (
 	"noid/internal/errs"
 )
 
-// kernel writes the beginning of an arm64 Image of version 6.1.0 with a module tree beside it.
+// kernel writes the beginning of an arm64 Image of version 6.1.0, with all that it needs built in, and a module tree beside it.
 func kernel(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Dir(modulesDir(t, map[string]string{"virtio.ko": "depends=\x00"}))
 	image := make([]byte, 4096)
 	copy(image[0x38:], "ARM\x64")
-	copy(image[1024:], "Linux version 6.1.0 (x)")
+	copy(image[1024:], "Linux version 6.1.0 (x) virtio_blk EXT4-fs")
 	path := filepath.Join(dir, "Image")
 	if err := errors.Join(os.WriteFile(path, image, 0o600), os.Mkdir(filepath.Join(dir, "modules"), 0o755),
 		os.Rename(filepath.Join(dir, "6.1.0"), filepath.Join(dir, "modules/6.1.0"))); err != nil {

@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
 )
 
 // Offsets in the ext4 superblock, which lies 1024 bytes into the image: Documentation/filesystems/ext4/super.rst.
@@ -18,12 +22,18 @@ const (
 	sbMagic          = 0x38
 	sbCompat         = 0x5c
 	sbIncompat       = 0x60
+	sbJournalInode   = 0xe0
 	sbBlocksHi       = 0x150
 
 	compatJournal      = 0x4
 	incompatJournalDev = 0x8
 	incompatExtents    = 0x40
 	incompat64Bit      = 0x80
+
+	// incompatLinux are the features that a kernel must know, and that Linux knows: filetype, recover, meta_bg, extents, 64bit,
+	// mmp, flex_bg, ea_inode, csum_seed, large_dir, inline_data, encrypt, casefold. Not among them are compression and
+	// dirdata, which no release of Linux has.
+	incompatLinux = 0x2 | 0x4 | 0x10 | incompatExtents | incompat64Bit | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000
 )
 
 // ext4Super is what noid reads of a superblock.
@@ -31,6 +41,7 @@ type ext4Super struct {
 	blocks           uint64
 	blockSize        uint64 // bytes
 	compat, incompat uint32
+	journal          uint32 // its inode; 0 for none or one that is elsewhere
 }
 
 // errNotExt4 is an image without ext4's magic.
@@ -50,9 +61,29 @@ func CheckExt4(path string) error {
 	}
 	err = checkExt4(f, info.Size())
 	if errors.Is(err, errNotExt4) {
-		return rootfsInput.isNot(path, describe(f))
+		what, cure := describe(f)
+		return rootfsInput.isNot(path, what, cure)
 	} else if err != nil {
-		return fmt.Errorf("%q is a damaged ext4 image: %w", path, err)
+		return fmt.Errorf("%q is an ext4 image that no guest can mount: %w", path, err)
+	}
+	return nil
+}
+
+// CheckUnused refuses, with an errs.ErrBusy, an image that somebody has open for writing: it is mounted, or the disk of a
+// VM that runs. A copy could be torn. Linux tells the image's owner and root; for others nothing is refused.
+func CheckUnused(path string) error {
+	f, err := rootfsInput.open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK) // fcntl(2): EAGAIN when it is open for writing
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	}
+	if errors.Is(err, unix.EAGAIN) {
+		return errs.New(errs.ErrBusy, "rootfs %q is in use: it is open for writing elsewhere, mounted or as the disk of a VM", path).
+			Hint("unmount it ('losetup -j " + path + "' names its loop device), or stop that VM")
 	}
 	return nil
 }
@@ -64,6 +95,14 @@ func checkExt4(r io.ReaderAt, size int64) error {
 	}
 	if sb.incompat&incompatJournalDev != 0 {
 		return errors.New("it is an external journal, without files")
+	}
+	if sb.compat&compatJournal != 0 && sb.journal == 0 {
+		return errors.New("its journal is on another device")
+	}
+	for i := range 32 {
+		if bit := uint32(1) << i; sb.incompat&bit&^incompatLinux != 0 {
+			return fmt.Errorf("it has the feature I%d of ext4 (bit %#x), with which no Linux that noid knows mounts it", i, bit)
+		}
 	}
 	// Neither product can overflow: blockSize is at most 64 KiB.
 	if sb.blocks > 1<<47 || sb.blocks*sb.blockSize > uint64(size) {
@@ -83,7 +122,8 @@ func readExt4(r io.ReaderAt) (ext4Super, error) {
 	if le.Uint16(b[sbMagic:]) != 0xef53 {
 		return ext4Super{}, errNotExt4
 	}
-	sb := ext4Super{blocks: uint64(le.Uint32(b[sbBlocksLo:])), compat: le.Uint32(b[sbCompat:]), incompat: le.Uint32(b[sbIncompat:])}
+	sb := ext4Super{blocks: uint64(le.Uint32(b[sbBlocksLo:])), compat: le.Uint32(b[sbCompat:]), incompat: le.Uint32(b[sbIncompat:]),
+		journal: le.Uint32(b[sbJournalInode:])}
 	if sb.incompat&incompat64Bit != 0 {
 		sb.blocks |= uint64(le.Uint32(b[sbBlocksHi:])) << 32
 	}

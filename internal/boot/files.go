@@ -14,20 +14,23 @@ import (
 
 // Files returns what a VM of the kernel at path boots from. Both files are in cacheDir, and each is made once. The
 // kernel is a copy, since the user's own may be gone when a checkpoint of the VM is restored; with elfOnly it is the
-// payload of a bzImage. The initramfs has noid's agent if that is asked for; it is "" for a kernel that needs none.
+// payload of a bzImage. The initramfs has noid's agent if that is asked for. It refuses what CheckKernel does.
 func Files(ctx context.Context, cacheDir, path string, elfOnly, agent bool) (kernel, initrd string, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return "", "", err
 	}
 	k, err := InspectKernel(path)
+	if err == nil {
+		err = k.checkArch(path)
+	}
 	if err != nil {
+		return "", "", err
+	}
+	if initrd, err = initramfs(cacheDir, path, k, agent); err != nil {
 		return "", "", err
 	}
 	if kernel, err = cacheKernel(ctx, cacheDir, path, elfOnly && k.Format == BzImage); err != nil {
 		return "", "", err
-	}
-	if initrd, err = initramfs(cacheDir, path, k, agent); err != nil {
-		return "", "", fmt.Errorf("making the initramfs: %w", err)
 	}
 	return kernel, initrd, nil
 }

@@ -42,7 +42,8 @@ func InspectKernel(path string) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("reading kernel %q: %w", path, err)
 	}
 	if !ok {
-		return Kernel{}, kernelInput.isNot(path, describe(f))
+		what, _ := describe(f) // its cure is one for a root file system
+		return Kernel{}, kernelInput.isNot(path, what, "")
 	}
 	return k, nil
 }

@@ -249,11 +249,113 @@ func TestCheckExt4(t *testing.T) {
 		if _, err := InspectKernel(path); err == nil || !strings.HasSuffix(err.Error(), "it is an "+kind+" file system image") {
 			t.Errorf("InspectKernel of an %s image: %v", kind, err)
 		}
+		for _, broken := range []struct {
+			offset int64
+			data   string
+			says   string
+		}{
+			{sbIncompat, "\x42\x00\x08\x00", "the feature I19 of ext4"}, {sbIncompat, "\x43\x00\x00\x00", "the feature I0 of ext4"},
+			{sbIncompat, "\x0a\x00\x00\x00", "external journal"}, {sbCompat, "\x04\x00\x00\x00" + "\x02\x00\x00\x00", "its journal is on another device"},
+		} {
+			copied := sparse(t, path)
+			if broken.offset == sbCompat {
+				overwrite(t, copied, sbOffset+sbJournalInode, "\x00\x00\x00\x00")
+			}
+			overwrite(t, copied, sbOffset+broken.offset, broken.data)
+			if err := CheckExt4(copied); err == nil || !strings.Contains(err.Error(), broken.says) {
+				t.Errorf("an %s with %q at %#x: got %v, want %q", kind, broken.data, broken.offset, err, broken.says)
+			}
+		}
 		if err := os.Truncate(path, 16<<20-4096); err != nil {
 			t.Fatal(err)
 		}
 		if err := CheckExt4(path); err == nil || !strings.Contains(err.Error(), "truncated") {
 			t.Errorf("a truncated %s: got %v", kind, err)
+		}
+	}
+}
+
+// sparse copies the file path.
+func sparse(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, data)
+}
+
+func overwrite(t *testing.T, path string, offset int64, data string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte(data), offset); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCheckUnused refuses an image while it is open for writing, as a loop device and a VM have it. A reader is none.
+func TestCheckUnused(t *testing.T) {
+	path := write(t, []byte("x"))
+	reader, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := CheckUnused(path); err != nil {
+		t.Error(err)
+	}
+	writer, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckUnused(path); !errors.Is(err, errs.ErrBusy) || errs.Hint(err) == "" {
+		t.Errorf("open for writing: %v", err)
+	}
+	writer.Close()
+	if err := CheckUnused(path); err != nil {
+		t.Errorf("closed again: %v", err)
+	}
+}
+
+// TestPartitions names the partition of a disk image that noid could use.
+func TestPartitions(t *testing.T) {
+	tool := sbin("mke2fs")
+	if tool == "" {
+		t.Skip("no mke2fs on this host")
+	}
+	const start, length = 64, 4096 // sectors
+	fs := filepath.Join(t.TempDir(), "fs")
+	if out, err := exec.Command(tool, "-q", "-t", "ext4", fs, "2M").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mbr := append(make([]byte, start*sectorSize), data...)
+	copy(mbr[510:], mbrMagic)
+	gpt := bytes.Clone(mbr)
+	mbr[446+16+4] = 0x83 // the second
+	le.PutUint32(mbr[446+16+8:], start)
+	le.PutUint32(mbr[446+16+12:], length)
+	copy(gpt[sectorSize:], gptMagic)
+	le.PutUint64(gpt[sectorSize+72:], 2)
+	le.PutUint32(gpt[sectorSize+80:], 128)
+	le.PutUint32(gpt[sectorSize+84:], 128)
+	le.PutUint64(gpt[2*sectorSize+128+32:], start)
+	le.PutUint64(gpt[2*sectorSize+128+40:], start+length-1)
+	for _, disk := range [][]byte{mbr, gpt} {
+		err := CheckExt4(write(t, disk))
+		if err == nil || !strings.Contains(err.Error(), "it is a disk image with partitions") || !strings.Contains(errs.Hint(err), "partition 2 is ext4: dd if=IMAGE of=ROOTFS bs=512 skip=64 count=4096") {
+			t.Errorf("%v, hint %q", err, errs.Hint(err))
+		}
+		clear(disk[start*sectorSize:])
+		if err := CheckExt4(write(t, disk)); err == nil || !strings.Contains(errs.Hint(err), "alone, as ext4") {
+			t.Errorf("no ext4 in it: %v, hint %q", err, errs.Hint(err))
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 var guestModules = []string{
 	"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_mmio", "virtio_blk",
 	"crc32c_generic", "crc32c-intel", "crc32c-cryptoapi", "ext4",
+	"quota_v2", // of file systems made with mke2fs -O quota
 	"vmw_vsock_virtio_transport", "virtio_console", "virtio_rng", "virtio_net", "af_packet",
 	"button", "evdev", // the ACPI power button, for guests that listen to it
 	"i8042", "atkbd", // Ctrl+Alt+Del, which is how Firecracker asks a guest to shut down
@@ -37,14 +38,22 @@ const (
 var moduleLimits = limits{window: 64 << 20, size: 64 << 20}
 
 // FindModules returns the directory of the modules of the kernel at kernelPath, whose uname -r is version, or "". It
-// looks where an unpacked package or noid setup puts them, beside the kernel, and then at the host's own.
+// looks where an unpacked package or noid setup puts them, beside the kernel and beside the file that it is a link to, and
+// then at the host's own.
 func FindModules(kernelPath, version string) string {
 	// The version comes from a file that may be hostile: it must not lead elsewhere.
 	if version == "" || version != filepath.Base(version) || version == "." || version == ".." {
 		return ""
 	}
-	dir := filepath.Dir(kernelPath)
-	for _, root := range []string{filepath.Join(dir, "../lib/modules"), filepath.Join(dir, "modules"), "/lib/modules"} {
+	var roots []string
+	dirs := []string{filepath.Dir(kernelPath)}
+	if target, err := filepath.EvalSymlinks(kernelPath); err == nil {
+		dirs = append(dirs, filepath.Dir(target))
+	}
+	for _, dir := range dirs {
+		roots = append(roots, filepath.Join(dir, "../lib/modules"), filepath.Join(dir, "modules"))
+	}
+	for _, root := range append(roots, "/lib/modules") {
 		candidate := filepath.Join(root, version)
 		if info, err := os.Stat(candidate); err == nil && info.IsDir() {
 			return candidate

@@ -136,4 +136,11 @@ func TestFindModules(t *testing.T) {
 			t.Errorf("FindModules(%q) = %q, want %q", version, got, want)
 		}
 	}
+	link := filepath.Join(t.TempDir(), "vmlinuz")
+	if err := errors.Join(os.WriteFile(kernel, nil, 0o600), os.Symlink(kernel, link)); err != nil {
+		t.Fatal(err)
+	}
+	if got := FindModules(link, "6.1.0"); got != near {
+		t.Errorf("FindModules of a link = %q, want its target's %q", got, near)
+	}
 }

@@ -13,7 +13,10 @@ import (
 // --ultra -22, whose window is 128 MiB, and with an xz dictionary of 32 MiB.
 var vmlinuxLimits = limits{window: 128 << 20, size: 1 << 30}
 
-// ExtractVmlinux writes the ELF kernel that the bzImage at path carries. It copies a kernel that is an ELF already.
+// errPacking is a payload that noid cannot unpack.
+var errPacking = errors.New("the payload is packed in a way noid does not know")
+
+// ExtractVmlinux writes the ELF kernel that the bzImage at path carries. It copies a kernel that is unpacked already.
 // What it has written when it fails is worthless.
 func ExtractVmlinux(w io.Writer, path string) error {
 	f, err := kernelInput.open(path)
@@ -36,12 +39,13 @@ func extract(w io.Writer, r io.ReaderAt, size int64) error {
 	if err != nil {
 		return err
 	}
-	if bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
+	if bytes.HasPrefix(head, []byte(elf.ELFMAG)) || isARM64Image(head) {
 		_, err := copyBounded(w, io.NewSectionReader(r, 0, size))
 		return err
 	}
 	if !isBzImage(head) {
-		return fmt.Errorf("not a bzImage: it is %s", describe(r))
+		what, _ := describe(r)
+		return fmt.Errorf("not a bzImage: it is %s", what)
 	}
 	payload, err := payloadOf(head, r, size)
 	if err != nil {
@@ -71,7 +75,7 @@ func extract(w io.Writer, r io.ReaderAt, size int64) error {
 	} else if string(start) != elf.ELFMAG && packed {
 		return errors.New("the payload is no ELF kernel")
 	} else if string(start) != elf.ELFMAG {
-		return fmt.Errorf("the payload is packed in a way noid does not know (it begins with %x)", start)
+		return fmt.Errorf("%w (it begins with %x)", errPacking, start)
 	}
 	n, err := copyBounded(w, out)
 	if err != nil {

@@ -87,6 +87,6 @@ func Run(ctx context.Context, o Options, driver, storage string) error {
 }
 
 func checkKernel(path string) error {
-	_, err := boot.InspectKernel(path)
+	_, err := boot.CheckKernel(path)
 	return err
 }

@@ -132,6 +132,9 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	if err := boot.CheckExt4(o.Rootfs); err != nil {
 		return nil, err
 	}
+	if err := boot.CheckUnused(o.Rootfs); err != nil {
+		return nil, err
+	}
 	machine := vmm.Machine{Driver: name, CPUs: cmp.Or(o.CPUs, c.CPUs, defaultCPUs), MemMiB: cmp.Or(o.MemMiB, c.MemMiB, defaultMemMiB),
 		BootArgs: joinArgs(c.BootArgs, o.BootArgs), Agent: !o.NoAgent}
 	if err := config.CheckMachine(machine.CPUs, machine.MemMiB, machine.BootArgs); err != nil {

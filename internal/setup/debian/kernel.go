@@ -59,34 +59,11 @@ func newestKernel(o Options, pattern string) string {
 
 // usable reports why the kernel at path cannot run VMs, or nil.
 func usable(path string) error {
-	k, err := boot.InspectKernel(path)
+	_, err := boot.CheckKernel(path)
 	if errors.Is(err, os.ErrPermission) {
 		return errors.New("only root may read it")
-	} else if err != nil {
-		return err
 	}
-	if k.Arch != runtime.GOARCH {
-		return fmt.Errorf("it is for %s", k.Arch)
-	}
-	modules := boot.FindModules(path, k.Version)
-	if modules == "" {
-		return errors.New("its modules are not there")
-	}
-	if builtIn(modules, "virtio_blk") {
-		return nil
-	}
-	if found, err := boot.ResolveModules(modules, []string{"virtio_blk"}); err != nil {
-		return err
-	} else if len(found) == 0 {
-		return errors.New("it has no driver for virtio disks")
-	}
-	return nil
-}
-
-// builtIn reports whether modules.builtin lists the module: lines such as "kernel/drivers/block/virtio_blk.ko".
-func builtIn(dir, module string) bool {
-	list, _ := os.ReadFile(filepath.Join(dir, "modules.builtin"))
-	return strings.Contains(string(list), "/"+module+".ko\n")
+	return err
 }
 
 // metaPackages are the packages that depend on a distribution's current kernel for virtual machines, by ID of
