@@ -44,7 +44,7 @@ const maxFile = 1 << 20
 
 // Load reads the file at path. No file is an empty Config. A file that is not TOML, or has a value that its key does
 // not take, is errs.ErrUsage and the message names file and line. Keys that this noid does not know are no error: see
-// Config.Ignored. Whether the files that are named exist is not looked at.
+// Config.Ignored. Whether the files that are named can be used is not looked at.
 func Load(path string) (Config, error) {
 	data, values, err := read(path)
 	if err != nil {
@@ -60,14 +60,11 @@ func Load(path string) (Config, error) {
 		if err == nil {
 			text, err = k.clean(text)
 		}
-		if err == nil && k.isPath && !filepath.IsAbs(text) {
-			err = fmt.Errorf("%q is not an absolute path", text)
-		}
 		if err != nil {
 			return Config{}, fileError(path, lines(data)[k.name], fmt.Errorf("%s: %w", k.name, err),
 				fmt.Sprintf("'noid config set %s VALUE', or 'noid config unset %s'", k.name, k.name))
 		}
-		k.store(&c, text)
+		k.store(&c, k.shown(path, text))
 		delete(values, k.name)
 	}
 	if len(values) > 0 {
@@ -87,6 +84,40 @@ func ignored(path string, data []byte, values map[string]any) (warnings []string
 		warnings = append(warnings, fmt.Sprintf("%s:%d: the key %q is not known and is ignored%s", path, line[name], name, near))
 	}
 	return warnings
+}
+
+// shown is text, a value of k in the file at path, as it is used. A path that is not absolute counts from the home,
+// which is where the file is. One from where the home was once, and where nothing is now, is found in the home too.
+func (k key) shown(path, text string) string {
+	home := filepath.Dir(path)
+	if !k.isPath || text == "" {
+		return text
+	}
+	if !filepath.IsAbs(text) {
+		return filepath.Join(home, text)
+	}
+	if _, err := os.Stat(text); !errors.Is(err, fs.ErrNotExist) {
+		return text
+	}
+	for _, rest, ok := strings.Cut(text[1:], "/"); ok && strings.Contains(rest, "/"); _, rest, ok = strings.Cut(rest, "/") {
+		if here := filepath.Join(home, rest); exists(here) {
+			return here
+		}
+	}
+	return text
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// kept is the other way around: how the absolute path text is written into the file at path, so that a home may be moved.
+func (k key) kept(path, text string) string {
+	if inHome, err := filepath.Rel(filepath.Dir(path), text); k.isPath && err == nil && filepath.IsLocal(inHome) {
+		return inHome
+	}
+	return text
 }
 
 // read returns the file as it is and as TOML. No file is an empty one.

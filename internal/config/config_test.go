@@ -51,7 +51,6 @@ of_a_newer_noid = [1, 2]
 		{"cpus = 1\nmem = 5\n", ":2: mem: "},
 		{"# x\n\ncpus = 33\n", ":3: cpus: "},
 		{"driver = \"xen\"\n", ":1: driver: "},
-		{"kernel = \"rel/ative\"\n", ":1: kernel: "},
 		{"cpus = [1]\n", ":1: cpus: "},
 		{"cpus = 1.5\n", ":1: cpus: "},
 		{"cpus = 1\ncpus = 2\n", "cpus"},

@@ -34,7 +34,8 @@ type Check func(key, value string) error
 // Get returns the value of key as text. A key that is not set is errs.ErrNotFound, one that does not exist
 // errs.ErrUsage.
 func Get(path, name string) (string, error) {
-	if _, err := lookup(name); err != nil {
+	k, err := lookup(name)
+	if err != nil {
 		return "", err
 	}
 	_, values, err := read(path)
@@ -42,7 +43,7 @@ func Get(path, name string) (string, error) {
 		return "", err
 	}
 	if value, ok := values[name]; ok {
-		return fmt.Sprint(value), nil
+		return k.shown(path, fmt.Sprint(value)), nil
 	}
 	return "", errs.New(errs.ErrNotFound, "%q is not set", name).Hint("'noid config set " + name + " VALUE'")
 }
@@ -57,13 +58,14 @@ func List(path string) ([]Entry, error) {
 	var entries []Entry
 	for _, k := range keys {
 		if value, ok := values[k.name]; ok {
-			entries = append(entries, Entry{k.name, fmt.Sprint(value)})
+			entries = append(entries, Entry{k.name, k.shown(path, fmt.Sprint(value))})
 		}
 	}
 	return entries, nil
 }
 
-// Set checks value, gives it its final form (paths absolute, memory in MiB) and writes it. check may be nil. A kernel,
+// Set checks value, gives it its final form (paths absolute, memory in MiB) and writes it, a path in the home as counted
+// from there. check may be nil. A kernel,
 // root filesystem or binary that is not there is errs.ErrNotFound; any other bad key or value is errs.ErrUsage.
 func Set(path, name, value string, check Check) error {
 	k, err := lookup(name)
@@ -83,7 +85,7 @@ func Set(path, name, value string, check Check) error {
 			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
-	line, err := assignment(k, value)
+	line, err := assignment(k, k.kept(path, value))
 	if err != nil {
 		return fmt.Errorf("setting %s: %w", name, err)
 	}

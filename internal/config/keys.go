@@ -1,13 +1,17 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 	"noid/internal/lazy"
@@ -191,8 +195,10 @@ func checkFile(k key, path string) (string, error) {
 		return "", err
 	}
 	info, err := os.Stat(path)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return "", errs.New(errs.ErrNotFound, "%s not found: %s", k.name, path).Hint("give the path of a file that exists")
+	} else if err != nil {
+		return "", fmt.Errorf("setting %s: %w", k.name, err)
 	}
 	if !info.Mode().IsRegular() {
 		return "", usage("%s is not a regular file: %s", k.name, path)

@@ -128,6 +128,9 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 		if *file.path = cmp.Or(*file.path, file.configured); *file.path == "" {
 			return nil, errs.New(errs.ErrHost, "%s not found: none is configured", file.what).Hint("run 'noid setup', or 'noid config set " + file.what + " PATH'")
 		}
+		if *file.path, err = filepath.Abs(*file.path); err != nil {
+			return nil, err
+		}
 	}
 	if err := boot.CheckExt4(o.Rootfs); err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	} else if err != nil {
 		return Details{}, err
 	}
+	m.findBootFiles(&s.vm.Machine, nil) // where they are now, in a home that was moved
 	d := Details{Info: Info{VM: s.vm, State: stateWithin(ctx, s.driver, s.dir, s.vm, 0)}, Dir: s.dir}
 	if d.State == Paused {
 		d.LastError = cmp.Or(s.driver.WhyPaused(s.dir), d.LastError)
