@@ -25,7 +25,7 @@ func (c Record) CheckBoots(ctx context.Context, readData bool) error {
 		}
 		if err == nil {
 			var hash storage.Hash
-			if hash, err = storage.HashFile(ctx, path); err == nil && hash.Root() == was.Sum {
+			if hash, err = storage.HashFile(ctx, path, was.ChunkBytes()); err == nil && hash.Root() == was.Sum {
 				continue
 			}
 			if err == nil {

@@ -33,7 +33,7 @@ func (c Record) FileNames() []string {
 
 // HashFile describes the file path.
 func HashFile(ctx context.Context, path string) (manifest.File, error) {
-	hash, err := storage.HashFile(ctx, path)
+	hash, err := storage.HashFile(ctx, path, storage.HashChunk)
 	if err != nil {
 		return manifest.File{}, err
 	}
@@ -84,7 +84,7 @@ func (c Record) Check(ctx context.Context, dir string, readData bool, reading fu
 		if reading != nil && want.Length > maxSmall {
 			reading(name, want.Length)
 		}
-		hash, err := storage.HashFile(ctx, path)
+		hash, err := storage.HashFile(ctx, path, want.ChunkBytes())
 		if errors.Is(err, unix.EIO) {
 			return damaged(c, "%w", err)
 		} else if err != nil {
@@ -118,7 +118,7 @@ func damaged(c Record, format string, args ...any) error {
 func (c Record) SavedSums(dir, name string) (storage.Hash, error) {
 	var before, total int64 // in sums
 	for _, other := range c.FileNames() {
-		n := (c.Files[other].Length + storage.HashChunk - 1) / storage.HashChunk
+		n := c.Files[other].Chunks()
 		if other < name {
 			before += n
 		}
@@ -135,16 +135,12 @@ func (c Record) SavedSums(dir, name string) (storage.Hash, error) {
 	if info, err := f.Stat(); err != nil || info.Size() != total*size { // before anything is allocated by a length
 		return storage.Hash{}, fmt.Errorf("%s has not the %d bytes saved", SumsFile, total*size)
 	}
-	sums := storage.Hash{Length: c.Files[name].Length}
-	sums.Chunks = make([]storage.Sum, (sums.Length+storage.HashChunk-1)/storage.HashChunk)
-	saved := make([]byte, int64(len(sums.Chunks))*size)
-	if _, err := f.ReadAt(saved, before*size); err != nil {
+	file := c.Files[name]
+	sums := storage.Hash{Length: file.Length, Chunk: file.ChunkBytes(), Chunks: make([]storage.Sum, file.Chunks())}
+	if _, err := f.ReadAt(storage.SumBytes(sums.Chunks), before*size); err != nil {
 		return storage.Hash{}, err
 	}
-	for i := range sums.Chunks {
-		sums.Chunks[i] = storage.Sum(saved[int64(i)*size:])
-	}
-	if sums.Root() != c.Files[name].Sum {
+	if sums.Root() != file.Sum {
 		return storage.Hash{}, fmt.Errorf("%s differs from what was saved: noid can tell that a file is damaged, but not where", SumsFile)
 	}
 	return sums, nil
@@ -169,16 +165,16 @@ func (c Record) where(dir, name string, hash storage.Hash) string {
 	if err != nil {
 		return ""
 	}
-	first, count := -1, 0
+	first, count := int64(-1), 0
 	for i := range sums.Chunks {
 		if sums.Chunks[i] != hash.Chunks[i] {
 			if count++; first < 0 {
-				first = i
+				first = int64(i)
 			}
 		}
 	}
 	if count > 1 {
-		return fmt.Sprintf("in %d places, the first at %d MiB, ", count, first)
+		return fmt.Sprintf("in %d places, the first at %d MiB, ", count, first*sums.Chunk>>20)
 	}
-	return fmt.Sprintf("at %d MiB ", first)
+	return fmt.Sprintf("at %d MiB ", first*sums.Chunk>>20)
 }

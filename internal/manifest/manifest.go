@@ -27,7 +27,8 @@ const maxLength = 1 << 20
 // File is a regular file as it was when it was looked at.
 type File struct {
 	Length  int64       `json:"length"`
-	Sum     storage.Sum `json:"xxh3"` // storage.Hash's Root
+	Sum     storage.Sum `json:"xxh3"`            // storage.Hash's Root
+	Chunk   int64       `json:"chunk,omitempty"` // storage.Hash's; see ChunkBytes
 	Ino     uint64      `json:"ino"`
 	MtimeNs int64       `json:"mtime_ns"`
 }
@@ -40,8 +41,19 @@ func (f File) Untouched(info fs.FileInfo) bool {
 // FileOf is the file of info, whose contents are h.
 func FileOf(info fs.FileInfo, h storage.Hash) File {
 	st := StampOf(info)
-	return File{Length: h.Length, Sum: h.Root(), Ino: st.Ino, MtimeNs: st.MtimeNs}
+	return File{Length: h.Length, Sum: h.Root(), Chunk: h.Chunk, Ino: st.Ino, MtimeNs: st.MtimeNs}
 }
+
+// ChunkBytes is how many bytes of the file one of its sums stands for.
+func (f File) ChunkBytes() int64 {
+	if f.Chunk < storage.FineChunk || f.Chunk > storage.HashChunk { // of a noid that knew one size alone, or nonsense
+		return storage.HashChunk
+	}
+	return f.Chunk
+}
+
+// Chunks is how many sums the file has.
+func (f File) Chunks() int64 { return storage.ChunksOf(f.Length, f.ChunkBytes()) }
 
 // BrokenError is a VM or checkpoint whose directory is there but whose manifest cannot be used.
 type BrokenError struct {

@@ -4,14 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
 func TestHashFile(t *testing.T) {
+	for _, chunk := range []int64{FineChunk, HashChunk} {
+		t.Run(fmt.Sprint(chunk), func(t *testing.T) { testHashFile(t, chunk) })
+	}
+}
+
+func testHashFile(t *testing.T, chunk int64) {
 	dir := t.TempDir()
-	data := bytes.Repeat([]byte("0123456789abcdef"), 5*HashChunk/16/2) // 2.5 chunks
+	data := bytes.Repeat([]byte("0123456789abcdef"), 5*int(chunk)/16/2) // 2.5 chunks
 	file := func(name string, change func(f *os.File)) string {
 		path := filepath.Join(dir, name)
 		f, err := os.Create(path)
@@ -19,38 +26,38 @@ func TestHashFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		f.Truncate(6*HashChunk + 7)
-		f.WriteAt(data, HashChunk)
+		f.Truncate(6*chunk + 7)
+		f.WriteAt(data, chunk)
 		if change != nil {
 			change(f)
 		}
 		return path
 	}
 	hash := func(path string) Hash {
-		h, err := HashFile(t.Context(), path)
+		h, err := HashFile(t.Context(), path, chunk)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return h
 	}
 	plain := hash(file("plain", nil))
-	if plain.Length != 6*HashChunk+7 || len(plain.Chunks) != 7 {
+	if plain.Length != 6*chunk+7 || len(plain.Chunks) != 7 {
 		t.Fatalf("the hash is of %d bytes in %d chunks", plain.Length, len(plain.Chunks))
 	}
 	if plain.Chunks[0] != (Sum{}) || plain.Chunks[1] == (Sum{}) || plain.Chunks[6] != (Sum{}) {
 		t.Errorf("the chunks are %v", plain.Chunks)
 	}
 	// Written zeros are the hole that they replace.
-	full := hash(file("full", func(f *os.File) { f.WriteAt(make([]byte, HashChunk), 0); f.WriteAt(make([]byte, 7), 6*HashChunk) }))
+	full := hash(file("full", func(f *os.File) { f.WriteAt(make([]byte, chunk), 0); f.WriteAt(make([]byte, 7), 6*chunk) }))
 	if full.Root() != plain.Root() {
 		t.Error("zeros differ from a hole")
 	}
 	for name, change := range map[string]func(f *os.File){
-		"a bit":          func(f *os.File) { f.WriteAt([]byte{data[0] ^ 1}, HashChunk) },
-		"a bit in zeros": func(f *os.File) { f.WriteAt([]byte{1}, 5*HashChunk+99) },
-		"the last byte":  func(f *os.File) { f.WriteAt([]byte{1}, 6*HashChunk+6) },
-		"longer":         func(f *os.File) { f.Truncate(6*HashChunk + 8) },
-		"shorter":        func(f *os.File) { f.Truncate(6*HashChunk + 6) },
+		"a bit":          func(f *os.File) { f.WriteAt([]byte{data[0] ^ 1}, chunk) },
+		"a bit in zeros": func(f *os.File) { f.WriteAt([]byte{1}, 5*chunk+99) },
+		"the last byte":  func(f *os.File) { f.WriteAt([]byte{1}, 6*chunk+6) },
+		"longer":         func(f *os.File) { f.Truncate(6*chunk + 8) },
+		"shorter":        func(f *os.File) { f.Truncate(6*chunk + 6) },
 		"moved":          func(f *os.File) { f.WriteAt(data, 0) },
 	} {
 		if h := hash(file("changed", change)); h.Root() == plain.Root() {
@@ -70,15 +77,24 @@ func TestHashFileRefuses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := HashFile(ctx, path); !errors.Is(err, context.Canceled) {
+	if _, err := HashFile(ctx, path, HashChunk); !errors.Is(err, context.Canceled) {
 		t.Errorf("with an ended context: %v", err)
 	}
 	if err := os.Symlink(path, filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"link", ".", "missing"} {
-		if _, err := HashFile(t.Context(), filepath.Join(dir, name)); err == nil {
+		if _, err := HashFile(t.Context(), filepath.Join(dir, name), HashChunk); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestChunkOf has a sum stand for little of a guest's memory, and for much of a disk that would have millions of them.
+func TestChunkOf(t *testing.T) {
+	for length, want := range map[int64]int64{0: 64 << 10, 512 << 20: 64 << 10, 8 << 30: 64 << 10, 16 << 30: 128 << 10, 500 << 30: HashChunk, 4 << 40: HashChunk} {
+		if got := ChunkOf(length); got != want {
+			t.Errorf("of %d MiB: %d bytes, want %d", length>>20, got, want)
 		}
 	}
 }

@@ -14,14 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HashLike is HashFile for a file that shares blocks with like, whose hash is h. A chunk with the same blocks in both
-// is not read. A file system that cannot tell, and one without reflinks, has all of it read.
+// HashLike is HashFile for a file that shares blocks with like, whose hash is h, and in chunks of the same size. A chunk
+// with the same blocks in both is not read. A file system that cannot tell, and one without reflinks, has all of it
+// read.
 func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
-	same, err := sameChunks(path, like, h.Length)
+	same, err := sameChunks(path, like, h.Length, h.Chunk)
 	if err != nil {
-		return HashFile(ctx, path)
+		return HashFile(ctx, path, h.Chunk)
 	}
-	return hashFile(ctx, path, func(i int) (Sum, bool) {
+	return hashFile(ctx, path, h.Chunk, func(i int) (Sum, bool) {
 		if i < len(same) && same[i] {
 			return h.Chunks[i], true
 		}
@@ -29,9 +30,9 @@ func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	})
 }
 
-// sameChunks tells for each chunk of the files a and b, both size bytes long, whether it consists of the same blocks.
+// sameChunks tells for each chunk of chunk bytes of the files a and b, both size bytes long, whether it consists of the same blocks.
 // The error is also that of a file system that cannot tell.
-func sameChunks(a, b string, size int64) ([]bool, error) {
+func sameChunks(a, b string, size, chunk int64) ([]bool, error) {
 	maps := make([]blockMap, 2)
 	for i, path := range []string{a, b} {
 		f, length, err := openRegular(path)
@@ -46,7 +47,7 @@ func sameChunks(a, b string, size int64) ([]bool, error) {
 		defer stop()
 		maps[i].next = next
 	}
-	same := slices.Repeat([]bool{true}, int((size+HashChunk-1)/HashChunk))
+	same := slices.Repeat([]bool{true}, int(ChunksOf(size, chunk)))
 	for at := int64(0); at < size; {
 		x, err := maps[0].at(at)
 		if err != nil {
@@ -58,7 +59,7 @@ func sameChunks(a, b string, size int64) ([]bool, error) {
 		}
 		end := min(x.end, y.end, size)
 		if x.odd || y.odd || x.data != y.data || x.data && x.shift != y.shift {
-			for i := at / HashChunk; i*HashChunk < end; i++ {
+			for i := at / chunk; i*chunk < end; i++ {
 				same[i] = false
 			}
 		}
@@ -124,17 +125,19 @@ func overwrite(path string, data []byte, block int) error {
 		return err
 	}
 	defer f.Close()
-	had := make([]byte, len(data))
-	n, err := f.ReadAt(had, 0)
-	if err != nil && err != io.EOF {
-		return err
-	}
+	had := make([]byte, min(len(data), 256*block))
 	for at := 0; at < len(data); at += block {
-		end := min(at+block, len(data))
-		if end <= n && bytes.Equal(had[at:end], data[at:end]) {
+		if at%len(had) == 0 {
+			clear(had) // what is not there is a hole
+			if _, err := f.ReadAt(had, int64(at)); err != nil && err != io.EOF {
+				return err
+			}
+		}
+		new := data[at:min(at+block, len(data))]
+		if bytes.Equal(had[at%len(had):][:len(new)], new) {
 			continue
 		}
-		if _, err := f.WriteAt(data[at:end], int64(at)); err != nil {
+		if _, err := f.WriteAt(new, int64(at)); err != nil {
 			return err
 		}
 	}

@@ -15,19 +15,19 @@ import (
 // that are shared take it, others are read.
 func TestHashLike(t *testing.T) {
 	onEach(t, func(t *testing.T, dir string, reflinks bool) {
-		const chunks = 40
+		const chunks, chunk = 40, FineChunk
 		src := filepath.Join(dir, "src")
-		data := make([]byte, chunks*HashChunk-5000)
+		data := make([]byte, chunks*chunk-5000)
 		rnd := rand.NewChaCha8([32]byte{1})
 		rnd.Read(data)
-		copy(data[8*HashChunk:9*HashChunk], zeros)
+		copy(data[8*chunk:9*chunk], zeros[:])
 		if err := os.WriteFile(src, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := SyncFile(t.Context(), src); err != nil {
 			t.Fatal(err)
 		}
-		known, err := HashFile(t.Context(), src)
+		known, err := HashFile(t.Context(), src, chunk)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,21 +45,21 @@ func TestHashLike(t *testing.T) {
 			if _, err := f.WriteAt(b, at); err != nil {
 				t.Fatal(err)
 			}
-			changed[int(at/HashChunk)], changed[int((at+int64(len(b))-1)/HashChunk)] = true, true
+			changed[int(at/chunk)], changed[int((at+int64(len(b))-1)/chunk)] = true, true
 		}
-		write(3*HashChunk+77, []byte("a few bytes"))
-		write(5*HashChunk-4096, bytes.Repeat([]byte{7}, 8192)) // over a border
-		write(8*HashChunk+4096, []byte("where zeros were"))
-		for _, hole := range []int64{11 * HashChunk, 13*HashChunk + 8192} {
-			if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, hole, HashChunk/2); err != nil {
+		write(3*chunk+77, []byte("a few bytes"))
+		write(5*chunk-4096, bytes.Repeat([]byte{7}, 8192)) // over a border
+		write(8*chunk+4096, []byte("where zeros were"))
+		for _, hole := range []int64{11 * chunk, 13*chunk + 8192} {
+			if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, hole, chunk/2); err != nil {
 				t.Fatal(err)
 			}
-			changed[int(hole/HashChunk)] = true
+			changed[int(hole/chunk)] = true
 		}
 		if err := f.Sync(); err != nil {
 			t.Fatal(err)
 		}
-		want, err := HashFile(t.Context(), dst)
+		want, err := HashFile(t.Context(), dst, chunk)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestHashLike(t *testing.T) {
 		if err != nil || got.Root() != want.Root() {
 			t.Errorf("it differs from HashFile's: %v", err)
 		}
-		forged := Hash{Length: known.Length, Chunks: make([]Sum, len(known.Chunks))}
+		forged := Hash{Length: known.Length, Chunk: chunk, Chunks: make([]Sum, len(known.Chunks))}
 		for i := range forged.Chunks {
 			forged.Chunks[i] = Sum{1, byte(i)}
 		}
@@ -161,11 +161,11 @@ func TestCloneCompact(t *testing.T) {
 		if method, err := CloneCompact(t.Context(), path("src3"), path("src2")); err != nil || method != Copy {
 			t.Errorf("%s, %v", method, err)
 		}
-		a, err := HashFile(t.Context(), path("src2"))
+		a, err := HashFile(t.Context(), path("src2"), HashChunk)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b, err := HashFile(t.Context(), path("src3")); err != nil || a.Root() != b.Root() {
+		if b, err := HashFile(t.Context(), path("src3"), HashChunk); err != nil || a.Root() != b.Root() {
 			t.Errorf("the copy differs: %v", err)
 		}
 		if err := SyncFile(t.Context(), path("src3")); err != nil {

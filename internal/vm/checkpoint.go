@@ -97,14 +97,12 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 		if err != nil {
 			return err
 		}
-		hash, err := hashLike(ctx, path, parent, parentDir)
+		hash, err := hashLike(ctx, path, info.Size(), parent, parentDir)
 		if err != nil {
 			return err
 		}
 		c.Files[name] = manifest.FileOf(info, hash)
-		for _, chunk := range hash.Chunks {
-			sums = append(sums, chunk[:]...)
-		}
+		sums = append(sums, storage.SumBytes(hash.Chunks)...)
 		switch name {
 		case vmm.RootfsFile:
 			c.DiskLength, c.DiskBytes = hash.Length, onDisk
@@ -133,14 +131,14 @@ func (s *session) parent(c checkpoint.Record) checkpoint.Record {
 	return parent
 }
 
-// hashLike hashes the file path of a new checkpoint, and reads only what it does not share with the parent's file of
+// hashLike hashes the file path of a new checkpoint, length bytes long, and reads only what it does not share with the parent's file of
 // that name.
-func hashLike(ctx context.Context, path string, parent checkpoint.Record, parentDir string) (storage.Hash, error) {
+func hashLike(ctx context.Context, path string, length int64, parent checkpoint.Record, parentDir string) (storage.Hash, error) {
 	name := filepath.Base(path)
 	if _, ok := parent.Files[name]; ok {
 		if sums, err := parent.SavedSums(parentDir, name); err == nil {
 			return storage.HashLike(ctx, path, filepath.Join(parentDir, name), sums)
 		}
 	}
-	return storage.HashFile(ctx, path)
+	return storage.HashFile(ctx, path, storage.ChunkOf(length))
 }

@@ -174,10 +174,10 @@ func (g *tiny) check(what string) (dst string) {
 	full := filepath.Join(newSnapDir, "full")
 	g.must(c.call(g.Context(), time.Minute, http.MethodPut, "/snapshot/create",
 		snapshotCreate{SnapshotType: "Full", SnapshotPath: newStateSnap, MemFilePath: full}, nil))
-	want, err := storage.HashFile(g.Context(), filepath.Join(g.dir, full))
+	want, err := storage.HashFile(g.Context(), filepath.Join(g.dir, full), storage.HashChunk)
 	g.must(err)
 	os.Remove(filepath.Join(g.dir, full))
-	got, err := storage.HashFile(g.Context(), filepath.Join(dst, vmm.MemorySnap))
+	got, err := storage.HashFile(g.Context(), filepath.Join(dst, vmm.MemorySnap), storage.HashChunk)
 	if err != nil || got.Root() != want.Root() {
 		g.Errorf("%s: the memory is not the Full snapshot's, %v", what, err)
 	}
