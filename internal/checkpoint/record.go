@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"noid/internal/manifest"
@@ -102,13 +103,23 @@ func Read(dir, vm, id string) (c Record, st manifest.Stamp, err error) {
 	return c, st, manifest.Broken(err, dir, manifestFile)
 }
 
-// Parse reads the manifest of checkpoint id of vm.
+// Parse reads the manifest of checkpoint id of vm, which may have had another name when the checkpoint was made.
 func Parse(data []byte, vm, id string) (Record, error) {
 	c, err := decode(data)
-	if err == nil && (c.VM != vm || c.ID != id) {
+	if err == nil && c.ID != id {
 		return Record{}, fmt.Errorf("it belongs to checkpoint %q of vm %q", c.ID, c.VM)
 	}
+	c.Parent = Renamed(c.Parent, c.VM, vm)
+	c.VM = vm
 	return c, err
+}
+
+// Renamed is the checkpoint ref, "vm@id", where the VM old is called new by now.
+func Renamed(ref, old, new string) string {
+	if id, ok := strings.CutPrefix(ref, old+"@"); ok {
+		return new + "@" + id
+	}
+	return ref
 }
 
 func decode(data []byte) (Record, error) {

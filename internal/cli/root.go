@@ -169,7 +169,7 @@ func (a *app) root() *cobra.Command {
 		id, title string
 		verbs     []*cobra.Command
 	}{
-		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.destroyCmd()}},
+		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.renameCmd(), a.destroyCmd()}},
 		{groupRun, "In the guest", []*cobra.Command{a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
 		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.duCmd(), a.versionCmd(), a.completionCmd()}},

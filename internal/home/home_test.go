@@ -208,13 +208,13 @@ func TestRecords(t *testing.T) {
 
 // damages are ways in which a manifest can be unusable; each makes the file at path.
 var damages = map[string]func(path string) error{
-	"missing":    func(path string) error { return nil },
-	"empty":      func(path string) error { return os.WriteFile(path, nil, 0o600) },
-	"not JSON":   func(path string) error { return os.WriteFile(path, []byte("{\"format\": 1,"), 0o600) },
-	"no format":  func(path string) error { return os.WriteFile(path, []byte("{}"), 0o600) },
-	"newer":      func(path string) error { return os.WriteFile(path, []byte(`{"format": 2, "name": "dev"}`), 0o600) },
-	"other name": func(path string) error { return os.WriteFile(path, []byte(`{"format": 1, "name": "prod"}`), 0o600) },
-	"endless":    func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
+	"missing":   func(path string) error { return nil },
+	"empty":     func(path string) error { return os.WriteFile(path, nil, 0o600) },
+	"not JSON":  func(path string) error { return os.WriteFile(path, []byte("{\"format\": 1,"), 0o600) },
+	"no format": func(path string) error { return os.WriteFile(path, []byte("{}"), 0o600) },
+	"newer":     func(path string) error { return os.WriteFile(path, []byte(`{"format": 2, "name": "dev"}`), 0o600) },
+	"no name":   func(path string) error { return os.WriteFile(path, []byte(`{"format": 1, "name": "../dev"}`), 0o600) },
+	"endless":   func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
 	"too long": func(path string) error {
 		return os.WriteFile(path, []byte(`{"format": 1, "name": "dev"}`+strings.Repeat(" ", 1<<20)), 0o600)
 	},

@@ -114,8 +114,10 @@ func parseVM(data []byte, name string) (VM, error) {
 	if err := manifest.CheckFormat(v.Format); err != nil {
 		return VM{}, err
 	}
-	if v.Name != name {
-		return VM{}, fmt.Errorf("it belongs to a vm called %q", v.Name)
+	if err := CheckName(v.Name); err != nil {
+		return VM{}, err
 	}
+	v.RestoredFrom = checkpoint.Renamed(v.RestoredFrom, v.Name, name)
+	v.Name = name // its directory's: the VM may have been renamed
 	return v, nil
 }

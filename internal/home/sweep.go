@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"noid/internal/errs"
@@ -17,7 +18,7 @@ import (
 const strayAge = time.Hour
 
 // Sweep removes what killed commands left: staging directories of VMs and checkpoints whose lock is free, and the
-// VMMs that run in them. It waits for nobody, and goes on after an error. It looks at nothing else in the home. verb
+// VMMs that run in them, and ends renames. It waits for nobody, and goes on after an error. It looks at nothing else in the home. verb
 // is as in Lock: the one that the user typed.
 func (h *Home) Sweep(ctx context.Context, verb string) error {
 	names, err := subdirs(h.StagingRoot())
@@ -27,7 +28,9 @@ func (h *Home) Sweep(ctx context.Context, verb string) error {
 	var problems []error
 	for _, base := range names {
 		dir := filepath.Join(h.StagingRoot(), base)
-		if vm, ok := stagedVM(base); ok {
+		if strings.HasPrefix(base, renamePrefix) {
+			problems = append(problems, h.sweepRename(ctx, base, verb))
+		} else if vm, ok := stagedVM(base); ok {
 			problems = append(problems, h.sweep(ctx, vm, dir, verb))
 		} else if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > strayAge {
 			problems = append(problems, storage.RemoveAll(dir))

@@ -2,7 +2,9 @@ package vm
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
 
 	"noid/internal/console"
 )
@@ -26,5 +28,11 @@ func (m *Manager) Console(ctx context.Context, name string, c ConsoleStreams) er
 	if err := s.spoilTemplate(ctx); err != nil {
 		return err
 	}
-	return console.Attach(ctx, s.dir, console.AttachOptions{In: c.In, Out: c.Out, Err: c.Messages, Terminal: c.Terminal, Alive: s.vm.Process.Alive})
+	here, err := os.Open(s.dir) // the VM may be renamed meanwhile
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	return console.Attach(ctx, s.dir, console.AttachOptions{In: c.In, Out: c.Out, Err: c.Messages, Terminal: c.Terminal, Alive: s.vm.Process.Alive,
+		LockDir: fmt.Sprintf("/proc/self/fd/%d", here.Fd())})
 }

@@ -2,6 +2,9 @@ package vm
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -106,10 +109,16 @@ func killStray(ctx context.Context, dir string) error {
 // agent.
 func (s *session) agent() *link.Client { return s.agentIn(s.dir) }
 
-// agentIn is agent for a VM whose directory is dir for now.
+// agentIn is agent for a VM whose directory is dir for now. The client follows it when the VM is renamed.
 func (s *session) agentIn(dir string) *link.Client {
+	here, _ := os.Open(dir)
 	return &link.Client{
-		Dial:    func(ctx context.Context) (net.Conn, error) { return s.driver.Connect(ctx, dir) },
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			if _, err := os.Lstat(dir); here != nil && errors.Is(err, fs.ErrNotExist) {
+				return s.driver.Connect(ctx, fmt.Sprintf("/proc/self/fd/%d", here.Fd()))
+			}
+			return s.driver.Connect(ctx, dir)
+		},
 		Alive:   s.alive(),
 		Release: s.Version,
 	}

@@ -113,6 +113,7 @@ var verbs = []struct {
 	{"pause", func(w *world) error { return w.m.Pause(w.Context(), "a") }, []string{"pause"}, `vm a is paused, memory "now"; checkpoint "old"`},
 	{"stop --force", func(w *world) error { return w.m.Stop(w.Context(), "a", true) }, nil, `vm a is stopped, memory "now"; checkpoint "old"`},
 	{"destroy", func(w *world) error { _, err := w.m.Destroy(w.Context(), "a", false); return err }, nil, `; checkpoint "old"`},
+	{"rename", func(w *world) error { return w.m.Rename(w.Context(), "a", "b") }, nil, `vm b is running, memory "now"; checkpoint "old"`},
 	{"forget", func(w *world) error { return w.m.Forget(w.Context(), "a", []string{"old"}) }, nil, `vm a is running, memory "now"`},
 }
 

@@ -1,0 +1,70 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"noid/internal/checkpoint"
+	"noid/internal/errs"
+)
+
+// Rename gives the VM old and its checkpoints the name new, whether it runs or not. Its guest goes on, and is not told:
+// its hostname stays. Of a VM that was destroyed the checkpoints get the name.
+func (m *Manager) Rename(ctx context.Context, old, new string) error {
+	m.beginChange(ctx, "rename")
+	lock, err := m.Home.Lock(ctx, old, "rename")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if _, err := m.Home.CheckpointIDs(old); err != nil { // neither a VM nor a checkpoint
+		return err
+	}
+	if err := m.unused(new); err != nil { // before it is waited for
+		return err
+	}
+	newLock, err := m.lockNew(ctx, new, "rename")
+	if err != nil {
+		return err
+	}
+	defer newLock.Unlock()
+	if err := m.unused(new); err != nil { // since
+		return err
+	}
+	if err := m.Home.Rename(old, new); err != nil {
+		return fmt.Errorf("renaming vm %q to %q: %w", old, new, err)
+	}
+	m.noteName(old, new)
+	return nil
+}
+
+// unused refuses a name that a VM has, or checkpoints have of one that was destroyed.
+func (m *Manager) unused(name string) error {
+	ids, err := m.Home.CheckpointIDs(name)
+	if errors.Is(err, errs.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := m.free(name); err != nil || len(ids) == 0 {
+		return err
+	}
+	return errs.New(errs.ErrExists, "checkpoints of a vm %q that was destroyed are there", name).
+		Hint("choose another name, or 'noid forget --all " + name + "' first")
+}
+
+// noteName has the files of new say what it is called now. Nothing depends on that: failing is no failure.
+func (m *Manager) noteName(old, new string) {
+	v, err := m.Home.LoadVM(new)
+	if err != nil { // there are checkpoints alone, or it is broken
+		return
+	}
+	dir := m.Home.VMDir(new)
+	m.Home.SaveVM(dir, v)
+	if ref, err := os.Readlink(filepath.Join(dir, lastFile)); err == nil {
+		noteLast(dir, checkpoint.Renamed(ref, old, new))
+	}
+}
