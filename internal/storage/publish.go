@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -241,28 +240,21 @@ func Publish(ctx context.Context, tmpDir, finalDir string) error {
 	return nil
 }
 
-// syncTree makes dir and its regular files, one level deep, survive a power cut. It syncs all at once: a file system
-// joins what waits for its journal at the same time.
+// syncTree makes dir and its regular files, one level deep, survive a power cut. It syncs one after the other: btrfs has
+// those who sync at the same time wait for each other, some ticks long on a rotating disk.
 func syncTree(ctx context.Context, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	failed := make([]error, len(entries)+1)
-	var wg sync.WaitGroup
-	for i, e := range entries {
+	for _, e := range entries {
 		if e.Type().IsRegular() {
-			wg.Go(func() { failed[i] = SyncFile(ctx, filepath.Join(dir, e.Name())) })
+			if err := SyncFile(ctx, filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
 		}
 	}
-	failed[len(entries)] = SyncDir(dir)
-	wg.Wait()
-	for _, err := range failed {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return SyncDir(dir)
 }
 
 // renameNew renames a to b, which must not exist.
