@@ -105,17 +105,21 @@ const smallFiles = 32 << 20
 // cloned files cost nothing yet. Else they cost their data. To count that exactly means to write it back, so it is done
 // only when it decides.
 func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Record) error {
-	reflinks, err := storage.Reflinks(staging)
+	need, memory := int64(smallFiles), int64(0)
+	if c.Memory {
+		memory = int64(c.Machine.MemMiB) << 20
+	}
+	_, disk, err := storage.Usage(s.file(vmm.RootfsFile))
 	if err != nil {
 		return err
 	}
 	free, err := storage.Free(staging)
-	if err != nil {
+	if err != nil || free >= need+disk+memory { // there is room for copies of all: no question what will be copied
 		return err
 	}
-	need, memory := int64(smallFiles), int64(0)
-	if c.Memory {
-		memory = int64(c.Machine.MemMiB) << 20
+	reflinks, err := storage.Reflinks(staging)
+	if err != nil {
+		return err
 	}
 	source := s.driver.MemorySource(s.dir)
 	cloned := source != ""
