@@ -25,7 +25,11 @@ func (a *app) doctorCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Fprintln(a.out, report)
+				w := a.out
+				if asJSON { // stdout is one document
+					w = a.err
+				}
+				fmt.Fprintln(w, report)
 			}
 			checks, canRun := setup.Checks(ctx, a.setupOptions(m))
 			if err := ctx.Err(); err != nil {

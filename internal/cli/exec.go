@@ -162,7 +162,7 @@ func (a *app) ended(exit vm.Exit, c *vm.Command) error {
 		fmt.Fprintln(a.err, "noid: "+untrusted.Text([]byte(exit.Error)))
 	}
 	if exit.Lost > 0 {
-		fmt.Fprintf(a.err, "noid: %d bytes of the command's output were dropped while noid was away\n", exit.Lost)
+		fmt.Fprintf(a.err, "noid: the command's output was dropped while noid was away: %d bytes\n", exit.Lost)
 	}
 	if exit.TimedOut {
 		fmt.Fprintf(a.err, "noid: the command timed out after %s (--timeout)\n", c.Timeout)

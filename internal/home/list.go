@@ -232,7 +232,7 @@ func (h *Home) Repair(ctx context.Context) (report string, err error) {
 			}
 		}
 	}
-	report = fmt.Sprintf("%d vms, %d checkpoints, %d of them broken", len(vms), checkpoints, len(problems))
+	report = fmt.Sprintf("vms: %d, checkpoints: %d, broken: %d", len(vms), checkpoints, len(problems))
 	return strings.Join(append([]string{report}, problems...), "\n"), nil
 }
 

@@ -325,7 +325,7 @@ func TestListCheckpoints(t *testing.T) {
 		t.Errorf("FindCheckpoint of a lie: %q, %v, %v", c.ID, findErr, err)
 	}
 	report, err := h.Repair(t.Context())
-	if err != nil || !strings.HasPrefix(report, "0 vms, 8 checkpoints, 1 of them broken\ncheckpoint \"12345678\"") {
+	if err != nil || !strings.HasPrefix(report, "vms: 0, checkpoints: 8, broken: 1\ncheckpoint \"12345678\"") {
 		t.Errorf("Repair = %q, %v", report, err)
 	}
 	if got := indexed(t, h); len(got) != 7 {
