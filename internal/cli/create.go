@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -40,7 +39,10 @@ numbers of its own.
 					return fmt.Errorf("--mem: %w", err)
 				}
 			}
-			o.Name, o.Driver = args[0], cmp.Or(o.Driver, os.Getenv("NOID_DRIVER"))
+			if o.Driver, err = driverWish(m, o.Driver); err != nil {
+				return err
+			}
+			o.Name = args[0]
 			if wait {
 				o.Wait = createWait
 			}
@@ -62,4 +64,16 @@ numbers of its own.
 	f.BoolVar(&o.NoAgent, "no-agent", false, "leave noid's agent out of the guest: exec goes over the console")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// driverWish is the driver that a flag asks for, or the environment where there is no flag.
+func driverWish(m *vm.Manager, flag string) (string, error) {
+	wish := os.Getenv("NOID_DRIVER")
+	if flag != "" || wish == "" {
+		return flag, nil
+	}
+	if _, err := m.Drivers.Driver(wish); err != nil {
+		return "", fmt.Errorf("NOID_DRIVER: %w", err)
+	}
+	return wish, nil
 }

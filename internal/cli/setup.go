@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +25,10 @@ func (a *app) setupCmd() *cobra.Command {
 			if undo {
 				return setup.SetStorage(ctx, a.setupOptions(m), "plain", "setup --undo-storage")
 			}
-			driver, err := m.ChooseDriver(ctx, os.Getenv("NOID_DRIVER"))
+			driver, err := driverWish(m, "")
+			if err == nil {
+				driver, err = m.ChooseDriver(ctx, driver)
+			}
 			if err != nil {
 				return err
 			}

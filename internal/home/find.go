@@ -70,5 +70,5 @@ func (h *Home) FindCheckpoint(ctx context.Context, vm, ref string) (checkpoint.R
 		}
 	}
 	return checkpoint.Record{}, errs.New(errs.ErrUsage, "%q is more than one checkpoint of vm %q: %s",
-		ref, vm, strings.Join(candidates, ", ")).Hint("give more digits of the id")
+		ref, vm, strings.Join(candidates, ", ")).Hint("give the id, or more digits of it")
 }

@@ -68,7 +68,10 @@ func (h *Home) LoadVM(name string) (VM, error) {
 	}
 	v, _, err := readVM(h.VMDir(name), name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return VM{}, noVM(name)
+		err = noVM(name)
+		if ids, _ := named(h.CheckpointsDir(name), checkID); len(ids) > 0 {
+			err = errs.WithHint(err, "its checkpoints are there: 'noid restore "+name+" ID' brings it back, 'noid checkpoints "+name+"' lists them")
+		}
 	}
 	return v, err
 }
