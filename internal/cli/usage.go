@@ -11,10 +11,14 @@ import (
 
 	"noid/internal/config"
 	"noid/internal/errs"
+	"noid/internal/untrusted"
 )
 
+// maxUsage bounds what an error repeats of a command line, in characters.
+const maxUsage = 200
+
 func usageError(text, hint string) error {
-	return errs.New(errs.ErrUsage, "%s", text).Hint(hint)
+	return errs.New(errs.ErrUsage, "%s", untrusted.Line(text, maxUsage)).Hint(hint)
 }
 
 // usage turns what the parser refused into an error with the nearest match or the place to read on.

@@ -84,7 +84,7 @@ func lookup(name string) (key, error) {
 			return k, nil
 		}
 	}
-	err := errs.New(errs.ErrUsage, "unknown key %q", name)
+	err := errs.New(errs.ErrUsage, "unknown key %.80q", name)
 	return key{}, suggest(err, name, Keys(), "the keys are "+strings.Join(Keys(), ", "))
 }
 

@@ -96,7 +96,7 @@ func noVM(name string) error {
 }
 
 func noCheckpoint(vm, ref string) error {
-	return errs.New(errs.ErrNotFound, "no checkpoint %q of vm %q", ref, vm).Hint("'noid checkpoints " + vm + "' lists them")
+	return errs.New(errs.ErrNotFound, "no checkpoint %.80q of vm %q", ref, vm).Hint("'noid checkpoints " + vm + "' lists them")
 }
 
 // readVM reads dir/vm.json and returns also its stamp. The error is a *manifest.BrokenError or, when dir itself is not
