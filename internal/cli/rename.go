@@ -10,7 +10,7 @@ import (
 
 func (a *app) renameCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "rename OLD NEW", Short: "Give a VM and its checkpoints another name", Args: cobra.ExactArgs(2),
+		Use: "rename OLD NEW", Short: "Give a VM and its checkpoints another name",
 		Long: `Give a VM and its checkpoints another name, whether it runs or not. Its guest goes on and is not told: its hostname stays until
 something in it changes that. Of a VM that was destroyed, the checkpoints get the name.
 `,

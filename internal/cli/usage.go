@@ -59,7 +59,7 @@ func usage(cmd *cobra.Command, err error) error {
 var otherWords = map[string]string{
 	"new": "create", "delete": "destroy", "remove": "destroy", "status": "list", "info": "inspect", "show": "inspect", "boot": "start",
 	"unpause": "resume", "ssh": "shell", "attach": "console", "copy": "cp", "log": "logs", "snapshot": "checkpoint", "save": "checkpoint",
-	"snapshots": "checkpoints", "rollback": "restore", "revert": "restore", "clone": "fork", "check": "verify",
+	"snapshots": "checkpoints", "rollback": "restore", "revert": "restore", "clone": "fork", "check": "verify", "mv": "rename",
 }
 
 func nearestCommand(cmd *cobra.Command, word string) string {

@@ -23,6 +23,11 @@ func (m *Manager) Rename(ctx context.Context, old, new string) error {
 	if _, err := m.Home.CheckpointIDs(old); err != nil { // neither a VM nor a checkpoint
 		return err
 	}
+	v, _ := m.record(old)
+	v.Name = old // a damaged record has none
+	if err := mayChange(v, m.Home.VMDir(old), "rename"); err != nil {
+		return err
+	}
 	if err := m.unused(new); err != nil { // before it is waited for
 		return err
 	}

@@ -23,13 +23,16 @@ func TestElsewhere(t *testing.T) {
 	id := strings.TrimSpace(n.want(0, "checkpoint", "out"))
 	refused := func(run func(args ...string) (string, int), vm string) {
 		t.Helper()
-		lines := []string{"start", "stop", "stop --force", "pause", "resume", "checkpoint", "destroy", "fork"}
+		lines := []string{"start", "stop", "stop --force", "pause", "resume", "checkpoint", "destroy", "fork", "rename"}
 		if vm == "out" { // which has a checkpoint
 			lines = append(lines, "restore "+id)
 		}
 		for _, line := range lines {
 			words := strings.Fields(line)
 			args := slices.Insert(words, len(words)-strings.Count(line, id), vm)
+			if line == "rename" {
+				args = append(args, "new")
+			}
 			if errs, code := run(args...); code != 5 || !strings.Contains(errs, "elsewhere") {
 				t.Errorf("%q exits %d: %s", args, code, errs)
 			}
