@@ -1,5 +1,5 @@
 // Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
-// PID 1 (with --init) where there is none. Its tools (tar-create, tar-extract) serve noid's cp.
+// PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools (tar-create, tar-extract) serve noid's cp.
 package main
 
 import (
@@ -30,6 +30,9 @@ func main() {
 		case "--version":
 			fmt.Println("noid-agent", version.Release)
 			return
+		case agent.Revived:
+			fmt.Fprintf(os.Stderr, "noid-agent: starting again: %v\n", agent.Revive(os.Args[0]))
+			os.Exit(1)
 		case "--init":
 		default:
 			fmt.Fprintf(os.Stderr, "noid-agent: unknown argument %q\n", args[0])

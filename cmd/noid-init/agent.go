@@ -9,18 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// agentPath is where the initramfs has the agent; it has none when the VM shall have none.
-const agentPath = "/agent"
+const (
+	// agentPath is where the initramfs has the agent; it has none when the VM shall have none.
+	agentPath = "/agent"
+	// keptPath is where the agent stays: the kernel starts it again from there when it was killed. Every devtmpfs of a
+	// guest is the same one, so whatever the root's init mounts on /dev, it is there.
+	keptPath = "/dev/.noid-agent"
+)
 
-// agent is noid's agent, whose file is deleted. Its descriptor and that of /proc outlive the initramfs, so it can be
-// run in any root filesystem, even in one without /proc. Nil is no agent.
+// agent is noid's agent. Its descriptor and that of /proc outlive the initramfs, so it can be run in any root
+// filesystem, even in one without /dev and /proc. Nil is no agent.
 type agent struct {
 	fd   int // the program
 	proc int // the directory /proc, mounted anywhere or nowhere
 	null int // /dev/null
 }
 
-// openAgent opens the agent and deletes its file.
+// openAgent opens the agent and moves its file to keptPath.
 func openAgent() *agent {
 	fd, err := unix.Open(agentPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -30,6 +35,12 @@ func openAgent() *agent {
 		return nil
 	}
 	unix.Unlink(agentPath)
+	if kept, err := keep(fd); err == nil {
+		unix.Close(fd)
+		fd = kept
+	} else {
+		say(failure{"copying the agent to " + keptPath, err}.Error())
+	}
 	a := &agent{fd: fd}
 	if a.proc, err = unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
 		a.null, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -39,6 +50,23 @@ func openAgent() *agent {
 		return nil
 	}
 	return a
+}
+
+// keep copies the file fd to keptPath and opens that.
+func keep(fd int) (int, error) {
+	to, err := unix.Open(keptPath, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o700)
+	if err != nil {
+		return -1, err
+	}
+	for n := 1; n > 0 && err == nil; {
+		n, err = unix.Sendfile(to, fd, nil, 1<<30)
+	}
+	unix.Close(to)
+	if err != nil {
+		unix.Unlink(keptPath)
+		return -1, err
+	}
+	return unix.Open(keptPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
 // enter makes /proc the working directory and returns the agent's path from there. Package syscall forks and executes

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,14 +37,25 @@ func (p *private) open(name string, flags int) (int, error) {
 	return unix.Openat(p.root, name, flags|unix.O_CLOEXEC, 0)
 }
 
-func mountDetached(fstype string) (int, error) {
+// mountDetached returns a descriptor of a new mount. An option is a word or KEY=VALUE.
+func mountDetached(fstype string, options ...string) (int, error) {
 	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("mounting a %s: %w", fstype, err)
 	}
 	defer unix.Close(fs)
+	for _, o := range options {
+		if key, value, has := strings.Cut(o, "="); has {
+			err = errors.Join(err, unix.FsconfigSetString(fs, key, value))
+		} else {
+			err = errors.Join(err, unix.FsconfigSetFlag(fs, key))
+		}
+	}
 	fd := -1
-	if err = unix.FsconfigCreate(fs); err == nil {
+	if err == nil {
+		err = unix.FsconfigCreate(fs)
+	}
+	if err == nil {
 		fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 	}
 	if err != nil {

@@ -22,6 +22,11 @@ func Run(release string, asInit bool) {
 	var down <-chan os.Signal
 	if asInit {
 		down = becomeInit()
+	} else {
+		go func() {
+			defer logPanic()
+			outlive() // without cgroups in the guest's kernel, an agent that is killed stays dead
+		}()
 	}
 	s.init()
 	go serveAlways("vsock", func() (net.Listener, error) { return listenVsock(wire.VsockPort) }, s)

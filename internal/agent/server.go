@@ -10,6 +10,7 @@ package agent
 
 import (
 	"bufio"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,7 @@ type Server struct {
 	PowerOff func(restart bool)
 
 	once   sync.Once
+	id     string // of this process and its clones
 	reaper *reaper
 	conns  chan struct{}
 	null   *os.File
@@ -60,6 +62,7 @@ type Server struct {
 
 func (s *Server) init() {
 	s.once.Do(func() {
+		s.id = rand.Text()
 		s.reaper = newReaper(s.Init)
 		s.conns = make(chan struct{}, maxConns)
 		s.jobs = map[string]*job{}
@@ -172,7 +175,7 @@ func (s *Server) serveConn(c net.Conn) {
 	if err != nil || f.Decode(&hello) != nil {
 		return
 	}
-	answer := wire.Hello{Version: wire.Agree(hello), Release: s.Release}
+	answer := wire.Hello{Version: wire.Agree(hello), Release: s.Release, Agent: s.id}
 	if answer.Version == 0 {
 		answer.Error = fmt.Sprintf("this guest's agent (%s) speaks versions %d to %d, the host %d to %d",
 			s.Release, wire.MinVersion, wire.Version, hello.Min, hello.Version)

@@ -31,7 +31,8 @@ func (a *app) execCmd() *cobra.Command {
 		Long: `Run a command in the guest. Its output comes as the command writes it, and noid exits with its exit code.
 The command gets noid's standard input only with -i, and a terminal only with -t.
 SIGINT, SIGTERM, SIGHUP and SIGQUIT go to the command; with -t only SIGINT does, and the others end noid. A second SIGINT
-within 2 seconds ends noid at once. When noid ends, the guest hangs the command up. A command started with -d runs on.
+within 2 seconds ends noid at once, and any signal does when the guest's agent has not answered for 10 seconds. When
+noid ends, the guest hangs the command up. A command started with -d runs on.
 
 A guest without noid's agent gets the command over its serial console, as any guest does with --serial. There output and
 error are one stream, and -i, -t, -u and -d are refused.

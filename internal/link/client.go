@@ -30,6 +30,9 @@ type Client struct {
 	Alive func() bool
 	// Release is noid's own version, for the agent's messages.
 	Release string
+	// Paused says that the guest does not run now, or that nobody can tell. It may be nil, and block for a second. With
+	// it Exec gives up an agent that took a command and then does not answer for lostAfter in a guest that runs.
+	Paused func(ctx context.Context) bool
 	// Patience is how long Exec and Start try to reach an agent that never answered. One that did gets longer. 0 is no
 	// limit.
 	Patience time.Duration
@@ -88,7 +91,8 @@ func (c *Client) watch(ctx context.Context) (context.Context, context.CancelFunc
 // link is a connection on which both Hellos were said.
 type link struct {
 	net.Conn
-	in *wire.Reader
+	in    *wire.Reader
+	agent string // whose it is: wire.Hello.Agent
 }
 
 // failure is why an attempt to ask something failed.
@@ -146,7 +150,7 @@ func (c *Client) try(ctx context.Context, req wire.Request, patience, answer tim
 			}
 		}
 	}()
-	l := &link{conn, wire.NewReader(bufio.NewReaderSize(conn, wire.MaxData))}
+	l := &link{Conn: conn, in: wire.NewReader(bufio.NewReaderSize(conn, wire.MaxData))}
 	if err := l.hello(c.Release, f); err != nil {
 		return nil, reply, fmt.Errorf("greeting the guest's agent: %w", err)
 	}
@@ -193,6 +197,7 @@ func (l *link) hello(release string, f *failure) error {
 		err := errs.New(errs.ErrHost, "noid and the guest's agent %q have no protocol version in common: %s", clean(theirs.Release), why)
 		return errs.WithHint(err, "the agent is the one that the VM was booted with: use that noid, or stop and start the VM")
 	}
+	l.agent = cut(theirs.Agent)
 	return nil
 }
 

@@ -23,7 +23,8 @@ type Streams struct {
 	// written. When it fails or is cancelled, a Write that blocks may outlast it.
 	Out, Err io.Writer
 	// Resize brings the terminal's new sizes, Signals the signals for the command. Neither need be closed. A signal
-	// that comes before the agent has taken the command ends Exec.
+	// that comes before the agent has taken the command ends Exec. So does one for a command whose agent does not
+	// answer any more.
 	Resize  <-chan wire.Size
 	Signals <-chan int
 	// Started, if set, is called once, when the agent has taken the command.
@@ -38,6 +39,8 @@ const (
 	nudgeEvery   = time.Second      // of silence, after which a frame finds out whether the connection still stands
 	silence      = 20 * time.Second // at least, of an agent that spoke and has not said that it took the command
 	firstReply   = 3 * time.Second  // for the first Reply, which a snapshot may have cut off; asking twice starts once
+	lostAfter    = 2 * time.Minute  // without the agent that took the command, in a guest that runs
+	lookEvery    = 5 * time.Second  // whether it does
 )
 
 // newJob picks an id.
@@ -53,7 +56,7 @@ func newJob() string {
 // A cancelled ctx has the guest hang the command up, and ctx's cause is returned. Other errors:
 //   - ErrNoAnswer: Patience ran out;
 //   - errs.ErrTimeout alone: an agent that had spoken never said that it took the command;
-//   - errs.ErrState: the VM died, or went back to a time before the command;
+//   - errs.ErrState: the VM or the agent died, or the guest went back to a time before the command;
 //   - errs.ErrUsage, errs.ErrBusy: the agent refused;
 //   - wire.ErrProtocol;
 //   - what a Write to Out or Err failed with: the command was hung up.
@@ -66,7 +69,7 @@ func (c *Client) Exec(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, e
 	defer j.stop()
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	j.cancel = cancel
+	j.cancel, j.answers = cancel, c.Wait
 	go j.listen(running)
 	err := c.run(running, j)
 	switch {
@@ -111,9 +114,13 @@ func (c *Client) run(ctx context.Context, j *job) error {
 	pause := pauseMin
 	for first := true; ; first = false {
 		l, reply, err := c.attach(ctx, j.request, first)
-		if err != nil {
+		switch {
+		case errors.Is(err, errGone) && l.agent != j.agent && j.agent != "":
+			return errRestarted
+		case err != nil:
 			return err
 		}
+		j.agent = l.agent
 		began, before := time.Now(), j.progress()
 		if err := j.attached(reply, first); err != nil {
 			l.Close()
@@ -133,14 +140,18 @@ func (c *Client) run(ctx context.Context, j *job) error {
 	}
 }
 
-// attach reaches the agent and has it start the command or attach to it again.
+// attach reaches the agent and has it start the command or attach to it again. With errGone the link tells the agent.
 func (c *Client) attach(ctx context.Context, request func() wire.Exec, first bool) (*link, wire.Reply, error) {
 	watched, stop := c.watch(ctx)
 	defer stop()
 	last, mute, limit, asked := time.Now(), 0, c.Patience, false // last is when the agent said something
 	if !first {
 		limit = 0 // the command runs, and its guest may stand still for days
+		if c.Paused != nil {
+			limit = lostAfter
+		}
 	}
+	looked := last
 	var t tries
 	for {
 		patience := t.patience()
@@ -159,7 +170,7 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 			}
 			l.Close()
 			if e.Attach && reply.Kind == wire.KindNoJob {
-				return nil, reply, errGone
+				return l, reply, errGone
 			}
 			return nil, reply, refused(reply)
 		}
@@ -173,11 +184,19 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 			mute = 0
 		}
 		asked = asked || f.asked
+		if limit > 0 && !first && time.Since(looked) > lookEvery {
+			if c.Paused(ctx) {
+				last = time.Now()
+			}
+			looked = time.Now()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, reply, context.Cause(ctx)
 		case f.final || mute == maxMute:
 			return nil, reply, c.because(f)
+		case limit > 0 && time.Since(last) >= limit && !first && c.alive():
+			return nil, reply, errs.New(errs.ErrState, "the command is lost: the guest's agent does not answer any more: %w", f)
 		case limit > 0 && time.Since(last) >= limit && c.alive():
 			err := fmt.Errorf("%w: %w", ErrNoAnswer, f)
 			if asked {
@@ -195,10 +214,11 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 }
 
 var (
-	errBroken   = errors.New("the connection to the guest's agent broke")
-	errGone     = errs.New(errs.ErrState, "the guest no longer knows the command: it went back to a time before it, or rebooted")
-	errWentBack = errs.New(errs.ErrState, "the guest went back to an earlier time while the command ran")
-	errTimedOut = errors.New("the guest did not say in time that the command was ended")
+	errBroken    = errors.New("the connection to the guest's agent broke")
+	errGone      = errs.New(errs.ErrState, "the guest no longer knows the command: it went back to a time before it, or rebooted")
+	errRestarted = errs.New(errs.ErrState, "the command is lost: the guest's agent was killed, or the guest rebooted")
+	errWentBack  = errs.New(errs.ErrState, "the guest went back to an earlier time while the command ran")
+	errTimedOut  = errors.New("the guest did not say in time that the command was ended")
 )
 
 // serve moves the command's streams over l until the command ends (nil), the connection breaks (errBroken), or another

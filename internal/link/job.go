@@ -2,12 +2,14 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"syscall"
 	"time"
 
+	"noid/internal/errs"
 	"noid/internal/link/wire"
 )
 
@@ -26,6 +28,8 @@ type job struct {
 	quit    chan struct{} // closed by stop
 	started chan struct{} // closed at the first Reply
 	cancel  context.CancelCauseFunc
+	agent   string                      // that has the command: wire.Hello.Agent
+	answers func(context.Context) error // waits until the agent answers
 
 	mu      sync.Mutex
 	in      source
@@ -83,6 +87,15 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
+// heed ends Exec when the signal n cannot reach the command.
+func (j *job) heed(ctx context.Context, n int) {
+	soon, cancel := context.WithTimeout(ctx, signalDoubt)
+	defer cancel()
+	if err := j.answers(soon); err != nil && !errors.Is(err, errs.ErrState) {
+		j.cancel(fmt.Errorf("%w: %v, and the guest's agent does not answer", context.Canceled, syscall.Signal(n)))
+	}
+}
+
 // listen handles the caller's signals and sizes. A signal before the command has started ends Exec.
 func (j *job) listen(ctx context.Context) {
 	resize, signals := j.s.Resize, j.s.Signals
@@ -110,6 +123,7 @@ func (j *job) listen(ctx context.Context) {
 			j.mu.Lock()
 			if len(j.signals) < maxSignals {
 				j.signals = append(j.signals, n)
+				go j.heed(ctx, n)
 			}
 			j.mu.Unlock()
 		}

@@ -119,7 +119,11 @@ func (s *session) agentIn(dir string) *link.Client {
 			}
 			return s.driver.Connect(ctx, dir)
 		},
-		Alive:   s.alive(),
+		Alive: s.alive(),
+		Paused: func(ctx context.Context) bool {
+			st, err := s.driver.State(ctx, dir)
+			return err != nil || st != Running
+		},
 		Release: s.Version,
 	}
 }

@@ -479,6 +479,9 @@ func TestGuests(t *testing.T) {
 			id := strings.TrimSpace(n.want(0, "checkpoint", "a"))
 			n.want(0, "restore", "a", id, "--as", "b")
 			n.want(0, "exec", "b", kind.command)
+			if kind.init != "" {
+				n.killAgent("b")
+			}
 			n.want(0, "destroy", "b")
 			n.want(0, "stop", "a")
 			n.equal("state", "stopped", n.state("a"))

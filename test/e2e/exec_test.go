@@ -76,6 +76,40 @@ func TestExecCutShort(t *testing.T) {
 	}
 }
 
+// killAgent has a command in the VM name kill everything that it can, and looks whether the agent is back.
+func (n noid) killAgent(name string) {
+	n.t.Helper()
+	began := n.begin(name, "while :; do sleep 1000; done")
+	n.want(125, "exec", name, "--", "sh", "-c", "kill -9 -1")
+	began.ends(125, "the guest's agent was killed")
+	n.equal("exec after it", "ok\n", n.want(0, "exec", name, "echo", "ok"))
+	if _, errs, _ := n.run("exec", name, "true"); strings.Contains(errs, "console") {
+		n.t.Errorf("exec goes over the console: %q", errs)
+	}
+	if list := n.want(0, "ps", name); strings.Contains(list, "sleep") {
+		n.t.Errorf("ps lists what was killed:\n%s", list)
+	}
+	n.want(0, "cp", name+":/etc/hostname", n.t.TempDir())
+}
+
+// TestAgentKilled kills the agent with everything else in the guest, over and over, and by itself, and from a guest that
+// was checkpointed since.
+func TestAgentKilled(t *testing.T) {
+	n := setup(t)
+	n.want(0, "create", "a", "--wait")
+	log := n.want(0, "logs", "a")
+	for range 2 {
+		n.killAgent("a")
+	}
+	n.want(125, "exec", "a", "--", "sh", "-c", "kill -9 $PPID; sleep 1000")
+	id := strings.TrimSpace(n.want(0, "checkpoint", "a"))
+	n.want(0, "restore", "a", id)
+	n.killAgent("a")
+	if more := strings.TrimPrefix(n.want(0, "logs", "a"), log); strings.Contains(more, "noid") {
+		t.Errorf("the agent writes to the console:\n%s", more)
+	}
+}
+
 // TestAgentProcess is what the agent looks like from within the guest.
 func TestAgentProcess(t *testing.T) {
 	n := setup(t)

@@ -109,6 +109,7 @@ while :; do
 	cat /bin/busybox
 done >/dev/virtio-ports/noid.agent.0
 X
+rm /dev/.noid-agent # from where the kernel would start it again
 setsid sh -c "sleep 2; kill -9 $agent; sh /tmp/lie $agent" >/dev/null 2>&1 </dev/null &`)
 	n.until("the agent is gone", func() bool {
 		return n.try("exec", "--wait-timeout", "3s", "--timeout", "3s", "liar", "echo", "really").code == 125

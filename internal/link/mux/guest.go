@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -48,7 +49,7 @@ type listener struct {
 	// What there is to write:
 	mu      sync.Mutex
 	changed sync.Cond // of mu: anything below, a pipe's out, or that a pipe or the listener has ended
-	answer  []byte    // to the newest resynchronisation; it goes before what its session writes
+	answer  []byte    // to the newest resynchronisation, or begun; it goes before what its session writes
 	from    *pipe     // the session that answer began, or nil
 }
 
@@ -108,8 +109,8 @@ func (l *listener) sleep(d time.Duration) bool {
 	}
 }
 
-// deliver gives data to the session, if there is one, and returns when it was read. A session that does not read it
-// ends.
+// deliver gives data to the session and returns when it was read. A session that does not read it ends. Without a
+// session the host is told so.
 func (l *listener) deliver(data []byte) {
 	if p := l.now; p != nil {
 		timer := time.AfterFunc(deliverTimeout, func() { p.Close() })
@@ -117,6 +118,13 @@ func (l *listener) deliver(data []byte) {
 		if _, err := p.in.Write(data); err != nil {
 			l.renew(nil)
 		}
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.answer == nil {
+		l.answer = bytes.Repeat(append(marker[:], begun), portWrite/(markerLen+1))
+		l.changed.Broadcast()
 	}
 }
 

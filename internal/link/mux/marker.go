@@ -13,6 +13,7 @@ const (
 	resync  = 0x01 // behind a marker: a nonce follows, the session before is over
 	synced  = 0x02 // behind a marker: a nonce follows, a fresh session begins
 	nothing = 0x03 // behind a marker: what came before it was data to its end
+	begun   = 0x04 // behind a marker: the guest knows of no session
 )
 
 // mask hides the marker: in plain it would be found in this very binary when that is copied through a connection, and

@@ -10,8 +10,11 @@
 //	               M 0x01 nonce       forget the session before, its connections are lost
 //	               M 0x03             what came before it was data, the beginning of a marker too
 //	guest → host   M 0x02 nonce       a fresh session begins behind this
+//	               M 0x04             the guest knows of no session
 //
-// Only what the host sends is escaped. The host looks for markers only while it resynchronises.
+// Only what the host sends is escaped. The host looks for markers only while it resynchronises. In a session the last
+// of them, which is no yamux, makes it do so: a guest whose agent was started again says it to whatever arrives. The
+// agent before may have died in the middle of a frame, which takes that in. So it is said at some length, each time.
 package mux
 
 import (
@@ -34,7 +37,7 @@ const (
 	// stream.
 	streamWindow = 256 << 10
 	// openTimeout is how long the host waits for the guest to take a new stream before it gives the session up and
-	// resynchronises: the guest's agent may have died and another opened the port.
+	// resynchronises.
 	openTimeout = 20 * time.Second
 	// forever stands for no timeout where yamux wants one: a paused guest takes nothing for days.
 	forever = 10 * 365 * 24 * time.Hour

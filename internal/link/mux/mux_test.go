@@ -524,3 +524,82 @@ func benchmark(b *testing.B, toGuest bool) {
 		}
 	}
 }
+
+// restarted is a port whose guest's end another agent opens after the one before has died.
+type restarted struct {
+	io.ReadWriteCloser
+	dead chan struct{}
+}
+
+func (r restarted) Read(b []byte) (int, error) {
+	n, err := r.ReadWriteCloser.Read(b)
+	select {
+	case <-r.dead:
+		return 0, os.ErrClosed
+	default:
+		return n, err
+	}
+}
+
+func (r restarted) Close() error { return nil }
+
+// TestAgentRestarts has the guest's end die and another take its place, between two frames and in the middle of one: the
+// host's connections end, and the next session works.
+func TestAgentRestarts(t *testing.T) {
+	for _, cut := range []int{0, 1, headerLen, 60_000} {
+		t.Run(fmt.Sprint(cut), func(t *testing.T) {
+			p := newTestPort(t)
+			first := restarted{p.guest(), make(chan struct{})}
+			l := Listen(first)
+			host := open(t, connect(t, p))
+			guest, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			guest.Write([]byte("x"))
+			if _, err := io.ReadFull(host, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			close(first.dead)
+			if _, err := host.Write([]byte("y")); err != nil { // the dying agent's last read
+				t.Fatal(err)
+			}
+			eventually(t, func() bool { return guest.(*conn).session.IsClosed() })
+			l.Close()
+			// A frame of the first stream that announces 65000 bytes, as far as it came.
+			frame := append([]byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0xfd, 0xe8}, make([]byte, 65_000)...)
+			p.toHost.w.Write(frame[:cut])
+			echoGuest(t, p)
+			host.SetReadDeadline(time.Now().Add(time.Minute))
+			lost := make(chan error, 1)
+			go func() {
+				_, err := io.Copy(io.Discard, struct{ io.Reader }{host})
+				lost <- err
+			}()
+			for done := false; !done; {
+				select {
+				case err := <-lost:
+					if done = true; !errors.Is(err, ErrLost) {
+						t.Fatalf("the connection ends with %v", err)
+					}
+				case <-time.After(10 * time.Millisecond):
+					host.Write([]byte("nudge"))
+				}
+			}
+			if err := roundTrip(open(t, connect(t, p)), rand.Reader, 100_000); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func eventually(t *testing.T, is func() bool) {
+	t.Helper()
+	for !is() {
+		select {
+		case <-limit(t).Done():
+			t.Fatal("it never comes")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}

@@ -5,6 +5,7 @@ type Hello struct {
 	Version int    `json:"version"`           // host: the newest it speaks; agent: the one to speak, or 0
 	Min     int    `json:"min,omitempty"`     // host: the oldest it speaks
 	Release string `json:"release,omitempty"` // of noid, for people
+	Agent   string `json:"agent,omitempty"`   // agent: random, the same for as long as it lives and in its clones
 	Error   string `json:"error,omitempty"`   // agent: why there is no common version
 }
 
