@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +24,6 @@ const (
 	maxHooks   = 4 << 10               // bytes of Reply.Hooks
 	hookOutput = 256                   // bytes of a failed hook's output that are told
 	hooksDir   = "/etc/noid/on-restore.d"
-	syncWait   = time.Second // before a changed file is written to the disk: the guest has better to do at first
 )
 
 // setClock sets the wall clock to ns since 1970, if it is off. 0 leaves it.
@@ -59,7 +56,7 @@ func (s *Server) restored(r wire.Restored) (failed string) {
 	}
 	setClock(r.Clock)
 	if r.Identity {
-		setIdentity("/", r.Name)
+		s.setIdentity("/", r.Name)
 	}
 	s.orphan()
 	return cut(failed+s.runHooks(hooksDir, r), maxHooks)
@@ -90,66 +87,6 @@ func reseed(seed []byte) error {
 		err = errors.Join(err, errno)
 	}
 	return err
-}
-
-// setIdentity gives a clone a name and a machine-id of its own, as far as the root below dir lets it.
-func setIdentity(dir, name string) {
-	if dir == "/" && name != "" {
-		unix.Sethostname([]byte(cut(name, 64)))
-	}
-	etc := filepath.Join(dir, "etc")
-	if name != "" {
-		rewrite(filepath.Join(etc, "hostname"), name+"\n", false)
-	}
-	var id [16]byte
-	rand.Read(id[:])
-	// What RFC 4122 asks of a random UUID, as systemd makes its machine-id.
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	text := hex.EncodeToString(id[:]) + "\n"
-	rewrite(filepath.Join(etc, "machine-id"), text, isDir(etc))
-	rewrite(filepath.Join(dir, "var/lib/dbus/machine-id"), text, false) // often a link to the other, which stays one
-}
-
-// rewrite gives a regular file other content. With create it makes one that is not there. The file is overwritten and
-// not replaced: a clone waits for this, and a rename would be a third of what an emulated guest does until its first
-// answer.
-func rewrite(path, content string, create bool) error {
-	var st unix.Stat_t
-	flags := os.O_WRONLY | unix.O_NOFOLLOW
-	switch err := unix.Lstat(path, &st); {
-	case err == unix.ENOENT && create:
-		flags |= os.O_CREATE | os.O_EXCL
-	case err != nil:
-		return err
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return fmt.Errorf("%s: not a regular file", path)
-	}
-	f, err := os.OpenFile(path, flags, 0o444)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(content)
-	length := int64(len(content))
-	if err == nil && length < st.Size { // a reader who comes in between finds a line too many
-		err = f.Truncate(length)
-	}
-	if length != st.Size {
-		// A crash could leave the new length and the old content, for as long as the kernel writes lengths before
-		// contents: 5 and 30 s after the change.
-		time.AfterFunc(syncWait, func() { defer logPanic(); writeBack(path) })
-	}
-	return errors.Join(err, f.Close())
-}
-
-// writeBack starts to write a file's content to the disk, and does not wait for that: on a broken disk fsync(2) can
-// take for ever. It opens the file for reading: one that is open for writing keeps its file system from becoming
-// read-only.
-func writeBack(path string) {
-	if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
-		unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
-		f.Close()
-	}
 }
 
 // runHooks runs the executables in dir in the order of their names, and returns a line for each that failed.

@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,60 +14,6 @@ import (
 
 	"noid/internal/link/wire"
 )
-
-func TestIdentity(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		files map[string]string // before
-		links map[string]string
-		want  map[string]string // after; "id" stands for a new machine-id
-	}{
-		{"usual", map[string]string{"etc/hostname": "old\n", "etc/machine-id": strings.Repeat("0", 32) + "\n"}, nil,
-			map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}},
-		{"shorter, and an empty id", map[string]string{"etc/hostname": "a-longer-name\n", "etc/machine-id": ""}, nil,
-			map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}},
-		{"no hostname", map[string]string{"etc/passwd": ""}, nil, map[string]string{"etc/hostname": "", "etc/machine-id": "id"}},
-		{"no etc", nil, nil, map[string]string{"etc/hostname": "", "etc/machine-id": ""}},
-		{"dbus's own", map[string]string{"etc/machine-id": "a\n", "var/lib/dbus/machine-id": "a\n"}, nil,
-			map[string]string{"etc/machine-id": "id", "var/lib/dbus/machine-id": "id"}},
-		{"dbus's link", map[string]string{"etc/machine-id": "a\n", "var/lib/dbus/x": ""}, map[string]string{"var/lib/dbus/machine-id": "../../../etc/machine-id"},
-			map[string]string{"etc/machine-id": "id", "var/lib/dbus/machine-id": "id"}},
-		{"link out", map[string]string{"etc/passwd": "", "secret": "kept"}, map[string]string{"etc/hostname": "../secret"},
-			map[string]string{"secret": "kept"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			root := t.TempDir()
-			for name, content := range c.files {
-				must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
-				must(t, os.WriteFile(filepath.Join(root, name), []byte(content), 0o640))
-			}
-			for name, to := range c.links {
-				must(t, os.Symlink(to, filepath.Join(root, name)))
-			}
-			setIdentity(root, "clone")
-			ids := map[string]bool{}
-			for name, want := range c.want {
-				data, _ := os.ReadFile(filepath.Join(root, name))
-				if want == "id" {
-					ids[string(data)] = true
-					if !regexp.MustCompile(`^[0-9a-f]{32}\n$`).Match(data) {
-						t.Errorf("%s: %q", name, data)
-					}
-				} else if string(data) != want {
-					t.Errorf("%s: %q, want %q", name, data, want)
-				}
-				if _, old := c.files[name]; old && c.links[name] == "" {
-					if fi, err := os.Stat(filepath.Join(root, name)); err != nil || fi.Mode() != 0o640 {
-						t.Errorf("%s: mode %v %v", name, fi.Mode(), err)
-					}
-				}
-			}
-			if len(ids) > 1 {
-				t.Errorf("machine-ids differ: %v", ids)
-			}
-		})
-	}
-}
 
 func TestHooks(t *testing.T) {
 	s, _ := newServer(t)

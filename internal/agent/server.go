@@ -54,6 +54,8 @@ type Server struct {
 	live   int    // those in jobs that have not
 	open   map[io.Closer]struct{}
 	closed bool
+	name   string   // that the guest is to have
+	names  []string // that were in /etc/hostname before
 
 	frozen atomic.Bool // written with mu held
 	away   atomic.Int64

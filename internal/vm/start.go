@@ -55,7 +55,7 @@ func (s *session) boot(ctx context.Context) error {
 	}
 	v := &s.vm
 	v.Process, v.StopRequested, v.LastError, v.AgentFrozen = p, false, "", false
-	if v.Unannounced != nil && v.Unannounced.Event != "create" { // what was restored is over
+	if v.Unannounced != nil && !v.Unannounced.Identity { // what was restored is over, but who it is
 		v.Unannounced = nil
 	}
 	if err := s.save(); err != nil {

@@ -221,6 +221,13 @@ func TestAgentSteps(t *testing.T) {
 		{"clone", func() error { return w.m.Restore(t.Context(), "b", "c", RestoreOptions{As: "c"}) },
 			[]string{"can load", "load", "resume", "agent restored"}},
 		{"stop", func() error { return w.m.Stop(t.Context(), "b", true) }, nil},
+		{"a clone that did not hear who it is, and boots", func() error {
+			v, err := w.m.Home.LoadVM("c")
+			v.Unannounced = &home.Announcement{Event: "clone", Identity: true}
+			err = errors.Join(err, w.m.Home.SaveVM(w.dir("c"), v), w.m.Stop(t.Context(), "c", true), w.m.Start(t.Context(), "c"))
+			s, lookErr := w.m.look("c", "exec")
+			return errors.Join(err, lookErr, s.introduce(t.Context(), time.Minute))
+		}, []string{"start", "agent ping", "agent restored"}},
 	} {
 		w.fake.Reset()
 		if err := tt.do(); err != nil {

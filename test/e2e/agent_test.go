@@ -468,14 +468,7 @@ func TestGuests(t *testing.T) {
 			if kind.init != "" {
 				n.equal("process 1", kind.init, n.want(0, "exec", "a", "readlink", "/proc/1/exe"))
 			}
-			var info struct {
-				Guest struct {
-					Kernel string `json:"kernel"`
-				} `json:"guest"`
-			}
-			if err := json.Unmarshal([]byte(n.want(0, "inspect", "a")), &info); err != nil || info.Guest.Kernel == "" {
-				t.Errorf("inspect says nothing of the guest: %v", err)
-			}
+			n.named("a")
 			id := strings.TrimSpace(n.want(0, "checkpoint", "a"))
 			n.want(0, "restore", "a", id, "--as", "b")
 			n.want(0, "exec", "b", kind.command)
@@ -487,7 +480,52 @@ func TestGuests(t *testing.T) {
 			n.equal("state", "stopped", n.state("a"))
 			n.want(0, "start", "a")
 			n.want(0, "exec", "a", kind.command)
+			n.named("a")
 		})
+	}
+}
+
+// named looks whether the guest of name has that name, as its agent says.
+func (n noid) named(name string) {
+	n.t.Helper()
+	var info struct {
+		Guest struct {
+			Hostname string `json:"hostname"`
+		} `json:"guest"`
+	}
+	if err := json.Unmarshal([]byte(n.want(0, "inspect", name)), &info); err != nil || info.Guest.Hostname != name {
+		n.t.Errorf("%s is called %q, %v", name, info.Guest.Hostname, err)
+	}
+}
+
+// TestNamedWhileBooting makes a VM that boots, and clones of it meanwhile: each has its own name and machine-id at its
+// first command, and when its init has set what it read in between.
+func TestNamedWhileBooting(t *testing.T) {
+	n := setup(t)
+	names := []string{"a", "b", "a-longer-name"}
+	n.want(0, "create", names[0], "--cold")
+	log := filepath.Join(n.home, "storage/vms", names[0], "serial.log")
+	n.until("the guest boots", func() bool { return onDisk(log) > 0 })
+	for _, name := range names[1:] {
+		n.want(0, "fork", names[0], "--as", name)
+	}
+	ids := map[string]string{}
+	for _, name := range names {
+		out := strings.Fields(n.want(0, "exec", name, "--", "sh", "-c", "hostname; cat /etc/hostname /etc/machine-id"))
+		if len(out) != 3 || out[0] != name || out[1] != name || len(out[2]) != 32 {
+			t.Errorf("the first command in %s finds %q", name, out)
+			continue
+		}
+		if other := ids[out[2]]; other != "" {
+			t.Errorf("%s has the machine-id of %s", name, other)
+		}
+		ids[out[2]] = name
+	}
+	for _, name := range names {
+		n.until("there is a shell on its console", func() bool {
+			return strings.Contains(n.want(0, "exec", name, "ps"), "-/bin/sh")
+		})
+		n.equal("hostname", name+"\n", n.want(0, "exec", name, "hostname"))
 	}
 }
 
