@@ -9,7 +9,7 @@ import (
 	"noid/internal/vmm"
 )
 
-// Resume has a paused VM run on, and sets its clock. A running one runs on.
+// Resume has a paused VM run on, wakes a guest that has put itself to sleep, and sets its clock. A running one runs on.
 func (m *Manager) Resume(ctx context.Context, name string) error {
 	m.beginChange(ctx, "resume")
 	return m.resume(ctx, name)
@@ -25,6 +25,9 @@ func (m *Manager) resume(ctx context.Context, name string) error {
 		return err
 	}
 	if err := s.driver.Tell(ctx, s.dir, vmm.Resume); err != nil {
+		return s.explain(err)
+	}
+	if err := s.driver.Tell(ctx, s.dir, vmm.Wake); err != nil {
 		return s.explain(err)
 	}
 	// A guest that does not know who it is yet hears the time with that.

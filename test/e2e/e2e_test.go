@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -181,12 +182,49 @@ func TestStates(t *testing.T) {
 	n.run("exec", "--timeout", "3s", "a", "poweroff", "-f")
 	n.waitState("a", "stopped")
 	n.want(0, "start", "a")
+	n.run("exec", "--timeout", "3s", "a", "halt", "-f")
+	n.waitState("a", "stopped")
+	for _, args := range [][]string{{"checkpoint", "a"}, {"resume", "a"}, {"pause", "a"}} {
+		n.want(5, args...)
+	}
+	n.want(125, "exec", "a", "true")
+	n.want(0, "start", "a")
 	n.run("exec", "--timeout", "3s", "a", "--", "sh", "-c", "echo c >/proc/sysrq-trigger")
 	n.waitState("a", "dead")
 	n.want(0, "stop", "a")
 	n.equal("state", "dead", n.state("a"))
 	n.want(0, "restore", "a", "paused")
 	n.equal("exec", "ok\n", n.want(0, "exec", "a", "echo", "ok"))
+}
+
+// TestSleep has a guest put itself to sleep: a checkpoint works, and resume wakes it, whole and with the right time.
+func TestSleep(t *testing.T) {
+	if os.Getenv("NOID_TEST_DRIVER") == "firecracker" {
+		t.Skip("NOT RUN: Firecracker cannot wake a guest")
+	}
+	n := setup(t)
+	n.want(0, "create", "a", "--wait")
+	for _, state := range []string{"mem", "freeze"} {
+		n.want(0, "exec", "-d", "a", "--", "sh", "-c", "echo "+state+" >/sys/power/state; date +%s >/tmp/"+state)
+		asleep := func() bool {
+			_, _, code := n.run("exec", "--wait-timeout", "1s", "--timeout", "1s", "a", "true")
+			return code != 0
+		}
+		for deadline := time.Now().Add(time.Minute); !asleep(); {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: the guest stays awake", state)
+			}
+		}
+		n.want(0, "checkpoint", "a")
+		before := time.Now().Unix()
+		n.want(0, "resume", "a")
+		if after := strings.TrimSpace(n.want(0, "exec", "a", "date", "+%s")); after < strconv.FormatInt(before, 10) {
+			t.Errorf("%s: the guest wakes at %s, the host is at %d", state, after, before)
+		}
+		n.want(0, "exec", "a", "--", "sh", "-c", "until [ -s /tmp/"+state+" ]; do sleep 0.1; done")
+	}
+	n.want(0, "stop", "a")
+	n.equal("state", "stopped", n.state("a"))
 }
 
 // TestKilled kills noid in the middle of each verb: list must not choke, and a second try must work.

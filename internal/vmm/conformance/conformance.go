@@ -32,6 +32,8 @@ type Harness struct {
 	StaysAtPoweroff bool
 	// ObeysShutdown is set when the guest powers off when told to.
 	ObeysShutdown bool
+	// Wakes is set when the driver can wake a guest that has put itself to sleep.
+	Wakes bool
 	// SnapshotTouchesMemory is set when taking a snapshot itself writes to guest memory: Firecracker puts a transport
 	// reset into the vsock device's queue.
 	SnapshotTouchesMemory bool

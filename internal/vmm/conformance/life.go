@@ -148,6 +148,37 @@ func testEndings(t *testing.T, vm *machine) {
 			clone.wantEnding(t, test.want)
 		})
 	}
+	t.Run("Halt", func(t *testing.T) { // the VMM knows nothing of it, and stays
+		clone := vm.load(t, checkpoint)
+		clone.con.send(t, "halt -f\n")
+		for deadline := time.Now().Add(stepLimit); vm.h.Driver.Ended(clone.dir) != vmm.EndedPoweroff; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the guest did not halt")
+			}
+		}
+		if !clone.p.Alive() {
+			t.Error("the VMM ended")
+		}
+	})
+	for _, state := range []string{"mem", "freeze"} {
+		if !vm.h.Wakes {
+			break
+		}
+		t.Run("Sleep/"+state, func(t *testing.T) {
+			clone := vm.load(t, checkpoint)
+			clone.con.send(t, "echo "+state+" >/sys/power/state && echo awak''ened\n")
+			for deadline := time.Now().Add(stepLimit); !strings.Contains(clone.con.text(t), "awakened"); time.Sleep(20 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the guest sleeps on")
+				}
+				clone.tell(t, vmm.Wake)
+			}
+			clone.tell(t, vmm.Wake) // of one that is awake: no button that would end it
+			clone.con.wantRun(t, "echo still here", "still here")
+			clone.con.send(t, "poweroff -f\n")
+			clone.wantEnding(t, vmm.EndedPoweroff)
+		})
+	}
 	t.Run("Killed", func(t *testing.T) {
 		clone := vm.load(t, checkpoint)
 		if err := syscall.Kill(clone.p.PID, syscall.SIGKILL); err != nil {

@@ -22,10 +22,6 @@ const (
 	LogFile    = "firecracker.log"  // Firecracker's log and stderr
 	VsockFile  = "v.sock"           // host side of the guest's vsock (CONNECT protocol)
 
-	// serialStartFile holds the length, in decimal, that serial.log had when this run began: what stands before it, the
-	// "System halted" of the run before say, tells nothing about this one.
-	serialStartFile = "firecracker.serial"
-
 	// newSnapDir is where Firecracker writes a snapshot until that is moved: the only directory in which it may make
 	// files.
 	newSnapDir    = "new"

@@ -39,7 +39,7 @@ func TestEnded(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, LogFile, test.log)
 			write(t, dir, vmm.SerialLogFile, test.before+test.serial)
-			write(t, dir, serialStartFile, strconv.Itoa(len(test.before)))
+			write(t, dir, vmm.SerialStartFile, strconv.Itoa(len(test.before)))
 			if got := New("").Ended(dir); got != test.want {
 				t.Errorf("Ended: %d, want %d", got, test.want)
 			}
@@ -56,7 +56,7 @@ func TestEndedHostile(t *testing.T) {
 	}
 	write(t, dir, vmm.SerialLogFile, "[    1.000000] reboot: System halted\n")
 	for _, start := range []string{"-5", "99999999", "x", "9223372036854775807", ""} {
-		write(t, dir, serialStartFile, start)
+		write(t, dir, vmm.SerialStartFile, start)
 		if got := New("").Ended(dir); got != vmm.EndedPoweroff {
 			t.Errorf("Ended with start %q: %d, want %d: the link is not followed", start, got, vmm.EndedPoweroff)
 		}

@@ -8,11 +8,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 	"noid/internal/proc"
@@ -71,7 +68,7 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, request
 	if err := os.Mkdir(filepath.Join(dir, newSnapDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("making the directory for snapshots: %w", err)
 	}
-	if err := markSerialStart(dir); err != nil {
+	if err := vmm.MarkSerialStart(dir); err != nil {
 		return nil, fmt.Errorf("noting where the console's log begins: %w", err)
 	}
 	c := newClient(dir)
@@ -134,24 +131,4 @@ func talk(ctx context.Context, c *client, child *vmm.Child, requests func(versio
 		}
 	}
 	return "", err
-}
-
-// markSerialStart writes serialStartFile.
-func markSerialStart(dir string) error {
-	var size int64
-	if info, err := os.Lstat(filepath.Join(dir, vmm.SerialLogFile)); err == nil && info.Mode().IsRegular() {
-		size = info.Size()
-	}
-	if err := vmm.Remove(dir, serialStartFile); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, serialStartFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(strconv.FormatInt(size, 10))
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }

@@ -28,6 +28,8 @@ func (d *Driver) Tell(ctx context.Context, dir string, c vmm.Command) error {
 		method, path, body = http.MethodPatch, "/vm", vmState{"Paused"}
 	case vmm.Resume:
 		method, path, body = http.MethodPatch, "/vm", vmState{"Resumed"}
+	case vmm.Wake: // a guest that sleeps listens to nothing that Firecracker has
+		return nil
 	case vmm.Shutdown:
 		method, path, body = http.MethodPut, "/actions", action{"SendCtrlAltDel"}
 	default:

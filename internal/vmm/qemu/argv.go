@@ -48,6 +48,9 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		"-device", "virtio-blk-pci,drive=d0",
 		"-device", "virtio-rng-pci",
 	}
+	if hw[hwLayout] == layout && strings.HasPrefix(hw[hwMachine], "pc-q35") {
+		args = append(args, "-global", "ICH9-LPC.disable_s3=1")
+	}
 	if hw[hwLayout] != layoutWithoutPort {
 		args = append(args,
 			"-device", "virtio-serial-pci,max_ports=2", // port 0 is a console's, always

@@ -2,6 +2,7 @@ package qemu_test
 
 import (
 	"os"
+	"runtime"
 	"testing"
 
 	"noid/internal/vmm/conformance"
@@ -18,5 +19,6 @@ func TestConformance(t *testing.T) {
 		Guest:   conformance.GuestFromEnv(t, "NOID_TEST_KERNEL"),
 		Driver:  qemu.New("", conformance.KVM),
 		Missing: qemu.New("/nonexistent/qemu", conformance.KVM),
+		Wakes:   runtime.GOARCH == "amd64",
 	})
 }

@@ -25,6 +25,9 @@ func (d *Driver) Ended(dir string) vmm.Ending {
 		}
 		return vmm.EndedReboot
 	}
+	if vmm.Halted(vmm.SerialSinceStart(dir)) { // QEMU stays
+		return vmm.EndedPoweroff
+	}
 	return vmm.EndedUnknown // a signal to QEMU (host-signal), QMP's quit, or no word at all
 }
 

@@ -22,8 +22,9 @@ const (
 
 // layout is raised when argv adds, removes or reorders devices. What was saved with an older one is loaded with that.
 const (
-	layout            = "2"
-	layoutWithoutPort = "1" // no port for the agent
+	layout            = "3"
+	layoutWithSleep   = "2" // ACPI has S3, of which a guest comes back without ACPI: it cannot power off then
+	layoutWithoutPort = "1" // nor is there a port for the agent
 )
 
 // q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on,
@@ -69,7 +70,7 @@ func (d *Driver) checkHardware(hw map[string]string) error {
 			return cannotLoad("it does not record its hardware (%s)", key)
 		}
 	}
-	if l := hw[hwLayout]; l != layout && l != layoutWithoutPort {
+	if l := hw[hwLayout]; l != layout && l != layoutWithSleep && l != layoutWithoutPort {
 		return cannotLoad("it has device layout %q, this noid builds %q", l, layout)
 	}
 	switch hw[hwAccel] {

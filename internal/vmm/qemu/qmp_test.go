@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,6 +83,38 @@ func TestStateOfHostileQEMU(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("State: %q, %v; want an error with %q", state, err, test.want)
+			}
+		})
+	}
+}
+
+// TestWake presses no button of a guest that may be awake.
+func TestWake(t *testing.T) {
+	answer := func(id int, value string) string { return fmt.Sprintf(`{"return": %s, "id": %d}`+"\n", value, id) }
+	awake, asleep := `{"status": {"statuses": ["VIRTIO_CONFIG_S_DRIVER_OK: Driver setup and ready"]}}`, `{"status": {"statuses": []}}`
+	const devices, running = `[{"name": "virtio-rng", "path": "/r"}, {"name": "virtio-blk", "path": "/d"}]`, `{"status": "running"}`
+	for _, test := range []struct {
+		name    string
+		answers []string // to what wake asks; the last is refused
+		acts    bool
+	}{
+		{"S3 of an old machine", []string{`{"status": "suspended"}`}, true},
+		{"idle", []string{running, devices, asleep, `"portw[0x0602] = 0x0120\r\n"`}, true},
+		{"awake", []string{running, devices, awake}, false},
+		{"booting, before ACPI", []string{running, devices, asleep, `"portw[0x0602] = 0x0000\r\n"`}, false},
+		{"no ACPI", []string{running, devices, asleep, `"portw[0x0602] = 0xffff\r\n"`}, false},
+		{"no disk", []string{running, `[]`, `"portw[0x0602] = 0x0120\r\n"`}, false},
+		{"paused", []string{`{"status": "paused"}`}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			script := []string{hello, answer(1, "{}")}
+			for i, value := range test.answers {
+				script = append(script, answer(i+2, value))
+			}
+			script = append(script, fmt.Sprintf(`{"error": {"class": "GenericError", "desc": "refused"}, "id": %d}`+"\n", len(script)))
+			err := New("", noKVM).Tell(t.Context(), serve(t, script...), vmm.Wake)
+			if acts := err != nil && strings.Contains(err.Error(), "refused"); acts != test.acts || !acts && err != nil {
+				t.Errorf("%v", err)
 			}
 		})
 	}

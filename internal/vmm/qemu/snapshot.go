@@ -55,6 +55,8 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 			return err
 		}
 	case "postmigrate": // lastStateFile is still true
+	case "suspended":
+		return errs.New(errs.ErrState, "the guest has put itself to sleep").Hint("'noid resume' wakes it")
 	default:
 		return errs.New(errs.ErrState, "the guest must be paused for a snapshot, qemu's status is %q", untrusted.End([]byte(status), 40))
 	}

@@ -59,6 +59,9 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, incomin
 	if err := vmm.Remove(dir, SocketFile, eventsInFile, eventsOutFile, lastStateFile, PortFile, AgentFile, HelperFile, HeldFile, waitsFile); err != nil {
 		return nil, nil, err
 	}
+	if err := vmm.MarkSerialStart(dir); err != nil {
+		return nil, nil, fmt.Errorf("preparing the console: %w", err)
+	}
 	events, err := makeEvents(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the events' files: %w", err)

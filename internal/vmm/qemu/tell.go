@@ -21,7 +21,7 @@ const stateTimeout = time.Second
 // Tell implements vmm.Driver.
 func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
 	name, ok := map[vmm.Command]string{vmm.Pause: "stop", vmm.Resume: "cont", vmm.Shutdown: "system_powerdown"}[cmd]
-	if !ok {
+	if !ok && cmd != vmm.Wake {
 		return fmt.Errorf("telling qemu: command %d is not known", cmd)
 	}
 	ctx, cancel := bounded(ctx, tellTimeout)
@@ -31,6 +31,9 @@ func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
 		return err
 	}
 	defer c.close()
+	if cmd == vmm.Wake {
+		return c.wake()
+	}
 	if err := c.do(name, nil, nil); err != nil {
 		return err
 	}
