@@ -23,7 +23,10 @@ If DST is an existing directory, the copy goes into it under SRC's name. Otherwi
 in a directory.
 Contents, modes, times, links and holes are kept. The copy belongs to the caller, in a guest to root. -a keeps owners, set-uid
 bits and what else only root can give, and implies -r. Files are replaced whole: an interrupted copy leaves none half written.
-Devices, FIFOs and sockets are skipped with a warning, and the exit code is then 1.
+Devices, FIFOs and sockets in a directory are skipped with a warning, and the exit code is then 1. What the kernel shows in file
+systems mounted below SRC (/proc, /sys, /dev) is left out with one warning. A file that grows is copied as long as it was.
+
+SRC itself may be a pipe or a device, such as /dev/stdin: what can be read of it becomes a file.
 
 As DST, - writes a tar to standard output. As SRC, - unpacks the tar on standard input into a directory of the guest.
 `,

@@ -2,7 +2,6 @@ package tarfs
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +36,7 @@ func Create(ctx context.Context, w io.Writer, paths []string, opts CreateOptions
 			return c.stats, err
 		}
 	}
+	c.sayLeftOut()
 	if !opts.Plain {
 		end := &tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{endRecord: strconv.FormatInt(c.stats.Entries, 10)}}
 		if err := c.tw.WriteHeader(end); err != nil {
@@ -77,16 +77,23 @@ type inode struct{ dev, ino uint64 }
 
 type creator struct {
 	warner
-	tw    *tar.Writer
-	opts  CreateOptions
-	links map[inode]string
-	stats Stats
-	buf   []byte
+	tw      *tar.Writer
+	opts    CreateOptions
+	links   map[inode]string
+	stats   Stats
+	buf     []byte
+	kernels []string // directories whose content was left out: file systems of the kernel's own
 }
 
 // top sends a path that the caller named: here errors are final.
 func (c *creator) top(src string) error {
 	name := BaseName(src)
+	if f := descriptor(src); f != nil {
+		defer f.Close()
+		if fi, err := f.Stat(); err != nil || !fi.IsDir() {
+			return c.report(c.flow(f, name))
+		}
+	}
 	stat := os.Lstat
 	if !c.opts.Recursive || name == Contents || strings.HasSuffix(src, "/") {
 		stat = os.Stat
@@ -120,6 +127,13 @@ func (c *creator) top(src string) error {
 		}
 		defer f.Close()
 		return c.report(c.file(f, name))
+	case fi.Mode()&fs.ModeSocket == 0 && !c.opts.Plain: // a tar says lengths first
+		f, err := os.Open(src)
+		if err != nil {
+			return about(src, err)
+		}
+		defer f.Close()
+		return c.report(c.flow(f, name))
 	}
 	return fmt.Errorf("%q is %s, which cannot be copied", src, describe(fi.Mode()))
 }
@@ -127,9 +141,7 @@ func (c *creator) top(src string) error {
 // dir sends a directory and what is in it. Its names are read a few thousand at a time and sorted among these: enough
 // for the same order every time in a common one, and no memory for a huge one.
 func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) error {
-	h := header(fi, name+"/")
-	h.Typeflag = tar.TypeDir
-	if err := c.write(h); err != nil {
+	if err := c.write(dirHeader(fi, name)); err != nil {
 		return err
 	}
 	f, err := root.Open(".")
@@ -141,7 +153,7 @@ func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) err
 		names, err := f.Readdirnames(4096)
 		slices.Sort(names)
 		for _, n := range names {
-			if err := c.report(c.entry(root, n, name+"/"+n, depth)); err != nil {
+			if err := c.report(c.entry(root, fi, n, name+"/"+n, depth)); err != nil {
 				return err
 			}
 		}
@@ -153,8 +165,8 @@ func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) err
 	}
 }
 
-// entry sends what is called n in dir.
-func (c *creator) entry(dir *os.Root, n, name string, depth int) error {
+// entry sends what is called n in dir, whose FileInfo is parent.
+func (c *creator) entry(dir *os.Root, parent fs.FileInfo, n, name string, depth int) error {
 	fi, err := dir.Lstat(n)
 	switch {
 	case os.IsNotExist(err): // removed since
@@ -180,6 +192,10 @@ func (c *creator) entry(dir *os.Root, n, name string, depth int) error {
 		if now, err := sub.Stat("."); err != nil || !os.SameFile(fi, now) { // replaced by a link meanwhile
 			return changed(name)
 		}
+		if device(fi) != device(parent) && kernelMount(sub) {
+			c.leaveOut(name)
+			return c.write(dirHeader(fi, name))
+		}
 		return c.dir(sub, fi, name, depth+1)
 	case fi.Mode().IsRegular():
 		// O_NONBLOCK: should it have become a FIFO meanwhile, this does not wait for a writer.
@@ -200,76 +216,6 @@ func (c *creator) symlink(fi fs.FileInfo, name, target string) error {
 	h := header(fi, name)
 	h.Typeflag, h.Linkname = tar.TypeSymlink, target
 	return c.write(h)
-}
-
-// small is the size up to which a file is read before its header is written. So the size is right for files in /proc,
-// which say 0, and in /sys, which say 4096.
-const small = 64 << 10
-
-func (c *creator) file(f *os.File, name string) error {
-	fi, err := f.Stat()
-	if err != nil || !fi.Mode().IsRegular() {
-		return changed(name)
-	}
-	h, st := header(fi, name), fi.Sys().(*syscall.Stat_t)
-	h.Typeflag, h.Size = tar.TypeReg, fi.Size()
-	if key := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 {
-		if first, ok := c.links[key]; ok {
-			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
-			return c.write(h)
-		}
-		if len(c.links) < maxLinks {
-			c.links[key] = name
-		}
-	}
-	var content io.Reader = f
-	if m, ok := scanSparse(f, h.Size, st.Blocks*512); ok && !c.opts.Plain {
-		h.PAXRecords = map[string]string{sparseRecord: m.String()}
-		h.Size, content = m.data(), m.reader(f)
-	} else if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return about(name, err)
-	} else if h.Size <= small {
-		limit := int(h.Size) + small
-		if h.Size == 0 {
-			limit = len(c.buf)
-		}
-		n, err := io.ReadFull(f, c.buf[:limit])
-		switch err {
-		case nil:
-			c.skip("%q: it has no size, or grew: only its beginning was copied", name)
-		case io.EOF, io.ErrUnexpectedEOF:
-		default:
-			return about(name, err)
-		}
-		h.Size, content = int64(n), bytes.NewReader(c.buf[:n]) // copy reads it back to where it is
-	}
-	if err := c.write(h); err != nil {
-		return err
-	}
-	return c.copy(content, name, h.Size)
-}
-
-// copy sends size bytes of a file. A file that became shorter is filled up with zeros: its header is gone already.
-func (c *creator) copy(r io.Reader, name string, size int64) error {
-	var failed error
-	for size > 0 {
-		buf, n := c.buf[:min(int64(len(c.buf)), size)], 0
-		if failed == nil {
-			if n, failed = io.ReadFull(r, buf); failed == io.EOF || failed == io.ErrUnexpectedEOF {
-				failed = errors.New("became shorter while it was read")
-			}
-			if failed != nil {
-				c.skip("%q: %v", name, cause(failed))
-			}
-		}
-		clear(buf[n:])
-		if _, err := c.tw.Write(buf); err != nil {
-			return err
-		}
-		size -= int64(len(buf))
-		c.stats.Bytes += int64(len(buf))
-	}
-	return nil
 }
 
 func (c *creator) write(h *tar.Header) error {
@@ -293,6 +239,12 @@ func header(fi fs.FileInfo, name string) *tar.Header {
 		Format: tar.FormatPAX, Name: filepath.ToSlash(name), Mode: mode, Uid: int(st.Uid), Gid: int(st.Gid),
 		ModTime: time.Unix(st.Mtim.Unix()),
 	}
+}
+
+func dirHeader(fi fs.FileInfo, name string) *tar.Header {
+	h := header(fi, name+"/")
+	h.Typeflag = tar.TypeDir
+	return h
 }
 
 var specialBits = []struct {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -78,24 +77,12 @@ func (x *extractor) replace(full string, parts []string, create func(tmp string)
 }
 
 func (x *extractor) file(h *tar.Header, tmp string) error {
-	m := sparseMap{size: h.Size, extents: []extent{{0, h.Size}}}
-	if text, ok := h.PAXRecords[sparseRecord]; ok {
-		var err error
-		if m, err = parseSparse(text, h.Size); err != nil {
-			return fmt.Errorf("%w: %v", ErrArchive, err)
-		}
-	}
 	f, err := x.here().OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	for _, e := range m.extents {
-		if err := x.fill(f, e); err != nil {
-			return err
-		}
-	}
-	if err := f.Truncate(m.size); err != nil { // a hole at the end
+	if _, err := x.receive(h, f); err != nil {
 		return err
 	}
 	if err := f.Chmod(x.own(h, f.Chown)); err != nil {
@@ -105,22 +92,6 @@ func (x *extractor) file(h *tar.Header, tmp string) error {
 		return err
 	}
 	return f.Close()
-}
-
-// fill copies the stream's next e.len bytes to e.off of f.
-func (x *extractor) fill(f *os.File, e extent) error {
-	for e.len > 0 {
-		n, err := io.ReadFull(x.tr, x.buf[:min(int64(len(x.buf)), e.len)])
-		if err != nil {
-			return x.archive(err)
-		}
-		if _, err := f.WriteAt(x.buf[:n], e.off); err != nil {
-			return err
-		}
-		e.off, e.len = e.off+int64(n), e.len-int64(n)
-		x.stats.Bytes += int64(n)
-	}
-	return nil
 }
 
 func (x *extractor) symlink(h *tar.Header, tmp string) error {

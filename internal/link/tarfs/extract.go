@@ -179,13 +179,20 @@ func (x *extractor) accept(h *tar.Header) error {
 	default:
 		return fmt.Errorf("%w: entry of type %q", ErrArchive, h.Typeflag)
 	}
-	// A few hundred bytes can claim an exabyte of zeros in tar's own sparse formats.
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return fmt.Errorf("%w: a sparse file of another kind", ErrArchive)
-		}
+	if otherSparse(h) {
+		return fmt.Errorf("%w: a sparse file of another kind", ErrArchive)
 	}
 	return nil
+}
+
+// otherSparse reports whether h is in one of tar's own sparse formats: a few hundred bytes can claim an exabyte of zeros.
+func otherSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 // open finds out what dst is, and what name in which directory the first entry h gets. h is nil for an empty archive.

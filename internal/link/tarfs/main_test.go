@@ -37,7 +37,7 @@ func TestToolErrors(t *testing.T) {
 		{[]string{CreateTool, "-x"}, ExitUsage, "-x"},
 		{CreateArgs(dir, CreateOptions{}), ExitUsage, "is a directory"},
 		{CreateArgs(dir+"/new\nline", CreateOptions{}), ExitNotFound, "no such file"},
-		{CreateArgs("/dev/null", CreateOptions{}), ExitFailed, "is a device"},
+		{CreateArgs("/dev/null", CreateOptions{Plain: true}), ExitFailed, "is a device"},
 		{ExtractArgs(dir+"/no/x", ExtractOptions{Name: "x"}), ExitNotFound, "no such file"},
 		{ExtractArgs(dir, ExtractOptions{Name: "y"}), ExitFailed, "more than the file"},
 		{ExtractArgs(dir+"/"+strings.Repeat("n", 3000), ExtractOptions{Name: "x"}), ExitFailed, "..."},

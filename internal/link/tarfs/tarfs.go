@@ -4,9 +4,10 @@
 // What arrives is not trusted. Extract works through os.Root and follows no symbolic link below the destination. It
 // accepts only the name that was asked for and what is below it. Its memory does not grow with the number of files.
 //
-// The stream is a tar with two vendor records. NOID.sparse is the map of a sparse file whose holes were left out.
-// NOID.end, in a last global header, shows that the stream is whole: a tar cut off between two files looks whole, too.
-// With CreateOptions.Plain neither is written, and any tar reads it.
+// The stream is a tar with vendor records. NOID.sparse is the map of a sparse file whose holes were left out. NOID.more
+// says that the next entry goes on with this one's file, whose length was not known beforehand. NOID.end, in a last
+// global header, shows that the stream is whole: a tar cut off between two files looks whole, too. With
+// CreateOptions.Plain none of them is written, and any tar reads it.
 package tarfs
 
 import (
@@ -24,6 +25,7 @@ import (
 // Vendor records in PAX headers.
 const (
 	sparseRecord = "NOID.sparse" // see sparseMap
+	moreRecord   = "NOID.more"   // "1"
 	endRecord    = "NOID.end"    // the number of entries before it
 )
 
@@ -38,7 +40,7 @@ const (
 
 // Stats counts what was done.
 type Stats struct {
-	Entries int64 // files, directories and links
+	Entries int64 // files, directories and links; of Create's, also pieces
 	Bytes   int64 // of file content, holes left out
 	Failed  int64 // entries that were skipped, each with a warning
 }
