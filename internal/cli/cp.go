@@ -22,11 +22,17 @@ NAME:path is relative to the home of root in the guest. Anything else is a file 
 If DST is an existing directory, the copy goes into it under SRC's name. Otherwise the copy is named DST. SRC/. copies what is
 in a directory.
 Contents, modes, times, links and holes are kept. The copy belongs to the caller, in a guest to root. -a keeps owners, set-uid
-bits and what else only root can give, and implies -r. Files are replaced whole: an interrupted copy leaves none half written.
+bits and what else only root can give, and implies -r.
+
+A file that is there keeps its owner, mode and extended attributes, unless you say -a. It is replaced whole: an interrupted copy
+leaves the old one. Only a file with several names (hard links), a mount point, and a file in a directory that you may not write
+are written in place, after a look whether there is room: an interrupted copy may leave these half written.
+
 Devices, FIFOs and sockets in a directory are skipped with a warning, and the exit code is then 1. What the kernel shows in file
 systems mounted below SRC (/proc, /sys, /dev) is left out with one warning. A file that grows is copied as long as it was.
 
-SRC itself may be a pipe or a device, such as /dev/stdin: what can be read of it becomes a file.
+SRC itself may be a pipe or a device, such as /dev/stdin: what can be read of it becomes a file. As DST, these are written and
+not replaced, such as /dev/stdout.
 
 As DST, - writes a tar to standard output. As SRC, - unpacks the tar on standard input into a directory of the guest.
 `,

@@ -46,9 +46,10 @@ type CopyOptions struct {
 	Count     func(n int)   // is told of every n bytes of the stream. Nil for nobody
 }
 
-// Copy copies src to dst; at least one is in a VM. Contents, modes, times, links and holes are kept. Files are replaced
-// whole: an interrupted copy leaves none half written. Devices, FIFOs and sockets in a directory are left out with a
-// warning, and the error then says that not everything was copied. A directory without Recursive is errs.ErrUsage, a source that is not
+// Copy copies src to dst; at least one is in a VM. Contents, modes, times, links and holes are kept. A new
+// file, and one that is replaced, is complete before it has its name; one with several names, or a mount point, is
+// written in place. Devices, FIFOs and sockets in a directory are left out with a warning, and the error then says that
+// not everything was copied. A directory without Recursive is errs.ErrUsage, a source that is not
 // there errs.ErrNotFound.
 func (m *Manager) Copy(ctx context.Context, src, dst Place, o CopyOptions) error {
 	if err := checkCopy(src, dst); err != nil {

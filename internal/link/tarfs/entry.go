@@ -32,9 +32,13 @@ func (x *extractor) entry(h *tar.Header, first bool) error {
 	full := path.Join(parts...)
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
-		return x.replace(full, parts, func(tmp string) error { return x.file(h, tmp) })
+		old, err := x.existing(full)
+		if err != nil {
+			return err
+		}
+		return named(full, x.file(h, full, old))
 	case tar.TypeSymlink:
-		return x.replace(full, parts, func(tmp string) error { return x.symlink(h, tmp) })
+		return x.replace(full, func(tmp string) error { return x.symlink(h, tmp) })
 	case tar.TypeLink:
 		target, err := x.split(h.Linkname)
 		if err != nil {
@@ -43,55 +47,47 @@ func (x *extractor) entry(h *tar.Header, first bool) error {
 		if first || len(target) == 0 {
 			return fmt.Errorf("%w: a link to %q", x.bad(), h.Linkname)
 		}
-		return x.replace(full, parts, func(tmp string) error { return x.link(target, path.Join(path.Dir(full), tmp)) })
+		return x.replace(full, func(tmp string) error { return x.link(target, path.Join(path.Dir(full), tmp)) })
 	}
 	return fmt.Errorf("%q is of a type that is not copied", full)
 }
 
-// replace has something made under a temporary name in the last level, and then gives it its own name, the last of
-// parts.
-func (x *extractor) replace(full string, parts []string, create func(tmp string) error) (err error) {
-	dir, name := x.here(), parts[len(parts)-1]
-	if old, err := dir.Lstat(name); err == nil && !old.Mode().IsRegular() && old.Mode()&fs.ModeSymlink == 0 {
-		return fmt.Errorf("%q is %s: it is not replaced", full, describe(old.Mode()))
+// existing returns what is called full already, or nil. It refuses what no entry replaces.
+func (x *extractor) existing(full string) (fs.FileInfo, error) {
+	old, err := x.here().Lstat(path.Base(full))
+	if err == nil && !old.Mode().IsRegular() && old.Mode()&fs.ModeSymlink == 0 {
+		return nil, fmt.Errorf("%q is %s: it is not replaced", full, describe(old.Mode()))
 	}
-	var random [8]byte
-	rand.Read(random[:]) // never fails: it ends the program instead (crypto/rand)
-	tmp := tempPrefix + hex.EncodeToString(random[:])
-	defer func() {
-		if err != nil {
-			dir.Remove(tmp)
-		}
-	}()
-	if err := create(tmp); err != nil {
-		if _, ok := errors.AsType[streamError](err); ok {
-			return err
-		}
-		return about(full, err)
-	}
-	if err := dir.Rename(tmp, name); err != nil {
-		return about(full, err)
-	}
-	dir.Remove(tmp) // rename(2) of one name of a file onto another does nothing
-	return nil
+	return old, nil
 }
 
-func (x *extractor) file(h *tar.Header, tmp string) error {
-	f, err := x.here().OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+// temp returns a name for what is not complete yet.
+func temp() string {
+	var random [8]byte
+	rand.Read(random[:]) // never fails: it ends the program instead (crypto/rand)
+	return tempPrefix + hex.EncodeToString(random[:])
+}
+
+// replace has a link made under a temporary name in the last level, and then gives it its own name.
+func (x *extractor) replace(full string, create func(tmp string) error) error {
+	if _, err := x.existing(full); err != nil {
 		return err
 	}
-	defer f.Close()
-	if _, err := x.receive(h, f); err != nil {
+	dir, tmp := x.here(), temp()
+	err := create(tmp)
+	if err == nil {
+		err = dir.Rename(tmp, path.Base(full))
+	}
+	dir.Remove(tmp) // also after rename(2) of one name of a file onto another, which does nothing
+	return named(full, err)
+}
+
+// named says of what name err is, unless the stream cannot go on.
+func named(full string, err error) error {
+	if _, ok := errors.AsType[streamError](err); ok || err == nil {
 		return err
 	}
-	if err := f.Chmod(x.own(h, f.Chown)); err != nil {
-		return err
-	}
-	if err := x.here().Chtimes(tmp, clampTime(h.ModTime), clampTime(h.ModTime)); err != nil {
-		return err
-	}
-	return f.Close()
+	return about(full, err)
 }
 
 func (x *extractor) symlink(h *tar.Header, tmp string) error {

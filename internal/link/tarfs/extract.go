@@ -35,8 +35,9 @@ type ExtractOptions struct {
 var ErrArchive = errors.New("not the archive that was expected")
 
 // Extract unpacks the tar r at dst by cp's rules: into dst if that is a directory, else as dst, whose directory must
-// exist (errs.ErrNotFound). A file gets its name by a rename when it is complete. A cancelled ctx leaves no half one,
-// even while r blocks. An entry that cannot be written is a warning and counted in Stats.Failed. It is an error if it
+// exist (errs.ErrNotFound); or into dst if that takes what is written to it, as a device does. A file gets its name by a
+// rename when it is complete, or is written in place (see file). A cancelled ctx leaves no half new one, even while r
+// blocks. An entry that cannot be written is a warning and counted in Stats.Failed. It is an error if it
 // is the first one, or if nothing more can be written.
 func Extract(ctx context.Context, r io.Reader, dst string, opts ExtractOptions) (Stats, error) {
 	in, stop := readAhead(ctx, r)
@@ -76,6 +77,9 @@ type extractor struct {
 	root   *os.Root
 	prefix []string // replaces Name: what of the destination's path is below root
 	levels []level  // the directories that the last entry is in, below root
+	// rewritten are files that were written in place: to write one again, by another of its names, would lose the first.
+	rewritten map[inode]bool
+	out       *os.File // a device or pipe that takes the content of the one file
 }
 
 func (x *extractor) run(dst string) error {
@@ -88,6 +92,9 @@ func (x *extractor) run(dst string) error {
 				return fmt.Errorf("%w: it ends early", ErrArchive)
 			case x.root == nil && x.strict():
 				return nil // a lone file that could not be read: its sender said so
+			}
+			if x.out != nil {
+				return x.out.Close()
 			}
 			if x.root == nil {
 				return x.open(dst, nil)
@@ -122,11 +129,15 @@ func (x *extractor) run(dst string) error {
 				return err
 			}
 		}
-		err = x.entry(h, first)
+		if x.out != nil {
+			err = x.pour(h, first)
+		} else {
+			err = x.entry(h, first)
+		}
 		switch {
 		case err == nil:
 			x.stats.Entries++
-		case first && x.strict(), fatal(err):
+		case first && x.strict(), x.out != nil, fatal(err):
 			return err
 		default:
 			x.skip("%v", err)
@@ -197,6 +208,11 @@ func otherSparse(h *tar.Header) bool {
 
 // open finds out what dst is, and what name in which directory the first entry h gets. h is nil for an empty archive.
 func (x *extractor) open(dst string, h *tar.Header) error {
+	if x.strict() && h != nil {
+		if err := x.openOut(dst, h); err != nil || x.out != nil {
+			return err
+		}
+	}
 	fi, err := os.Stat(dst)
 	if err == nil && fi.IsDir() {
 		if x.root, err = os.OpenRoot(dst); err != nil {

@@ -175,4 +175,5 @@ func (x *extractor) close() {
 	if x.root != nil {
 		x.root.Close()
 	}
+	x.out.Close() // of nil, os.File makes an error
 }

@@ -22,10 +22,8 @@ func (x *extractor) receive(h *tar.Header, f target) (sparseMap, error) {
 			return m, fmt.Errorf("%w: %v", ErrArchive, err)
 		}
 	}
-	for _, e := range m.extents {
-		if err := x.fill(x.tr, f, e); err != nil {
-			return m, err
-		}
+	if err := x.fill(x.tr, f, m); err != nil {
+		return m, err
 	}
 	for last := h; x.strict() && last.PAXRecords[moreRecord] != ""; {
 		next, err := x.tr.Next()
@@ -35,27 +33,29 @@ func (x *extractor) receive(h *tar.Header, f target) (sparseMap, error) {
 		if x.seen++; next.Typeflag != tar.TypeReg || next.Name != h.Name || otherSparse(next) || len(m.extents) != 1 {
 			return m, fmt.Errorf("%w: %q does not go on", ErrArchive, h.Name)
 		}
-		if err := x.fill(x.tr, f, extent{m.size, next.Size}); err != nil {
+		if err := x.fill(x.tr, f, sparseMap{extents: []extent{{m.size, next.Size}}}); err != nil {
 			return m, err
 		}
 		m.size += next.Size
 		m.extents[0].len, last = m.size, next
 	}
+	x.stats.Bytes += m.data()
 	return m, f.Truncate(m.size) // a hole at the end
 }
 
-// fill copies the next e.len bytes of r to e.off of f.
-func (x *extractor) fill(r io.Reader, f target, e extent) error {
-	for e.len > 0 {
-		n, err := io.ReadFull(r, x.buf[:min(int64(len(x.buf)), e.len)])
-		if err != nil {
-			return x.archive(err)
+// fill copies the data that m places from r to f.
+func (x *extractor) fill(r io.Reader, f target, m sparseMap) error {
+	for _, e := range m.extents {
+		for e.len > 0 {
+			n, err := io.ReadFull(r, x.buf[:min(int64(len(x.buf)), e.len)])
+			if err != nil {
+				return x.archive(err)
+			}
+			if _, err := f.WriteAt(x.buf[:n], e.off); err != nil {
+				return err
+			}
+			e.off, e.len = e.off+int64(n), e.len-int64(n)
 		}
-		if _, err := f.WriteAt(x.buf[:n], e.off); err != nil {
-			return err
-		}
-		e.off, e.len = e.off+int64(n), e.len-int64(n)
-		x.stats.Bytes += int64(n)
 	}
 	return nil
 }
