@@ -22,7 +22,8 @@ NAME:path is relative to the home of root in the guest. Anything else is a file 
 If DST is an existing directory, the copy goes into it under SRC's name. Otherwise the copy is named DST. SRC/. copies what is
 in a directory.
 Contents, modes, times, links and holes are kept. The copy belongs to the caller, in a guest to root. -a keeps owners, set-uid
-bits and what else only root can give, and implies -r.
+bits and what else only root can give, extended attributes, ACLs and file capabilities, and implies -r. What it cannot keep of
+these is a warning. Neither keeps SELinux labels.
 
 A file that is there keeps its owner, mode and extended attributes, unless you say -a. It is replaced whole: an interrupted copy
 leaves the old one. Only a file with several names (hard links), a mount point, and a file in a directory that you may not write
@@ -44,7 +45,7 @@ As DST, - writes a tar to standard output. As SRC, - unpacks the tar on standard
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.Recursive, "recursive", "r", false, "copy directories")
-	f.BoolVarP(&o.Owners, "archive", "a", false, "copy directories and keep owners")
+	f.BoolVarP(&o.Owners, "archive", "a", false, "copy directories and keep owners, extended attributes and ACLs")
 	durationVar(f, &o.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
 	return cmd
 }

@@ -40,7 +40,7 @@ func (p Place) String() string {
 // CopyOptions say how Copy copies.
 type CopyOptions struct {
 	Recursive bool          // directories too
-	Owners    bool          // keep owners, set-uid bits and what else only root can give
+	Owners    bool          // keep owners, set-uid bits, what else only root can give, and extended attributes
 	Wait      time.Duration // how long to wait for a guest to be up
 	Warn      func(string)  // takes what was left out, a bounded number of lines that are fit for a terminal. Nil drops it
 	Count     func(n int)   // is told of every n bytes of the stream. Nil for nobody
@@ -56,7 +56,8 @@ func (m *Manager) Copy(ctx context.Context, src, dst Place, o CopyOptions) error
 		return err
 	}
 	c := &copying{Manager: m, o: o}
-	source, err := c.source(ctx, src, tarfs.CreateOptions{Recursive: o.Recursive || dst.stream(), Plain: dst.stream(), Warn: c.warner("")})
+	create := tarfs.CreateOptions{Recursive: o.Recursive || dst.stream(), Plain: dst.stream(), Owners: o.Owners, Warn: c.warner("")}
+	source, err := c.source(ctx, src, create)
 	if err != nil {
 		return err
 	}

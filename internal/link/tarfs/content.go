@@ -35,12 +35,13 @@ func (c *creator) file(f *os.File, name string) error {
 			c.links[key] = name
 		}
 	}
+	c.attributes(h, f)
 	if kernelFile(f) {
 		return c.pieces(reader(func(b []byte) (int, error) { return readNow(f, b) }), h, maxKernelFile)
 	}
 	var content io.Reader = f
 	if m, ok := scanSparse(f, h.Size, st.Blocks*512); ok && !c.opts.Plain {
-		h.PAXRecords = map[string]string{sparseRecord: m.String()}
+		record(h, sparseRecord, m.String())
 		h.Size, content = m.data(), m.reader(f)
 	} else if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return about(name, err)
@@ -122,8 +123,8 @@ func (c *creator) pieces(r io.Reader, h *tar.Header, limit int64) error {
 		piece := *h
 		piece.Size = int64(n)
 		if more {
-			piece.PAXRecords = map[string]string{moreRecord: "1"}
-			maps.Copy(piece.PAXRecords, h.PAXRecords)
+			piece.PAXRecords = maps.Clone(h.PAXRecords)
+			record(&piece, moreRecord, "1")
 		}
 		if err := c.write(&piece); err != nil {
 			return err

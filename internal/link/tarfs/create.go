@@ -22,6 +22,7 @@ import (
 type CreateOptions struct {
 	Recursive bool // take directories. Without it a symbolic link given as a path is followed
 	Plain     bool // a tar that any tar reads, sparse files as long as they seem
+	Owners    bool // extended attributes too, as records that tar(1) reads with --xattrs
 	// Warn gets a line for each entry that is left out.
 	Warn func(string)
 }
@@ -141,14 +142,18 @@ func (c *creator) top(src string) error {
 // dir sends a directory and what is in it. Its names are read a few thousand at a time and sorted among these: enough
 // for the same order every time in a common one, and no memory for a huge one.
 func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) error {
-	if err := c.write(dirHeader(fi, name)); err != nil {
+	f, openErr := root.Open(".")
+	defer f.Close()
+	h := dirHeader(fi, name)
+	if openErr == nil {
+		c.attributes(h, f)
+	}
+	if err := c.write(h); err != nil {
 		return err
 	}
-	f, err := root.Open(".")
-	if err != nil {
-		return about(name, err)
+	if openErr != nil {
+		return about(name, openErr)
 	}
-	defer f.Close()
 	for {
 		names, err := f.Readdirnames(4096)
 		slices.Sort(names)

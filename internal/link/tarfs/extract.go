@@ -24,8 +24,8 @@ type ExtractOptions struct {
 	Name string
 	// Recursive accepts more than one regular file.
 	Recursive bool
-	// Owners keeps owners and, where that worked, the set-uid, set-gid and sticky bits; and gives directories that were
-	// there before what the stream says of them. Else everything belongs to the caller.
+	// Owners keeps owners and, where that worked, the set-uid, set-gid and sticky bits; extended attributes; and gives
+	// directories that were there before what the stream says of them. Else everything belongs to the caller.
 	Owners bool
 	// Warn gets a line for each entry that could not be written.
 	Warn func(string)

@@ -84,6 +84,7 @@ func (x *extractor) dress(h *tar.Header, f *os.File, name string, own bool) erro
 		if err := f.Chmod(x.own(h, f.Chown)); err != nil {
 			return err
 		}
+		x.setAttributes(h, h.Name, f)
 	}
 	if err := x.here().Chtimes(name, clampTime(h.ModTime), clampTime(h.ModTime)); err != nil {
 		return err

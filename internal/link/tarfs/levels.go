@@ -110,6 +110,7 @@ func (x *extractor) finish(l level) error {
 	}
 	defer f.Close()
 	mode := x.own(l.meta, f.Chown)
+	x.setAttributes(l.meta, l.name, f) // a default ACL would have changed what was written below
 	t := clampTime(l.meta.ModTime)
 	return errors.Join(l.dir.Chtimes(".", t, t), f.Chmod(mode)) // in this order: the mode may forbid it
 }
@@ -148,7 +149,7 @@ func (x *extractor) mkdir(h *tar.Header, parts []string) error {
 	}
 	if made || x.opts.Owners {
 		meta := *h
-		meta.PAXRecords, meta.Name, meta.Linkname, meta.Uname, meta.Gname = nil, "", "", "", ""
+		meta.PAXRecords, meta.Name, meta.Linkname, meta.Uname, meta.Gname = x.dirAttributes(h), "", "", "", ""
 		x.levels[len(x.levels)-1].meta = &meta
 	}
 	return nil

@@ -39,6 +39,9 @@ func CreateArgs(src string, opts CreateOptions) []string {
 	if opts.Recursive {
 		args = append(args, "-r")
 	}
+	if opts.Owners {
+		args = append(args, "-a")
+	}
 	if opts.Plain {
 		args = append(args, "-plain")
 	}
@@ -88,7 +91,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	var err error
 	switch {
 	case tool == CreateTool && f.NArg() > 0:
-		stats, err = Create(context.Background(), out, f.Args(), CreateOptions{Recursive: *recursive, Plain: *plain, Warn: warn})
+		stats, err = Create(context.Background(), out, f.Args(), CreateOptions{Recursive: *recursive, Plain: *plain, Owners: *owners, Warn: warn})
 	case tool == ExtractTool && f.NArg() == 1:
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 		defer stop()

@@ -23,7 +23,7 @@ import (
 func copyTree(t *testing.T, src, dst string, opts ExtractOptions) (Stats, error) {
 	t.Helper()
 	var stream bytes.Buffer
-	if _, err := Create(t.Context(), &stream, []string{src}, CreateOptions{Recursive: opts.Recursive, Warn: func(s string) { t.Error(s) }}); err != nil {
+	if _, err := Create(t.Context(), &stream, []string{src}, CreateOptions{Recursive: opts.Recursive, Owners: opts.Owners, Warn: func(s string) { t.Error(s) }}); err != nil {
 		return Stats{}, err
 	}
 	opts.Name = BaseName(src)

@@ -1,6 +1,7 @@
 package tarfs
 
 import (
+	"archive/tar"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,78 @@ const (
 	accessACL  = "system.posix_acl_access"
 	defaultACL = "system.posix_acl_default"
 )
+
+// attributePrefix begins the names of the records that hold extended attributes, as star's, GNU tar's and bsdtar's do.
+const attributePrefix = "SCHILY.xattr."
+
+// archived reports whether -a keeps the extended attribute. Others, such as SELinux's labels, are this machine's.
+func archived(name string) bool {
+	return strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "trusted.") ||
+		name == capability || name == accessACL || name == defaultACL
+}
+
+// attributes puts f's into its header.
+func (c *creator) attributes(h *tar.Header, f *os.File) {
+	if !c.opts.Owners {
+		return
+	}
+	attrs, err := attributes(f, archived)
+	if err != nil {
+		c.skip("%q: its extended attributes: %v", h.Name, err)
+		return
+	}
+	for name, value := range attrs {
+		if strings.Contains(name, "=") {
+			c.skip("%q: no tar can name its extended attribute %q", h.Name, name)
+			continue
+		}
+		record(h, attributePrefix+name, value)
+	}
+}
+
+func record(h *tar.Header, key, value string) {
+	if h.PAXRecords == nil {
+		h.PAXRecords = map[string]string{}
+	}
+	h.PAXRecords[key] = value
+}
+
+// setAttributes gives f, called name, those of its header. As with owners, who is not root keeps what he may.
+func (x *extractor) setAttributes(h *tar.Header, name string, f *os.File) {
+	if !x.opts.Owners {
+		return
+	}
+	attrs := map[string]string{}
+	for key, value := range h.PAXRecords {
+		name, ok := strings.CutPrefix(key, attributePrefix)
+		root := strings.HasPrefix(name, "trusted.") || name == capability
+		if ok && archived(name) && (!root || os.Geteuid() == 0) {
+			attrs[name] = value
+		}
+	}
+	if err := setAttributes(f, attrs); err != nil {
+		x.skip("%q: its extended attributes: %v", name, err)
+	}
+}
+
+// maxHeld bounds the records of a directory, in bytes: they are held until it is left, and there may be maxDepth such.
+const maxHeld = 16 << 10
+
+// dirAttributes returns the records of a directory's header that are needed when it is left.
+func (x *extractor) dirAttributes(h *tar.Header) map[string]string {
+	if !x.opts.Owners {
+		return nil
+	}
+	size := 0
+	for key, value := range h.PAXRecords {
+		size += len(key) + len(value)
+	}
+	if size > maxHeld {
+		x.skip("%q: more than %d KiB of extended attributes", h.Name, maxHeld>>10)
+		return nil
+	}
+	return h.PAXRecords
+}
 
 // maxAttributes bounds the extended attributes of a file, in bytes: a header must hold them.
 const maxAttributes = 256 << 10
