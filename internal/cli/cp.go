@@ -15,12 +15,12 @@ import (
 func (a *app) cpCmd() *cobra.Command {
 	var o vm.CopyOptions
 	cmd := &cobra.Command{
-		Use: "cp [-r] [-a] SRC DST", Short: "Copy files between this machine and a guest, or two guests",
+		Use: "cp [-r] [-a] SRC... DST", Short: "Copy files between this machine and a guest, or two guests",
 		Long: `Copy a file, or with -r a directory, between this machine and a guest, or two guests. NAME:/path is a file in a VM.
 NAME:path is relative to the home of root in the guest. Anything else is a file here (./a:b if its name has a colon).
 
 If DST is an existing directory, the copy goes into it under SRC's name. Otherwise the copy is named DST. SRC/. copies what is
-in a directory.
+in a directory. Several SRC go into a directory. They are all here, or all in one VM; noid looks at all before it copies one.
 Contents, modes, times, links and holes are kept. The copy belongs to the caller, in a guest to root. -a keeps owners, set-uid
 bits and what else only root can give, extended attributes, ACLs and file capabilities, and implies -r. What it cannot keep of
 these is a warning. Neither keeps SELinux labels.
@@ -37,10 +37,10 @@ not replaced, such as /dev/stdout.
 
 As DST, - writes a tar to standard output. As SRC, - unpacks the tar on standard input into a directory of the guest.
 `,
-		Example: "  noid cp app.conf dev:/etc/\n  noid cp -r dev:/var/log logs\n  noid cp dev:/srv - | gzip >srv.tar.gz",
+		Example: "  noid cp app.conf dev:/etc/\n  noid cp dev:/etc/hosts dev:/etc/passwd .\n  noid cp -r dev:/var/log logs\n  noid cp dev:/srv - | gzip >srv.tar.gz",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Recursive = o.Recursive || o.Owners
-			return a.cp(cmd.Context(), args[0], args[1], o)
+			return a.cp(cmd.Context(), args[:len(args)-1], args[len(args)-1], o)
 		},
 	}
 	f := cmd.Flags()
@@ -81,18 +81,20 @@ func streams(src, dst *vm.Place, in, out *os.File) error {
 	return nil
 }
 
-// cp copies src to dst.
-func (a *app) cp(ctx context.Context, srcArg, dstArg string, o vm.CopyOptions) error {
-	src, err := parsePlace(srcArg)
-	if err != nil {
-		return err
-	}
+// cp copies the sources to dst.
+func (a *app) cp(ctx context.Context, srcArgs []string, dstArg string, o vm.CopyOptions) error {
 	dst, err := parsePlace(dstArg)
 	if err != nil {
 		return err
 	}
-	if err := streams(&src, &dst, os.Stdin, os.Stdout); err != nil {
-		return err
+	srcs := make([]vm.Place, len(srcArgs))
+	for i, arg := range srcArgs {
+		if srcs[i], err = parsePlace(arg); err != nil {
+			return err
+		}
+		if err := streams(&srcs[i], &dst, os.Stdin, os.Stdout); err != nil {
+			return err
+		}
 	}
 	m, err := a.manager()
 	if err != nil {
@@ -100,7 +102,7 @@ func (a *app) cp(ctx context.Context, srcArg, dstArg string, o vm.CopyOptions) e
 	}
 	p := newProgress(a.err, !a.quiet && dst.Out == nil && term.IsTerminal(int(os.Stderr.Fd())))
 	o.Warn, o.Count = func(s string) { p.say("noid: cp: " + s) }, p.add
-	err = m.Copy(ctx, src, dst, o)
+	err = m.Copy(ctx, srcs, dst, o)
 	p.stop()
 	return err
 }

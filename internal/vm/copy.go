@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"noid/internal/errs"
@@ -46,50 +47,79 @@ type CopyOptions struct {
 	Count     func(n int)   // is told of every n bytes of the stream. Nil for nobody
 }
 
-// Copy copies src to dst; at least one is in a VM. Contents, modes, times, links and holes are kept. A new
+// Copy copies the sources to dst; at least one side is in a VM. Several sources are all in one VM, or here, and go into
+// a directory: all are looked at before the first is copied. Contents, modes, times, links and holes are kept. A new
 // file, and one that is replaced, is complete before it has its name; one with several names, or a mount point, is
 // written in place. Devices, FIFOs and sockets in a directory are left out with a warning, and the error then says that
 // not everything was copied. A directory without Recursive is errs.ErrUsage, a source that is not
 // there errs.ErrNotFound.
-func (m *Manager) Copy(ctx context.Context, src, dst Place, o CopyOptions) error {
-	if err := checkCopy(src, dst); err != nil {
+func (m *Manager) Copy(ctx context.Context, srcs []Place, dst Place, o CopyOptions) error {
+	if err := checkCopy(srcs, dst); err != nil {
 		return err
 	}
-	c := &copying{Manager: m, o: o}
+	src, c := srcs[0], &copying{Manager: m, o: o}
+	var paths, names []string
+	for _, s := range srcs {
+		paths, names = append(paths, s.Path), append(names, tarfs.BaseName(s.Path))
+	}
 	create := tarfs.CreateOptions{Recursive: o.Recursive || dst.stream(), Plain: dst.stream(), Owners: o.Owners, Warn: c.warner("")}
-	source, err := c.source(ctx, src, create)
+	source, err := c.source(ctx, src, paths, create)
 	if err != nil {
 		return err
 	}
 	extract := tarfs.ExtractOptions{Recursive: true, Owners: o.Owners, Warn: c.warner("")}
 	if !src.stream() {
-		extract.Name, extract.Recursive = tarfs.BaseName(src.Path), o.Recursive
+		extract.Name, extract.Others, extract.Recursive = names[0], names[1:], o.Recursive
 	}
 	sink, err := c.sink(ctx, dst, extract)
 	if err != nil {
 		return err
 	}
+	what := fmt.Sprintf("copying %q", src)
+	if len(srcs) > 1 {
+		what += fmt.Sprintf(" and %d more", len(srcs)-1)
+	}
 	err = c.run(ctx, source, sink)
 	switch {
 	case err != nil:
-		err = fmt.Errorf("copying %q to %q: %w", src, dst, err)
-		if errors.Is(err, errs.ErrUsage) && !o.Recursive {
-			err = errs.WithHint(err, "noid cp -r copies directories")
-		}
-		return err
+		return advise(fmt.Errorf("%s to %q: %w", what, dst, err), o)
 	case c.partial:
-		return fmt.Errorf("copying %q to %q: not everything was copied", src, dst)
+		return fmt.Errorf("%s to %q: not everything was copied", what, dst)
 	}
 	return nil
 }
 
-// checkCopy refuses what Copy does not do.
-func checkCopy(src, dst Place) error {
+// advise adds the cure to what ended a copy.
+func advise(err error, o CopyOptions) error {
 	switch {
-	case src.VM == "" && dst.VM == "":
-		return errs.New(errs.ErrUsage, "cp: neither %q nor %q is in a vm", src, dst).Hint("write NAME:/path for a file in a vm")
-	case src.VM == dst.VM && within(dst.Path, src.Path):
-		return errs.New(errs.ErrUsage, "cp: %q is %q itself, or in it", dst, src)
+	case errs.Hint(err) != "":
+	case errors.Is(err, errs.ErrUsage) && !o.Recursive:
+		return errs.WithHint(err, "noid cp -r copies directories")
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return errs.WithHint(err, "make room there, or copy to a larger file system")
+	}
+	return err
+}
+
+// checkCopy refuses what Copy does not do.
+func checkCopy(srcs []Place, dst Place) error {
+	names := map[string]Place{}
+	for _, src := range srcs {
+		name := tarfs.BaseName(src.Path)
+		other, taken := names[name]
+		switch {
+		case src.VM == "" && dst.VM == "":
+			return errs.New(errs.ErrUsage, "cp: neither %q nor %q is in a vm", src, dst).Hint("write NAME:/path for a file in a vm")
+		case src.VM == dst.VM && within(dst.Path, src.Path):
+			return errs.New(errs.ErrUsage, "cp: %q is %q itself, or in it", dst, src)
+		case src.stream() && len(srcs) > 1, dst.stream() && len(srcs) > 1:
+			return errs.New(errs.ErrUsage, "cp: a tar stream has one source and one destination")
+		case src.VM != srcs[0].VM:
+			return errs.New(errs.ErrUsage, "cp: %q and %q are not in one place", srcs[0], src).Hint("copy from one vm after the other")
+		case taken && name != tarfs.Contents:
+			return errs.New(errs.ErrUsage, "cp: %q and %q would both be called %q", other, src, name)
+		}
+		names[name] = src
 	}
 	return nil
 }
@@ -112,22 +142,19 @@ type copying struct {
 	warnings int
 }
 
-// source returns what writes src as a tar.
-func (c *copying) source(ctx context.Context, src Place, opts tarfs.CreateOptions) (func(context.Context, io.Writer) error, error) {
+// source returns what writes paths, which are where src is, as a tar.
+func (c *copying) source(ctx context.Context, src Place, paths []string, opts tarfs.CreateOptions) (func(context.Context, io.Writer) error, error) {
 	switch {
 	case src.In != nil:
-		return func(_ context.Context, w io.Writer) error {
-			_, err := io.Copy(w, src.In)
-			return err
-		}, nil
+		return func(_ context.Context, w io.Writer) error { return sendTar(w, src.In) }, nil
 	case src.VM == "":
 		return func(ctx context.Context, w io.Writer) error {
-			stats, err := tarfs.Create(ctx, w, []string{src.Path}, opts)
+			stats, err := tarfs.Create(ctx, w, paths, opts)
 			c.count(stats)
 			return err
 		}, nil
 	}
-	tool, err := c.tool(ctx, src.VM, tarfs.CreateArgs(src.Path, opts))
+	tool, err := c.tool(ctx, src.VM, tarfs.CreateArgs(opts, paths...))
 	return func(ctx context.Context, w io.Writer) error { return tool(ctx, nil, w) }, err
 }
 

@@ -133,8 +133,8 @@ func TestCheckCopy(t *testing.T) {
 		return Place{Path: s}
 	}
 	for _, tt := range []struct {
-		src, dst string
-		text     string // "" when it is fine
+		srcs, dst string
+		text      string // "" when it is fine
 	}{
 		{"a", "dev:/a", ""},
 		{"dev:/a", "a", ""},
@@ -150,10 +150,46 @@ func TestCheckCopy(t *testing.T) {
 		{"dev:/a/.", "dev:/a/../a/b", "in it"},
 		{"dev:/", "dev:/backup", "in it"},
 		{"dev:/a", "dev:/a/", "in it"},
+		{"a b/c", "dev:/d", ""},
+		{"dev:/a dev:/b", "d", ""},
+		{"a/. b/. c", "dev:/d", ""},
+		{"a/x b/x", "dev:/d", "both be called"},
+		{"dev:/a other:/b", "d", "not in one place"},
+		{"dev:/a b", "dev:/d", "not in one place"},
+		{"a -", "dev:/d", "one source"},
+		{"dev:/a dev:/b", "-", "one source"},
+		{"dev:/b dev:/a", "dev:/a/d", "in it"},
 	} {
-		err := checkCopy(place(tt.src), place(tt.dst))
+		var srcs []Place
+		for src := range strings.FieldsSeq(tt.srcs) {
+			srcs = append(srcs, place(src))
+		}
+		err := checkCopy(srcs, place(tt.dst))
 		if tt.text == "" && err != nil || tt.text != "" && (!errors.Is(err, errs.ErrUsage) || !strings.Contains(err.Error(), tt.text)) {
-			t.Errorf("%s to %s: %v", tt.src, tt.dst, err)
+			t.Errorf("%s to %s: %v", tt.srcs, tt.dst, err)
+		}
+	}
+}
+
+// TestSendTar refuses what is compressed, and passes on everything else as it is.
+func TestSendTar(t *testing.T) {
+	for head, name := range map[string]string{
+		"\x1f\x8b\x08\x00":      "gzip",
+		"\x28\xb5\x2f\xfd\x04":  "zstd",
+		"\xfd7zXZ\x00\x00":      "xz",
+		"\x04\x22\x4d\x18\x64":  "lz4",
+		"BZh91AY&SY\x12":        "bzip2",
+		"BZh9 is a file's name": "",
+		"":                      "",
+		"f":                     "",
+	} {
+		var out bytes.Buffer
+		err := sendTar(&out, strings.NewReader(head))
+		switch {
+		case name == "" && (err != nil || out.String() != head):
+			t.Errorf("%q: %v, %q", head, err, &out)
+		case name != "" && (!errors.Is(err, errs.ErrUsage) || !strings.Contains(errs.Hint(err), name+" -dc") || out.Len() > 0):
+			t.Errorf("%q: %v", head, err)
 		}
 	}
 }

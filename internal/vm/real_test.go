@@ -38,11 +38,11 @@ func TestRealVM(t *testing.T) {
 	exec("a", "echo out; echo err >&2", "out\nerr\n")
 	there, back := filepath.Join(dir, "there"), filepath.Join(dir, "back")
 	must(t, os.WriteFile(there, []byte("then"), 0o600))
-	must(t, m.Copy(ctx, Place{Path: there}, Place{VM: "a", Path: "/root/file"}, CopyOptions{Wait: time.Minute}))
+	must(t, m.Copy(ctx, []Place{{Path: there}}, Place{VM: "a", Path: "/root/file"}, CopyOptions{Wait: time.Minute}))
 	c, err := m.Checkpoint(ctx, "a", "before")
 	must(t, err)
 	exec("a", "printf now >/root/file", "")
-	must(t, m.Copy(ctx, Place{VM: "a", Path: "/root/file"}, Place{Path: back}, CopyOptions{Wait: time.Minute}))
+	must(t, m.Copy(ctx, []Place{{VM: "a", Path: "/root/file"}}, Place{Path: back}, CopyOptions{Wait: time.Minute}))
 	if data, err := os.ReadFile(back); err != nil || string(data) != "now" {
 		t.Errorf("copied back: %q, %v", data, err)
 	}

@@ -290,7 +290,7 @@ func TestRefused(t *testing.T) {
 			return err
 		}},
 		{"cp into a stopped VM", errs.ErrState, func(ctx context.Context) error {
-			return w.m.Copy(ctx, Place{Path: "/x"}, Place{VM: "a", Path: "/x"}, CopyOptions{})
+			return w.m.Copy(ctx, []Place{{Path: "/x"}}, Place{VM: "a", Path: "/x"}, CopyOptions{})
 		}},
 		{"exec in no VM", errs.ErrNotFound, func(ctx context.Context) error {
 			_, err := w.m.Exec(ctx, "b", Command{Argv: []string{"x"}}, Streams{})

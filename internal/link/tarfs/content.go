@@ -26,7 +26,7 @@ func (c *creator) file(f *os.File, name string) error {
 	}
 	h, st := header(fi, name), fi.Sys().(*syscall.Stat_t)
 	h.Typeflag, h.Size = tar.TypeReg, fi.Size()
-	if key := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 {
+	if key := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 && c.opts.Recursive {
 		if first, ok := c.links[key]; ok {
 			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
 			return c.write(h)

@@ -33,6 +33,11 @@ func Create(ctx context.Context, w io.Writer, paths []string, opts CreateOptions
 	c := &creator{tw: tar.NewWriter(stream{ctx, w}), opts: opts, links: map[inode]string{}, buf: make([]byte, 256<<10)}
 	c.warner = warner{opts.Warn, &c.stats}
 	for _, p := range paths {
+		if err := c.check(p, len(paths)); err != nil {
+			return c.stats, err
+		}
+	}
+	for _, p := range paths {
 		if err := c.top(p); err != nil {
 			return c.stats, err
 		}
@@ -86,6 +91,32 @@ type creator struct {
 	kernels []string // directories whose content was left out: file systems of the kernel's own
 }
 
+// check looks at one of several sources before the first is sent.
+func (c *creator) check(src string, of int) error {
+	if of == 1 {
+		return nil // top does
+	}
+	fi, err := os.Lstat(src)
+	if err == nil && !c.opts.Recursive {
+		fi, err = os.Stat(src)
+	}
+	if err == nil && fi.Mode().IsRegular() {
+		var f *os.File
+		if f, err = os.Open(src); err == nil {
+			f.Close()
+		}
+	}
+	switch {
+	case err != nil:
+		return about(src, err)
+	case fi.IsDir() && !c.opts.Recursive:
+		return isDir(src)
+	}
+	return nil
+}
+
+func isDir(src string) error { return errs.New(errs.ErrUsage, "%q is a directory", src) }
+
 // top sends a path that the caller named: here errors are final.
 func (c *creator) top(src string) error {
 	name := BaseName(src)
@@ -105,7 +136,7 @@ func (c *creator) top(src string) error {
 		return about(src, err)
 	case fi.IsDir():
 		if !c.opts.Recursive {
-			return errs.New(errs.ErrUsage, "%q is a directory", src)
+			return isDir(src)
 		}
 		root, err := os.OpenRoot(src)
 		if err != nil {

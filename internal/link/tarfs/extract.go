@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,9 @@ type ExtractOptions struct {
 	// one of Create's, and no symbolic link below the destination is followed. Without a Name any tar is unpacked, as
 	// tar(1) would, but never outside of the destination.
 	Name string
-	// Recursive accepts more than one regular file.
+	// Others are further such names. The destination must then be a directory.
+	Others []string
+	// Recursive accepts more than one regular file a name.
 	Recursive bool
 	// Owners keeps owners and, where that worked, the set-uid, set-gid and sticky bits; extended attributes; and gives
 	// directories that were there before what the stream says of them. Else everything belongs to the caller.
@@ -42,6 +45,9 @@ var ErrArchive = errors.New("not the archive that was expected")
 func Extract(ctx context.Context, r io.Reader, dst string, opts ExtractOptions) (Stats, error) {
 	in, stop := readAhead(ctx, r)
 	defer stop()
+	if slices.Contains(opts.Others, Contents) {
+		opts.Name = Contents
+	}
 	x := &extractor{ctx: ctx, in: in, tr: tar.NewReader(in), opts: opts, buf: make([]byte, 256<<10)}
 	x.warner = warner{opts.Warn, &x.stats}
 	defer x.close()
@@ -123,7 +129,7 @@ func (x *extractor) run(dst string) error {
 			return err
 		}
 		x.seen++
-		first := x.root == nil
+		first := x.root == nil && x.out == nil
 		if first {
 			if err := x.open(dst, h); err != nil {
 				return err
@@ -146,6 +152,11 @@ func (x *extractor) run(dst string) error {
 }
 
 func (x *extractor) strict() bool { return x.opts.Name != "" }
+
+// asked reports whether name is one that the stream may have.
+func (x *extractor) asked(name string) bool {
+	return name == x.opts.Name || slices.Contains(x.opts.Others, name)
+}
 
 // archive marks an error of reading the stream, unless it is the reader's own.
 func (x *extractor) archive(err error) error {
@@ -184,7 +195,7 @@ func (x *extractor) accept(h *tar.Header) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeLink:
-		if !x.opts.Recursive && (h.Typeflag != tar.TypeReg || h.Name != x.opts.Name || x.seen > 0) {
+		if !x.opts.Recursive && (h.Typeflag != tar.TypeReg || !x.asked(h.Name) || x.stats.Entries+x.stats.Failed > int64(len(x.opts.Others))) {
 			return fmt.Errorf("%w: more than the file %q", ErrArchive, x.opts.Name)
 		}
 	default:
@@ -208,7 +219,8 @@ func otherSparse(h *tar.Header) bool {
 
 // open finds out what dst is, and what name in which directory the first entry h gets. h is nil for an empty archive.
 func (x *extractor) open(dst string, h *tar.Header) error {
-	if x.strict() && h != nil {
+	several := len(x.opts.Others) > 0
+	if x.strict() && h != nil && !several {
 		if err := x.openOut(dst, h); err != nil || x.out != nil {
 			return err
 		}
@@ -218,7 +230,7 @@ func (x *extractor) open(dst string, h *tar.Header) error {
 		if x.root, err = os.OpenRoot(dst); err != nil {
 			return about(dst, err)
 		}
-		if x.strict() && x.opts.Name != Contents {
+		if x.strict() && x.opts.Name != Contents && !several {
 			x.prefix = []string{x.opts.Name}
 		}
 		return nil
@@ -232,7 +244,7 @@ func (x *extractor) open(dst string, h *tar.Header) error {
 		return fmt.Errorf("%q is %s: a tar stream needs a directory", dst, describe(fi.Mode()))
 	case !x.strict():
 		return about(dst, err)
-	case err == nil && (isDir || slash):
+	case err == nil && (isDir || slash || several):
 		return fmt.Errorf("%q is %s, not a directory", dst, describe(fi.Mode()))
 	case err == nil && !fi.Mode().IsRegular():
 		return fmt.Errorf("%q is %s: it is not replaced", dst, describe(fi.Mode()))
@@ -240,7 +252,7 @@ func (x *extractor) open(dst string, h *tar.Header) error {
 		if dst, err = filepath.EvalSymlinks(dst); err != nil { // as cp does, write what the link leads to
 			return about(dst, err)
 		}
-	case slash && !isDir:
+	case slash && !isDir, several:
 		return errs.New(errs.ErrNotFound, "%q: no such directory", dst)
 	default:
 		if _, err := os.Lstat(strings.TrimRight(dst, "/")); err == nil {
@@ -272,10 +284,12 @@ func (x *extractor) split(name string) ([]string, error) {
 		case strings.HasPrefix(name, "/"):
 			return nil, fmt.Errorf("%w: the name %q", ErrArchive, name)
 		case x.opts.Name != Contents:
-			if len(parts) == 0 || parts[0] != x.opts.Name {
+			if len(parts) == 0 || !x.asked(parts[0]) {
 				return nil, fmt.Errorf("%w: %q, and %q was asked for", ErrArchive, name, x.opts.Name)
 			}
-			parts = parts[1:]
+			if len(x.opts.Others) == 0 {
+				parts = parts[1:]
+			}
 		}
 		parts = append(x.prefix[:len(x.prefix):len(x.prefix)], parts...)
 	}

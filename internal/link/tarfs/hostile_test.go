@@ -183,6 +183,41 @@ func TestLone(t *testing.T) {
 	}
 }
 
+// TestSeveral is a copy of several sources: their names and no other, one file each without -r, and only into a directory.
+func TestSeveral(t *testing.T) {
+	for _, tt := range []struct {
+		entries   []tar.Header
+		recursive bool
+		want      []string
+		refused   bool
+	}{
+		{entries: []tar.Header{file("a"), file("b")}, want: []string{".", "a", "b"}},
+		{entries: []tar.Header{file("a"), file("c")}, want: []string{".", "a"}, refused: true},
+		{entries: []tar.Header{file("a"), file("b"), file("a")}, want: []string{".", "a", "b"}, refused: true},
+		{entries: []tar.Header{file("a"), symlink("b", "/etc/passwd")}, want: []string{".", "a"}, refused: true},
+		{entries: []tar.Header{dir("a"), file("a/x"), file("b")}, recursive: true, want: []string{".", "a", "a/x", "b"}},
+		{entries: []tar.Header{dir("a"), file("c/x")}, recursive: true, want: []string{".", "a"}, refused: true},
+		{entries: []tar.Header{dir("a"), file("a/../../c")}, recursive: true, want: []string{".", "a"}, refused: true},
+	} {
+		dst := t.TempDir()
+		opts := ExtractOptions{Name: "a", Others: []string{"b"}, Recursive: tt.recursive}
+		_, err := Extract(t.Context(), archive(t, tt.entries...), dst, opts)
+		var got []string
+		for name := range tree(t, dst) {
+			got = append(got, name)
+		}
+		if diff := cmp.Diff(tt.want, got, sorted); diff != "" || errors.Is(err, ErrArchive) != tt.refused {
+			t.Errorf("%v: %v, %s", tt.entries, err, diff)
+		}
+		must(t, os.WriteFile(filepath.Join(dst, "f"), nil, 0o600))
+		for _, name := range []string{"f", "none"} {
+			if _, err := Extract(t.Context(), archive(t, tt.entries...), filepath.Join(dst, name), opts); err == nil || errors.Is(err, ErrArchive) {
+				t.Errorf("into %s: %v", name, err)
+			}
+		}
+	}
+}
+
 // TestForeign unpacks a stream of anyone's, as 'noid cp - vm:/dir' does: more is allowed, but not to leave the
 // directory.
 func TestForeign(t *testing.T) {

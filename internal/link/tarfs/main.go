@@ -33,8 +33,8 @@ const (
 	MaxLine     = 2048
 )
 
-// CreateArgs returns the arguments with which Main writes src as CreateOptions say.
-func CreateArgs(src string, opts CreateOptions) []string {
+// CreateArgs returns the arguments with which Main writes srcs as CreateOptions say.
+func CreateArgs(opts CreateOptions, srcs ...string) []string {
 	args := []string{CreateTool}
 	if opts.Recursive {
 		args = append(args, "-r")
@@ -45,7 +45,7 @@ func CreateArgs(src string, opts CreateOptions) []string {
 	if opts.Plain {
 		args = append(args, "-plain")
 	}
-	return append(args, "--", src)
+	return append(append(args, "--"), srcs...)
 }
 
 // ExtractArgs returns the arguments with which Main unpacks at dst as ExtractOptions say.
@@ -58,7 +58,9 @@ func ExtractArgs(dst string, opts ExtractOptions) []string {
 		args = append(args, "-a")
 	}
 	if opts.Name != "" {
-		args = append(args, "-name="+opts.Name)
+		for _, name := range append([]string{opts.Name}, opts.Others...) {
+			args = append(args, "-name="+name)
+		}
 	}
 	return append(args, "--", dst)
 }
@@ -76,8 +78,12 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 		recursive = f.Bool("r", false, "directories too")
 		plain     = f.Bool("plain", false, "a tar for anyone")
 		owners    = f.Bool("a", false, "keep owners")
-		name      = f.String("name", "", "the name that is expected")
+		names     []string
 	)
+	f.Func("name", "a name that is expected", func(s string) error {
+		names = append(names, s)
+		return nil
+	})
 	if err := f.Parse(args[1:]); err != nil {
 		return fail(errw, errs.Mark(err, errs.ErrUsage))
 	}
@@ -95,7 +101,11 @@ func Main(args []string, in io.Reader, out, errw io.Writer) int {
 	case tool == ExtractTool && f.NArg() == 1:
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
-		stats, err = Extract(ctx, in, f.Arg(0), ExtractOptions{Name: *name, Recursive: *recursive, Owners: *owners, Warn: warn})
+		opts := ExtractOptions{Recursive: *recursive, Owners: *owners, Warn: warn}
+		if len(names) > 0 {
+			opts.Name, opts.Others = names[0], names[1:]
+		}
+		stats, err = Extract(ctx, in, f.Arg(0), opts)
 	default:
 		err = errs.New(errs.ErrUsage, "no tool %q with %d arguments", tool, f.NArg())
 	}

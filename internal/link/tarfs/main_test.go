@@ -13,7 +13,7 @@ func TestTools(t *testing.T) {
 	src, dst := filepath.Join(t.TempDir(), "-a b\n"), t.TempDir()
 	write(t, filepath.Join(src, "x"), "content")
 	var stream, said bytes.Buffer
-	if code := Main(CreateArgs(src, CreateOptions{Recursive: true}), nil, &stream, &said); code != 0 || said.Len() > 0 {
+	if code := Main(CreateArgs(CreateOptions{Recursive: true}, src), nil, &stream, &said); code != 0 || said.Len() > 0 {
 		t.Fatalf("%d %s", code, &said)
 	}
 	if code := Main(ExtractArgs(dst, ExtractOptions{Recursive: true, Name: BaseName(src)}), &stream, nil, &said); code != 0 || said.Len() > 0 {
@@ -35,9 +35,9 @@ func TestToolErrors(t *testing.T) {
 		{[]string{"tar-list", "x"}, ExitUsage, "no tool"},
 		{[]string{CreateTool}, ExitUsage, "0 arguments"},
 		{[]string{CreateTool, "-x"}, ExitUsage, "-x"},
-		{CreateArgs(dir, CreateOptions{}), ExitUsage, "is a directory"},
-		{CreateArgs(dir+"/new\nline", CreateOptions{}), ExitNotFound, "no such file"},
-		{CreateArgs("/dev/null", CreateOptions{Plain: true}), ExitFailed, "is a device"},
+		{CreateArgs(CreateOptions{}, dir), ExitUsage, "is a directory"},
+		{CreateArgs(CreateOptions{}, dir+"/new\nline"), ExitNotFound, "no such file"},
+		{CreateArgs(CreateOptions{Plain: true}, "/dev/null"), ExitFailed, "is a device"},
 		{ExtractArgs(dir+"/no/x", ExtractOptions{Name: "x"}), ExitNotFound, "no such file"},
 		{ExtractArgs(dir, ExtractOptions{Name: "y"}), ExitFailed, "more than the file"},
 		{ExtractArgs(dir+"/"+strings.Repeat("n", 3000), ExtractOptions{Name: "x"}), ExitFailed, "..."},
@@ -60,7 +60,7 @@ func TestManyWarnings(t *testing.T) {
 		must(t, os.MkdirAll(filepath.Join(dir, "dst", "src", name), 0o755)) // a directory is not replaced by a file
 	}
 	var stream, said bytes.Buffer
-	if code := Main(CreateArgs(filepath.Join(dir, "src"), CreateOptions{Recursive: true}), nil, &stream, &said); code != 0 {
+	if code := Main(CreateArgs(CreateOptions{Recursive: true}, filepath.Join(dir, "src")), nil, &stream, &said); code != 0 {
 		t.Fatal(code, said.String())
 	}
 	code := Main(ExtractArgs(filepath.Join(dir, "dst"), ExtractOptions{Recursive: true, Name: "src"}), &stream, nil, &said)

@@ -1,6 +1,7 @@
 package tarfs
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -106,4 +107,16 @@ func TestOutCancelled(t *testing.T) {
 	f, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0) // lets the first open go
 	must(t, err)
 	f.Close()
+}
+
+// TestHostileOut gives a device one file and no more, and no link's.
+func TestHostileOut(t *testing.T) {
+	for _, entries := range [][]tar.Header{{file("f"), file("f")}, {dir("f"), file("f/x")}, {symlink("f", "/etc/passwd")}} {
+		if _, err := Extract(t.Context(), archive(t, entries...), "/dev/null", ExtractOptions{Name: "f", Recursive: true}); err == nil {
+			t.Errorf("%v was taken", entries)
+		}
+		if fi, err := os.Lstat("/dev/null"); err != nil || fi.Mode()&os.ModeCharDevice == 0 {
+			t.Fatal("/dev/null is no more", err)
+		}
+	}
 }

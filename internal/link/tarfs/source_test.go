@@ -121,7 +121,7 @@ func TestFlow(t *testing.T) {
 	check := func(name, src string, stdin func() io.ReadCloser, want string) {
 		dst := t.TempDir()
 		var out bytes.Buffer
-		cmd := exec.Command(os.Args[0], CreateArgs(src, CreateOptions{})...)
+		cmd := exec.Command(os.Args[0], CreateArgs(CreateOptions{}, src)...)
 		cmd.Env = append(os.Environ(), "NOID_TEST_TOOL=1")
 		in := stdin()
 		defer in.Close()
