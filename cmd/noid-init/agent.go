@@ -4,6 +4,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,21 @@ const (
 	// keptPath is where the agent stays: the kernel starts it again from there when it was killed. Every devtmpfs of a
 	// guest is the same one, so whatever the root's init mounts on /dev, it is there.
 	keptPath = "/dev/.noid-agent"
+	// agentRuns is what noid looks for in the console's log (internal/console).
+	agentRuns = "the agent runs"
 )
+
+// hasTransport reports whether the kernel drives a device that the host can reach the agent by.
+func hasTransport() bool {
+	for _, driver := range []string{"virtio_console", "vmw_vsock_virtio_transport"} {
+		for _, name := range list("/sys/bus/virtio/drivers/" + driver) {
+			if strings.HasPrefix(name, "virtio") { // a link to the device
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // agent is noid's agent. Its descriptor and that of /proc outlive the initramfs, so it can be run in any root
 // filesystem, even in one without /dev and /proc. Nil is no agent.

@@ -65,11 +65,11 @@ func boot() error {
 	if err := mountRoot(hasWord(cmdline, "ro")); err != nil {
 		return err
 	}
-	a := openAgent()
+	a, reachable := openAgent(), hasTransport()
 	if err := switchRoot(a != nil); err != nil {
 		return err
 	}
-	return handOver(cmdline, args, a)
+	return handOver(cmdline, args, a, reachable)
 }
 
 // openConsole makes /dev/console stdin, stdout and stderr, whatever the kernel has opened before.
@@ -147,15 +147,21 @@ func switchRoot(makePlace bool) error {
 var inits = []string{"/sbin/init", "/etc/init", "/bin/init"}
 
 // handOver starts the agent beside the root filesystem's init and becomes that init, or becomes the agent where there
-// is no init. a is nil without an agent. It only returns on failure.
-func handOver(cmdline string, args []string, a *agent) error {
+// is no init. a is nil without an agent. If the host can reach it, noid is told so by a line on the console: it then waits
+// for the agent, however slow the guest is, and types nothing into a shell there. It only returns on failure.
+func handOver(cmdline string, args []string, a *agent, reachable bool) error {
 	if a != nil && valueOf(cmdline, "init") == "" && !slices.ContainsFunc(inits, exists) {
+		if reachable {
+			say(agentRuns)
+		}
 		say(failure{"running the agent as init", a.becomeInit()}.Error())
 		a = nil
 	}
 	if a != nil {
 		if err := a.start(); err != nil {
 			say(failure{"starting the agent", err}.Error())
+		} else if reachable {
+			say(agentRuns)
 		}
 	}
 	return execInit(cmdline, args)

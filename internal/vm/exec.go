@@ -59,8 +59,9 @@ type Exit struct {
 // Exec runs c in the guest of name and returns how it ended. It waits for the guest to be up. Output comes as the
 // command writes it, every byte once, also over a checkpoint of the VM.
 //
-// A guest without the agent, or whose agent stays silent, gets the command over its serial console. Output and error
-// are one there, and input, a terminal, a user and Detach are refused.
+// A guest without the agent gets the command over its serial console, as does one whose agent stays silent though its
+// root file system has written to the console, unless noid-init has said that the agent runs. Output and error are one
+// there, and input, a terminal, a user and Detach are refused.
 //
 // Errors:
 //   - context.Canceled: ctx was cancelled; the guest hangs the command up

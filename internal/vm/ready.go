@@ -11,12 +11,15 @@ import (
 	"noid/internal/console"
 	"noid/internal/errs"
 	"noid/internal/link"
+	"noid/internal/vmm"
 )
 
 const (
-	// fallbackAfter is how long an agent may not say a word before the console is tried as well: an emulated guest
-	// boots so long.
+	// fallbackAfter is how long an agent may not say a word before noid looks whether it has to try the console: an
+	// emulated guest boots so long.
 	fallbackAfter = 20 * time.Second
+	// turnEvery is how often it then looks again.
+	turnEvery = time.Second
 	// silentAfter is fallbackAfter for a VM whose console had to do before.
 	silentAfter = time.Second
 	// lookAfter is how long an agent may not answer before its VM is looked at, and lookEvery how often at last.
@@ -127,6 +130,20 @@ func (s *session) awaitShell(ctx context.Context, wait time.Duration) error {
 	return err
 }
 
+// awaitTurn waits until a guest turns out to have no agent that answers: its root file system has written to the console,
+// and noid-init, which starts the agent before that, has not said so. Nothing is typed into another, which may boot yet.
+func (s session) awaitTurn(ctx context.Context) error { // a copy: the caller goes on with its own
+	for {
+		b, err := console.ReadBoot(ctx, s.dir)
+		if err == nil && b.Root && !b.Agent {
+			return s.spoilTemplate(ctx)
+		}
+		if err := vmm.Sleep(ctx, turnEvery); err != nil {
+			return err
+		}
+	}
+}
+
 // firstToAnswer waits until the agent or a shell on the console answers, and says whether it was the agent.
 func (s *session) firstToAnswer(ctx context.Context, wait time.Duration) (agent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
@@ -137,8 +154,15 @@ func (s *session) firstToAnswer(ctx context.Context, wait time.Duration) (agent 
 	defer close(answered)
 	go s.lookAgain(ctx, because, answered)
 	byAgent, bySerial := make(chan error, 1), make(chan error, 1)
-	go func() { byAgent <- s.agent().Wait(ctx) }()
-	go func() { bySerial <- s.awaitShell(ctx, wait) }()
+	client := s.agent()
+	go func() { byAgent <- client.Wait(ctx) }()
+	go func() {
+		err := s.awaitTurn(ctx)
+		if err == nil {
+			err = s.awaitShell(ctx, wait)
+		}
+		bySerial <- err
+	}()
 	for range 2 {
 		select {
 		case err = <-byAgent:

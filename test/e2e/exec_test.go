@@ -2,9 +2,13 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -107,6 +111,38 @@ func TestAgentKilled(t *testing.T) {
 	n.killAgent("a")
 	if more := strings.TrimPrefix(n.want(0, "logs", "a"), log); strings.Contains(more, "noid") {
 		t.Errorf("the agent writes to the console:\n%s", more)
+	}
+}
+
+// TestSlowBoot has the host stop a VM that boots for longer than an exec is patient: nothing is typed on its console, and
+// it becomes a template as any other.
+func TestSlowBoot(t *testing.T) {
+	n := setup(t)
+	n.want(0, "create", "a")
+	dir := filepath.Join(n.home, "storage/vms/a")
+	// As after a command for which the console had to do: the next one is patient for a second.
+	if err := os.WriteFile(filepath.Join(dir, "agent.silent"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var vm struct {
+		PID int `json:"pid"`
+	}
+	if err := json.Unmarshal([]byte(n.want(0, "inspect", "a")), &vm); err != nil || vm.PID == 0 {
+		t.Fatalf("inspect: %v", err)
+	}
+	if err := syscall.Kill(vm.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := n.run("exec", "--wait-timeout", "4s", "a", "true"); code != 125 || !strings.Contains(errs, "timed out") {
+		t.Errorf("exec in a guest that stands still: exit %d, %q", code, errs)
+	}
+	syscall.Kill(vm.PID, syscall.SIGCONT)
+	n.equal("exec", "ok\n", n.want(0, "exec", "a", "echo", "ok"))
+	if log := n.want(0, "logs", "a"); strings.Contains(log, "echo") || !strings.Contains(log, "noid-init: the agent runs") {
+		t.Errorf("its console:\n%s", log)
+	}
+	if keys := n.templates(); len(keys) != 1 {
+		t.Errorf("templates: %v", keys)
 	}
 }
 
