@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -20,10 +21,11 @@ type vmJSON struct {
 	Driver    string `json:"driver"`
 	CreatedAt string `json:"created_at"`
 	Error     string `json:"error,omitempty"`
+	Why       string `json:"paused_because,omitempty"` // where nobody asked for that
 }
 
 func toJSON(i vm.Info) vmJSON {
-	j := vmJSON{Name: i.Name, State: string(i.State), CPUs: i.Machine.CPUs, MemMiB: i.Machine.MemMiB, Driver: i.Machine.Driver, CreatedAt: utc(i.CreatedAt)}
+	j := vmJSON{Name: i.Name, State: string(i.State), CPUs: i.Machine.CPUs, MemMiB: i.Machine.MemMiB, Driver: i.Machine.Driver, CreatedAt: utc(i.CreatedAt), Why: i.Why}
 	if i.Up() {
 		j.PID = i.Process.PID
 	}
@@ -59,6 +61,11 @@ func (a *app) listCmd() *cobra.Command {
 			if a.quiet {
 				a.printColumn(rows)
 				return nil
+			}
+			for _, i := range infos {
+				if i.Why != "" {
+					fmt.Fprintf(a.err, "noid: vm %q is paused: %s\n", i.Name, i.Why)
+				}
 			}
 			table(a.out, []string{"name", "state", "pid", "cpus", "mem (MiB)", "created"}, rows)
 			return nil

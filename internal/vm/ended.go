@@ -26,6 +26,15 @@ type stateError struct{ error }
 
 func (e stateError) Unwrap() error { return e.error }
 
+// paused is the error of the verb for a VM that is paused: an errs.ErrHost where that is for want of something of this
+// host's.
+func (s *session) paused() error {
+	if why := s.driver.WhyPaused(s.dir); why != "" {
+		return stateError{errs.New(errs.ErrHost, "%s: vm %q is paused: %s", s.verb, s.vm.Name, why).Hint(FullHint + "; it then goes on by itself")}
+	}
+	return stateError{errs.New(errs.ErrState, "%s: vm %q is paused", s.verb, s.vm.Name).Hint("let it run with 'noid resume " + s.vm.Name + "'")}
+}
+
 // ended is the error of the verb for a VM that does not run: its state is st. Where nobody asked for that it says why,
 // and ends with the last lines of the guest's console, or of the VMM's log where the guest did not end by itself.
 func (s *session) ended(st State) error {

@@ -60,3 +60,30 @@ func TestEndedOnPurpose(t *testing.T) {
 		}
 	}
 }
+
+// TestPausedForSpace has a VM that its VMM has paused: who lists it, looks at it or wants something of it is told why.
+func TestPausedForSpace(t *testing.T) {
+	w := newWorld(t, true)
+	must(t, w.m.Pause(t.Context(), "a"))
+	if infos, err := w.m.List(t.Context()); err != nil || infos[0].Why != "" {
+		t.Errorf("a VM that a user has paused: %+v, %v", infos, err)
+	}
+	must(t, os.WriteFile(filepath.Join(w.dir("a"), vmtest.WaitsFile), []byte("the disk is full"), 0o600))
+	infos, err := w.m.List(t.Context())
+	if err != nil || infos[0].State != Paused || infos[0].Why != "the disk is full" {
+		t.Errorf("list: %+v, %v", infos, err)
+	}
+	if d, err := w.m.Inspect(t.Context(), "a"); err != nil || d.Why != "the disk is full" {
+		t.Errorf("inspect: %+v, %v", d, err)
+	}
+	s, err := w.m.look("a", "create")
+	must(t, err)
+	_, execErr := w.m.Exec(t.Context(), "a", Command{Argv: []string{"true"}, Wait: time.Minute}, Streams{})
+	for what, err := range map[string]error{"exec": execErr, "resume": w.m.Resume(t.Context(), "a"), "create": s.ready(t.Context(), time.Minute)} {
+		if !errors.Is(err, errs.ErrHost) || err.Error() != what+`: vm "a" is paused: the disk is full` || errs.Hint(err) == "" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	must(t, os.Remove(filepath.Join(w.dir("a"), vmtest.WaitsFile)))
+	must(t, w.m.Resume(t.Context(), "a"))
+}

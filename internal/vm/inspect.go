@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"cmp"
 	"context"
 	"errors"
 
@@ -26,8 +25,7 @@ type Details struct {
 	Confinement *Confinement // nil when the VMM does not run
 }
 
-// Inspect returns all that is known of name. It takes no lock and asks the guest for a second at most. LastError says
-// why a paused VM was paused, when nobody asked for that.
+// Inspect returns all that is known of name. It takes no lock and asks the guest for a second at most.
 func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	s, err := m.look(name, "inspect")
 	if broken, ok := errors.AsType[*manifest.BrokenError](err); ok {
@@ -36,10 +34,8 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 		return Details{}, err
 	}
 	m.findBootFiles(&s.vm.Machine, nil) // where they are now, in a home that was moved
-	d := Details{Info: Info{VM: s.vm, State: stateWithin(ctx, s.driver, s.dir, s.vm, 0)}, Dir: s.dir}
-	if d.State == Paused {
-		d.LastError = cmp.Or(s.driver.WhyPaused(s.dir), d.LastError)
-	}
+	d := Details{Info: Info{VM: s.vm}, Dir: s.dir}
+	d.look(ctx, s.driver, s.dir)
 	if d.State == Running && s.vm.Machine.Agent {
 		ask, cancel := context.WithTimeout(ctx, freezeWait)
 		defer cancel()

@@ -5,13 +5,15 @@ import (
 	"sync"
 
 	"noid/internal/home"
+	"noid/internal/vmm"
 )
 
 // Info is a VM and its state.
 type Info struct {
 	home.VM
 	State State
-	Err   error // why it is Broken
+	Err   error  // why it is Broken
+	Why   string // why it is Paused, where nobody asked for that
 }
 
 // Up reports whether the VM has a guest, running or paused.
@@ -23,7 +25,16 @@ func (m *Manager) Info(ctx context.Context, name string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{VM: s.vm, State: stateWithin(ctx, s.driver, s.dir, s.vm, 0)}, nil
+	i := Info{VM: s.vm}
+	i.look(ctx, s.driver, s.dir)
+	return i, nil
+}
+
+// look derives the state of the VM in dir.
+func (i *Info) look(ctx context.Context, d vmm.Driver, dir string) {
+	if i.State = stateWithin(ctx, d, dir, i.VM, 0); i.State == Paused {
+		i.Why = d.WhyPaused(dir)
+	}
 }
 
 // List returns all VMs with their states. Of their records it has what home.VM.Brief leaves.
@@ -48,10 +59,10 @@ func (m *Manager) List(ctx context.Context) ([]Info, error) {
 		if e.Process.Alive() { // its VMM is asked, which may take its time
 			wg.Go(func() {
 				m.dropForeign(&infos[i].VM)
-				infos[i].State = stateWithin(ctx, d, m.Home.VMDir(e.Name), infos[i].VM, 0)
+				infos[i].look(ctx, d, m.Home.VMDir(e.Name))
 			})
 		} else {
-			infos[i].State = stateWithin(ctx, d, m.Home.VMDir(e.Name), e.VM, 0)
+			infos[i].look(ctx, d, m.Home.VMDir(e.Name))
 		}
 	}
 	wg.Wait()

@@ -10,6 +10,7 @@ import (
 )
 
 // Resume has a paused VM run on, wakes a guest that has put itself to sleep, and sets its clock. A running one runs on.
+// One that was paused for want of disk space is an errs.ErrHost until there is some.
 func (m *Manager) Resume(ctx context.Context, name string) error {
 	m.beginChange(ctx, "resume")
 	return m.resume(ctx, name)
@@ -21,8 +22,12 @@ func (m *Manager) resume(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.close()
-	if _, err := s.up(ctx); err != nil {
+	st, err := s.up(ctx)
+	if err != nil {
 		return err
+	}
+	if st == Paused && s.driver.WhyPaused(s.dir) != "" {
+		return s.paused()
 	}
 	if err := s.driver.Tell(ctx, s.dir, vmm.Resume); err != nil {
 		return s.explain(err)

@@ -125,7 +125,7 @@ func (m *Manager) surelyRunning(ctx context.Context, name, verb string) (*sessio
 	case Running:
 		return s, nil
 	case Paused:
-		return nil, stateError{errs.New(errs.ErrState, "%s: vm %q is paused", verb, name).Hint("let it run with 'noid resume " + name + "'")}
+		return nil, s.paused()
 	case Elsewhere:
 		return nil, elsewhere(s.vm, verb)
 	}

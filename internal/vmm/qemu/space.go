@@ -2,7 +2,6 @@ package qemu
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +14,7 @@ import (
 	"noid/internal/vmm"
 )
 
-// waitsFile is in the VM's directory while its guest stands still for want of disk space. It says why, for people.
+// waitsFile is in the VM's directory while its guest stands still for want of disk space.
 const waitsFile = "waits.space"
 
 const (
@@ -110,20 +109,13 @@ func stand(ctx context.Context, pause bool) bool {
 	return false
 }
 
-// note says in waitsFile and in QEMU's log why the guest stands still. On a full disk there may be no room even for
-// that.
+// note says in waitsFile and in QEMU's log why the guest stands still. waitsFile is a link to nowhere: its text of less
+// than 60 bytes needs no block of a full disk. Even so there may be no room for it.
 func note(free int64) error {
-	text := fmt.Sprintf("noid: the disk is full, %d MiB are free: the guest was paused and runs again when %d MiB are\n", free>>20, enoughSpace>>20)
-	f, err := os.OpenFile(waitsFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if err == nil {
-		_, err = f.WriteString(text)
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			os.Remove(waitsFile)
-		}
-	}
+	text := fmt.Sprintf("the disk is full: %d MiB are free, %d MiB needed", free>>20, enoughSpace>>20)
+	err := os.Symlink(text, waitsFile)
 	if log, e := untrusted.Open(".", LogFile, unix.O_WRONLY|unix.O_APPEND); e == nil && err == nil {
-		log.WriteString(text)
+		log.WriteString("noid: the guest was paused: " + text + "\n")
 		log.Close()
 	}
 	return err
@@ -131,8 +123,12 @@ func note(free int64) error {
 
 // WhyPaused implements vmm.Driver.
 func (d *Driver) WhyPaused(dir string) string {
-	if !isWaiting(dir) {
+	text, err := os.Readlink(filepath.Join(dir, waitsFile))
+	if err != nil {
 		return ""
 	}
-	return untrusted.End(untrusted.Tail(filepath.Join(dir, waitsFile), 200), 200)
+	if free, err := storage.Free(dir); err == nil && free >= enoughSpace { // the helper is about to have it run
+		return ""
+	}
+	return untrusted.Line(text, 200)
 }
