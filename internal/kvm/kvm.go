@@ -2,7 +2,10 @@
 // guest instructions and times them.
 package kvm
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // MinRate is the guest speed, in instructions a second, from which KVM counts as real. Hardware runs more than 1e9, KVM
 // inside an emulated machine some 1e8, software emulation behind /dev/kvm about 1e6.
@@ -16,3 +19,12 @@ type Result struct {
 
 // Real reports whether guests run at a speed that only virtualization reaches.
 func (r Result) Real() bool { return r.Rate >= MinRate }
+
+// Check is Probe, with an error also where KVM is not real.
+func Check() (Result, error) {
+	r, err := Probe()
+	if err == nil && !r.Real() {
+		err = fmt.Errorf("/dev/kvm opens, but its guests run only %.1f million instructions a second: it is emulated", r.Rate/1e6)
+	}
+	return r, err
+}

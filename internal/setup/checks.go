@@ -59,10 +59,7 @@ func checkDefault(name, key, path string, look func(path string) error) Check {
 }
 
 func checkKVM() Check {
-	probe, err := kvm.Probe()
-	if err == nil && !probe.Real() {
-		err = fmt.Errorf("/dev/kvm opens, but its guests run only %.1f million instructions a second: it is emulated", probe.Rate/1e6)
-	}
+	probe, err := kvm.Check()
 	return check("KVM", fmt.Sprintf("%.0f million instructions a second (probed in %d ms)", probe.Rate/1e6, probe.Took.Milliseconds()),
 		"QEMU runs guests without KVM, slowly; for KVM use a host with virtualization and join the group kvm", err)
 }

@@ -132,6 +132,9 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 			return nil, err
 		}
 	}
+	if err := m.checkDriver(name, o.Kernel); err != nil {
+		return nil, err
+	}
 	if err := boot.CheckExt4(o.Rootfs); err != nil {
 		return nil, err
 	}
@@ -158,6 +161,19 @@ func (m *Manager) ChooseDriver(ctx context.Context, wish string) (string, error)
 		return name, err
 	}
 	return m.Drivers.Choose(ctx), nil
+}
+
+// checkDriver refuses the kernel at path for a driver that could not run it here. It may have to read all of the kernel:
+// one that is no Linux, and as small as such are, runs anywhere.
+func (m *Manager) checkDriver(driver, path string) error {
+	err := m.Drivers.CanRun(driver)
+	if err == nil {
+		return nil
+	}
+	if k, broken := boot.InspectKernel(path); broken == nil && k.Version == "" {
+		return nil
+	}
+	return err
 }
 
 func joinArgs(a, b string) string {

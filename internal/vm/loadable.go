@@ -25,6 +25,9 @@ func (s source) checkLoadable(ctx context.Context) error {
 		}
 		s.warn(err.Error() + ": it can run, but not be started again once it is stopped")
 	}
+	if err := s.checkDriver(c.Machine.Driver, c.Machine.KernelPath); err != nil {
+		return fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err)
+	}
 	if !c.Memory {
 		return nil
 	}

@@ -25,6 +25,8 @@ type Drivers interface {
 	Choose(ctx context.Context) string
 	// Emulates reports whether guests of the driver called name would be emulated here.
 	Emulates(name string) bool
+	// CanRun refuses, with an errs.ErrHost, a driver of which a Linux guest does not get up here.
+	CanRun(name string) error
 }
 
 // Manager carries out verbs on the VMs of one home. Its methods may be called side by side.

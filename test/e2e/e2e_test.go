@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"noid/internal/vmm/conformance/tinyguest"
+	"noid/internal/vmm/drivers"
 )
 
 // noid is a binary over a home of its own.
@@ -264,6 +267,10 @@ func TestRefusals(t *testing.T) {
 	if err := os.WriteFile(junk, bytes.Repeat([]byte("junk"), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	tiny := filepath.Join(t.TempDir(), "tiny") // no Linux: it needs no real KVM
+	if err := os.WriteFile(tiny, tinyguest.Kernel(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	noProgram := filepath.Join(t.TempDir(), "firecracker") // executable by its mode alone
 	if err := os.WriteFile(noProgram, []byte("\x00no program\n"), 0o700); err != nil {
 		t.Fatal(err)
@@ -287,7 +294,7 @@ func TestRefusals(t *testing.T) {
 		{3, `no vm "nosuch"`, []string{"destroy", "nosuch"}},
 		{3, `no vm "nosuch"`, []string{"restore", "nosuch", "deadbeef"}},
 		{125, `no vm "nosuch"`, []string{"exec", "nosuch", "true"}},
-		{7, "cannot start firecracker", []string{"create", "a", "--driver", "firecracker"}},
+		{7, "cannot start firecracker", []string{"create", "a", "--driver", "firecracker", "--kernel", tiny}},
 	} {
 		if c.code == 7 {
 			n.want(0, "config", "set", "firecracker", noProgram)
@@ -300,4 +307,23 @@ func TestRefusals(t *testing.T) {
 	if left, _ := os.ReadDir(filepath.Join(n.home, "storage/vms")); len(left) != 0 {
 		t.Errorf("refusals leave %v", left)
 	}
+}
+
+// TestFirecrackerWithoutKVM: where KVM is missing or emulated, a Linux guest of Firecracker would not get up. noid says
+// so before it makes anything, wherever the driver's name comes from.
+func TestFirecrackerWithoutKVM(t *testing.T) {
+	if drivers.RealKVM() {
+		t.Skip("NOT RUN: this host has KVM")
+	}
+	n := setup(t)
+	n.want(0, "config", "set", "driver", "firecracker")
+	for _, args := range [][]string{{"create", "a", "--driver", "firecracker"}, {"create", "a"}} {
+		cmd := n.cmd(t.Context(), args...)
+		cmd.Env = append(cmd.Env, "NOID_DRIVER=")
+		out, err := cmd.CombinedOutput()
+		if err == nil || cmd.ProcessState.ExitCode() != 7 || !strings.Contains(string(out), "firecracker cannot run guests here: ") || !strings.Contains(string(out), "hint: choose --driver qemu") {
+			t.Errorf("noid %q: %v: %s", args, err, out)
+		}
+	}
+	n.equal("VMs", "[]\n", n.want(0, "list", "--json"))
 }

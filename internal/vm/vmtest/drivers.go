@@ -10,7 +10,8 @@ import (
 // Drivers has the fake driver alone. It implements vm.Drivers.
 type Drivers struct {
 	Fake     *Driver
-	Emulated bool // it is one that emulates
+	Emulated bool  // it is one that emulates
+	Refuse   error // what CanRun returns
 }
 
 // Driver implements vm.Drivers.
@@ -26,3 +27,6 @@ func (d Drivers) Choose(context.Context) string { return Name }
 
 // Emulates implements vm.Drivers.
 func (d Drivers) Emulates(string) bool { return d.Emulated }
+
+// CanRun implements vm.Drivers.
+func (d Drivers) CanRun(string) error { return d.Refuse }

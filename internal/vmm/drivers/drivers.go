@@ -66,11 +66,22 @@ func (s *Set) Choose(ctx context.Context) string {
 // Emulates reports whether guests of the driver called name run without KVM here.
 func (s *Set) Emulates(name string) bool { return name == s.qemu.Name() && !RealKVM() }
 
+// CanRun refuses, with an errs.ErrHost, the driver called name where a Linux guest of it would not get up: Firecracker
+// without a real KVM.
+func (s *Set) CanRun(name string) error {
+	if name != s.firecracker.Name() || RealKVM() {
+		return nil
+	}
+	return errs.New(errs.ErrHost, "%s cannot run guests here: %w", name, realKVM()).
+		Hint("choose --driver " + s.qemu.Name() + ", which runs guests without KVM, slowly; or use a host with KVM. 'noid doctor' says what this one has")
+}
+
 // RealKVM reports whether guests run on this host's KVM at a speed worth having. The first call takes some
 // milliseconds.
-func RealKVM() bool { return realKVM() }
+func RealKVM() bool { return realKVM() == nil }
 
-var realKVM = sync.OnceValue(func() bool {
-	r, err := kvm.Probe()
-	return err == nil && r.Real()
+// realKVM says why KVM is not.
+var realKVM = sync.OnceValue(func() error {
+	_, err := kvm.Check()
+	return err
 })
