@@ -121,7 +121,7 @@ func TestGuest(t *testing.T) {
 	t.Run("logs", func(t *testing.T) {
 		var out bytes.Buffer
 		s := untrusted.NewWriter(&out)
-		if err := CopyLog(t.Context(), s, logPath(b.dir), false, b.alive); err != nil || s.Flush() != nil {
+		if err := CopyLog(t.Context(), s, logPath(b.dir), -1, false, b.alive); err != nil || s.Flush() != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(out.String(), "Linux version") || strings.ContainsAny(out.String(), "\x1b\r\x00") {
@@ -134,7 +134,7 @@ func TestGuest(t *testing.T) {
 		if !errors.Is(err, errs.ErrState) {
 			t.Errorf("got %v", err)
 		}
-		if err := CopyLog(t.Context(), io.Discard, logPath(b.dir), true, b.alive); err != nil {
+		if err := CopyLog(t.Context(), io.Discard, logPath(b.dir), -1, true, b.alive); err != nil {
 			t.Errorf("following a dead VM's log: %v", err)
 		}
 	})

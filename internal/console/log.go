@@ -14,15 +14,20 @@ import (
 	"noid/internal/untrusted"
 )
 
-// CopyLog writes the log at path to w as the guest wrote it, without the part that BoundLog removed. Put an
-// untrusted.Writer before a terminal. With follow it continues until alive (nil: for ever) reports that the VM is gone,
+// CopyLog writes the last lines of the log at path to w as the guest wrote it, all with a negative last, without the part
+// that BoundLog removed. Put an untrusted.Writer before a terminal. With follow it continues until alive (nil: for ever) reports that the VM is gone,
 // or until ctx ends and returns its error.
-func CopyLog(ctx context.Context, w io.Writer, path string, follow bool, alive func() bool) error {
+func CopyLog(ctx context.Context, w io.Writer, path string, last int, follow bool, alive func() bool) error {
 	t, err := openTail(path)
 	if err != nil {
 		return fmt.Errorf("opening the console's log: %w", err)
 	}
 	defer t.Close()
+	if last >= 0 {
+		if err := t.skipTo(last); err != nil {
+			return fmt.Errorf("reading the console's log: %w", err)
+		}
+	}
 	buf := make([]byte, 32<<10)
 	var p pace
 	for {

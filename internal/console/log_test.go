@@ -42,7 +42,7 @@ func TestCopyLogSkipsHoles(t *testing.T) {
 	f.WriteString("\x00own NUL") // the guest's own is data
 	f.Close()
 	var out bytes.Buffer
-	if err := CopyLog(t.Context(), &out, path, false, nil); err != nil {
+	if err := CopyLog(t.Context(), &out, path, -1, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if want := strings.Repeat("x", 65536+5) + "\x00own NUL"; out.String() != want {
@@ -73,7 +73,7 @@ func TestCopyLogFollows(t *testing.T) {
 		steps = steps[1:]
 		return len(steps) > 0
 	}
-	if err := CopyLog(t.Context(), &out, path, true, alive); err != nil {
+	if err := CopyLog(t.Context(), &out, path, -1, true, alive); err != nil {
 		t.Fatal(err)
 	}
 	if want := "first\nsecond\nnew\nlast words\n"; out.String() != want {
@@ -81,8 +81,57 @@ func TestCopyLogFollows(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	w := writerFunc(func(data []byte) (int, error) { cancel(); return len(data), nil })
-	if err := CopyLog(ctx, w, path, true, nil); !errors.Is(err, context.Canceled) {
+	if err := CopyLog(ctx, w, path, -1, true, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: got %v", err)
+	}
+}
+
+// TestCopyLogLast copies the last lines of logs of all kinds.
+func TestCopyLogLast(t *testing.T) {
+	long := strings.Repeat("x", 40<<10) // more than is read at once
+	for _, tt := range []struct {
+		log  string
+		last int
+		want string
+	}{
+		{"a\nb\nc\n", 2, "b\nc\n"},
+		{"a\nb\nc", 2, "b\nc"}, // an unfinished line
+		{"a\nb\n\n", 2, "b\n\n"},
+		{"a\nb\n", 2, "a\nb\n"},
+		{"a\nb\n", 9, "a\nb\n"},
+		{"a\nb\n", 0, ""},
+		{"a\nb\n", -1, "a\nb\n"},
+		{"", 1, ""},
+		{"\n", 1, "\n"},
+		{"first\n" + long + "\n" + long, 2, long + "\n" + long},
+		{long + "\n" + long + "\n", 1, long + "\n"},
+	} {
+		path := filepath.Join(t.TempDir(), "serial.log")
+		if err := os.WriteFile(path, []byte(tt.log), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := CopyLog(t.Context(), &out, path, tt.last, false, nil); err != nil || out.String() != tt.want {
+			t.Errorf("the last %d of %.20q are %.20q, %v", tt.last, tt.log, out.String(), err)
+		}
+	}
+	// What was removed is not read: a log that was a terabyte long is as quick as another.
+	path := punched(t, 3*65536, 2*65536)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const length = 1 << 40
+	if _, err := f.WriteAt([]byte("the end\n"), length); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, length); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := CopyLog(t.Context(), &out, path, 5, false, nil); err != nil || out.String() != "the end\n" {
+		t.Errorf("a log with a long hole: %q, %v", out.String(), err)
 	}
 }
 
@@ -95,7 +144,7 @@ func TestLogsOpenNothingElse(t *testing.T) {
 	fifo := filepath.Join(dir, "fifo")
 	unix.Mkfifo(fifo, 0o600)
 	for _, path := range []string{link, fifo, dir, filepath.Join(dir, "absent")} {
-		if err := CopyLog(t.Context(), io.Discard, path, false, nil); err == nil {
+		if err := CopyLog(t.Context(), io.Discard, path, -1, false, nil); err == nil {
 			t.Errorf("CopyLog read %s", path)
 		}
 		if err := boundLogOnce(path, 0, 0); err == nil {
@@ -129,7 +178,7 @@ func TestGuard(t *testing.T) {
 		t.Errorf("%d bytes on disk, want about %d", d, guardKeep)
 	}
 	var out bytes.Buffer
-	if err := CopyLog(t.Context(), &out, path, false, nil); err != nil {
+	if err := CopyLog(t.Context(), &out, path, -1, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Trim(out.String(), "x") != "" || out.Len() < guardKeep {

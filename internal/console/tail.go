@@ -48,6 +48,40 @@ func (t *tail) lastLine(max int64) ([]byte, error) {
 	return buf[bytes.LastIndexAny(buf[:n], "\n\x00")+1 : n], nil // NUL: the end of a hole
 }
 
+// skipTo moves to where the last lines of the log begin. An unfinished one counts.
+func (t *tail) skipTo(lines int) error {
+	info, err := t.f.Stat()
+	if err != nil {
+		return err
+	}
+	t.off = info.Size()
+	if lines == 0 {
+		return nil
+	}
+	begin, err := unix.Seek(int(t.f.Fd()), 0, unix.SEEK_DATA) // what BoundLog has removed has no lines, and may be long
+	if err != nil {
+		begin = 0
+	}
+	buf := make([]byte, 32<<10)
+	for end := t.off; end > begin; {
+		piece := buf[:min(int64(len(buf)), end-begin)]
+		end -= int64(len(piece))
+		if _, err := t.f.ReadAt(piece, end); err != nil && !errors.Is(err, io.EOF) { // it may have been shortened
+			return err
+		}
+		for i := len(piece) - 1; i >= 0; i-- {
+			if piece[i] == '\n' && end+int64(i)+1 < info.Size() {
+				if lines--; lines == 0 {
+					t.off = end + int64(i) + 1
+					return nil
+				}
+			}
+		}
+	}
+	t.off = 0
+	return nil
+}
+
 // read fills buf with what is new; 0 and no error mean that nothing is.
 func (t *tail) read(buf []byte) (int, error) {
 	info, err := t.f.Stat()

@@ -16,6 +16,7 @@ import (
 type LogOptions struct {
 	VMM    bool // the VMM's own, not the console's
 	Follow bool // go on as more is written, until the VM is gone
+	Last   int  // this many lines of its end alone; negative for all of it
 }
 
 // Logs copies a log of name to w as the guest or the VMM wrote it: not fit for a terminal before it went through
@@ -31,7 +32,7 @@ func (m *Manager) Logs(ctx context.Context, name string, o LogOptions, w io.Writ
 	if o.VMM {
 		log = s.driver.Logs()[0]
 	}
-	err = console.CopyLog(ctx, w, s.file(log), o.Follow, s.vm.Process.Alive)
+	err = console.CopyLog(ctx, w, s.file(log), o.Last, o.Follow, s.vm.Process.Alive)
 	if errors.Is(err, os.ErrNotExist) { // no VMM has run yet, or the VM was destroyed meanwhile
 		err = errs.Mark(err, errs.ErrNotFound)
 	}
