@@ -1,8 +1,10 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"path/filepath"
 	"time"
@@ -10,32 +12,68 @@ import (
 	"noid/internal/boot"
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/home"
+	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
 // pruneAge is how long a kernel or initramfs that noid made and no record names is kept for the next 'create'.
 const pruneAge = 24 * time.Hour
 
-// pruneKernels deletes the kernels and initramfs in the home that no VM and no checkpoint boots from any more. It is a
-// courtesy: failing is no failure. It reads records until each file that is old enough was named, most often one
-// record.
-func (m *Manager) pruneKernels(ctx context.Context) {
+// PruneCache removes all templates, and the kernels and initramfs that noid made and no VM and no checkpoint boots from.
+// It returns how many bytes of disk that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy is that
+// somebody does.
+func (m *Manager) PruneCache(ctx context.Context) (freed int64, err error) {
+	m.beginChange(ctx, "prune")
+	lock, err := home.LockAll(ctx, m.Home.Dir(), "prune", home.LockWait)
+	if err != nil {
+		return 0, err
+	}
+	defer lock.Unlock()
+	before := m.cacheBytes(ctx)
+	m.DropTemplates()
+	err = m.pruneUnused(ctx, 0)
+	return before - m.cacheBytes(ctx), err
+}
+
+// cacheBytes is what kernels and templates have of the disk that nothing else has.
+func (m *Manager) cacheBytes(ctx context.Context) int64 {
+	var all Occupied
+	for _, dir := range []string{m.Home.KernelsDir(), m.Home.TemplatesRoot()} {
+		if o, err := storage.Occupy(ctx, dir, nil); err == nil {
+			all.Add(o)
+		}
+	}
+	return all.Own()
+}
+
+// pruneKernels removes what pruneUnused does, if it is old. It is a courtesy: failing is no failure.
+func (m *Manager) pruneKernels(ctx context.Context) { m.pruneUnused(ctx, pruneAge) }
+
+// pruneUnused deletes the kernels and initramfs in the home that no VM and no checkpoint boots from any more, and that
+// were not used for olderThan. It reads records until each such file was named, most often one record. The error is a
+// record's that cannot be read: then all stay.
+func (m *Manager) pruneUnused(ctx context.Context, olderThan time.Duration) error {
 	next, stop := iter.Pull2(m.machines())
 	defer stop()
 	// By their names without their directories, as a home may be reached by several paths.
-	used, unknown := map[string]bool{}, false
+	used, unknown := map[string]bool{}, error(nil)
 	keep := func(path string) bool {
-		for !unknown && !used[filepath.Base(path)] {
+		for unknown == nil && !used[filepath.Base(path)] {
 			machine, err, more := next()
 			if !more {
 				return false
 			}
-			unknown = err != nil || ctx.Err() != nil // of a broken record nobody knows what it needs
+			unknown = cmp.Or(err, ctx.Err()) // of a broken record nobody knows what it needs
 			used[filepath.Base(machine.KernelPath)], used[filepath.Base(machine.InitrdPath)] = true, true
 		}
 		return true
 	}
-	boot.Prune(m.Home.KernelsDir(), keep, pruneAge)
+	err := boot.Prune(m.Home.KernelsDir(), keep, olderThan)
+	if unknown != nil {
+		return fmt.Errorf("kernels stay that may be needed: %w", unknown)
+	}
+	return err
 }
 
 // machines goes over all VMs and checkpoints, and the VMs again: a checkpoint may have been restored and forgotten in

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +69,10 @@ func TestPrune(t *testing.T) {
 		t.Fatalf("destroy: %d %v", kept, err)
 	}
 	left("beside a broken record", all...)
+	if _, err := m.PruneCache(t.Context()); err == nil || !strings.Contains(err.Error(), "kernels stay") {
+		t.Errorf("prune beside a broken record: %v", err)
+	}
+	left("pruned beside a broken record", all...)
 
 	_, err = m.Destroy(t.Context(), "broken", false)
 	must(t, err)
@@ -81,6 +86,14 @@ func TestPrune(t *testing.T) {
 	_, err = m.Destroy(t.Context(), "other", false)
 	must(t, err)
 	left("no vm, and one file was used of late", "vmlinux-2123456789abcdef", "vmlinux-6.1")
+
+	third := machine("3")
+	addVM("third", third)
+	must(t, os.WriteFile(second.KernelPath, make([]byte, 1<<20), 0o600))
+	if freed, err := m.PruneCache(t.Context()); err != nil || freed < 1<<20 {
+		t.Errorf("prune: %d bytes freed, %v", freed, err)
+	}
+	left("pruned", "initrd-3123456789abcdef.cpio", "vmlinux-3123456789abcdef", "vmlinux-6.1")
 }
 
 func must(t *testing.T, err error) {

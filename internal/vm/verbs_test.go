@@ -267,6 +267,10 @@ func TestWarm(t *testing.T) {
 	if got := vmtest.Memory(w.dir("c")); got != "booted" {
 		t.Errorf("a forged template gave a VM the memory %q", got)
 	}
+	create("d", "load")
+	_, err := w.m.PruneCache(t.Context())
+	must(t, err)
+	create("e", "start")
 }
 
 // TestRefused has each verb refuse what it cannot do, by its kind, before the driver is asked for anything.
