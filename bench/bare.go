@@ -93,7 +93,10 @@ func (v *bare) boot() error {
 		defer cancel()
 		client, done := v.client()
 		defer done()
-		return client.Wait(ctx)
+		if err := client.Wait(ctx); err != nil {
+			return fmt.Errorf("waiting for the bare vm's agent: %w", err)
+		}
+		return nil
 	}
 	return ready(v.x.ctx, v.dir)
 }
@@ -170,10 +173,12 @@ func (v *bare) run(argv ...string) (string, error) {
 	for _, a := range argv {
 		job.Argv = append(job.Argv, []byte(a))
 	}
-	ctx, cancel := context.WithTimeout(v.x.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(v.x.ctx, askLimit)
 	defer cancel()
-	_, err := client.Exec(ctx, job, link.Streams{Out: &out})
-	return out.String(), err
+	if _, err := client.Exec(ctx, job, link.Streams{Out: &out}); err != nil {
+		return "", fmt.Errorf("the bare vm's agent: %q: %w", argv, err)
+	}
+	return out.String(), nil
 }
 
 func (v *bare) set(token string) error {
