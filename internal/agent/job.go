@@ -281,6 +281,18 @@ func (j *job) dropOutput() {
 	}
 }
 
+// unfit is why the command could not be run; nil if it was. The job has started.
+func (j *job) unfit() *wire.Exit {
+	j.mu.Lock()
+	runs := j.proc != nil
+	j.mu.Unlock()
+	if runs {
+		return nil
+	}
+	<-j.ended
+	return j.exit
+}
+
 func (j *job) describe() wire.Job {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -32,7 +32,11 @@ func (s *Server) exec(c net.Conn, r *wire.Reader, e *wire.Exec) bool {
 		return send(c, wire.TypeReply, refusal) == nil
 	}
 	if e.Detach {
-		return send(c, wire.TypeReply, wire.Reply{}) == nil
+		exit := j.unfit()
+		if exit != nil {
+			s.forget(j)
+		}
+		return send(c, wire.TypeReply, wire.Reply{Exit: exit}) == nil
 	}
 	a, refusal := j.attach(c, e)
 	if a == nil {

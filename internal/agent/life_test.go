@@ -225,6 +225,10 @@ func TestDetach(t *testing.T) {
 	if rep := ask(t, path, wire.Request{Op: wire.OpKill, Job: e.Job, Signal: 15}); rep.Kind != wire.KindNoJob {
 		t.Errorf("killing what has ended: %+v", rep)
 	}
+	none := wire.Exec{Job: newID(), Argv: args("/nosuch"), Detach: true}
+	if rep := ask(t, path, wire.Request{Op: wire.OpExec, Exec: &none}); rep.Exit == nil || rep.Exit.Code != 127 || s.find(none.Job) != nil {
+		t.Errorf("what cannot run: %+v", rep)
+	}
 	for range keepEnded + 10 {
 		x := wire.Exec{Job: newID(), Argv: args("true"), Detach: true}
 		ask(t, path, wire.Request{Op: wire.OpExec, Exec: &x})

@@ -155,7 +155,7 @@ const shortID = 8
 
 // ended turns the end of a command into noid's own.
 func (a *app) ended(exit vm.Exit, c *vm.Command) error {
-	if c.Detach {
+	if exit.Job != "" {
 		fmt.Fprintln(a.out, exit.Job[:shortID])
 		return nil
 	}

@@ -60,7 +60,7 @@ func TestAsNoid(t *testing.T) {
 		e := args.Exec
 		e.Size, e.Term = c.Size, c.Term
 		if c.Detach {
-			job, err := client.Start(ctx, e)
+			job, _, err := client.Start(ctx, e)
 			return vm.Exit{Job: job}, err
 		}
 		exit, err := client.Exec(ctx, e, link.Streams{In: s.In, Out: s.Out, Err: s.Err, Resize: s.Resize, Signals: s.Signals})

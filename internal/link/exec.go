@@ -84,18 +84,21 @@ func (c *Client) Exec(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, e
 	return wire.Exit{}, err
 }
 
-// Start starts a command that nobody is attached to, and returns its id. Its errors are Exec's.
-func (c *Client) Start(ctx context.Context, e wire.Exec) (job string, err error) {
+// Start starts a command that nobody is attached to, and returns its id, or why it cannot run. Its errors are Exec's.
+func (c *Client) Start(ctx context.Context, e wire.Exec) (job string, unfit *wire.Exit, err error) {
 	e.Job, e.Attach, e.Detach = newJob(), false, true
 	if err := check(e); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	l, _, err := c.attach(ctx, func() wire.Exec { return e }, true)
+	l, reply, err := c.attach(ctx, func() wire.Exec { return e }, true)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	l.Close()
-	return e.Job, nil
+	if reply.Exit == nil {
+		return e.Job, nil, nil
+	}
+	return "", reply.Exit, checkExit(reply.Exit)
 }
 
 // check finds what no agent would take.

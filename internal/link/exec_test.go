@@ -354,9 +354,12 @@ func TestDies(t *testing.T) {
 
 func TestDetached(t *testing.T) {
 	c := guest(t, nil)
-	id, err := c.Start(t.Context(), sh("sleep 1000"))
-	if err != nil {
-		t.Fatal(err)
+	if id, unfit, err := c.Start(t.Context(), wire.Exec{Argv: argv("/nosuch")}); err != nil || id != "" || unfit == nil || unfit.Code != 127 {
+		t.Errorf("what cannot run: %q, %+v, %v", id, unfit, err)
+	}
+	id, unfit, err := c.Start(t.Context(), sh("sleep 1000"))
+	if err != nil || unfit != nil {
+		t.Fatal(unfit, err)
 	}
 	jobs, err := c.Jobs(t.Context())
 	if err != nil || len(jobs) != 1 || jobs[0].ID != id || jobs[0].Exit != nil || !jobs[0].Detached || jobs[0].Attached {

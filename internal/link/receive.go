@@ -70,16 +70,24 @@ func (j *job) frame(f wire.Frame) (news bool, err error) {
 	return len(content) > 0, o.add(offset, content)
 }
 
+// checkExit refuses an Exit that no command has, and makes its text fit for a terminal.
+func checkExit(e *wire.Exit) error {
+	if e.Code < 0 || e.Code > 255 || e.Signal < 0 || e.Signal > 64 {
+		return fmt.Errorf("%w: exit code %d, signal %d", wire.ErrProtocol, e.Code, e.Signal)
+	}
+	e.Error = clean(e.Error)
+	return nil
+}
+
 // exited takes the Exit.
 func (j *job) exited(f wire.Frame) error {
 	var e wire.Exit
 	if err := f.Decode(&e); err != nil {
 		return err
 	}
-	if e.Code < 0 || e.Code > 255 || e.Signal < 0 || e.Signal > 64 {
-		return fmt.Errorf("%w: exit code %d, signal %d", wire.ErrProtocol, e.Code, e.Signal)
+	if err := checkExit(&e); err != nil {
+		return err
 	}
-	e.Error = clean(e.Error)
 	j.mu.Lock()
 	j.exit = &e
 	j.mu.Unlock()

@@ -53,7 +53,7 @@ type Exit struct {
 	TimedOut bool   // Command.Timeout ran out
 	Error    string // why it could not run, fit for a terminal
 	Lost     uint64 // bytes of output that were dropped while nobody was attached
-	Job      string // its id, for Signal; with Command.Detach alone
+	Job      string // its id, for Signal; with Command.Detach alone, when it could run
 }
 
 // Exec runs c in the guest of name and returns how it ended. It waits for the guest to be up. Output comes as the
@@ -120,9 +120,12 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 	go s.lookAgain(ctx, cancel, started)
 	e := c.wire()
 	if c.Detach {
-		job, err := client.Start(ctx, e)
-		if err != nil {
+		job, unfit, err := client.Start(ctx, e)
+		switch {
+		case err != nil:
 			return Exit{}, s.execError(err)
+		case unfit != nil:
+			return Exit{Code: unfit.Code, Error: unfit.Error}, nil
 		}
 		return Exit{Job: job}, nil
 	}

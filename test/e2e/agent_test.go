@@ -266,6 +266,9 @@ func (n noid) jobs() (list []job) {
 }
 
 func execDetached(n noid) {
+	if out, errs, code := n.run("exec", "-d", "a", "nosuchcommand"); code != 127 || out != "" || !strings.Contains(errs, "not found") {
+		n.t.Errorf("exec -d of what is not there: exit %d, %q, %q", code, out, errs)
+	}
 	id := strings.TrimSpace(n.want(0, "exec", "-d", "a", "--", "sh", "-c", "echo started >/tmp/detached; exec sleep 777"))
 	n.until("the detached command runs", func() bool { out, _, _ := n.run("exec", "a", "cat", "/tmp/detached"); return out == "started\n" })
 	if out := n.want(0, "ps", "a"); !strings.Contains(out, id) || !strings.Contains(out, "sleep 777") {

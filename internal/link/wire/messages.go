@@ -51,6 +51,7 @@ type Reply struct {
 	Kind  Kind   `json:"kind,omitempty"` // of Error
 	// Stdin is how much of the job's standard input has arrived: the host sends on from there.
 	Stdin uint64 `json:"stdin,omitempty"`
+	Exit  *Exit  `json:"exit,omitempty"` // OpExec with Detach: why the command cannot run. There is no job then
 	Jobs  []Job  `json:"jobs,omitempty"`
 	Info  *Info  `json:"info,omitempty"`
 	Hooks string `json:"hooks,omitempty"` // OpRestored: what failed in on-restore.d; the rest was done all the same
