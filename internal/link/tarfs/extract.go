@@ -93,27 +93,7 @@ func (x *extractor) run(dst string) error {
 		h, err := x.tr.Next()
 		switch {
 		case err == io.EOF:
-			switch {
-			case x.strict() && !ended:
-				return fmt.Errorf("%w: it ends early", ErrArchive)
-			case x.root == nil && x.strict():
-				return nil // a lone file that could not be read: its sender said so
-			}
-			if x.out != nil {
-				return x.out.Close()
-			}
-			if x.root == nil {
-				return x.open(dst, nil)
-			}
-			if err := x.leave(0); err != nil || x.strict() {
-				return err
-			}
-			// tar(1) fills its last block up: whoever writes the stream shall not die of a closed pipe.
-			_, err := io.CopyN(io.Discard, x.in, 1<<20)
-			if err != nil && err != io.EOF {
-				return streamError{err}
-			}
-			return nil
+			return x.end(dst, ended)
 		case err != nil && !errors.Is(err, tar.ErrInsecurePath): // names are checked below
 			return x.archive(err)
 		case ended:
@@ -149,6 +129,29 @@ func (x *extractor) run(dst string) error {
 			x.skip("%v", err)
 		}
 	}
+}
+
+// end finishes after the last entry. whole says that the stream's end record was right.
+func (x *extractor) end(dst string, whole bool) error {
+	switch {
+	case x.strict() && !whole:
+		return fmt.Errorf("%w: it ends early", ErrArchive)
+	case x.out != nil:
+		return x.out.Close()
+	case x.root == nil && x.strict():
+		return nil // a lone file that could not be read: its sender said so
+	case x.root == nil:
+		return x.open(dst, nil)
+	}
+	if err := x.leave(0); err != nil || x.strict() {
+		return err
+	}
+	// tar(1) fills its last block up: whoever writes the stream shall not die of a closed pipe.
+	_, err := io.CopyN(io.Discard, x.in, 1<<20)
+	if err != nil && err != io.EOF {
+		return streamError{err}
+	}
+	return nil
 }
 
 func (x *extractor) strict() bool { return x.opts.Name != "" }
