@@ -21,7 +21,7 @@ type Boot struct {
 // ReadBoot reads the console's log of the VM in dir. A guest that forges it only makes noid wait for its agent, or type.
 func ReadBoot(ctx context.Context, dir string) (Boot, error) {
 	var b bootReader
-	err := CopyLog(ctx, &b, logPath(dir), false, nil)
+	err := CopyLog(ctx, &b, logPath(dir), -1, false, nil)
 	b.see()
 	return b.Boot, err
 }
