@@ -26,6 +26,12 @@ func Start(command []string, driver, dir string, p proc.Process) error {
 	args := append([]string{driver}, p.Args()...)
 	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], args...)...)
 	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
+	if fd, err := openLock(dir + "/" + LockFile); err == nil { // it has the lock before it can take it: see Present
+		lock := os.NewFile(uintptr(fd), LockFile)
+		defer lock.Close()
+		unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		cmd.ExtraFiles = []*os.File{lock}
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -36,7 +42,10 @@ func Start(command []string, driver, dir string, p proc.Process) error {
 // Lock takes LockFile of the current directory for this process, for good. It waits until ctx ends for a helper
 // that goes away, and returns false when it stayed.
 func Lock(ctx context.Context) (bool, error) {
-	fd, err := openLock(LockFile)
+	fd, err := inherited, error(nil)
+	if !isLock(fd) {
+		fd, err = openLock(LockFile)
+	}
 	for err == nil {
 		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			return true, nil
@@ -50,6 +59,19 @@ func Lock(ctx context.Context) (bool, error) {
 		}
 	}
 	return false, &os.PathError{Op: "lock", Path: LockFile, Err: err}
+}
+
+// inherited is the descriptor of LockFile that Start gives to a helper.
+const inherited = 3
+
+// isLock reports whether fd is LockFile of the current directory. If so, it is kept from children.
+func isLock(fd int) bool {
+	var a, b unix.Stat_t
+	if unix.Fstat(fd, &a) != nil || unix.Lstat(LockFile, &b) != nil || a.Dev != b.Dev || a.Ino != b.Ino {
+		return false
+	}
+	unix.CloseOnExec(fd)
+	return true
 }
 
 // Present reports whether the VM in dir has a helper, one that only starts perhaps.

@@ -2,6 +2,7 @@ package helper
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -48,6 +49,7 @@ func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.C
 	all.Go(func() { guard{d, p}.serve(ctx) })
 	err = d.Assist(ctx, resume)
 	all.Wait()
+	os.Chdir("/") // before the lock is free: who waits for it may unmount the home
 	return err
 }
 

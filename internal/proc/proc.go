@@ -182,14 +182,24 @@ func Identify(pid int) (Process, error) {
 	return Process{PID: pid, StartTicks: ticks, BootID: bootID(), PIDNamespace: namespace(), Host: host}, nil
 }
 
+// ended reports whether a process's last thread has ended: its main thread may do so before, and keep files open.
+func ended(pidfd uintptr) bool {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+		if err != unix.EINTR {
+			return n > 0
+		}
+	}
+}
+
 // Wait returns when p is gone, at once and without polling where the kernel has pidfds, or with ctx's error.
 func (p Process) Wait(ctx context.Context) error {
 	if fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK); err == nil { // it is readable when its process has ended
 		f := os.NewFile(uintptr(fd), "pidfd")
 		defer f.Close()
 		defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Now()) })()
-		if conn, err := f.SyscallConn(); err == nil {
-			conn.Read(func(uintptr) bool { return !p.Alive() }) // the pid may be another's already
+		if conn, err := f.SyscallConn(); err == nil && p.Alive() { // else the pid is another's already
+			conn.Read(ended)
 		}
 	}
 	for pause := time.Millisecond; p.Alive(); pause = min(2*pause, 50*time.Millisecond) {

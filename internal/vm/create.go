@@ -15,6 +15,7 @@ import (
 	"noid/internal/checkpoint"
 	"noid/internal/config"
 	"noid/internal/errs"
+	"noid/internal/helper"
 	"noid/internal/home"
 	"noid/internal/proc"
 	"noid/internal/storage"
@@ -244,6 +245,9 @@ func publish(staging, dir string) error {
 	return nil
 }
 
+// helperWait bounds the wait for a helper to follow its VMM: until then the home's file system cannot be unmounted.
+const helperWait = 2 * time.Second
+
 // removeStaged ends p, or what else runs in dir where p does not live, and removes dir, a directory in the staging
 // area. A process that cannot be ended keeps its directory: there Sweep finds it at the next command.
 func removeStaged(ctx context.Context, p proc.Process, dir string) error {
@@ -260,6 +264,9 @@ func removeStaged(ctx context.Context, p proc.Process, dir string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("ending what runs in %s: %w", dir, err)
+	}
+	for began := time.Now(); helper.Present(dir) && time.Since(began) < helperWait; { // it works in dir
+		time.Sleep(2 * time.Millisecond)
 	}
 	return storage.RemoveAll(dir)
 }
