@@ -208,6 +208,7 @@ func (a *app) open() (*vm.Manager, error) {
 		return nil, err
 	}
 	a.vms = m
+	os.Setenv("NOID_HOME", m.Home.Dir()) // a helper works in another directory, where a relative path would mislead
 	m.HelperCommand, m.Version = ownCommand(helperVerb), version.Release
 	m.Drivers = a.drivers(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)
 	m.Warn = func(s string) { fmt.Fprintln(a.err, "noid: "+s) }

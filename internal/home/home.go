@@ -60,9 +60,12 @@ type Home struct {
 	db *sql.DB    // opened when first needed: most verbs never list
 }
 
-// DefaultDir is the home that is used when none is given: $NOID_HOME as an absolute path, else ~/.noid.
+// DefaultDir is the home that is used when none is given: $NOID_HOME as an absolute path, or where that is not set or
+// empty, ~/.noid. A ~ that no shell has expanded is errs.ErrUsage.
 func DefaultDir() (string, error) {
-	if dir := os.Getenv("NOID_HOME"); dir != "" {
+	if dir := os.Getenv("NOID_HOME"); strings.HasPrefix(dir, "~") {
+		return "", errs.New(errs.ErrUsage, "NOID_HOME is %q: a shell expands ~ only without quotes", dir).Hint("write $HOME, or ./~ for a directory of that name")
+	} else if dir != "" {
 		return filepath.Abs(dir)
 	}
 	home, err := os.UserHomeDir()
