@@ -2,11 +2,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/errs"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -92,7 +92,7 @@ checkpoint's or a VM's, use too.
 				docs, rows = append(docs, j), append(rows, row)
 			}
 			if asJSON {
-				return errors.Join(err, printJSON(a.out, docs))
+				return errs.Join(err, printJSON(a.out, docs))
 			}
 			if a.quiet {
 				a.printColumn(rows)

@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"errors"
 	"io"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/errs"
 	"noid/internal/vm"
 )
 
@@ -76,7 +76,7 @@ total is the space of the VM and its checkpoints together, with each block count
 				return err
 			}
 			if asJSON {
-				return errors.Join(printJSON(a.out, j), err)
+				return errs.Join(printJSON(a.out, j), err)
 			}
 			usageTable(a.out, j)
 			return err

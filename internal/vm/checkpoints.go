@@ -87,5 +87,5 @@ func (m *Manager) withSizes(ctx context.Context, list []CheckpointEntry) ([]Chec
 			sized = append(sized, e)
 		}
 	}
-	return sized, errors.Join(problems...)
+	return sized, errs.Join(problems...)
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 
+	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/storage"
 )
@@ -80,5 +81,5 @@ func (m *Manager) Usage(ctx context.Context, names []string) (Usage, error) {
 			u.Total.Discount(twice)
 		}
 	}
-	return u, errors.Join(append(problems, ctx.Err())...)
+	return u, errs.Join(append(problems, ctx.Err())...)
 }
