@@ -30,6 +30,9 @@ const (
 // moment later.
 func (s *Server) setIdentity(dir, name string) {
 	etc := filepath.Join(dir, "etc")
+	if s.Init { // who else would keep them
+		os.Mkdir(etc, 0o755)
+	}
 	if name = cut(name, maxHostname); name != "" {
 		path := filepath.Join(etc, "hostname")
 		old := readName(path)

@@ -14,19 +14,21 @@ func TestIdentity(t *testing.T) {
 		files map[string]string // before
 		links map[string]string
 		want  map[string]string // after; "id" stands for a new machine-id
+		init  bool
 	}{
 		{"usual", map[string]string{"etc/hostname": "old\n", "etc/machine-id": strings.Repeat("0", 32) + "\n"}, nil,
-			map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}},
+			map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}, false},
 		{"shorter, and an empty id", map[string]string{"etc/hostname": "a-longer-name\n", "etc/machine-id": ""}, nil,
-			map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}},
-		{"no hostname", map[string]string{"etc/passwd": ""}, nil, map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}},
-		{"no etc", nil, nil, map[string]string{"etc/hostname": "", "etc/machine-id": ""}},
+			map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}, false},
+		{"no hostname", map[string]string{"etc/passwd": ""}, nil, map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}, false},
+		{"no etc", nil, nil, map[string]string{"etc/hostname": "", "etc/machine-id": ""}, false},
 		{"dbus's own", map[string]string{"etc/machine-id": "a\n", "var/lib/dbus/machine-id": "a\n"}, nil,
-			map[string]string{"etc/machine-id": "id", "var/lib/dbus/machine-id": "id"}},
+			map[string]string{"etc/machine-id": "id", "var/lib/dbus/machine-id": "id"}, false},
 		{"dbus's link", map[string]string{"etc/machine-id": "a\n", "var/lib/dbus/x": ""}, map[string]string{"var/lib/dbus/machine-id": "../../../etc/machine-id"},
-			map[string]string{"etc/machine-id": "id", "var/lib/dbus/machine-id": "id"}},
+			map[string]string{"etc/machine-id": "id", "var/lib/dbus/machine-id": "id"}, false},
 		{"link out", map[string]string{"etc/passwd": "", "secret": "kept"}, map[string]string{"etc/hostname": "../secret"},
-			map[string]string{"secret": "kept"}},
+			map[string]string{"secret": "kept"}, false},
+		{"no etc, and no init", nil, nil, map[string]string{"etc/hostname": "clone\n", "etc/machine-id": "id"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := t.TempDir()
@@ -37,7 +39,7 @@ func TestIdentity(t *testing.T) {
 			for name, to := range c.links {
 				must(t, os.Symlink(to, filepath.Join(root, name)))
 			}
-			new(Server).setIdentity(root, "clone")
+			(&Server{Init: c.init}).setIdentity(root, "clone")
 			ids := map[string]bool{}
 			for name, want := range c.want {
 				data, _ := os.ReadFile(filepath.Join(root, name))
