@@ -38,10 +38,10 @@ type ExtractOptions struct {
 var ErrArchive = errors.New("not the archive that was expected")
 
 // Extract unpacks the tar r at dst by cp's rules: into dst if that is a directory, else as dst, whose directory must
-// exist (errs.ErrNotFound); or into dst if that takes what is written to it, as a device does. A file gets its name by a
-// rename when it is complete, or is written in place (see file). A cancelled ctx leaves no half new one, even while r
-// blocks. An entry that cannot be written is a warning and counted in Stats.Failed. It is an error if it
-// is the first one, or if nothing more can be written.
+// exist (errs.ErrNotFound); or into dst if that takes what is written to it, as a device does. A file gets its name by
+// a rename when it is complete, or is written in place (see file). A cancelled ctx leaves no half new one, even while r
+// blocks. An entry that cannot be written is a warning and counted in Stats.Failed. It is an error if it is the first
+// one, or if nothing more can be written.
 func Extract(ctx context.Context, r io.Reader, dst string, opts ExtractOptions) (Stats, error) {
 	in, stop := readAhead(ctx, r)
 	defer stop()
@@ -210,7 +210,8 @@ func (x *extractor) accept(h *tar.Header) error {
 	return nil
 }
 
-// otherSparse reports whether h is in one of tar's own sparse formats: a few hundred bytes can claim an exabyte of zeros.
+// otherSparse reports whether h is in one of tar's own sparse formats: a few hundred bytes can claim an exabyte of
+// zeros.
 func otherSparse(h *tar.Header) bool {
 	for key := range h.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {

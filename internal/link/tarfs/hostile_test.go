@@ -183,7 +183,8 @@ func TestLone(t *testing.T) {
 	}
 }
 
-// TestSeveral is a copy of several sources: their names and no other, one file each without -r, and only into a directory.
+// TestSeveral is a copy of several sources: their names and no other, one file each without -r, and only into a
+// directory.
 func TestSeveral(t *testing.T) {
 	for _, tt := range []struct {
 		entries   []tar.Header
