@@ -85,6 +85,7 @@ type extractor struct {
 	levels []level  // the directories that the last entry is in, below root
 	// rewritten are files that were written in place: to write one again, by another of its names, would lose the first.
 	rewritten map[inode]bool
+	goesOn    string   // the file of which more pieces come: after an error, run skips them
 	out       *os.File // a device or pipe that takes the content of the one file
 }
 
@@ -109,6 +110,10 @@ func (x *extractor) run(dst string) error {
 			return err
 		}
 		x.seen++
+		rest := x.goesOn != "" && h.Name == x.goesOn
+		if x.note(h); rest {
+			continue
+		}
 		first := x.root == nil && x.out == nil
 		if first {
 			if err := x.open(dst, h); err != nil {

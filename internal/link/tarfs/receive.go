@@ -25,11 +25,12 @@ func (x *extractor) receive(h *tar.Header, f target) (sparseMap, error) {
 	if err := x.fill(x.tr, f, m); err != nil {
 		return m, err
 	}
-	for last := h; x.strict() && last.PAXRecords[moreRecord] != ""; {
+	for x.goesOn != "" {
 		next, err := x.tr.Next()
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return m, x.archive(err)
 		}
+		x.note(next)
 		if x.seen++; next.Typeflag != tar.TypeReg || next.Name != h.Name || otherSparse(next) || len(m.extents) != 1 {
 			return m, fmt.Errorf("%w: %q does not go on", ErrArchive, h.Name)
 		}
@@ -37,10 +38,17 @@ func (x *extractor) receive(h *tar.Header, f target) (sparseMap, error) {
 			return m, err
 		}
 		m.size += next.Size
-		m.extents[0].len, last = m.size, next
+		m.extents[0].len = m.size
 	}
 	x.stats.Bytes += m.data()
 	return m, f.Truncate(m.size) // a hole at the end
+}
+
+// note keeps in mind whether more pieces follow h.
+func (x *extractor) note(h *tar.Header) {
+	if x.goesOn = ""; x.strict() && h.PAXRecords[moreRecord] != "" {
+		x.goesOn = h.Name
+	}
 }
 
 // fill copies the data that m places from r to f.

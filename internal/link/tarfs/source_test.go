@@ -203,3 +203,15 @@ func TestHostilePieces(t *testing.T) {
 		}
 	}
 }
+
+// TestPiecesOfNoPlace skips the rest of a file that cannot be written, and goes on with the next.
+func TestPiecesOfNoPlace(t *testing.T) {
+	dst, warned := t.TempDir(), 0
+	must(t, os.MkdirAll(filepath.Join(dst, "data", "x"), 0o755))
+	more := tar.Header{Name: "data/x", PAXRecords: map[string]string{moreRecord: "1"}}
+	stream := archive(t, dir("data"), more, more, file("data/x"), file("data/y"))
+	stats, err := Extract(t.Context(), stream, dst, ExtractOptions{Name: "data", Recursive: true, Warn: func(string) { warned++ }})
+	if err != nil || stats.Failed != 1 || warned != 1 || stats.Entries != 2 {
+		t.Error(stats, err, warned)
+	}
+}
