@@ -1,10 +1,12 @@
 package vm
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"noid/internal/errs"
 )
@@ -38,7 +40,9 @@ func TestRename(t *testing.T) {
 		t.Errorf("its checkpoint is %+v, %v", got, err)
 	}
 	// A client from before finds its guest, as after a checkpoint, which breaks its connection.
-	if _, err := agent.Info(t.Context()); err != nil {
+	wait, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := agent.Info(wait); err != nil {
 		t.Errorf("a client from before: %v", err)
 	}
 	must(t, w.m.Restore(t.Context(), "b", "old", RestoreOptions{}))
