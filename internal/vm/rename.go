@@ -42,7 +42,10 @@ func (m *Manager) Rename(ctx context.Context, old, new string) error {
 	if err := m.Home.Rename(old, new); err != nil {
 		return fmt.Errorf("renaming vm %q to %q: %w", old, new, err)
 	}
-	m.noteName(old, new)
+	// Its records need not be written: whose they are, their directory says.
+	if ref, err := os.Readlink(filepath.Join(m.Home.VMDir(new), lastFile)); err == nil {
+		noteLast(m.Home.VMDir(new), checkpoint.Renamed(ref, old, new))
+	}
 	return nil
 }
 
@@ -59,17 +62,4 @@ func (m *Manager) unused(name string) error {
 	}
 	return errs.New(errs.ErrExists, "checkpoints of a vm %q that was destroyed are there", name).
 		Hint("choose another name, or 'noid forget --all " + name + "' first")
-}
-
-// noteName has the files of new say what it is called now. Nothing depends on that: failing is no failure.
-func (m *Manager) noteName(old, new string) {
-	v, err := m.Home.LoadVM(new)
-	if err != nil { // there are checkpoints alone, or it is broken
-		return
-	}
-	dir := m.Home.VMDir(new)
-	m.Home.SaveVM(dir, v)
-	if ref, err := os.Readlink(filepath.Join(dir, lastFile)); err == nil {
-		noteLast(dir, checkpoint.Renamed(ref, old, new))
-	}
 }
