@@ -295,7 +295,7 @@ func (h *home) leftovers() (list []string) {
 		name := d.Name()
 		rel, _ := filepath.Rel(h.dir, path)
 		parts := strings.Split(rel, "/")
-		hidden := strings.HasPrefix(name, ".") && !slices.Contains([]string{".config.lock", ".home.lock", ".index.lock", ".setup.lock"}, name)
+		hidden := strings.HasPrefix(name, ".") && !slices.Contains([]string{".config.lock", ".emulated", ".home.lock", ".index.lock", ".setup.lock"}, name)
 		strange := len(parts) == 4 && parts[1] == "vms" && !h.files[name] && !strings.HasPrefix(name, "memory.base.")
 		if rel != "." && (hidden || strange) {
 			list = append(list, rel)
