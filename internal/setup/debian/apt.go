@@ -11,6 +11,13 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/lazy"
+	"noid/internal/storage"
+)
+
+// What fetch needs for package lists and a small package, and for Debian's kernel, which is unpacked beside its package.
+const (
+	listsRoom  = 96 << 20
+	kernelRoom = 160 << 20
 )
 
 // apt is apt-get's and apt-cache's view of what can be downloaded.
@@ -51,8 +58,13 @@ func (a *apt) argv(tool string, args ...string) []string {
 }
 
 // fetch downloads the packages that choose names and unpacks them into a new directory, whose path it returns. Where
-// the host's package lists are missing or out of date it tries again with fresh ones.
-func (a *apt) fetch(ctx context.Context, o Options, choose func() ([]string, error)) (string, error) {
+// the host's package lists are missing or out of date it tries again with fresh ones. All that takes room bytes: apt on
+// a full disk says that there are no packages. errs.ErrHost where there are less.
+func (a *apt) fetch(ctx context.Context, o Options, room int64, choose func() ([]string, error)) (string, error) {
+	if free, err := storage.Free(a.work); err == nil && free < room {
+		return "", errs.New(errs.ErrHost, "no space in %s: %d MiB needed, %d MiB free", filepath.Dir(a.work), room>>20, free>>20).
+			Hint("make room there, or put NOID_HOME on a larger file system")
+	}
 	dir, err := a.tryFetch(ctx, o, choose)
 	if err == nil || ctx.Err() != nil {
 		return dir, err

@@ -189,3 +189,15 @@ func TestRootfsInterrupted(t *testing.T) {
 		t.Errorf("left behind %v, %v, want the lock alone", entries, err)
 	}
 }
+
+// TestFetchWithoutRoom refuses what cannot fit before apt, which would say that there are no packages, is asked.
+func TestFetchWithoutRoom(t *testing.T) {
+	a := &apt{work: t.TempDir()}
+	_, err := a.fetch(t.Context(), Options{}, 1<<60, func() ([]string, error) {
+		t.Error("the packages are looked up")
+		return nil, errors.New("no packages found")
+	})
+	if !errors.Is(err, errs.ErrHost) || !strings.Contains(err.Error(), "no space in ") || errs.Hint(err) == "" {
+		t.Errorf("%v, hint %q", err, errs.Hint(err))
+	}
+}

@@ -90,7 +90,7 @@ func fetchKernel(ctx context.Context, o Options, work string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	tree, err := a.fetch(ctx, o, func() ([]string, error) { return kernelPackages(ctx, a, meta) })
+	tree, err := a.fetch(ctx, o, kernelRoom, func() ([]string, error) { return kernelPackages(ctx, a, meta) })
 	if err != nil {
 		return "", err
 	}

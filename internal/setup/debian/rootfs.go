@@ -65,7 +65,7 @@ func findBusybox(ctx context.Context, o Options, work string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	tree, err := a.fetch(ctx, o, func() ([]string, error) { return []string{"busybox-static"}, nil })
+	tree, err := a.fetch(ctx, o, listsRoom, func() ([]string, error) { return []string{"busybox-static"}, nil })
 	if err != nil {
 		return "", err
 	}
