@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"noid/internal/errs"
@@ -132,7 +133,11 @@ func (c *Client) try(ctx context.Context, req wire.Request, patience, answer tim
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, reply, fmt.Errorf("connecting to the guest's agent: %w", err)
+		err = fmt.Errorf("connecting to the guest's agent: %w", err)
+		if f.final = errors.Is(err, syscall.EMFILE); f.final { // no try but in another process is better
+			err = errs.WithHint(errs.Mark(err, errs.ErrHost), "raise the limit of open files: ulimit -n 256")
+		}
+		return nil, reply, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer func() {

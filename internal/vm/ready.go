@@ -78,6 +78,8 @@ func (s *session) awaitAgent(ctx context.Context, wait time.Duration) error {
 		return cause
 	case errors.Is(err, errs.ErrState):
 		return s.explain(err)
+	case errors.Is(err, errs.ErrHost):
+		return err
 	}
 	return errs.New(errs.ErrTimeout, "%w: %w", link.ErrNoAnswer, err)
 }
