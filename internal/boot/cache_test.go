@@ -13,7 +13,8 @@ import (
 	"noid/internal/errs"
 )
 
-// kernel writes the beginning of an arm64 Image of version 6.1.0, with all that it needs built in, and a module tree beside it.
+// kernel writes the beginning of an arm64 Image of version 6.1.0, with all that it needs built in, and a module tree
+// beside it.
 func kernel(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Dir(modulesDir(t, map[string]string{"virtio.ko": "depends=\x00"}))
