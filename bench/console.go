@@ -22,22 +22,22 @@ func typed(dir, text string) error {
 	return err
 }
 
-// line has the shell on the console of a Linux guest in dir answer one line, and returns how long that took, in
-// milliseconds.
-func (x *trial) line(dir string) (float64, error) {
+// line has the shell on the console of a Linux guest in dir answer one line, in which word becomes want, and returns how
+// long that took, in milliseconds.
+func (x *trial) line(dir, word, want string) (float64, error) {
 	x.made++
 	began := time.Now()
 	// What is typed is echoed: the quotes make the answer another text.
-	if err := typed(dir, fmt.Sprintf("echo li''ne-%d\n", x.made)); err != nil {
+	if err := typed(dir, fmt.Sprintf("echo li''ne-%d-%s\n", x.made, word)); err != nil {
 		return 0, err
 	}
-	want := fmt.Appendf(nil, "line-%d", x.made)
+	answer := fmt.Appendf(nil, "line-%d-%s", x.made, want)
 	for deadline := began.Add(askLimit); ; time.Sleep(time.Millisecond / 2) {
 		log, err := os.ReadFile(filepath.Join(dir, logFile))
 		if err != nil {
 			return 0, err
 		}
-		if bytes.Contains(log, want) {
+		if bytes.Contains(log, answer) {
 			return since(began), nil
 		}
 		if x.ctx.Err() != nil || time.Now().After(deadline) {

@@ -132,7 +132,7 @@ func rowLine(x *trial) error {
 			return took, err
 		})
 	}, func(int) (float64, error) {
-		return awake(v, func() (float64, error) { return x.line(v.dir) })
+		return awake(v, func() (float64, error) { return x.line(v.dir, "true", "true") })
 	})
 	if err != nil {
 		return err
