@@ -225,7 +225,8 @@ func Finish(ctx context.Context, path string) (info fs.FileInfo, onDisk int64, e
 }
 
 // Publish renames the finished directory tmpDir to finalDir, in the same file system. Its regular files, one level
-// deep, are synced before, the new name before Publish returns. An existing finalDir is errs.ErrExists and untouched.
+// deep, are synced before, the new name before Publish returns. Large ones have been through Finish: nothing interrupts
+// an fsync. An existing finalDir is errs.ErrExists and untouched.
 // When it fails, tmpDir has its old name.
 func Publish(ctx context.Context, tmpDir, finalDir string) error {
 	if err := syncTree(ctx, tmpDir); err != nil {
@@ -249,12 +250,25 @@ func syncTree(ctx context.Context, dir string) error {
 	}
 	for _, e := range entries {
 		if e.Type().IsRegular() {
-			if err := SyncFile(ctx, filepath.Join(dir, e.Name())); err != nil {
+			if err := syncWritten(ctx, filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}
 		}
 	}
 	return SyncDir(dir)
+}
+
+// syncWritten is SyncFile for a file of which few pages are dirty.
+func syncWritten(ctx context.Context, path string) error {
+	f, _, err := openRegular(path)
+	if err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	defer f.Close()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("syncing %s: %w", path, err)
+	}
+	return explain(f.Sync(), path)
 }
 
 // renameNew renames a to b, which must not exist.
