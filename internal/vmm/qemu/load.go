@@ -79,10 +79,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Sav
 
 // load has a QEMU that waits for an incoming migration read its device state from f.
 func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
-	err := c.prepare(f)
-	if err == nil {
-		err = c.do("migrate-incoming", map[string]any{"uri": "fd:" + fdName}, nil)
-	}
+	err := c.migrate("migrate-incoming", f)
 	for err == nil {
 		var status string
 		if status, err = c.status(); err == nil && status != "inmigrate" {

@@ -82,8 +82,11 @@ func (c *client) close() {
 	c.conn.Close()
 }
 
-// greet reads the greeting and leaves negotiation mode.
+// greet reads the greeting and leaves negotiation mode, which it asks for before.
 func (c *client) greet() error {
+	if err := c.send("qmp_capabilities", nil, -1); err != nil {
+		return err
+	}
 	hello, err := c.read()
 	if err != nil {
 		return err
@@ -93,16 +96,20 @@ func (c *client) greet() error {
 	}
 	v := hello.Greeting.Version.QEMU
 	c.version = fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Micro)
-	return c.do("qmp_capabilities", nil, nil)
+	return c.await("qmp_capabilities", c.lastID, nil)
 }
 
 // do carries out a command. args and result may be nil. The error is a *qmpError when QEMU refused.
 func (c *client) do(command string, args, result any) error {
-	return c.doWithFD(command, args, result, -1)
+	if err := c.send(command, args, -1); err != nil {
+		return err
+	}
+	return c.await(command, c.lastID, result)
 }
 
-// doWithFD is do, with a descriptor sent beside the command unless fd is negative.
-func (c *client) doWithFD(command string, args, result any, fd int) error {
+// send begins a command whose number is then c.lastID, with a descriptor beside it unless fd is negative. QEMU carries
+// out commands one after the other: several may be sent before their answers are awaited.
+func (c *client) send(command string, args any, fd int) error {
 	c.lastID++
 	request := map[string]any{"execute": command, "id": c.lastID}
 	if args != nil {
@@ -119,12 +126,17 @@ func (c *client) doWithFD(command string, args, result any, fd int) error {
 	if _, _, err := c.conn.WriteMsgUnix(append(line, '\n'), rights, nil); err != nil {
 		return fmt.Errorf("%s: %w", command, c.because(err))
 	}
+	return nil
+}
+
+// await reads up to the answer to command number id.
+func (c *client) await(command string, id int, result any) error {
 	for range maxSkipped {
 		answer, err := c.read()
 		if err != nil {
 			return fmt.Errorf("%s: %w", command, err)
 		}
-		if answer.Event != "" || answer.ID != c.lastID {
+		if answer.Event != "" || answer.ID != id {
 			continue
 		}
 		if answer.Error != nil {

@@ -84,10 +84,7 @@ func (c *client) save(dir string) error {
 		return fmt.Errorf("making the state file: %w", err)
 	}
 	defer f.Close()
-	if err := c.prepare(f); err != nil {
-		return err
-	}
-	if err := c.do("migrate", map[string]any{"uri": "fd:" + fdName}, nil); err != nil {
+	if err := c.migrate("migrate", f); err != nil {
 		return err
 	}
 	for {
@@ -106,13 +103,31 @@ func (c *client) save(dir string) error {
 	}
 }
 
-// prepare sets what save and load have in common: memory stays out of the stream, f is the stream.
-func (c *client) prepare(f *os.File) error {
+// migrate begins to save or load with command, to or from the stream f. Memory stays out of that. It awaits the answers
+// once all is said: in a pause each question and answer counts.
+func (c *client) migrate(command string, f *os.File) error {
 	capabilities := []map[string]any{{"capability": "x-ignore-shared", "state": true}}
-	if err := c.do("migrate-set-capabilities", map[string]any{"capabilities": capabilities}, nil); err != nil {
-		return err
+	steps := []struct {
+		command string
+		args    map[string]any
+		fd      int
+	}{
+		{"migrate-set-capabilities", map[string]any{"capabilities": capabilities}, -1},
+		{"getfd", map[string]any{"fdname": fdName}, int(f.Fd())},
+		{command, map[string]any{"uri": "fd:" + fdName}, -1},
 	}
-	return c.doWithFD("getfd", map[string]any{"fdname": fdName}, nil, int(f.Fd()))
+	first := c.lastID + 1
+	for _, s := range steps {
+		if err := c.send(s.command, s.args, s.fd); err != nil {
+			return err
+		}
+	}
+	for i, s := range steps {
+		if err := c.await(s.command, first+i, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // migration returns the status of the migration under way (MigrationStatus in qapi/migration.json); a failed one is an
