@@ -47,7 +47,6 @@ func TestAgentRestarts(t *testing.T) {
 
 // TestSignalWithoutAgent has the agent fall silent under a command: a signal, which cannot reach that, ends Exec.
 func TestSignalWithoutAgent(t *testing.T) {
-	t.Parallel()
 	c := guest(t, nil)
 	dial := c.Dial
 	var gone atomic.Bool
@@ -58,11 +57,19 @@ func TestSignalWithoutAgent(t *testing.T) {
 		return dial(ctx)
 	}
 	signals := make(chan int, 1)
-	_, err := c.Exec(limited(t, time.Minute), sh("trap '' TERM; sleep 1000 & wait"), Streams{Signals: signals, Started: func() {
+	_, err := c.Exec(limited(t, time.Minute), sh("trap '' TERM; echo deaf; sleep 1000 & wait"), Streams{Signals: signals, Out: onWrite(func() {
 		gone.Store(true)
 		signals <- int(syscall.SIGTERM)
-	}})
+	})})
 	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("Exec: %v", err)
 	}
+}
+
+// onWrite is a writer that calls a function.
+type onWrite func()
+
+func (w onWrite) Write(b []byte) (int, error) {
+	w()
+	return len(b), nil
 }
