@@ -9,7 +9,7 @@ finish() {
   code=$?
   trap '' INT TERM
   [ $code = 0 ] || [ $code = 130 ] || [ ! -e "$NOID_HOME/storage/vms/my-vm" ] || evidence >&2
-  "$noid" destroy my-vm my-vm-copy --checkpoints >/dev/null 2>&1 || true
+  for vm in my-vm my-vm-copy; do "$noid" destroy $vm --checkpoints >/dev/null 2>&1 || true; done
   rm -rf "$NOID_HOME"
   exit $code
 }

@@ -92,7 +92,11 @@ func fullDisk(t *testing.T, mkfs []string) {
 	n.home = filepath.Join(mnt, "home")
 	n.want(0, "config", "set", "kernel", strings.TrimSpace(kernel))
 	n.want(0, "config", "set", "rootfs", strings.TrimSpace(rootfs))
-	t.Cleanup(func() { n.run("destroy", "--checkpoints", "a", "m", "s", "x", "y") })
+	t.Cleanup(func() {
+		for _, name := range []string{"a", "m", "s", "x", "y"} {
+			n.run("destroy", "--checkpoints", name)
+		}
+	})
 	n.tiny("s")
 	n.want(0, "stop", "--force", "s")
 	n.tiny("m")
