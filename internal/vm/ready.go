@@ -46,17 +46,10 @@ func (s *session) introduce(ctx context.Context, wait time.Duration) error {
 	if s.vm.Unannounced == nil {
 		return nil
 	}
-	err := s.awaitAgent(ctx, wait)
-	switch {
-	case err == nil:
-		return s.announce(ctx)
-	case !errors.Is(err, link.ErrNoAnswer):
+	if err := s.awaitAgent(ctx, wait); err != nil {
 		return err
 	}
-	if err := s.spoilTemplate(ctx); err != nil {
-		return err
-	}
-	return err
+	return s.announce(ctx)
 }
 
 // awaitAgent waits until the agent answers. The error wraps link.ErrNoAnswer when it has not in time.
