@@ -22,8 +22,8 @@ func typed(dir, text string) error {
 	return err
 }
 
-// line has the shell on the console of a Linux guest in dir answer one line, in which word becomes want, and returns how
-// long that took, in milliseconds.
+// line has the shell on the console of a Linux guest in dir answer one line, in which word becomes want, and returns
+// how long that took, in milliseconds.
 func (x *trial) line(dir, word, want string) (float64, error) {
 	x.made++
 	began := time.Now()

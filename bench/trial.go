@@ -125,7 +125,8 @@ func (x *trial) close() {
 	os.RemoveAll(x.dir)
 }
 
-// working returns the processes whose working directory is dir or below it: VMMs and helpers that noid no longer knows of.
+// working returns the processes whose working directory is dir or below it: VMMs and helpers that noid no longer knows
+// of.
 func (x *trial) working(dir string) (pids []int) {
 	cwds, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, cwd := range cwds {

@@ -1,5 +1,6 @@
 // Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
-// PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools (tar-create, tar-extract) serve noid's cp.
+// PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools (tar-create,
+// tar-extract) serve noid's cp.
 package main
 
 import (

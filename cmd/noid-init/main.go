@@ -147,8 +147,8 @@ func switchRoot(makePlace bool) error {
 var inits = []string{"/sbin/init", "/etc/init", "/bin/init"}
 
 // handOver starts the agent beside the root filesystem's init and becomes that init, or becomes the agent where there
-// is no init. a is nil without an agent. If the host can reach it, noid is told so by a line on the console: it then waits
-// for the agent, however slow the guest is, and types nothing into a shell there. It only returns on failure.
+// is no init. a is nil without an agent. If the host can reach it, noid is told so by a line on the console: it then
+// waits for the agent, however slow the guest is, and types nothing into a shell there. It only returns on failure.
 func handOver(cmdline string, args []string, a *agent, reachable bool) error {
 	if a != nil && valueOf(cmdline, "init") == "" && !slices.ContainsFunc(inits, exists) {
 		if reachable {

@@ -113,15 +113,15 @@ func (s *Server) correctName(name string) bool {
 	return true
 }
 
-// isStale reports whether now is a name that was in /etc/hostname before, or the end of the one to have: who reads an old
-// and shorter line, and then on, finds that behind it.
+// isStale reports whether now is a name that was in /etc/hostname before, or the end of the one to have: who reads an
+// old and shorter line, and then on, finds that behind it.
 func (s *Server) isStale(now string) bool {
 	return now != s.name && now != "" && (slices.Contains(s.names, now) || strings.HasSuffix(s.name, now))
 }
 
 // rewrite gives a regular file other content, a line. With create it makes one that is not there. The file is
-// overwritten and not replaced. It keeps its owner, labels and links; and a clone waits for this, and a rename would be a
-// third of what an emulated guest does until its first answer. A read(2) finds the old line or the new one, and
+// overwritten and not replaced. It keeps its owner, labels and links; and a clone waits for this, and a rename would be
+// a third of what an emulated guest does until its first answer. A read(2) finds the old line or the new one, and
 // perhaps empty lines or zero bytes behind it: they make up for what is shorter.
 func rewrite(path, content string, create bool) error {
 	var st unix.Stat_t

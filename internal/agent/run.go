@@ -74,8 +74,8 @@ func closeOnExec() {
 	}
 }
 
-// serveAlways serves a transport for as long as the guest runs. One that this VM does not have is looked for again ever more
-// seldom: its module may come late.
+// serveAlways serves a transport for as long as the guest runs. One that this VM does not have is looked for again ever
+// more seldom: its module may come late.
 func serveAlways(name string, listen func() (net.Listener, error), s *Server) {
 	const first, last = 50 * time.Millisecond, 30 * time.Second
 	defer logPanic()

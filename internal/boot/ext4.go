@@ -30,9 +30,9 @@ const (
 	incompatExtents    = 0x40
 	incompat64Bit      = 0x80
 
-	// incompatLinux are the features that a kernel must know, and that Linux knows: filetype, recover, meta_bg, extents,
-	// 64bit, mmp, flex_bg, ea_inode, csum_seed, large_dir, inline_data, encrypt, casefold. Not among them are compression
-	// and dirdata, which no release of Linux has.
+	// incompatLinux are the features that a kernel must know, and that Linux knows: filetype, recover, meta_bg,
+	// extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, large_dir, inline_data, encrypt, casefold. Not among them are
+	// compression and dirdata, which no release of Linux has.
 	incompatLinux = 0x2 | 0x4 | 0x10 | incompatExtents | incompat64Bit | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000
 )
 
@@ -69,8 +69,8 @@ func CheckExt4(path string) error {
 	return nil
 }
 
-// CheckUnused refuses, with an errs.ErrBusy, an image that somebody has open for writing: it is mounted, or the disk of a
-// VM that runs. A copy could be torn. Linux tells the image's owner and root; for others nothing is refused.
+// CheckUnused refuses, with an errs.ErrBusy, an image that somebody has open for writing: it is mounted, or the disk of
+// a VM that runs. A copy could be torn. Linux tells the image's owner and root; for others nothing is refused.
 func CheckUnused(path string) error {
 	f, err := rootfsInput.open(path)
 	if err != nil {

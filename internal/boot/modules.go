@@ -38,8 +38,8 @@ const (
 var moduleLimits = limits{window: 64 << 20, size: 64 << 20}
 
 // FindModules returns the directory of the modules of the kernel at kernelPath, whose uname -r is version, or "". It
-// looks where an unpacked package or noid setup puts them, beside the kernel and beside the file that it is a link to, and
-// then at the host's own.
+// looks where an unpacked package or noid setup puts them, beside the kernel and beside the file that it is a link to,
+// and then at the host's own.
 func FindModules(kernelPath, version string) string {
 	// The version comes from a file that may be hostile: it must not lead elsewhere.
 	if version == "" || version != filepath.Base(version) || version == "." || version == ".." {

@@ -10,8 +10,8 @@ import (
 	"noid/internal/vm"
 )
 
-// output is noid's standard output. It remembers the first error: what a verb prints is its result, and a script must not go on
-// without that.
+// output is noid's standard output. It remembers the first error: what a verb prints is its result, and a script must
+// not go on without that.
 type output struct {
 	io.Writer
 	err error

@@ -26,7 +26,8 @@ import (
 	"noid/internal/vmm/drivers"
 )
 
-// scriptVMM is the command that stands for a VMM and the agent in its guest. For cp, the agent runs its own program by that name.
+// scriptVMM is the command that stands for a VMM and the agent in its guest. For cp, the agent runs its own program by
+// that name.
 const scriptVMM = "noid-agent"
 
 // scriptEmulated in the environment has the fake driver say that it emulates.
@@ -54,8 +55,8 @@ func scriptAgent() {
 	os.Exit(1)
 }
 
-// TestScripts runs testdata/script/*.txtar: one script a verb, to be read as documentation. Each has a home of its own. A kernel
-// and a root file system are configured there. The fake driver runs the VMs.
+// TestScripts runs testdata/script/*.txtar: one script a verb, to be read as documentation. Each has a home of its own.
+// A kernel and a root file system are configured there. The fake driver runs the VMs.
 //
 // Beside testscript's own commands there are:
 //

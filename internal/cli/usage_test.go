@@ -11,7 +11,8 @@ import (
 	"noid/internal/errs"
 )
 
-// TestArguments gives every command no argument, and a thousand: what it refuses it refuses in noid's words, with a hint.
+// TestArguments gives every command no argument, and a thousand: what it refuses it refuses in noid's words, with a
+// hint.
 func TestArguments(t *testing.T) {
 	root := (&app{out: &bytes.Buffer{}, err: &bytes.Buffer{}}).root()
 	var look func(cmd *cobra.Command)

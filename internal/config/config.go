@@ -112,7 +112,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// kept is the other way around: how the absolute path text is written into the file at path, so that a home may be moved.
+// kept is the other way around: how the absolute path text is written into the file at path, so that a home may be
+// moved.
 func (k key) kept(path, text string) string {
 	if inHome, err := filepath.Rel(filepath.Dir(path), text); k.isPath && err == nil && filepath.IsLocal(inHome) {
 		return inHome

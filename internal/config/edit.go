@@ -64,9 +64,9 @@ func List(path string) ([]Entry, error) {
 	return entries, nil
 }
 
-// Set checks value, gives it its final form (paths absolute, memory in MiB) and writes it, a path in the home as counted
-// from there. check may be nil. A kernel,
-// root filesystem or binary that is not there is errs.ErrNotFound; any other bad key or value is errs.ErrUsage.
+// Set checks value, gives it its final form (paths absolute, memory in MiB) and writes it, a path in the home as
+// counted from there. check may be nil. A kernel, root filesystem or binary that is not there is errs.ErrNotFound; any
+// other bad key or value is errs.ErrUsage.
 func Set(path, name, value string, check Check) error {
 	k, err := lookup(name)
 	if err != nil {

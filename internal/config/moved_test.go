@@ -12,8 +12,8 @@ import (
 	"noid/internal/errs"
 )
 
-// TestMoved: the paths of files in a home are right after it was moved; the file holds them as counted from the home. An
-// older noid wrote them absolute.
+// TestMoved: the paths of files in a home are right after it was moved; the file holds them as counted from the home.
+// An older noid wrote them absolute.
 func TestMoved(t *testing.T) {
 	dir := t.TempDir()
 	must := func(err error) {

@@ -18,7 +18,8 @@ type Boot struct {
 	Root  bool // something of the root file system has written
 }
 
-// ReadBoot reads the console's log of the VM in dir. A guest that forges it only makes noid wait for its agent, or type.
+// ReadBoot reads the console's log of the VM in dir. A guest that forges it only makes noid wait for its agent, or
+// type.
 func ReadBoot(ctx context.Context, dir string) (Boot, error) {
 	var b bootReader
 	err := CopyLog(ctx, &b, logPath(dir), -1, false, nil)

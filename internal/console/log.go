@@ -14,9 +14,9 @@ import (
 	"noid/internal/untrusted"
 )
 
-// CopyLog writes the last lines of the log at path to w as the guest wrote it, all with a negative last, without the part
-// that BoundLog removed. Put an untrusted.Writer before a terminal. With follow it continues until alive (nil: for ever) reports that the VM is gone,
-// or until ctx ends and returns its error.
+// CopyLog writes the last lines of the log at path to w as the guest wrote it, all with a negative last, without the
+// part that BoundLog removed. Put an untrusted.Writer before a terminal. With follow it continues until alive (nil: for
+// ever) reports that the VM is gone, or until ctx ends and returns its error.
 func CopyLog(ctx context.Context, w io.Writer, path string, last int, follow bool, alive func() bool) error {
 	t, err := openTail(path)
 	if err != nil {

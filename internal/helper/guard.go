@@ -35,7 +35,8 @@ const (
 	beatWait  = 250 * time.Millisecond
 	maxSilent = 8
 	// lookWait is the time between two looks at a guest that is to run, and calmLooks how many times in a row it must
-	// run: what a killed noid has asked for may stop it once more. silentLook is between two looks while a noid stands still.
+	// run: what a killed noid has asked for may stop it once more. silentLook is between two looks while a noid stands
+	// still.
 	lookWait   = 50 * time.Millisecond
 	calmLooks  = 4
 	silentLook = time.Second

@@ -1,5 +1,5 @@
-// Package helper is the process that noid runs beside each VMM, in the VM's directory: it bounds the logs, guards pauses,
-// and does the driver's own part, such as serving the agent's connections. It lives as long as the VMM.
+// Package helper is the process that noid runs beside each VMM, in the VM's directory: it bounds the logs, guards
+// pauses, and does the driver's own part, such as serving the agent's connections. It lives as long as the VMM.
 package helper
 
 import (

@@ -28,9 +28,10 @@ type Pause struct {
 	once sync.Once
 }
 
-// GuardPause has the helper of the VM in dir, whose VMM is p, guard the pause that the caller is about to begin. When it returns, the
-// guest is not paused any more for a noid that was killed. It calls start where there is no helper. A helper of a noid
-// that had no such guard yet guards nothing. The caller, who has the VM's lock, ends or closes the pause.
+// GuardPause has the helper of the VM in dir, whose VMM is p, guard the pause that the caller is about to begin. When
+// it returns, the guest is not paused any more for a noid that was killed. It calls start where there is no helper. A
+// helper of a noid that had no such guard yet guards nothing. The caller, who has the VM's lock, ends or closes the
+// pause.
 func GuardPause(ctx context.Context, dir string, p proc.Process, start func() error) (*Pause, error) {
 	ctx, cancel := vmm.Bounded(ctx, guardWait, "the vm's helper")
 	defer cancel()

@@ -47,7 +47,8 @@ func elsewhere(t *testing.T, dir string) (end func()) {
 	return end
 }
 
-// TestSweepElsewhere: what runs in another pid namespace is neither killed nor are its files removed, until it has ended.
+// TestSweepElsewhere: what runs in another pid namespace is neither killed nor are its files removed, until it has
+// ended.
 func TestSweepElsewhere(t *testing.T) {
 	h := openHome(t)
 	staged, published := h.StagingDir("a"), h.VMDir("a")

@@ -48,8 +48,8 @@ func LockAll(ctx context.Context, dir, verb string, wait time.Duration) (*Lock, 
 // the message that others get: errs.ErrBusy. Locks are not recursive. A second lock must be of a name that no VM has:
 // then nobody waits in a circle.
 //
-// The lock is an flock(2) on a file of its own. Unlock deletes it where there is neither VM nor checkpoint of that name.
-// So who gets the lock of a deleted file tries again with the new one. The file is empty while nobody holds it.
+// The lock is an flock(2) on a file of its own. Unlock deletes it where there is neither VM nor checkpoint of that
+// name. So who gets the lock of a deleted file tries again with the new one. The file is empty while nobody holds it.
 func (h *Home) Lock(ctx context.Context, name, verb string) (*Lock, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err

@@ -14,8 +14,8 @@ import (
 )
 
 // CheckOwner refuses, with errs.ErrHost and before anything is written, a home in dir that belongs to another user: who
-// owns it could not use it any more. Nor does root make a new one in another user's directory. With asRoot, root may use
-// anybody's home.
+// owns it could not use it any more. Nor does root make a new one in another user's directory. With asRoot, root may
+// use anybody's home.
 func CheckOwner(dir string, asRoot bool) error {
 	at := Existing(dir)
 	isNew := at != dir

@@ -73,8 +73,8 @@ func TestRenameFails(t *testing.T) {
 	}
 }
 
-// TestRenameKilled sweeps what a rename leaves that is killed between two of its steps. While one of the names is locked,
-// it stays as it is.
+// TestRenameKilled sweeps what a rename leaves that is killed between two of its steps. While one of the names is
+// locked, it stays as it is.
 func TestRenameKilled(t *testing.T) {
 	for _, tt := range []struct {
 		name string

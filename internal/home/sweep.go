@@ -17,9 +17,9 @@ import (
 // strayAge is the age at which a staging directory whose name tells no VM is nobody's any more.
 const strayAge = time.Hour
 
-// Sweep removes what killed commands left: staging directories of VMs and checkpoints whose lock is free, and the
-// VMMs that run in them, and ends renames. It waits for nobody, and goes on after an error. It looks at nothing else in the home. verb
-// is as in Lock: the one that the user typed.
+// Sweep removes what killed commands left: staging directories of VMs and checkpoints whose lock is free, and the VMMs
+// that run in them, and ends renames. It waits for nobody, and goes on after an error. It looks at nothing else in the
+// home. verb is as in Lock: the one that the user typed.
 func (h *Home) Sweep(ctx context.Context, verb string) error {
 	names, err := subdirs(h.StagingRoot())
 	if err != nil {

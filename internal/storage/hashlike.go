@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HashLike is HashFile for a file that shares blocks with like, whose hash is h, and in chunks of the same size. A chunk
-// with the same blocks in both is not read. A file system that cannot tell, and one without reflinks, has all of it
-// read.
+// HashLike is HashFile for a file that shares blocks with like, whose hash is h, and in chunks of the same size. A
+// chunk with the same blocks in both is not read. A file system that cannot tell, and one without reflinks, has all of
+// it read.
 func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	same, err := sameChunks(path, like, h.Length, h.Chunk)
 	if err != nil {
@@ -30,8 +30,8 @@ func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	})
 }
 
-// sameChunks tells for each chunk of chunk bytes of the files a and b, both size bytes long, whether it consists of the same blocks.
-// The error is also that of a file system that cannot tell.
+// sameChunks tells for each chunk of chunk bytes of the files a and b, both size bytes long, whether it consists of the
+// same blocks. The error is also that of a file system that cannot tell.
 func sameChunks(a, b string, size, chunk int64) ([]bool, error) {
 	maps := make([]blockMap, 2)
 	for i, path := range []string{a, b} {

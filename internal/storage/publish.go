@@ -241,8 +241,8 @@ func Publish(ctx context.Context, tmpDir, finalDir string) error {
 	return nil
 }
 
-// syncTree makes dir and its regular files, one level deep, survive a power cut. It syncs one after the other: btrfs has
-// those who sync at the same time wait for each other, some ticks long on a rotating disk.
+// syncTree makes dir and its regular files, one level deep, survive a power cut. It syncs one after the other: btrfs
+// has those who sync at the same time wait for each other, some ticks long on a rotating disk.
 func syncTree(ctx context.Context, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -164,8 +164,8 @@ func (m *Manager) ChooseDriver(ctx context.Context, wish string) (string, error)
 	return m.Drivers.Choose(ctx), nil
 }
 
-// checkDriver refuses the kernel at path for a driver that could not run it here. It may have to read all of the kernel:
-// one that is no Linux, and as small as such are, runs anywhere.
+// checkDriver refuses the kernel at path for a driver that could not run it here. It may have to read all of the
+// kernel: one that is no Linux, and as small as such are, runs anywhere.
 func (m *Manager) checkDriver(driver, path string) error {
 	err := m.Drivers.CanRun(driver)
 	if err == nil {
@@ -184,8 +184,8 @@ func joinArgs(a, b string) string {
 	return a + " " + b
 }
 
-// lockNew locks name for verb, which makes a VM of that name. A name that a VM has is refused before it is waited for: its
-// lock may be this process's own.
+// lockNew locks name for verb, which makes a VM of that name. A name that a VM has is refused before it is waited for:
+// its lock may be this process's own.
 func (m *Manager) lockNew(ctx context.Context, name, verb string) (*home.Lock, error) {
 	err := CheckName(name)
 	if err == nil {

@@ -20,9 +20,9 @@ import (
 // pruneAge is how long a kernel or initramfs that noid made and no record names is kept for the next 'create'.
 const pruneAge = 24 * time.Hour
 
-// PruneCache removes all templates, and the kernels and initramfs that noid made and no VM and no checkpoint boots from.
-// It returns how many bytes of disk that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy is that
-// somebody does.
+// PruneCache removes all templates, and the kernels and initramfs that noid made and no VM and no checkpoint boots
+// from. It returns how many bytes of disk that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy
+// is that somebody does.
 func (m *Manager) PruneCache(ctx context.Context) (freed int64, err error) {
 	m.beginChange(ctx, "prune")
 	lock, err := home.LockAll(ctx, m.Home.Dir(), "prune", home.LockWait)

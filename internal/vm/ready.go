@@ -125,8 +125,9 @@ func (s *session) awaitShell(ctx context.Context, wait time.Duration) error {
 	return err
 }
 
-// awaitTurn waits until a guest turns out to have no agent that answers: its root file system has written to the console,
-// and noid-init, which starts the agent before that, has not said so. Nothing is typed into another, which may boot yet.
+// awaitTurn waits until a guest turns out to have no agent that answers: its root file system has written to the
+// console, and noid-init, which starts the agent before that, has not said so. Nothing is typed into another, which may
+// boot yet.
 func (s session) awaitTurn(ctx context.Context) error { // a copy: the caller goes on with its own
 	for {
 		b, err := console.ReadBoot(ctx, s.dir)

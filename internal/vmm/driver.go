@@ -47,8 +47,8 @@ type Driver interface {
 	LetRun(ctx context.Context, dir string) (ran bool, err error)
 	// State asks the live VMM in dir whether its guest runs. It answers within a second or fails.
 	State(ctx context.Context, dir string) (State, error)
-	// WhyPaused says, in one printable line, for want of what of the host's the driver or the VMM has paused the guest of
-	// dir by itself: "" where it has not, and where it can run again. It reads files only, bounded.
+	// WhyPaused says, in one printable line, for want of what of the host's the driver or the VMM has paused the guest
+	// of dir by itself: "" where it has not, and where it can run again. It reads files only, bounded.
 	WhyPaused(dir string) string
 	// Ended says how the guest of the VMM that ran in dir ended. It reads files only, bounded. While the process lives
 	// it may still answer EndedPoweroff: not every VMM exits when its guest halts.

@@ -96,8 +96,8 @@ func (n noid) killAgent(name string) {
 	n.want(0, "cp", name+":/etc/hostname", n.t.TempDir())
 }
 
-// TestAgentKilled kills the agent with everything else in the guest, over and over, and by itself, and from a guest that
-// was checkpointed since.
+// TestAgentKilled kills the agent with everything else in the guest, over and over, and by itself, and from a guest
+// that was checkpointed since.
 func TestAgentKilled(t *testing.T) {
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
@@ -114,8 +114,8 @@ func TestAgentKilled(t *testing.T) {
 	}
 }
 
-// TestSlowBoot has the host stop a VM that boots for longer than an exec is patient: nothing is typed on its console, and
-// it becomes a template as any other.
+// TestSlowBoot has the host stop a VM that boots for longer than an exec is patient: nothing is typed on its console,
+// and it becomes a template as any other.
 func TestSlowBoot(t *testing.T) {
 	n := setup(t)
 	n.want(0, "create", "a")

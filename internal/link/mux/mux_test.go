@@ -543,8 +543,8 @@ func (r restarted) Read(b []byte) (int, error) {
 
 func (r restarted) Close() error { return nil }
 
-// TestAgentRestarts has the guest's end die and another take its place, between two frames and in the middle of one: the
-// host's connections end, and the next session works.
+// TestAgentRestarts has the guest's end die and another take its place, between two frames and in the middle of one:
+// the host's connections end, and the next session works.
 func TestAgentRestarts(t *testing.T) {
 	for _, cut := range []int{0, 1, headerLen, 60_000} {
 		t.Run(fmt.Sprint(cut), func(t *testing.T) {

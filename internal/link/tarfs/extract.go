@@ -83,7 +83,8 @@ type extractor struct {
 	root   *os.Root
 	prefix []string // replaces Name: what of the destination's path is below root
 	levels []level  // the directories that the last entry is in, below root
-	// rewritten are files that were written in place: to write one again, by another of its names, would lose the first.
+	// rewritten are files that were written in place: to write one again, by another of its names, would lose the
+	// first.
 	rewritten map[inode]bool
 	goesOn    string   // the file of which more pieces come: after an error, run skips them
 	out       *os.File // a device or pipe that takes the content of the one file

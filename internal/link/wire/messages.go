@@ -139,8 +139,8 @@ type Info struct {
 	Jobs      int       `json:"jobs"`
 }
 
-// Restored tells a guest that it is new, or was loaded from a snapshot. The agent sets the clock, reseeds the kernel's random pool
-// and, for a clone that is to be one, gives it an identity; then it runs /etc/noid/on-restore.d.
+// Restored tells a guest that it is new, or was loaded from a snapshot. The agent sets the clock, reseeds the kernel's
+// random pool and, for a clone that is to be one, gives it an identity; then it runs /etc/noid/on-restore.d.
 type Restored struct {
 	Event    string `json:"event"`              // "create", "restore" or "clone": NOID_EVENT
 	Name     string `json:"name"`               // NOID_NAME

@@ -14,7 +14,8 @@ import (
 	"noid/internal/storage"
 )
 
-// What fetch needs for package lists and a small package, and for Debian's kernel, which is unpacked beside its package.
+// What fetch needs for package lists and a small package, and for Debian's kernel, which is unpacked beside its
+// package.
 const (
 	listsRoom  = 96 << 20
 	kernelRoom = 160 << 20

@@ -13,8 +13,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// fakeAgent stands for the agent in a guest. It answers each request as if it had done it. It really does two things: at poweroff
-// it ends the VMM, and with jobs it runs commands.
+// fakeAgent stands for the agent in a guest. It answers each request as if it had done it. It really does two things:
+// at poweroff it ends the VMM, and with jobs it runs commands.
 type fakeAgent struct {
 	called func(string) error // is told of each request, and says what it fails with
 	dir    string             // the VM's

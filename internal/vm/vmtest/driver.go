@@ -45,8 +45,8 @@ const (
 
 // Driver is the fake. Its zero value works.
 type Driver struct {
-	// Program is the command that stands for a VMM; by default one that sleeps. It runs in the VM's directory and is an agent.Server
-	// on JobsSocket: the guest's commands run there, on this machine. All else stays faked.
+	// Program is the command that stands for a VMM; by default one that sleeps. It runs in the VM's directory and is an
+	// agent.Server on JobsSocket: the guest's commands run there, on this machine. All else stays faked.
 	Program []string
 
 	mu    sync.Mutex
@@ -129,7 +129,8 @@ func (d *Driver) Load(_ context.Context, dir string, m *vmm.Machine, _ vmm.Saved
 	return d.spawn(dir, vmm.Paused, memory)
 }
 
-// spawn starts a process that stands for a VMM. It works in dir, has the console's FIFO as its input, and outlives this process.
+// spawn starts a process that stands for a VMM. It works in dir, has the console's FIFO as its input, and outlives this
+// process.
 func (d *Driver) spawn(dir string, st vmm.State, memory []byte) (proc.Process, error) {
 	in, err := os.OpenFile(filepath.Join(dir, vmm.SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {

@@ -14,8 +14,8 @@ const logTail = 4 << 10
 // cleanExit is what Firecracker logs last when its guest resets the machine, at level Info. A killed one logs nothing.
 var cleanExit = lazy.Regexp(`(?m) Firecracker exiting successfully\. exit_code=0\s*$`)
 
-// Ended implements vmm.Driver. A guest that powers off halts its CPUs for ever, and Firecracker stays: its guests have no
-// ACPI power button.
+// Ended implements vmm.Driver. A guest that powers off halts its CPUs for ever, and Firecracker stays: its guests have
+// no ACPI power button.
 func (d *Driver) Ended(dir string) vmm.Ending {
 	console := vmm.SerialSinceStart(dir)
 	switch {
