@@ -83,7 +83,7 @@ func complete(cmd *cobra.Command, args []string, begun string) (list []string, d
 	case what == "NAME" && cmd.Name() == "create": // a new one
 	case strings.HasPrefix(what, "NAME") || what == "OLD":
 		list = completeName(cmd, args, begun)
-	case what == "ID" && cmd.Name() != "kill": // of that verb the guest would have to be asked
+	case what == "ID" && !takesJob(cmd): // of a job the guest would have to be asked
 		list = completeCheckpoint(cmd, args[0], "")
 	case what == "KEY":
 		for _, key := range config.Keys() {
@@ -103,9 +103,12 @@ func complete(cmd *cobra.Command, args []string, begun string) (list []string, d
 	return list, directive
 }
 
+// takesJob reports whether cmd's ID is a job's, not a checkpoint's.
+func takesJob(cmd *cobra.Command) bool { return cmd.Name() == "kill" || cmd.Name() == "attach" }
+
 // completeName completes the name of a VM, or NAME@ID where the verb takes a checkpoint.
 func completeName(cmd *cobra.Command, args []string, begun string) []string {
-	takesID := strings.Contains(cmd.Use, "ID") && cmd.Name() != "kill"
+	takesID := strings.Contains(cmd.Use, "ID") && !takesJob(cmd)
 	if name, _, found := strings.Cut(begun, "@"); found && takesID {
 		return completeCheckpoint(cmd, name, name+"@")
 	}

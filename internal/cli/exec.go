@@ -61,7 +61,7 @@ error are one stream, and -i, -t, -u and -d are refused.
 	f.StringVarP(&c.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers")
 	durationVar(f, &c.Timeout, "timeout", 0, "end the command after this long (SIGTERM, SIGKILL 5 s later) and return 124")
 	durationVar(f, &c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
-	f.BoolVarP(&c.Detach, "detach", "d", false, "leave it running and print its id, for 'noid ps' and 'noid kill'")
+	f.BoolVarP(&c.Detach, "detach", "d", false, "leave it running and print its id, for 'noid ps', 'attach' and 'kill'")
 	f.BoolVar(&c.Serial, "serial", false, "over the serial console")
 	return cmd
 }

@@ -58,7 +58,7 @@ func usage(cmd *cobra.Command, err error) error {
 // otherWords are what commands are called elsewhere.
 var otherWords = map[string]string{
 	"new": "create", "delete": "destroy", "remove": "destroy", "status": "list", "info": "inspect", "show": "inspect", "boot": "start",
-	"unpause": "resume", "ssh": "shell", "attach": "console", "copy": "cp", "log": "logs", "snapshot": "checkpoint", "save": "checkpoint",
+	"unpause": "resume", "ssh": "shell", "copy": "cp", "log": "logs", "snapshot": "checkpoint", "save": "checkpoint",
 	"snapshots": "checkpoints", "rollback": "restore", "revert": "restore", "clone": "fork", "check": "verify", "mv": "rename",
 }
 
@@ -142,7 +142,7 @@ func arguments(cmd *cobra.Command, args []string) error {
 	if missing := needed[min(len(args), len(needed)):]; len(missing) > 0 {
 		if missing[0] == "ID" && len(args) == 1 {
 			lister := "checkpoints"
-			if verb == "kill" {
+			if takesJob(cmd) {
 				lister = "ps"
 			}
 			hint = fmt.Sprintf("'noid %s %s' lists the ids", lister, args[0])

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,6 +66,38 @@ func (c *Client) Exec(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, e
 	if err := check(e); err != nil {
 		return wire.Exit{}, err
 	}
+	return c.follow(ctx, e, s)
+}
+
+// Attach goes on with a detached job, named by the beginning of its id, as Exec does with what it has started. Out and
+// Err get what the guest has kept of the output and nobody has had. When ctx is cancelled the job runs on. No such job
+// is errs.ErrNotFound, several are errs.ErrUsage; errs.ErrBusy is one that is not detached, or has a host.
+func (c *Client) Attach(ctx context.Context, job string, s Streams) (wire.Exit, error) {
+	jobs, err := c.Jobs(ctx)
+	if err != nil {
+		return wire.Exit{}, err
+	}
+	var found []wire.Job
+	for _, j := range jobs {
+		if strings.HasPrefix(j.ID, job) {
+			found = append(found, j)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return wire.Exit{}, errs.New(errs.ErrNotFound, "no job %q in the guest", job)
+	case len(found) > 1:
+		return wire.Exit{}, errs.New(errs.ErrUsage, "%d jobs begin with %q", len(found), job)
+	case !found[0].Detached:
+		return wire.Exit{}, errs.New(errs.ErrBusy, "job %q was not started detached", job)
+	case found[0].Attached:
+		return wire.Exit{}, errs.New(errs.ErrBusy, "another noid is attached to job %q", job)
+	}
+	return c.follow(ctx, wire.Exec{Job: found[0].ID, Attach: true}, s)
+}
+
+// follow is Exec for a job that e starts or, with Attach, that runs already.
+func (c *Client) follow(ctx context.Context, e wire.Exec, s Streams) (wire.Exit, error) {
 	j := newJobState(e, s)
 	defer j.stop()
 	running, cancel := context.WithCancelCause(ctx)

@@ -154,7 +154,7 @@ func (j *job) attached(r wire.Reply, first bool) error {
 		return err
 	}
 	for _, o := range j.out {
-		o.ahead = !first
+		o.ahead = !first || j.e.Attach // what nobody fetched may be gone
 	}
 	if time.Since(j.sentAt) < signalDoubt {
 		j.signals = append(j.doubted, j.signals...)

@@ -137,7 +137,11 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 	case err != nil:
 		return Exit{}, s.execError(err)
 	}
-	return Exit{Code: exit.Code, TimedOut: exit.TimedOut, Error: exit.Error, Lost: exit.Lost}, nil
+	return exitOf(exit), nil
+}
+
+func exitOf(e wire.Exit) Exit {
+	return Exit{Code: e.Code, TimedOut: e.TimedOut, Error: e.Error, Lost: e.Lost}
 }
 
 // execEither goes on after the agent has not answered for a while, which silent says: a kernel that cannot load noid's

@@ -30,20 +30,38 @@ func (m *Manager) Jobs(ctx context.Context, name string) (jobs []Job, err error)
 // errs.ErrNotFound, several are errs.ErrUsage.
 func (m *Manager) Signal(ctx context.Context, name, id string, sig int) error {
 	err := m.ask(ctx, name, "kill", func(ctx context.Context, c *link.Client) error { return c.Kill(ctx, id, sig) })
+	return withJobsHint(err, name)
+}
+
+func withJobsHint(err error, name string) error {
 	if errors.Is(err, errs.ErrNotFound) && errs.Hint(err) == "" {
-		err = errs.WithHint(err, "'noid ps "+name+"' lists them")
+		return errs.WithHint(err, "'noid ps "+name+"' lists them")
 	}
 	return err
 }
 
+// Attach goes on with the job that id begins and that Command.Detach has started: output that nobody has had yet, what
+// follows, and how it ended. Its streams' Out and Err alone count. When ctx is cancelled the job runs on. No such job is
+// errs.ErrNotFound, several are errs.ErrUsage, one that somebody else is attached to is errs.ErrBusy.
+func (m *Manager) Attach(ctx context.Context, name, id string, streams Streams) (exit Exit, err error) {
+	s, err := m.guest(ctx, name, "attach")
+	if err != nil {
+		return exit, err
+	}
+	ended, err := s.agent().Attach(ctx, id, link.Streams{Out: streams.Out, Err: streams.Err})
+	if ctx.Err() != nil {
+		return exit, errs.WithHint(ctx.Err(), "the command runs on")
+	} else if err != nil {
+		return exit, withJobsHint(s.execError(err), name)
+	}
+	return exitOf(ended), nil
+}
+
 // ask asks the agent of a running VM something short.
 func (m *Manager) ask(ctx context.Context, name, verb string, what func(context.Context, *link.Client) error) error {
-	s, err := m.surelyRunning(ctx, name, verb)
+	s, err := m.guest(ctx, name, verb)
 	if err != nil {
 		return err
-	}
-	if !s.vm.Machine.Agent {
-		return s.errNoAgent("a VM made without --no-agent has it")
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, link.ErrNoAnswer)
 	defer cancel()
@@ -58,4 +76,13 @@ func (m *Manager) ask(ctx context.Context, name, verb string, what func(context.
 		err = errs.WithHint(errs.Mark(err, errs.ErrTimeout), "'noid logs "+name+"' shows how far the guest is")
 	}
 	return err
+}
+
+// guest is the session of a verb that needs the agent of a running VM.
+func (m *Manager) guest(ctx context.Context, name, verb string) (*session, error) {
+	s, err := m.surelyRunning(ctx, name, verb)
+	if err == nil && !s.vm.Machine.Agent {
+		err = s.errNoAgent("a VM made without --no-agent has it")
+	}
+	return s, err
 }
