@@ -214,27 +214,22 @@ func TestNearlyFullDisk(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("NOT RUN: not root, who alone can mount file systems")
 	}
-	mnt := mounted(t, []string{"mkfs.btrfs", "-q"})
 	n := setup(t)
-	kernel, rootfs := n.want(0, "config", "get", "kernel"), n.want(0, "config", "get", "rootfs")
+	kernel, rootfs, mnt := n.want(0, "config", "get", "kernel"), n.want(0, "config", "get", "rootfs"), t.TempDir()
+	if err := unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=200m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(mnt, unix.MNT_DETACH) })
 	n.home = filepath.Join(mnt, "home")
 	n.want(0, "config", "set", "kernel", strings.TrimSpace(kernel))
 	n.want(0, "config", "set", "rootfs", strings.TrimSpace(rootfs))
 	t.Cleanup(func() { n.run("destroy", "--checkpoints", "a") })
-	var st unix.Statfs_t
-	if err := unix.Statfs(mnt, &st); err != nil {
-		t.Fatal(err)
-	}
-	filler := filepath.Join(mnt, "filler")
-	if err := os.WriteFile(filler, make([]byte, int64(st.Bavail)*st.Bsize-100<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	_, errs, code := n.run("create", "a", "--wait")
 	if code != 7 || !strings.Contains(errs, `create: vm "a" is paused: the disk is full`) {
 		t.Errorf("create --wait: exit %d, %s", code, errs)
 	}
 	n.pausedForSpace("a")
-	if err := os.Remove(filler); err != nil {
+	if err := unix.Mount("tmpfs", mnt, "tmpfs", unix.MS_REMOUNT, "size=800m"); err != nil {
 		t.Fatal(err)
 	}
 	n.waitState("a", "running")
