@@ -11,7 +11,7 @@ import (
 	"noid/internal/vmm"
 )
 
-// Start boots a stopped or dead VM from its disk. A running one runs on; a paused one is errs.ErrState.
+// Start boots a stopped or dead VM from its disk. One that runs or is paused is errs.ErrState.
 func (m *Manager) Start(ctx context.Context, name string) error {
 	if err := m.beginFilling(ctx, "start"); err != nil {
 		return err
@@ -23,7 +23,7 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	defer s.close()
 	switch s.state(ctx) {
 	case Running:
-		return nil
+		return errs.New(errs.ErrState, "start: vm %q is running already", name)
 	case Paused:
 		return errs.New(errs.ErrState, "start: vm %q is paused", name).Hint("let it run with 'noid resume " + name + "'")
 	}

@@ -180,7 +180,7 @@ func TestStates(t *testing.T) {
 	n.want(5, "pause", "a")
 	n.want(0, "stop", "a")
 	n.want(0, "start", "a")
-	n.want(0, "start", "a")
+	n.want(5, "start", "a")
 	n.equal("the disk after a stop", "kept\n", n.want(0, "exec", "a", "cat", "/root/f"))
 	n.run("exec", "--timeout", "3s", "a", "poweroff", "-f")
 	n.waitState("a", "stopped")
