@@ -19,7 +19,7 @@ var edges = map[string]string{
 	"cmd/noid-init":  "",
 
 	"cli": "config errs helper setup untrusted version vm vmm/drivers",
-	"vm": "boot checkpoint config confine console errs helper home link link/tarfs link/wire manifest proc storage storage/volume " +
+	"vm": "boot checkpoint config confine console errs helper home lazy link link/tarfs link/wire manifest proc storage storage/volume " +
 		"untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 

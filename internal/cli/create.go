@@ -28,6 +28,14 @@ func (a *app) createCmd() *cobra.Command {
 numbers of its own.
 `,
 		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait",
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			for _, flag := range []string{"kernel", "rootfs", "cpus", "mem", "driver"} { // a script's unset variable
+				if f := cmd.Flags().Lookup(flag); f.Changed && f.Value.String() == "" {
+					return usageError("--"+flag+" needs a value", "")
+				}
+			}
+			return nil
+		},
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) (err error) {
 			if cpus != "" {
 				if o.CPUs, err = config.ParseCPUs(cpus); err != nil {

@@ -62,7 +62,7 @@ func FuzzVM(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range []string{string(whole), "", "{}", "null", `{"format":1,"name":"dev"}`, `{"format":2,"name":"dev"}`, `{"format":1,"name":"other"}`,
+	for _, seed := range []string{string(whole), "", "{}", "null", `{"format":1,"name":"dev"}`, `{"format":3,"name":"dev"}`, `{"format":1,"name":"other"}`,
 		`{"format":1,"name":"dev","process":{"pid":-1}}`, `{"format":1,"name":"dev","machine":{"hardware":{"a":"b"}}}`, strings.Repeat("[", 20000)} {
 		f.Add([]byte(seed))
 	}

@@ -153,7 +153,7 @@ func TestNames(t *testing.T) {
 
 // testVM is a VM with every field set.
 func testVM(name string, created time.Time) VM {
-	return VM{Format: 1, Name: name, CreatedAt: created.UTC(), StopRequested: true, SourceKernel: "/k", SourceRootfs: "/r",
+	return VM{Format: manifest.Format, Name: name, CreatedAt: created.UTC(), StopRequested: true, SourceKernel: "/k", SourceRootfs: "/r",
 		RestoredFrom: "x@00000000", LastError: "a\x1b[31m\nb", Process: proc.Process{PID: 1 << 30, StartTicks: 7, BootID: "b"},
 		Machine: vmm.Machine{Driver: "fake", DriverVersion: "7.2", CPUs: 2, MemMiB: 512, KernelPath: "/k", Hardware: map[string]string{"cpu": "max"}}}
 }
@@ -183,7 +183,7 @@ func TestRecords(t *testing.T) {
 	if diff := cmp.Diff(vm, got); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
-	c := checkpoint.Record{Format: 1, ID: "0123abcd", VM: "dev", Label: "fresh", CreatedAt: created.UTC(), Parent: "dev@00000000", Machine: vm.Machine,
+	c := checkpoint.Record{Format: manifest.Format, ID: "0123abcd", VM: "dev", Label: "fresh", CreatedAt: created.UTC(), Parent: "dev@00000000", Machine: vm.Machine,
 		Memory: true, NoidVersion: "1", DowntimeMs: 12.5, DiskBytes: 1, MemoryBytes: 2, StateBytes: 3, DiskLength: 4, MemoryLength: 5, StateLength: 6}
 	addCheckpoint(t, h, c)
 	gotC, err := h.LoadCheckpoint("dev", "0123abcd")
@@ -212,7 +212,7 @@ var damages = map[string]func(path string) error{
 	"empty":     func(path string) error { return os.WriteFile(path, nil, 0o600) },
 	"not JSON":  func(path string) error { return os.WriteFile(path, []byte("{\"format\": 1,"), 0o600) },
 	"no format": func(path string) error { return os.WriteFile(path, []byte("{}"), 0o600) },
-	"newer":     func(path string) error { return os.WriteFile(path, []byte(`{"format": 2, "name": "dev"}`), 0o600) },
+	"newer":     func(path string) error { return os.WriteFile(path, []byte(`{"format": 3, "name": "dev"}`), 0o600) },
 	"no name":   func(path string) error { return os.WriteFile(path, []byte(`{"format": 1, "name": "../dev"}`), 0o600) },
 	"endless":   func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
 	"too long": func(path string) error {

@@ -252,7 +252,7 @@ func (c *Client) attach(ctx context.Context, request func() wire.Exec, first boo
 var (
 	errBroken    = errors.New("the connection to the guest's agent broke")
 	errGone      = errs.New(errs.ErrState, "the guest no longer knows the command: it went back to a time before it, or rebooted")
-	errRestarted = errs.New(errs.ErrState, "the command is lost: the guest's agent was killed, or the guest rebooted")
+	errRestarted = errs.New(errs.ErrState, "the command is lost: the guest's agent was killed, or the guest rebooted").Hint("the agent is back: the next command works")
 	errWentBack  = errs.New(errs.ErrState, "the guest went back to an earlier time while the command ran")
 	errTimedOut  = errors.New("the guest did not say in time that the command was ended")
 )

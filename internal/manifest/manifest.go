@@ -19,7 +19,7 @@ import (
 )
 
 // Format is the version of vm.json and checkpoint.json.
-const Format = 1
+const Format = 2
 
 // maxLength bounds what is read of a manifest, in bytes.
 const maxLength = 1 << 20

@@ -80,7 +80,7 @@ func (h Hash) Root() Sum {
 }
 
 // HashFile reads the regular file path, all but its holes, and returns its hash with sums of chunk bytes each,
-// FineChunk to HashChunk. The length is read once, at the start.
+// FineChunk to HashChunk, or what ChunkOf says for 0. The length is read once, at the start.
 func HashFile(ctx context.Context, path string, chunk int64) (Hash, error) {
 	return hashFile(ctx, path, chunk, func(int) (Sum, bool) { return Sum{}, false })
 }
@@ -94,6 +94,9 @@ func hashFile(ctx context.Context, path string, chunk int64, known func(i int) (
 	defer f.Close()
 	if size > maxHashed {
 		return Hash{}, fmt.Errorf("hashing %s: it is longer than %d TiB", path, maxHashed>>40)
+	}
+	if chunk == 0 {
+		chunk = ChunkOf(size)
 	}
 	h := Hash{Length: size, Chunk: chunk, Chunks: make([]Sum, ChunksOf(size, chunk))}
 	todo := h.unknown(f, known)

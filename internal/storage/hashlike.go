@@ -20,7 +20,7 @@ import (
 func HashLike(ctx context.Context, path, like string, h Hash) (Hash, error) {
 	same, err := sameChunks(path, like, h.Length, h.Chunk)
 	if err != nil {
-		return HashFile(ctx, path, h.Chunk)
+		return HashFile(ctx, path, 0)
 	}
 	return hashFile(ctx, path, h.Chunk, func(i int) (Sum, bool) {
 		if i < len(same) && same[i] {

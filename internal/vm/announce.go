@@ -92,7 +92,11 @@ func (s *session) spoilTemplate(ctx context.Context) error {
 
 // tellGuest tells the guest, whose VM's directory is dir for now, what it does not know yet.
 func (s *session) tellGuest(ctx context.Context, dir string) error {
-	if s.vm.Unannounced == nil {
+	switch {
+	case s.vm.Unannounced == nil:
+		return nil
+	case s.vm.Unannounced.Event == startEvent:
+		s.thaw(ctx)
 		return nil
 	}
 	seed := make([]byte, 64)
@@ -112,6 +116,6 @@ func (s *session) tellGuest(ctx context.Context, dir string) error {
 // warnUntold turns a failed announcement into a warning: the VM runs, and the next exec tries again.
 func (s *session) warnUntold(err error) {
 	if err != nil && !errors.Is(err, errs.ErrState) {
-		s.warn(fmt.Sprintf("clock and identity of %q are still the checkpoint's, the next exec sets them: %v", s.vm.Name, err))
+		s.warn(fmt.Sprintf("%q has not heard yet who and when it is, the next exec tells it: %v", s.vm.Name, err))
 	}
 }

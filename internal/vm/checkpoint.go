@@ -13,7 +13,6 @@ import (
 	"noid/internal/errs"
 	"noid/internal/manifest"
 	"noid/internal/storage"
-	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -23,8 +22,8 @@ const maxLabel = 200
 // checkLabel accepts a checkpoint's label, which people read and type, or returns errs.ErrUsage.
 func checkLabel(label string) error {
 	notText := func(r rune) bool { return !unicode.IsGraphic(r) }
-	if len(label) > maxLabel || !utf8.ValidString(label) || strings.ContainsFunc(label, notText) {
-		return errs.New(errs.ErrUsage, "not a label: %q", untrusted.Line(label, 40)).
+	if len(label) > maxLabel || label != "" && strings.TrimSpace(label) == "" || !utf8.ValidString(label) || strings.ContainsFunc(label, notText) {
+		return errs.New(errs.ErrUsage, "not a label: %.60q", label).
 			Hint(fmt.Sprintf("a label is one line of text, at most %d bytes of UTF-8", maxLabel))
 	}
 	return nil
@@ -97,7 +96,7 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 		if err != nil {
 			return err
 		}
-		hash, err := hashLike(ctx, path, info.Size(), parent, parentDir)
+		hash, err := hashLike(ctx, path, parent, parentDir)
 		if err != nil {
 			return err
 		}
@@ -131,14 +130,14 @@ func (s *session) parent(c checkpoint.Record) checkpoint.Record {
 	return parent
 }
 
-// hashLike hashes the file path of a new checkpoint, length bytes long, and reads only what it does not share with the
+// hashLike hashes the file path of a new checkpoint, and reads only what it does not share with the
 // parent's file of that name.
-func hashLike(ctx context.Context, path string, length int64, parent checkpoint.Record, parentDir string) (storage.Hash, error) {
+func hashLike(ctx context.Context, path string, parent checkpoint.Record, parentDir string) (storage.Hash, error) {
 	name := filepath.Base(path)
 	if _, ok := parent.Files[name]; ok {
 		if sums, err := parent.SavedSums(parentDir, name); err == nil {
 			return storage.HashLike(ctx, path, filepath.Join(parentDir, name), sums)
 		}
 	}
-	return storage.HashFile(ctx, path, storage.ChunkOf(length))
+	return storage.HashFile(ctx, path, 0)
 }

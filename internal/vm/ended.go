@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 	"noid/internal/link"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
@@ -17,8 +18,8 @@ import (
 
 // What an error quotes of the end of a log, at most.
 const (
-	quotedBytes = 2 << 10
 	quotedLines = 10
+	quotedLine  = 200 // characters
 )
 
 // A stateError is an error about a VM's state that names verb and VM.
@@ -45,7 +46,7 @@ func (s *session) ended(st State) error {
 	if st == Dead || !s.vm.StopRequested {
 		how, log := s.ending()
 		if why = how; log != "" {
-			quote = lastLines(s.file(log))
+			quote = s.lastLines(log)
 		}
 	}
 	is := fmt.Sprintf("is not running: it is %s", st)
@@ -63,7 +64,7 @@ func (s *session) ended(st State) error {
 func (s *session) ending() (how, log string) {
 	switch s.driver.Ended(s.dir) {
 	case vmm.EndedPoweroff:
-		return ": its guest powered off", ""
+		return ": its guest powered off or halted", ""
 	case vmm.EndedReboot:
 		return ": its guest rebooted, which ends a VM", vmm.SerialLogFile
 	case vmm.EndedPanic:
@@ -72,15 +73,29 @@ func (s *session) ending() (how, log string) {
 	return ": its VMM ended", s.driver.Logs()[0]
 }
 
-// lastLines returns the last lines of the log path, each after a newline.
-func lastLines(path string) string {
-	data, size := untrusted.TailSize(path, quotedBytes)
-	lines := strings.Split(untrusted.Text(data), "\n")
-	if size > quotedBytes {
-		lines = lines[1:] // the rest of one
+// escapes are the sequences by which a terminal is controlled (ECMA-48, 5.3 and 5.4).
+var escapes = lazy.Regexp(`\x1b(?:\[[0-?]*[ -/]*[@-~]|[ -/]*[0-Z\\-~])`)
+
+// lastLines returns the last lines of a log of the VM, each after a newline: of its console those since the VM was
+// started, and of a panic the first.
+func (s *session) lastLines(log string) string {
+	data := untrusted.Tail(s.file(log), vmm.SerialTail)
+	if log == vmm.SerialLogFile {
+		data = vmm.SerialSinceStart(s.dir)
 	}
+	lines := strings.Split(untrusted.Text(escapes().ReplaceAll(data, nil)), "\n")
 	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })
-	lines = lines[max(0, len(lines)-quotedLines):]
+	last := max(0, len(lines)-quotedLines)
+	for i := last; i >= 0 && i < len(lines); i-- {
+		if strings.Contains(lines[i], "Kernel panic - ") { // registers follow
+			last = i
+			break
+		}
+	}
+	lines = lines[last:min(len(lines), last+quotedLines)]
+	for i := range lines {
+		lines[i] = untrusted.Line(lines[i], quotedLine)
+	}
 	if len(lines) == 0 {
 		return ""
 	}
@@ -95,14 +110,14 @@ func (s *session) explain(err error) error {
 	}
 	wait, cancel := context.WithTimeout(context.Background(), endingWait)
 	defer cancel()
-	if s.vm.Process.Wait(wait) != nil {
+	if s.vm.Process.Wait(wait) != nil && s.driver.Ended(s.dir) != vmm.EndedPoweroff {
 		return err
 	}
 	v, gone := s.Home.LoadVM(s.vm.Name)
 	if _, stat := os.Lstat(s.dir); errors.Is(stat, fs.ErrNotExist) && gone != nil {
 		return stateError{errs.New(errs.ErrState, "%s: vm %q was destroyed meanwhile", s.verb, s.vm.Name)}
 	}
-	if gone == nil && v.Process.Alive() { // another: a restore in place
+	if gone == nil && v.Process.Alive() && v.Process != s.vm.Process { // a restore in place
 		return err
 	} else if gone == nil {
 		s.vm = v

@@ -20,10 +20,10 @@ import (
 func TestEnded(t *testing.T) {
 	const console = "first\nnoid-init: mounting /dev/vda as ext4: \x1b[31mno\r\n\n"
 	for _, tt := range []struct{ ending, says, end string }{
-		{"reboot", `vm "a" is not running: it is stopped: its guest rebooted`, "noid-init: mounting /dev/vda as ext4: \\x1b[31mno"},
-		{"panic", `vm "a" is dead: its guest's kernel panicked`, "noid-init: mounting /dev/vda as ext4: \\x1b[31mno"},
+		{"reboot", `vm "a" is not running: it is stopped: its guest rebooted`, "noid-init: mounting /dev/vda as ext4: no"},
+		{"panic", `vm "a" is dead: its guest's kernel panicked`, "noid-init: mounting /dev/vda as ext4: no"},
 		{"", `vm "a" is dead: its VMM ended`, "fake vmm: started"},
-		{"poweroff", `vm "a" is not running: it is stopped: its guest powered off`, ""},
+		{"poweroff", `vm "a" is not running: it is stopped: its guest powered off or halted`, ""},
 	} {
 		w := newWorld(t, true)
 		must(t, os.WriteFile(filepath.Join(w.dir("a"), vmm.SerialLogFile), []byte(strings.Repeat("old\n", quotedLines)+console), 0o600))

@@ -201,5 +201,5 @@ func (s *session) execError(err error) error {
 
 func (s *session) noAnswer(c Command, err error) error {
 	return errs.New(errs.ErrTimeout, "exec timed out: in vm %q neither the agent nor a shell on the console answered within %s: %w", s.vm.Name, c.Wait, err).
-		Hint("the boot has not finished or failed: 'noid logs " + s.vm.Name + "' shows it; --wait-timeout waits longer")
+		Hint("the boot has not finished or failed: 'noid logs " + s.vm.Name + "' shows it; --wait-timeout waits longer; a guest that sleeps wakes by 'noid resume " + s.vm.Name + "'")
 }

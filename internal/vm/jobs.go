@@ -41,8 +41,8 @@ func withJobsHint(err error, name string) error {
 }
 
 // Attach goes on with the job that id begins and that Command.Detach has started: output that nobody has had yet, what
-// follows, and how it ended. Its streams' Out and Err alone count. When ctx is cancelled the job runs on. No such job is
-// errs.ErrNotFound, several are errs.ErrUsage, one that somebody else is attached to is errs.ErrBusy.
+// follows, and how it ended. Its streams' Out and Err alone count. When ctx is cancelled the job runs on. No such job
+// is errs.ErrNotFound, several are errs.ErrUsage, one that somebody else is attached to is errs.ErrBusy.
 func (m *Manager) Attach(ctx context.Context, name, id string, streams Streams) (exit Exit, err error) {
 	s, err := m.guest(ctx, name, "attach")
 	if err != nil {
@@ -73,7 +73,7 @@ func (m *Manager) ask(ctx context.Context, name, verb string, what func(context.
 	}
 	err = s.errorf(verb+" of", err)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = errs.WithHint(errs.Mark(err, errs.ErrTimeout), "'noid logs "+name+"' shows how far the guest is")
+		err = errs.WithHint(errs.Mark(err, errs.ErrTimeout), "'noid logs "+name+"' shows how far the guest is; one that sleeps wakes by 'noid resume "+name+"'")
 	}
 	return err
 }

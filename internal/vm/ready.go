@@ -36,7 +36,7 @@ func (s *session) patience(wait time.Duration) time.Duration {
 	if _, err := os.Lstat(s.file(silentFile)); err == nil {
 		limit = silentAfter
 	}
-	return max(min(wait, limit), time.Millisecond)
+	return max(min(wait, limit), time.Second)
 }
 
 // introduce announces to the guest what it does not know yet, before any command runs there. It waits for the agent
@@ -111,7 +111,7 @@ func (s *session) ready(ctx context.Context, wait time.Duration) error {
 	}
 	if errors.Is(err, errs.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		return errs.New(errs.ErrTimeout, "%s timed out: vm %q runs, but its guest cannot run commands after %s: %w", s.verb, s.vm.Name, wait, err).
-			Hint("the boot has not finished or failed: 'noid logs " + s.vm.Name + "' shows it")
+			Hint("the boot has not finished or failed: 'noid logs " + s.vm.Name + "' shows it; a guest that sleeps wakes by 'noid resume " + s.vm.Name + "'")
 	}
 	return err
 }

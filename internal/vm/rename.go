@@ -23,6 +23,9 @@ func (m *Manager) Rename(ctx context.Context, old, new string) error {
 	if _, err := m.Home.CheckpointIDs(old); err != nil { // neither a VM nor a checkpoint
 		return err
 	}
+	if old == new {
+		return errs.New(errs.ErrExists, "vm %q has that name already", old)
+	}
 	v, _ := m.record(old)
 	v.Name = old // a damaged record has none
 	if err := mayChange(v, m.Home.VMDir(old), "rename"); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"noid/internal/home"
 	"noid/internal/link"
@@ -128,16 +129,23 @@ func (s *session) agentIn(dir string) *link.Client {
 	}
 }
 
-// alive returns a function that says whether the VMM lives, or the one that a restore in place has put there since: the
-// client tells that one by its answers.
+// haltEvery is the time between two looks whether a guest has halted, which its VMM may outlive.
+const haltEvery = 2 * time.Second
+
+// alive returns a function that says whether the VMM lives and its guest has not halted, or the one that a restore in
+// place has put there since: the client tells that one by its answers.
 func (s *session) alive() func() bool {
 	var mu sync.Mutex
-	p := s.vm.Process
+	p, looked := s.vm.Process, time.Now()
 	return func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		if p.Alive() {
-			return true
+			if time.Since(looked) < haltEvery {
+				return true
+			}
+			looked = time.Now()
+			return s.driver.Ended(s.dir) != vmm.EndedPoweroff
 		}
 		v, err := s.Home.LoadVM(s.vm.Name)
 		if err == nil && v.Process != (proc.Process{}) {

@@ -7,6 +7,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/helper"
+	"noid/internal/home"
 	"noid/internal/proc"
 	"noid/internal/vmm"
 )
@@ -50,6 +51,9 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	return nil
 }
 
+// startEvent has the guest told the time: the clock that it boots with is up to a second late.
+const startEvent = "start"
+
 // boot starts the VM in its directory and records the process there.
 func (s *session) boot(ctx context.Context) error {
 	p, err := s.driver.Start(ctx, s.dir, &s.vm.Machine)
@@ -58,8 +62,8 @@ func (s *session) boot(ctx context.Context) error {
 	}
 	v := &s.vm
 	v.Process, v.StopRequested, v.LastError, v.AgentFrozen = p, false, "", false
-	if v.Unannounced != nil && !v.Unannounced.Identity { // what was restored is over, but who it is
-		v.Unannounced = nil
+	if v.Machine.Agent && (v.Unannounced == nil || !v.Unannounced.Identity) { // what was restored is over, but who it is
+		v.Unannounced = &home.Announcement{Event: startEvent}
 	}
 	if err := s.save(); err != nil {
 		end, cancel := cleanup(ctx)

@@ -215,7 +215,7 @@ func TestNotHere(t *testing.T) {
 	data, err := os.ReadFile(path)
 	check(t, err)
 	check(t, os.Chmod(path, 0o600))
-	check(t, os.WriteFile(path, bytes.Replace(data, []byte(`"format": 1`), []byte(`"format": 2`), 1), 0o400))
+	check(t, os.WriteFile(path, bytes.Replace(data, []byte(`"format": 2`), []byte(`"format": 3`), 1), 0o400))
 	n.refused(id, "newer noid")
 	n.keep(saved, dir)
 	binary := filepath.Join(t.TempDir(), "qemu")
