@@ -141,9 +141,9 @@ func scriptCondition(name string) (bool, error) {
 	switch name {
 	case "root":
 		return os.Geteuid() == 0, nil
+	case "namespaces":
 	default:
 		return false, fmt.Errorf("no condition %q", name)
-	case "namespaces":
 	}
 	args := []string{"--pid", "--fork", "--mount-proc", "true"}
 	if os.Geteuid() != 0 {

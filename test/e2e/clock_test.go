@@ -59,4 +59,7 @@ func TestClock(t *testing.T) {
 	n.want(0, "pause", "a")
 	n.want(0, "resume", "a")
 	agrees("a resume, of a clock that was set on purpose")
+	n.want(0, "stop", "a")
+	n.want(0, "start", "a")
+	agrees("a start")
 }

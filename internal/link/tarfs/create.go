@@ -174,9 +174,9 @@ func (c *creator) top(src string) error {
 // for the same order every time in a common one, and no memory for a huge one.
 func (c *creator) dir(root *os.Root, fi fs.FileInfo, name string, depth int) error {
 	f, openErr := root.Open(".")
-	defer f.Close()
 	h := dirHeader(fi, name)
 	if openErr == nil {
+		defer f.Close()
 		c.attributes(h, f)
 	}
 	if err := c.write(h); err != nil {
