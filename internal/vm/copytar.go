@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"strings"
 
@@ -17,10 +18,14 @@ var compressions = []struct{ name, magic string }{
 	{"bzip2", "BZh"},
 }
 
-// sendTar sends a tar of the user's. One that is compressed is errs.ErrUsage, with the cure.
+// sendTar sends a tar of the user's. One that is compressed is errs.ErrUsage, with the cure. An empty one has two empty
+// blocks: nothing at all is what a tar(1) that failed leaves.
 func sendTar(w io.Writer, r io.Reader) error {
 	in := bufio.NewReader(r)
-	head, _ := in.Peek(10) // what stops it, Copy meets again
+	head, err := in.Peek(10) // what stops it, Copy meets again
+	if len(head) == 0 && err == io.EOF {
+		return errors.New("standard input is empty: that is no tar")
+	}
 	for _, c := range compressions {
 		begins := strings.HasPrefix(string(head), c.magic)
 		if c.name == "bzip2" { // a tar begins with a name: "BZh" alone can be one
@@ -31,6 +36,6 @@ func sendTar(w io.Writer, r io.Reader) error {
 				Hint("unpack it on the way: " + c.name + " -dc FILE | noid cp - NAME:/DIR")
 		}
 	}
-	_, err := io.Copy(w, in)
+	_, err = io.Copy(w, in)
 	return err
 }

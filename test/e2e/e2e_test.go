@@ -185,8 +185,10 @@ func TestStates(t *testing.T) {
 	n.run("exec", "--timeout", "3s", "a", "poweroff", "-f")
 	n.waitState("a", "stopped")
 	n.want(0, "start", "a")
-	n.run("exec", "--timeout", "3s", "a", "halt", "-f")
-	n.waitState("a", "stopped")
+	if _, errs, code := n.run("exec", "a", "halt", "-f"); code != 125 || !strings.Contains(errs, "its guest powered off or halted") {
+		t.Errorf("exec of halt: exit %d, %s", code, errs)
+	}
+	n.equal("state", "stopped", n.state("a"))
 	for _, args := range [][]string{{"checkpoint", "a"}, {"resume", "a"}, {"pause", "a"}} {
 		n.want(5, args...)
 	}
