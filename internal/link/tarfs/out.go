@@ -52,7 +52,7 @@ type sequence struct {
 	at  int64
 }
 
-var zeros = make([]byte, 64<<10)
+var zeros [64 << 10]byte
 
 // Truncate writes the zeros up to size.
 func (s *sequence) Truncate(size int64) error {
