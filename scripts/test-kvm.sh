@@ -49,8 +49,9 @@ conformance() {
   local half filter
   for half in 1 2; do
     filter="-test.run Conformance -test.skip Conformance/Life/(Clone|Endings|ColdDisk)"
-    [ $half = 1 ] || filter="-test.run Conformance/Life/(Started|Clone|Endings|ColdDisk)"
-    # shellcheck disable=SC2086 # two options and their values
+    # How QEMU's guests sleep is the same without KVM, and takes minutes here.
+    [ $half = 1 ] || filter="-test.run Conformance/Life/(Started|Clone|Endings|ColdDisk) -test.skip Conformance/Life/Endings/Sleep"
+    # shellcheck disable=SC2086 # options and their values
     if tries "bin/lab-$1.log" sh -c 'cd "internal/vmm/$1" && shift && exec ../../../bin/"$@"' - "$1" "$1.test" -test.v -test.timeout 580s $filter; then
       results "bin/lab-$1.log"
     fi

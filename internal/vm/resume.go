@@ -26,6 +26,12 @@ func (m *Manager) resume(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	// Its helper may be about to let it run, for a noid that was killed in the pause.
+	guard, st, err := s.guardPause(ctx, st)
+	if err != nil {
+		return s.explain(err)
+	}
+	guard.End()
 	if st == Paused && s.driver.WhyPaused(s.dir) != "" {
 		return s.paused()
 	}

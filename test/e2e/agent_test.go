@@ -455,6 +455,7 @@ func (n noid) look(name string) (g guest) {
 
 // TestGuests runs commands in guests of every kind: their own init, untouched, or none at all.
 func TestGuests(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	for _, kind := range []struct{ name, env, init, command string }{
 		{"systemd", "NOID_TEST_ROOTFS_SYSTEMD", "/usr/lib/systemd/systemd\n", "/bin/true"},
 		{"alpine", "NOID_TEST_ROOTFS_ALPINE", "/bin/busybox\n", "/bin/true"},
@@ -504,6 +505,7 @@ func (n noid) named(name string) {
 // TestNamedWhileBooting makes a VM that boots, and clones of it meanwhile: each has its own name and machine-id at its
 // first command, and when its init has set what it read in between.
 func TestNamedWhileBooting(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	n := setup(t)
 	names := []string{"a", "b", "a-longer-name"}
 	n.want(0, "create", names[0], "--cold")

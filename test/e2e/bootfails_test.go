@@ -29,6 +29,7 @@ func brokenRootfs(t *testing.T) string {
 // TestBootFails has guests that cannot mount their root file system. Who waits for one learns which VM it was and what
 // its kernel said, with an agent and without.
 func TestBootFails(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	n := setup(t)
 	rootfs := brokenRootfs(t)
 	says := func(verb, name string, code int, args ...string) {

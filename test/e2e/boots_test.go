@@ -10,6 +10,7 @@ import (
 // TestBootsUnusual boots what used to die: a file system with quotas, one with a journal to replay, and a kernel
 // named by a link elsewhere.
 func TestBootsUnusual(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	n := setup(t)
 	dir := t.TempDir()
 	link, quota, replay := filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "quota.ext4"), filepath.Join(dir, "replay.ext4")

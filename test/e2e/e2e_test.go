@@ -163,6 +163,7 @@ func TestQuickStart(t *testing.T) {
 
 // TestStates follows a VM through the states that list shows.
 func TestStates(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	n.equal("state", "running", n.state("a"))
@@ -204,6 +205,7 @@ func TestStates(t *testing.T) {
 
 // TestSleep has a guest put itself to sleep: a checkpoint works, and resume wakes it, whole and with the right time.
 func TestSleep(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	if os.Getenv("NOID_TEST_DRIVER") == "firecracker" {
 		t.Skip("NOT RUN: Firecracker cannot wake a guest")
 	}

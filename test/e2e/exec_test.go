@@ -46,6 +46,7 @@ func (r *running) ends(code int, says string) {
 
 // TestExecCutShort takes the guest away under commands that would run for ever: each ends, and says why.
 func TestExecCutShort(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	n := setup(t)
 	const forever = "while :; do sleep 1000; done"
 	n.want(0, "create", "a", "--wait")

@@ -11,6 +11,7 @@ import (
 // TestFork makes copies of a running VM, of a paused one and of a checkpoint: as of one moment, each with an identity
 // of its own, and a number that is free.
 func TestFork(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	n.want(0, "exec", "a", "--", "sh", "-c", "echo one >/tmp/f; echo disk >/root/f; sleep 100000 >/dev/null 2>&1 & echo $! >/tmp/pid")

@@ -8,6 +8,7 @@ import (
 
 // TestRename renames a VM that runs: its guest goes on, what talks to it goes on, and the VM does all that a VM does.
 func TestRename(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	n.want(0, "exec", "a", "--", "sh", "-c", "echo one >/root/f; sleep 100000 >/dev/null 2>&1 & echo $! >/root/pid; sync")
