@@ -14,9 +14,9 @@ import (
 func (s *stress) audit() {
 	rng := rand.New(rand.NewPCG(1, 1)) // nothing is left to chance here
 	// One more command, which takes away what the killed ones left; and the guards have done their work.
-	s.want(3, "pause", "nobody")
+	s.want(3, "forget", "nobody", "000")
 	s.eventually("processes besides one VMM and at most one helper a VM", func() []string {
-		s.run("pause", "nobody") // a directory whose lock a guard held is left to the next command
+		s.run("forget", "nobody", "000") // a directory whose lock a guard held is left to the next command
 		return s.excess(rng)
 	})
 	s.eventually("leftovers", s.leftovers)
