@@ -165,7 +165,7 @@ func (l *Lock) Unlock() {
 		return
 	}
 	l.f.Truncate(0)
-	if l.of != nil && !slices.ContainsFunc(l.of, mayExist) {
+	if l.of != nil && !slices.ContainsFunc(l.of, exists) {
 		os.Remove(l.f.Name())
 	}
 	unlockFile(l.f)
@@ -173,9 +173,4 @@ func (l *Lock) Unlock() {
 	if l.home != nil {
 		unlockFile(l.home)
 	}
-}
-
-func mayExist(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, os.ErrNotExist)
 }

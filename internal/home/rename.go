@@ -81,6 +81,7 @@ func (h *Home) sweepRename(ctx context.Context, base, verb string) error {
 	return os.Remove(mark)
 }
 
+// exists reports whether path is there, or may be: nobody can tell.
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)

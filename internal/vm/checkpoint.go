@@ -130,8 +130,8 @@ func (s *session) parent(c checkpoint.Record) checkpoint.Record {
 	return parent
 }
 
-// hashLike hashes the file path of a new checkpoint, and reads only what it does not share with the
-// parent's file of that name.
+// hashLike hashes the file path of a new checkpoint, and reads only what it does not share with the parent's file of
+// that name.
 func hashLike(ctx context.Context, path string, parent checkpoint.Record, parentDir string) (storage.Hash, error) {
 	name := filepath.Base(path)
 	if _, ok := parent.Files[name]; ok {
