@@ -53,6 +53,8 @@ var edges = map[string]string{
 	"setup/debian": "boot errs lazy storage",
 	"config":       "errs lazy storage",
 
+	"image": "",
+
 	"errs": "", "kvm": "", "lazy": "", "untrusted": "", "version": "",
 }
 
