@@ -137,7 +137,7 @@ func (c Record) SavedSums(dir, name string) (storage.Hash, error) {
 	}
 	file := c.Files[name]
 	sums := storage.Hash{Length: file.Length, Chunk: file.ChunkBytes(), Chunks: make([]storage.Sum, file.Chunks())}
-	if _, err := f.ReadAt(storage.SumBytes(sums.Chunks), before*size); err != nil {
+	if err := storage.ReadData(f, storage.SumBytes(sums.Chunks), before*size); err != nil {
 		return storage.Hash{}, err
 	}
 	if sums.Root() != file.Sum {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -66,6 +67,9 @@ func (e codeError) Error() string { return fmt.Sprintf("exit status %d", e.code)
 func Main(args []string) int { return run(args, realDrivers) }
 
 func run(args []string, d newDrivers) int {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // most commands end before they have garbage worth collecting
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer stop()
 	out := &output{Writer: os.Stdout}

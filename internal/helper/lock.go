@@ -25,7 +25,7 @@ const LockFile = "helper.lock"
 func Start(command []string, driver, dir string, p proc.Process) error {
 	args := append([]string{driver}, p.Args()...)
 	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], args...)...)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1") // it waits, mostly, and each further one costs memory
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=100") // it waits, mostly: memory is what it costs
 	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setsid: true}
 	if fd, err := openLock(dir + "/" + LockFile); err == nil { // it has the lock before it can take it: see Present
 		lock := os.NewFile(uintptr(fd), LockFile)

@@ -103,43 +103,92 @@ func (b *blockMap) at(off int64) (place, error) {
 	return place{end: end, data: true, odd: b.e.flags&extentOdd != 0, shift: int64(b.e.physical) - start}, nil
 }
 
-// WriteLike writes data to the new file path, with mode 0400. Blocks that the file like has at the same place are
-// shared with it, where the file system can do that. Nothing is synced.
-func WriteLike(ctx context.Context, path, like string, data []byte) error {
-	const block = 4096
-	if len(data) > block {
-		if how, err := Clone(ctx, path, like); err == nil && how == Reflink {
-			if err := overwrite(path, data, block); err == nil {
-				return os.Chmod(path, 0o400)
-			}
-		}
+// WriteLike writes data, in parts, to the new file path, with mode 0400. Blocks that the file like has at the same place
+// are shared with it, where the file system can do that. Blocks of zeros become holes. Nothing is synced.
+func WriteLike(ctx context.Context, path, like string, data [][]byte) error {
+	how, err := Clone(ctx, path, like)
+	if err != nil || how != Reflink {
 		os.Remove(path)
 	}
-	return os.WriteFile(path, data, 0o400)
-}
-
-// overwrite makes data the content of the file path and writes only the blocks that have to change.
-func overwrite(path string, data []byte, block int) error {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	had := make([]byte, min(len(data), 256*block))
-	for at := 0; at < len(data); at += block {
-		if at%len(had) == 0 {
-			clear(had) // what is not there is a hole
-			if _, err := f.ReadAt(had, int64(at)); err != nil && err != io.EOF {
+	if err := overwrite(f, data); err != nil {
+		return explain(err, path)
+	}
+	return errors.Join(f.Chmod(0o400), f.Close())
+}
+
+const (
+	block  = 4096        // what file systems share, in bytes
+	window = 256 * block // what overwrite reads at once
+)
+
+// overwrite makes data the content of f and writes only the blocks that have to change.
+func overwrite(f *os.File, data [][]byte) error {
+	at, had, read := int64(0), make([]byte, window), false // what is not read is a hole
+	for new := range inBlocks(data) {
+		if at%window == 0 {
+			next, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
+			if read = !errors.Is(err, unix.ENXIO) && (err != nil || next < at+window); read {
+				clear(had)
+				if _, err := f.ReadAt(had, at); err != nil && err != io.EOF {
+					return err
+				}
+			}
+		}
+		old := zeros[:len(new)]
+		if read {
+			old = had[at%window:][:len(new)]
+		}
+		if !bytes.Equal(old, new) {
+			if _, err := f.WriteAt(new, at); err != nil {
 				return err
 			}
 		}
-		new := data[at:min(at+block, len(data))]
-		if bytes.Equal(had[at%len(had):][:len(new)], new) {
+		at += int64(len(new))
+	}
+	return f.Truncate(at)
+}
+
+// inBlocks yields the blocks of data, as if its parts were one. Only one that is in several parts is copied.
+func inBlocks(data [][]byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		var begun []byte
+		for _, part := range data {
+			if n := min(block-len(begun), len(part)); len(begun) > 0 {
+				begun, part = append(begun, part[:n]...), part[n:]
+				if len(begun) < block {
+					continue
+				}
+				if !yield(begun) {
+					return
+				}
+			}
+			for ; len(part) >= block; part = part[block:] {
+				if !yield(part[:block]) {
+					return
+				}
+			}
+			begun = append(make([]byte, 0, block), part...)
+		}
+		if len(begun) > 0 {
+			yield(begun)
+		}
+	}
+}
+
+// ReadData fills buf, which is all zeros, with what f has at off. It reads no holes, and none of what follows the end.
+func ReadData(f *os.File, buf []byte, off int64) error {
+	for start, end := range dataRuns(f, off+int64(len(buf))) {
+		if start = max(start, off); start >= end {
 			continue
 		}
-		if _, err := f.WriteAt(new, int64(at)); err != nil {
+		if _, err := f.ReadAt(buf[start-off:end-off], start); err != nil && err != io.EOF {
 			return err
 		}
 	}
-	return errors.Join(f.Truncate(int64(len(data))), f.Close())
+	return nil
 }

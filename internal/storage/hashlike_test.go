@@ -186,11 +186,12 @@ func TestCloneCompact(t *testing.T) {
 // shared.
 func TestWriteLike(t *testing.T) {
 	onEach(t, func(t *testing.T, dir string, reflinks bool) {
-		data := make([]byte, 40_000)
-		rand.NewChaCha8([32]byte{2}).Read(data)
+		data := make([]byte, 40_000+3<<20)
+		rand.NewChaCha8([32]byte{2}).Read(data[:40_000])
+		data[len(data)-1] = 1
 		other := bytes.Clone(data)
 		copy(other[9000:], "differs")
-		for name, like := range map[string][]byte{"equal": data, "differs": other, "shorter": data[:10_000], "longer": slices.Concat(other, data), "empty": {}, "missing": nil} {
+		for name, like := range map[string][]byte{"equal": data, "differs": other, "shorter": data[:10_000], "longer": slices.Concat(other, data), "full": bytes.Repeat([]byte{3}, len(data)), "empty": {}, "missing": nil} {
 			src, dst := filepath.Join(dir, name), filepath.Join(dir, name+".new")
 			if like != nil {
 				if err := os.WriteFile(src, like, 0o400); err != nil {
@@ -200,7 +201,7 @@ func TestWriteLike(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := WriteLike(t.Context(), dst, src, data); err != nil {
+			if err := WriteLike(t.Context(), dst, src, [][]byte{data[:5], nil, data[5:6], data[6:9000], data[9000:]}); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, data) {
@@ -211,6 +212,20 @@ func TestWriteLike(t *testing.T) {
 			}
 			if err := SyncFile(t.Context(), dst); err != nil {
 				t.Fatal(err)
+			}
+			if _, n, err := Usage(dst); name == "missing" && (err != nil || n > 64<<10) {
+				t.Errorf("3 MiB of zeros take %d bytes (%v)", n, err)
+			}
+			f, err := os.Open(dst)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for _, off := range []int{0, 4097, 39_990, 1 << 20, len(data) - 10} {
+				part := make([]byte, min(5000, len(data)-off))
+				if err := ReadData(f, part, int64(off)); err != nil || !bytes.Equal(part, data[off:][:len(part)]) {
+					t.Errorf("%s: reading at %d gave something else (%v)", name, off, err)
+				}
 			}
 			occupied, err := Occupy(t.Context(), dir, nil)
 			if err != nil {

@@ -87,7 +87,7 @@ func noteLast(dir, ref string) {
 // guest runs again.
 func (s *session) publishCheckpoint(ctx context.Context, staging string, c *checkpoint.Record) error {
 	c.Files = map[string]manifest.File{}
-	var sums []byte
+	var sums [][]byte
 	parent := s.parent(*c)
 	parentDir := s.Home.CheckpointDir(parent.VM, parent.ID)
 	for _, name := range c.FileNames() {
@@ -101,7 +101,7 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 			return err
 		}
 		c.Files[name] = manifest.FileOf(info, hash)
-		sums = append(sums, storage.SumBytes(hash.Chunks)...)
+		sums = append(sums, storage.SumBytes(hash.Chunks))
 		switch name {
 		case vmm.RootfsFile:
 			c.DiskLength, c.DiskBytes = hash.Length, onDisk
