@@ -128,7 +128,11 @@ const (
 
 // overwrite makes data the content of f and writes only the blocks that have to change.
 func overwrite(f *os.File, data [][]byte) error {
-	at, had, read := int64(0), make([]byte, window), false // what is not read is a hole
+	length := 0
+	for _, part := range data {
+		length += len(part)
+	}
+	at, had, read := int64(0), make([]byte, min(length, window)), false // what is not read is a hole
 	for new := range inBlocks(data) {
 		if at%window == 0 {
 			next, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
