@@ -53,7 +53,9 @@ var edges = map[string]string{
 	"setup/debian": "boot errs lazy storage",
 	"config":       "errs lazy storage",
 
-	"image": "",
+	"image":         "",
+	"image/base":    "image/flatten",
+	"image/flatten": "",
 
 	"errs": "", "kvm": "", "lazy": "", "untrusted": "", "version": "",
 }
