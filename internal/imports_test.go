@@ -54,8 +54,8 @@ var edges = map[string]string{
 	"config":       "errs lazy storage",
 
 	"image":         "",
-	"image/base":    "image/flatten",
-	"image/flatten": "",
+	"image/base":    "image/flatten untrusted",
+	"image/flatten": "untrusted",
 
 	"errs": "", "kvm": "", "lazy": "", "untrusted": "", "version": "",
 }

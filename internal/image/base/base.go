@@ -3,7 +3,6 @@ package base
 
 import (
 	"context"
-	"errors"
 	"os"
 
 	"noid/internal/image/flatten"
@@ -24,5 +23,25 @@ type Stats struct {
 // at a time. The same layers and options give the same bytes. f is not synced. After an error its contents are worth
 // nothing.
 func Build(ctx context.Context, f *os.File, layers []flatten.Layer, opts Options) (Stats, error) {
-	return Stats{}, errors.New("not built yet")
+	d := newDisk(f, firstData)
+	b := &builder{disk: d, blobs: newBlobs(d), details: map[*flatten.Node]*detail{}}
+	root, err := flatten.Flatten(ctx, layers, b.blobs, flatten.Default)
+	if err != nil {
+		return Stats{}, err
+	}
+	if err := b.tree(ctx, root); err != nil {
+		return Stats{}, err
+	}
+	s, err := shapeOf(d.next(), int64(len(b.nodes))+firstInode-2)
+	if err != nil {
+		return Stats{}, err
+	}
+	b.tables()
+	if d.flush() == nil {
+		b.finish(s, opts.Digest)
+	}
+	if d.err == nil {
+		d.err = f.Truncate(s.blocks * blockSize)
+	}
+	return Stats{Files: len(b.nodes), Size: s.blocks * blockSize}, d.err
 }

@@ -1,0 +1,80 @@
+package base
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"noid/internal/image/flatten"
+)
+
+// layer is a layer in memory.
+type layer []byte
+
+func (l layer) Open(context.Context) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(l)), nil
+}
+
+// file is an entry of a layer that a test makes.
+type file struct {
+	tar.Header
+	content string
+}
+
+// pack makes a layer of files.
+func pack(t testing.TB, files []file) layer {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range files {
+		if f.Typeflag == 0 {
+			f.Typeflag = tar.TypeReg
+		}
+		if f.Typeflag == tar.TypeReg {
+			f.Size = int64(len(f.content))
+		}
+		if err := w.WriteHeader(&f.Header); err != nil {
+			t.Fatalf("%q: %v", f.Name, err)
+		}
+		if _, err := io.WriteString(w, f.content); err != nil {
+			t.Fatalf("%q: %v", f.Name, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// build builds a base, which e2fsck finds no fault in, and returns its path.
+func build(t testing.TB, layers []flatten.Layer) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "base.ext4")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	stats, err := Build(t.Context(), f, layers, Options{Digest: "sha256:test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := f.Stat(); err != nil || info.Size() != stats.Size {
+		t.Errorf("%d bytes, %v: it said %d", info.Size(), err, stats.Size)
+	}
+	fsck(t, path)
+	return path
+}
+
+func fsck(t testing.TB, path string) {
+	t.Helper()
+	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	if out, err := exec.Command("e2fsck", "-fn", path).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v:\n%.4000s", err, out)
+	}
+}
