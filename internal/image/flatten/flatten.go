@@ -14,25 +14,7 @@ import (
 // headers from the bottom up, which tells exactly what is in the tree. The few files that were taken for hidden, and
 // are not, it reads then: a hard link keeps them, for example.
 func Flatten(ctx context.Context, layers []Layer, store Store, limits Limits) (*Node, error) {
-	f := &flattener{ctx: ctx, layers: layers, store: store, meter: &meter{Limits: limits},
-		entries: make([][]entry, len(layers)), hidden: hidden{}, left: map[*Node]bool{}}
-	for i := len(layers) - 1; i >= 0; i-- {
-		if err := f.scan(i); err != nil {
-			return nil, err
-		}
-	}
-	f.hidden = nil
-	root, err := f.replay()
-	if err != nil {
-		return nil, err
-	}
-	count(root)
-	for i := range layers {
-		if err := f.settle(i); err != nil {
-			return nil, err
-		}
-	}
-	return root, nil
+	return newFlattener(ctx, layers, store, limits).run()
 }
 
 type flattener struct {
@@ -41,8 +23,33 @@ type flattener struct {
 	store   Store
 	meter   *meter
 	entries [][]entry
-	hidden  hidden
+	hidden  hidden         // nil to guess nothing
 	left    map[*Node]bool // files whose contents were left out
+}
+
+func newFlattener(ctx context.Context, layers []Layer, store Store, limits Limits) *flattener {
+	return &flattener{ctx: ctx, layers: layers, store: store, meter: &meter{Limits: limits},
+		entries: make([][]entry, len(layers)), hidden: hidden{}, left: map[*Node]bool{}}
+}
+
+func (f *flattener) run() (*Node, error) {
+	for i := len(f.layers) - 1; i >= 0; i-- {
+		if err := f.scan(i); err != nil {
+			return nil, err
+		}
+	}
+	f.hidden = nil // no more needed
+	root, err := f.replay()
+	if err != nil {
+		return nil, err
+	}
+	count(root)
+	for i := range f.layers {
+		if err := f.settle(i); err != nil {
+			return nil, err
+		}
+	}
+	return root, nil
 }
 
 // read calls do for each header of a layer.
@@ -105,7 +112,7 @@ func (f *flattener) scan(layer int) error {
 		return nil
 	})
 	f.entries[layer] = entries
-	if layer > 0 {
+	if layer > 0 && f.hidden != nil {
 		f.hidden.add(entries)
 	}
 	return err
