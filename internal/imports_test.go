@@ -53,9 +53,11 @@ var edges = map[string]string{
 	"setup/debian": "boot errs lazy storage",
 	"config":       "errs lazy storage",
 
-	"image":         "",
-	"image/base":    "image/flatten untrusted",
-	"image/flatten": "untrusted",
+	"image":           "image/source",
+	"image/base":      "image/flatten untrusted",
+	"image/flatten":   "untrusted",
+	"image/imagetest": "",
+	"image/source":    "errs storage",
 
 	"errs": "", "kvm": "", "lazy": "", "untrusted": "", "version": "",
 }

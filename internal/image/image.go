@@ -2,7 +2,11 @@
 // read-only ext4, the base of any number of VMs.
 package image
 
-import "time"
+import (
+	"time"
+
+	"noid/internal/image/source"
+)
 
 // BaseFile is the name of an image's ext4 in its directory. It is never written: VMs and checkpoints have hard links
 // to it.
@@ -18,13 +22,5 @@ type Image struct {
 	Size   int64     `json:"size"` // of the base, in bytes
 }
 
-// Config is what an image says of the programs in it, in the words of the OCI image specification (config.md). Users
-// and groups are names or numbers, which the guest looks up.
-type Config struct {
-	Env        []string `json:"env,omitempty"` // "NAME=VALUE"
-	User       string   `json:"user,omitempty"`
-	WorkingDir string   `json:"working_dir,omitempty"`
-	Entrypoint []string `json:"entrypoint,omitempty"`
-	Cmd        []string `json:"cmd,omitempty"`
-	StopSignal string   `json:"stop_signal,omitempty"`
-}
+// Config is what an image says of the programs in it.
+type Config = source.Config

@@ -1,0 +1,281 @@
+package source
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	ocilayout "github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"noid/internal/errs"
+	"noid/internal/image/imagetest"
+)
+
+// run runs a program that every host for tests has.
+func run(t *testing.T, program string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v: %s", program, args, err, out)
+	}
+}
+
+// saveLayout writes img as an OCI layout into a new directory.
+func saveLayout(t *testing.T, img v1.Image) string {
+	t.Helper()
+	dir := t.TempDir()
+	p, err := ocilayout.Write(dir, empty.Index)
+	if err == nil {
+		err = p.AppendImage(img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// saveDocker writes img as 'docker save' does.
+func saveDocker(t *testing.T, img v1.Image) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.tar")
+	tag, err := name.NewTag("app:1")
+	if err == nil {
+		err = tarball.WriteToFile(file, tag, img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestArchives reads what docker, podman and skopeo save, packed in each way.
+func TestArchives(t *testing.T) {
+	o, layers := options(t), twoLayers(t)
+	img := imagetest.Image(t, layers...)
+	dir, file := saveLayout(t, img), saveDocker(t, img)
+	archive := filepath.Join(t.TempDir(), "oci.tar")
+	run(t, "tar", "-C", dir, "-cf", archive, ".")
+	config, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refs := map[string]string{"oci:" + dir: imagetest.Digest(t, img), "oci-archive:" + archive: imagetest.Digest(t, img), "docker-archive:" + file: config.String()}
+	for kind, file := range map[string]string{"oci-archive": archive, "docker-archive": file} {
+		for _, packer := range []string{"gzip", "xz", "zstd", "bzip2"} {
+			run(t, packer, "-k", file)
+			packed := file + map[string]string{"gzip": ".gz", "xz": ".xz", "zstd": ".zst", "bzip2": ".bz2"}[packer]
+			refs[kind+":"+packed] = refs[kind+":"+file]
+		}
+	}
+	for ref, digest := range refs {
+		got := wantImage(t, ref, o, layers)
+		if diff := cmp.Diff(wantConfig, got.Config); diff != "" {
+			t.Errorf("%s: %s", ref, diff)
+		}
+		if got.Digest != digest {
+			t.Errorf("%s: digest %s, want %s", ref, got.Digest, digest)
+		}
+	}
+	if left, _ := os.ReadDir(o.LayersDir); len(left) > 0 {
+		t.Errorf("%s is left", left)
+	}
+}
+
+// TestTrees makes an image of a directory, and of the archives that tar makes of it.
+func TestTrees(t *testing.T) {
+	o, dir := options(t), t.TempDir()
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(dir, "etc/deep"), 0o750),
+		os.WriteFile(filepath.Join(dir, "etc/motd"), []byte("hello"), 0o640),
+		os.Link(filepath.Join(dir, "etc/motd"), filepath.Join(dir, "etc/motd2")),
+		os.Symlink("motd", filepath.Join(dir, "etc/link")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	plain := filepath.Join(t.TempDir(), "root.tar")
+	run(t, "tar", "-C", dir, "-cf", plain, ".")
+	refs := []string{"dir:" + dir, "tar:" + plain}
+	for packer, end := range map[string]string{"gzip": ".gz", "xz": ".xz", "zstd": ".zst"} {
+		run(t, packer, "-k", plain)
+		refs = append(refs, "tar:"+plain+end)
+	}
+	for _, ref := range refs {
+		img, err := Open(t.Context(), ref, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer img.Close()
+		again, err := Open(t.Context(), ref, o)
+		if err != nil || again.Digest != img.Digest {
+			t.Errorf("%s: %v, %v", ref, again, err)
+		}
+		again.Close()
+		all, err := readLayers(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]string{"./": "", "etc/": "", "etc/deep/": "", "etc/motd": "hello", "etc/motd2": "-> etc/motd", "etc/link": "-> motd"}, listing(t, all[0])); diff != "" {
+			t.Errorf("%s: %s", ref, diff)
+		}
+		if ref != refs[0] && img.Digest != digestOf(all[0]) {
+			t.Errorf("%s: digest %s", ref, img.Digest)
+		}
+	}
+}
+
+// listing is what is in an archive: contents, or where a link leads to.
+func listing(t *testing.T, data []byte) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for r := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return found
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clean := func(s string) string {
+			if s == "./" {
+				return s
+			}
+			return strings.TrimPrefix(s, "./")
+		}
+		found[clean(h.Name)] = string(text)
+		if h.Linkname != "" {
+			found[clean(h.Name)] = "-> " + clean(h.Linkname)
+		}
+	}
+}
+
+// TestDaemons has a daemon save an image.
+func TestDaemons(t *testing.T) {
+	o, layers := options(t), twoLayers(t)
+	file := saveDocker(t, imagetest.Image(t, layers...))
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "podman"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "podman/podman.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/images/get" || req.URL.Query().Get("names") != "me/app:1" {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"message": "no such image"}`)
+			return
+		}
+		http.ServeFile(w, req, file)
+	})}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	wantImage(t, "podman:me/app:1", o, layers)
+	wantImage(t, "docker-daemon:me/app:1", o, layers)
+	if _, err := Open(t.Context(), "docker-daemon:other", o); !errors.Is(err, errs.ErrNotFound) || errs.Hint(err) != "docker pull other" {
+		t.Errorf("%v (%s)", err, errs.Hint(err))
+	}
+	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(dir, "none"))
+	if _, err := Open(t.Context(), "docker-daemon:me/app:1", o); !errors.Is(err, errs.ErrHost) {
+		t.Error(err)
+	}
+}
+
+// TestWrongFiles names what is wrong with a file, and the cure.
+func TestWrongFiles(t *testing.T) {
+	o, layers, dir := options(t), twoLayers(t), t.TempDir()
+	write := func(name string, data []byte) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	img := imagetest.Image(t, layers...)
+	damaged := saveLayout(t, img)
+	if err := filepath.WalkDir(damaged, func(path string, d fs.DirEntry, err error) error {
+		data, readErr := os.ReadFile(path)
+		if readErr == nil && bytes.HasPrefix(data, []byte("\x1f\x8b")) {
+			data[len(data)/2] ^= 1
+			err = os.WriteFile(path, data, 0o600)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	escaping := saveLayout(t, img)
+	if err := errors.Join(os.RemoveAll(filepath.Join(escaping, "blobs/sha256")), os.Symlink(filepath.Join(saveLayout(t, img), "blobs/sha256"), filepath.Join(escaping, "blobs/sha256"))); err != nil {
+		t.Fatal(err)
+	}
+	root := write("root.tar", layers[0])
+	for _, c := range []struct {
+		ref, text, hint string
+		kind            error
+	}{
+		{"oci-archive:" + dir + "/none", "no file", "", errs.ErrNotFound},
+		{"oci:" + dir + "/none", "no directory", "", errs.ErrNotFound},
+		{"dir:" + dir + "/none", "no directory", "", errs.ErrNotFound},
+		{"tar:" + dir, "not a regular file", "oci:DIR", errs.ErrUsage},
+		{"dir:" + root, "not a directory", "tar:FILE", errs.ErrUsage},
+		{"oci:" + dir, "no index.json", "dir:PATH", errs.ErrUsage},
+		{"docker-archive:" + root, "neither index.json nor manifest.json", "tar:FILE", errs.ErrUsage},
+		{"tar:" + write("text", []byte("hello")), "no tar archive", "", nil},
+		{"oci-archive:" + write("text", []byte("hello")), "", "", nil},
+		{"oci:", "no path", "", errs.ErrUsage},
+		{"oci:" + damaged, "it is damaged", "", nil},
+		{"oci:" + escaping, "path escapes", "", nil},
+		{"tar:" + write("bomb", bytes.Repeat([]byte{0xfd, '7', 'z', 'X', 'Z', 0}, 200)), "reading the archive", "", nil},
+	} {
+		img, err := Open(t.Context(), c.ref, o)
+		if err == nil {
+			_, err = readLayers(img)
+			img.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.text) || !strings.Contains(errs.Hint(err), c.hint) || c.kind != nil && !errors.Is(err, c.kind) {
+			t.Errorf("%s: %v (%s)", c.ref, err, errs.Hint(err))
+		}
+	}
+}
+
+// TestWrongDiffID finds an archive that is not the one of the configuration, though its compressed bytes are.
+func TestWrongDiffID(t *testing.T) {
+	layers := twoLayers(t)
+	l := &Layer{Digest: digestOf(layers[0]), DiffID: digestOf(layers[1]), raw: fileOf(layers[0])}
+	r, err := l.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.CopyN(io.Discard, r, 512)
+	err = r.Close() // reads what is left
+	if wrong, ok := errors.AsType[*DigestError](err); !ok || wrong.Got != digestOf(layers[0]) || l.Verified() {
+		t.Error(err)
+	}
+}
+
+func fileOf(data []byte) func(context.Context) (io.ReadCloser, error) {
+	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+}

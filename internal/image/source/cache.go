@@ -1,0 +1,308 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+	"noid/internal/storage"
+)
+
+const (
+	parallel   = 4          // layers that are downloaded at the same time
+	breakTries = 5          // downloads in a row that break before they bring a byte
+	partSuffix = ".partial" // ends the name of a layer that is not all there
+)
+
+// Progress counts bytes of compressed layers. A download that has to begin anew counts down.
+type Progress struct{ Total, Done atomic.Int64 }
+
+// fetchFunc sends the bytes of a layer from offset on, or from the returned start where that is less.
+type fetchFunc func(ctx context.Context, offset int64) (r io.ReadCloser, start int64, err error)
+
+// cache downloads layers into a directory, each to the name of its digest. A layer that is there is kept open until the
+// cache is closed, so whoever removes it meanwhile is not in the way.
+type cache struct {
+	dir      string
+	progress *Progress
+	ctx      context.Context
+	cancel   context.CancelFunc
+	slots    chan struct{}
+	start    sync.Once
+	wg       sync.WaitGroup
+	layers   map[string]*download
+	order    []*download
+}
+
+// download is one layer on its way: done is closed when file or err is there.
+type download struct {
+	digest string
+	size   int64
+	fetch  fetchFunc
+	done   chan struct{}
+	file   *os.File
+	err    error
+}
+
+func newCache(dir string, p *Progress) *cache {
+	if p == nil {
+		p = &Progress{}
+	}
+	c := &cache{dir: dir, progress: p, slots: make(chan struct{}, parallel), layers: map[string]*download{}}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// close ends the downloads. What has come stays for the next one.
+func (c *cache) close() {
+	c.cancel()
+	c.wg.Wait()
+	for _, d := range c.order {
+		if d.file != nil {
+			d.file.Close()
+		}
+	}
+}
+
+// add makes a layer known, the bottom one first. The returned function waits for it. The first such call begins to
+// download all of them.
+func (c *cache) add(digest string, size int64, fetch fetchFunc) func(context.Context) (io.ReadCloser, error) {
+	d := c.layers[digest]
+	if d == nil {
+		d = &download{digest: digest, size: size, fetch: fetch, done: make(chan struct{})}
+		c.layers[digest], c.order = d, append(c.order, d)
+		c.progress.Total.Add(size)
+	}
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		c.start.Do(func() { c.wg.Go(c.run) })
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-d.done:
+		}
+		if d.err != nil {
+			return nil, d.err
+		}
+		return io.NopCloser(io.NewSectionReader(d.file, 0, d.size)), nil
+	}
+}
+
+// run begins the downloads, the top layer's first: so they will be asked for.
+func (c *cache) run() {
+	for _, d := range slices.Backward(c.order) {
+		select {
+		case <-c.ctx.Done():
+			d.err = c.ctx.Err()
+			close(d.done)
+			continue
+		case c.slots <- struct{}{}:
+		}
+		c.wg.Go(func() {
+			d.file, d.err = c.get(c.ctx, d)
+			close(d.done)
+			<-c.slots
+		})
+	}
+}
+
+// LayerFile is the name under which a layer is kept.
+func LayerFile(digest string) string { return strings.ReplaceAll(digest, ":", "-") }
+
+// get returns the file of d, and downloads it first unless it is there. Another noid that does so already is waited for.
+func (c *cache) get(ctx context.Context, d *download) (*os.File, error) {
+	path := filepath.Join(c.dir, LayerFile(d.digest))
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return nil, err
+	}
+	for {
+		if f, err := os.Open(path); err == nil {
+			if info, err := f.Stat(); err == nil && info.Size() == d.size {
+				c.progress.Done.Add(d.size)
+				return f, nil
+			}
+			f.Close()
+		}
+		f, err := lockPart(ctx, path+partSuffix)
+		if err != nil {
+			return nil, err
+		}
+		if f == nil {
+			continue // it was finished, or removed, by who had the lock
+		}
+		err = c.fill(ctx, f, d)
+		if err == nil {
+			err = storage.Sync(ctx, f)
+		}
+		if err == nil {
+			err = os.Rename(f.Name(), path)
+		}
+		if err == nil {
+			err = storage.SyncDir(c.dir)
+		}
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		unix.Flock(int(f.Fd()), unix.LOCK_UN)
+		return f, nil
+	}
+}
+
+// lockPart opens the file path for the one who may write it. A nil file is one that had another holder meanwhile: look
+// again.
+func lockPart(ctx context.Context, path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for waited := false; ; waited = true {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			a, errA := f.Stat()
+			b, errB := os.Lstat(path)
+			if errA == nil && errB == nil && os.SameFile(a, b) && !waited {
+				return f, nil
+			}
+			f.Close()
+			return nil, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, err
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+}
+
+// fill downloads d into f, after what f has of it already. What an earlier download has left may be damaged: then it
+// begins anew, once.
+func (c *cache) fill(ctx context.Context, f *os.File, d *download) error {
+	h, err := newHash(d.digest)
+	if err != nil {
+		return err
+	}
+	have, err := io.Copy(h, io.LimitReader(f, d.size))
+	if err != nil {
+		return err
+	}
+	if info, err := f.Stat(); err != nil || info.Size() > d.size {
+		have = 0
+	}
+	if err := checkRoom(ctx, c.dir, d.size-have); err != nil {
+		return err
+	}
+	for _, begin := range []int64{have, 0} {
+		if begin == 0 {
+			h.Reset()
+		}
+		if err := f.Truncate(begin); err != nil {
+			return err
+		}
+		c.progress.Done.Add(begin)
+		if err := c.receive(ctx, f, d, h, begin); err != nil {
+			return err
+		}
+		if err = checkSum(h, d.digest); err == nil {
+			return nil
+		}
+		c.progress.Done.Add(-d.size)
+		if begin == 0 {
+			break
+		}
+	}
+	f.Truncate(0)
+	return errs.WithHint(fmt.Errorf("the download is not what was asked for: %w", err), "a proxy or a mirror may change what it passes on; try another network")
+}
+
+// checkRoom refuses a layer that is larger than the disk.
+func checkRoom(ctx context.Context, dir string, need int64) error {
+	free, err := storage.FreeFor(ctx, dir, need)
+	if err == nil && free < need {
+		return errs.New(errs.ErrHost, "no space for a layer: it needs %d MiB, and %d MiB are free in %s", need>>20, free>>20, dir).Hint(storage.FullHint)
+	}
+	return nil
+}
+
+// receive writes the bytes of d from have on into f, and into h. A download that breaks goes on where it broke.
+func (c *cache) receive(ctx context.Context, f *os.File, d *download, h hash.Hash, have int64) error {
+	for tries := 0; have < d.size; tries++ {
+		n, err := c.part(ctx, f, d, h, have)
+		if have += n; n > 0 {
+			tries = 0
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, ok := errors.AsType[breakError](err); err != nil && (tries == breakTries || !ok) {
+			return err
+		}
+		if n == 0 {
+			if err := sleep(ctx, busyPause<<min(tries, 3)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// breakError is a transfer that ended early.
+type breakError struct{ error }
+
+func (e breakError) Unwrap() error { return e.error }
+
+// part is one request of receive. It returns the bytes that it has brought.
+func (c *cache) part(ctx context.Context, f *os.File, d *download, h hash.Hash, have int64) (int64, error) {
+	r, start, err := d.fetch(ctx, have)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	if _, err := io.CopyN(io.Discard, r, have-start); err != nil {
+		return 0, breakError{fmt.Errorf("downloading: %w", err)}
+	}
+	w := &partWriter{w: io.NewOffsetWriter(f, have), h: h, p: c.progress}
+	_, err = io.Copy(w, io.LimitReader(r, d.size-have))
+	if w.err != nil {
+		return w.n, w.err
+	}
+	if err == nil && have+w.n < d.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		err = breakError{fmt.Errorf("downloading: %w after %d of %d bytes", err, have+w.n, d.size)}
+	}
+	return w.n, err
+}
+
+// partWriter writes to the file and the hash, and counts.
+type partWriter struct {
+	w   io.Writer
+	h   hash.Hash
+	p   *Progress
+	n   int64
+	err error // the file's
+}
+
+func (w *partWriter) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	w.h.Write(p[:n])
+	w.n += int64(n)
+	w.p.Done.Add(int64(n))
+	w.err = err
+	return n, err
+}

@@ -1,0 +1,149 @@
+package source
+
+import (
+	"bufio"
+	"compress/bzip2"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/therootcompany/xz"
+)
+
+// maxWindow bounds the memory that a decompressor may use, in bytes: zstd -19 and xz -9 need 8 and 64 MiB.
+const maxWindow = 128 << 20
+
+// decompress returns what r has packed. The first bytes tell how, as media types and names of files may be wrong. Data
+// that is not packed comes as it is.
+func decompress(r io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 256<<10)
+	start, _ := b.Peek(6) // fewer bytes have no magic
+	switch magic := string(start); {
+	case strings.HasPrefix(magic, "\x1f\x8b"):
+		return gzip.NewReader(b)
+	case strings.HasPrefix(magic, "\xfd7zXZ\x00"):
+		z, err := xz.NewReader(b, maxWindow)
+		return io.NopCloser(z), err
+	case strings.HasPrefix(magic, "\x28\xb5\x2f\xfd"):
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	case strings.HasPrefix(magic, "BZh"):
+		return io.NopCloser(bzip2.NewReader(b)), nil
+	}
+	return io.NopCloser(b), nil
+}
+
+// reader is a layer's archive, checked at its end. It ends with ctx.
+type reader struct {
+	ctx   context.Context
+	layer *Layer
+	raw   io.Closer
+	tar   io.ReadCloser
+	sum   hash.Hash // nil once the layer was checked
+	err   error     // what ended it, io.EOF included
+}
+
+func newReader(ctx context.Context, l *Layer, raw io.ReadCloser) (*reader, error) {
+	r := &reader{ctx: ctx, layer: l, raw: raw}
+	var err error
+	if !l.verified {
+		if r.sum, err = newHash(l.DiffID); err != nil {
+			return nil, err
+		}
+	}
+	r.tar, err = decompress(raw)
+	return r, err
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	if r.err = r.ctx.Err(); r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.tar.Read(p)
+	if r.sum != nil {
+		r.sum.Write(p[:n])
+	}
+	switch {
+	case err == io.EOF:
+		r.err = r.check()
+	case err != nil:
+		r.err = fmt.Errorf("layer %s: it is damaged: %w", r.layer.name(), err)
+	}
+	return n, r.err
+}
+
+// check is what follows the last byte: io.EOF, or another error if the digest is wrong.
+func (r *reader) check() error {
+	if r.sum == nil {
+		return io.EOF
+	}
+	if err := checkSum(r.sum, r.layer.DiffID); err != nil {
+		return fmt.Errorf("layer %s: %w", r.layer.name(), err)
+	}
+	r.layer.verified = true
+	return io.EOF
+}
+
+// Close reads what is left, so that the digest is known.
+func (r *reader) Close() error {
+	if r.err == nil && r.sum != nil {
+		io.Copy(io.Discard, r) // its error is r.err
+	}
+	err := r.err
+	if err == nil || err == io.EOF {
+		err = nil
+		r.err = errors.New("closed")
+	}
+	r.tar.Close()
+	return errors.Join(err, r.raw.Close())
+}
+
+// newHash returns the hash of a digest such as "sha256:…".
+func newHash(digest string) (hash.Hash, error) {
+	algorithm, sum, _ := strings.Cut(digest, ":")
+	var h hash.Hash
+	switch algorithm {
+	case "sha256":
+		h = sha256.New()
+	case "sha512":
+		h = sha512.New()
+	}
+	if h == nil || len(sum) != 2*h.Size() || strings.Trim(sum, "0123456789abcdef") != "" {
+		return nil, fmt.Errorf("%.80q is no digest", digest)
+	}
+	return h, nil
+}
+
+// checkSum compares what was read with the digest that it should have.
+func checkSum(h hash.Hash, want string) error {
+	algorithm, _, _ := strings.Cut(want, ":")
+	if got := algorithm + ":" + hex.EncodeToString(h.Sum(nil)); got != want {
+		return &DigestError{Got: got, Want: want}
+	}
+	return nil
+}
+
+// DigestError is bytes that are not those that their digest names.
+type DigestError struct{ Got, Want string }
+
+func (e *DigestError) Error() string { return fmt.Sprintf("its digest is %s, not %s", e.Got, e.Want) }
+
+// digestOf is the digest of data.
+func digestOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
