@@ -53,7 +53,7 @@ var edges = map[string]string{
 	"setup/debian": "boot errs lazy storage",
 	"config":       "errs lazy storage",
 
-	"image":           "image/source",
+	"image":           "errs image/base image/flatten image/source manifest storage",
 	"image/base":      "image/flatten untrusted",
 	"image/flatten":   "untrusted",
 	"image/imagetest": "",

@@ -11,9 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
@@ -360,14 +358,4 @@ func readDocker(f files, o Options) (*Image, error) {
 		img.Layers = append(img.Layers, fileLayer(f, path.Clean(name), "", diffIDs[i], -1))
 	}
 	return img, nil
-}
-
-// absolute makes a path of the user's one that holds in another directory too.
-func absolute(ref string) (string, error) {
-	kind, rest := Split(ref)
-	if kind == "" || strings.HasPrefix(rest, "/") {
-		return ref, nil
-	}
-	abs, err := filepath.Abs(rest)
-	return kind + ":" + abs, err
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,10 +20,13 @@ import (
 )
 
 const (
-	parallel   = 4          // layers that are downloaded at the same time
-	breakTries = 5          // downloads in a row that break before they bring a byte
-	partSuffix = ".partial" // ends the name of a layer that is not all there
+	parallel   = 4 // layers that are downloaded at the same time
+	breakTries = 5 // downloads in a row that break before they bring a byte
+
 )
+
+// PartSuffix ends the name of a layer that is not all there.
+const PartSuffix = ".partial"
 
 // Progress counts bytes of compressed layers. A download that has to begin anew counts down.
 type Progress struct{ Total, Done atomic.Int64 }
@@ -117,76 +119,60 @@ func (c *cache) run() {
 	}
 }
 
+// drop forgets a layer that has proved to be damaged. The next image downloads it again.
+func (c *cache) drop(digest string) { os.Remove(filepath.Join(c.dir, LayerFile(digest))) }
+
 // LayerFile is the name under which a layer is kept.
 func LayerFile(digest string) string { return strings.ReplaceAll(digest, ":", "-") }
 
 // get returns the file of d, and downloads it first unless it is there. Another noid that does so already is waited for.
 func (c *cache) get(ctx context.Context, d *download) (*os.File, error) {
 	path := filepath.Join(c.dir, LayerFile(d.digest))
+	if f := c.kept(path, d); f != nil {
+		return f, nil
+	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, err
 	}
-	for {
-		if f, err := os.Open(path); err == nil {
-			if info, err := f.Stat(); err == nil && info.Size() == d.size {
-				c.progress.Done.Add(d.size)
-				return f, nil
-			}
-			f.Close()
-		}
-		f, err := lockPart(ctx, path+partSuffix)
-		if err != nil {
-			return nil, err
-		}
-		if f == nil {
-			continue // it was finished, or removed, by who had the lock
-		}
-		err = c.fill(ctx, f, d)
-		if err == nil {
-			err = storage.Sync(ctx, f)
-		}
-		if err == nil {
-			err = os.Rename(f.Name(), path)
-		}
-		if err == nil {
-			err = storage.SyncDir(c.dir)
-		}
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		unix.Flock(int(f.Fd()), unix.LOCK_UN)
-		return f, nil
-	}
-}
-
-// lockPart opens the file path for the one who may write it. A nil file is one that had another holder meanwhile: look
-// again.
-func lockPart(ctx context.Context, path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	f, err := storage.LockPath(ctx, path+PartSuffix, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}
-	for waited := false; ; waited = true {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			a, errA := f.Stat()
-			b, errB := os.Lstat(path)
-			if errA == nil && errB == nil && os.SameFile(a, b) && !waited {
-				return f, nil
-			}
-			f.Close()
-			return nil, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, err
-		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			f.Close()
-			return nil, err
-		}
+	if whole := c.kept(path, d); whole != nil { // by who had the lock
+		os.Remove(f.Name())
+		storage.Unlock(f)
+		return whole, nil
 	}
+	err = c.fill(ctx, f, d)
+	if err == nil {
+		err = storage.Sync(ctx, f)
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		err = storage.SyncDir(c.dir)
+	}
+	if err != nil {
+		storage.Unlock(f)
+		return nil, err
+	}
+	unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	return f, nil
+}
+
+// kept opens the layer at path, if it is there.
+func (c *cache) kept(path string, d *download) *os.File {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	if info, err := f.Stat(); err != nil || info.Size() != d.size {
+		f.Close()
+		return nil
+	}
+	c.progress.Done.Add(d.size)
+	return f
 }
 
 // fill downloads d into f, after what f has of it already. What an earlier download has left may be damaged: then it

@@ -81,6 +81,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		r.err = r.check()
 	case err != nil:
+		r.damaged()
 		r.err = fmt.Errorf("layer %s: it is damaged: %w", r.layer.name(), err)
 	}
 	return n, r.err
@@ -92,10 +93,17 @@ func (r *reader) check() error {
 		return io.EOF
 	}
 	if err := checkSum(r.sum, r.layer.DiffID); err != nil {
+		r.damaged()
 		return fmt.Errorf("layer %s: %w", r.layer.name(), err)
 	}
 	r.layer.verified = true
 	return io.EOF
+}
+
+func (r *reader) damaged() {
+	if r.layer.damaged != nil {
+		r.layer.damaged()
+	}
 }
 
 // Close reads what is left, so that the digest is known.

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -12,10 +13,14 @@ import (
 const hub = name.DefaultRegistry
 
 // Canonical returns the one form of ref that noid records: an image at a registry is called as docker shows it
-// ("python:3.13" for docker.io/library/python:3.13). A ref that is none is errs.ErrUsage.
+// ("python:3.13" for docker.io/library/python:3.13), a file by its absolute path. A ref that is none is errs.ErrUsage.
 func Canonical(ref string) (string, error) {
-	if kind, _ := Split(ref); kind != "" {
-		return ref, nil
+	if kind, rest := Split(ref); kind != "" {
+		if !IsFile(ref) || rest == "" {
+			return ref, nil
+		}
+		path, err := filepath.Abs(rest)
+		return kind + ":" + path, err
 	}
 	r, err := parse(ref)
 	if err != nil {

@@ -164,7 +164,7 @@ func (s *registry) layer(d v1.Descriptor, diffID string) *Layer {
 		}
 		return newIdleReader(resp.Body, cancel), offset, nil
 	})
-	return &Layer{Digest: d.Digest.String(), DiffID: diffID, Size: d.Size, raw: get}
+	return &Layer{Digest: d.Digest.String(), DiffID: diffID, Size: d.Size, raw: get, damaged: func() { s.cache.drop(d.Digest.String()) }}
 }
 
 // explain says what an error of the registry host means, and its cure.

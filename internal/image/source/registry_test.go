@@ -153,7 +153,7 @@ func TestResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer img.Close()
-	part := filepath.Join(o.LayersDir, LayerFile(img.Layers[0].Digest)+partSuffix)
+	part := filepath.Join(o.LayersDir, LayerFile(img.Layers[0].Digest)+PartSuffix)
 	whole := filepath.Join(o.LayersDir, LayerFile(img.Layers[0].Digest))
 	wantImage(t, ref, o, layers)
 	data, err := os.ReadFile(whole)

@@ -77,6 +77,12 @@ func Split(ref string) (kind, rest string) {
 	return "", ref
 }
 
+// IsFile reports whether ref names a file or directory of this host.
+func IsFile(ref string) bool {
+	kind, _ := Split(ref)
+	return kind != "" && kind != "docker-daemon" && kind != "podman"
+}
+
 // Open finds the image ref. Only its manifest and its configuration are fetched. errs.ErrUsage is a ref that is none,
 // errs.ErrNotFound one that is not there, or not for this platform.
 func Open(ctx context.Context, ref string, o Options) (*Image, error) {
@@ -102,6 +108,7 @@ type Layer struct {
 	Size   int64  // of the bytes as they are kept; -1 where it is not known
 
 	raw      func(context.Context) (io.ReadCloser, error) // the bytes as they are kept: waits for them
+	damaged  func()                                       // is called when they are not those of the digests; may be nil
 	verified bool                                         // the archive was read once, and is DiffID's
 }
 

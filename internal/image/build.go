@@ -1,0 +1,114 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/image/base"
+	"noid/internal/image/flatten"
+	"noid/internal/image/source"
+	"noid/internal/manifest"
+	"noid/internal/storage"
+)
+
+// ensure builds the image unless it is there. Of several processes, one builds it, and the others wait.
+func (s *Store) ensure(ctx context.Context, src *source.Image) error {
+	dir := s.imageDir(src.Digest)
+	staged := filepath.Join(s.dir, newPrefix+filepath.Base(dir))
+	for {
+		if _, err := os.Lstat(dir); err == nil {
+			return nil
+		}
+		if err := os.Mkdir(staged, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		lock, err := storage.LockPath(ctx, staged, os.O_RDONLY)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // who had the lock has published it, or has failed
+		} else if err != nil {
+			return err
+		}
+		defer storage.Unlock(lock)
+		err = s.fill(ctx, staged, src)
+		if err == nil {
+			err = storage.Publish(ctx, staged, dir)
+		}
+		if err != nil {
+			storage.RemoveAll(staged)
+			if errors.Is(err, errs.ErrExists) {
+				err = nil
+			}
+		}
+		return err
+	}
+}
+
+// fill builds the image in the directory dir, where a killed builder may have left something.
+func (s *Store) fill(ctx context.Context, dir string, src *source.Image) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := storage.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	path := filepath.Join(dir, BaseFile)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	layers := make([]flatten.Layer, len(src.Layers))
+	for i, l := range src.Layers {
+		layers[i] = l
+	}
+	stats, err := s.build(ctx, f, layers, base.Options{Digest: src.Digest})
+	if err == nil {
+		err = verify(ctx, src)
+	}
+	if err != nil {
+		return err
+	}
+	if _, _, err := storage.Finish(ctx, path); err != nil {
+		return err
+	}
+	img := Image{Digest: src.Digest, Config: src.Config, Built: time.Now().UTC().Truncate(time.Second), Size: stats.Size}
+	for _, l := range src.Layers {
+		if l.Digest != "" {
+			img.Layers = append(img.Layers, l.Digest)
+		}
+	}
+	data, err := manifest.Encode(record{format, img})
+	if err != nil {
+		return err
+	}
+	return storage.WriteFile(filepath.Join(dir, recordFile), data, 0o400)
+}
+
+// verify reads what the build has left unread of a layer: then each is what its digest says.
+func verify(ctx context.Context, src *source.Image) error {
+	for i, l := range src.Layers {
+		if l.Verified() {
+			continue
+		}
+		r, err := l.Open(ctx)
+		if err == nil {
+			err = r.Close()
+		}
+		if err != nil {
+			return err
+		}
+		if !l.Verified() {
+			return fmt.Errorf("layer %d of %d could not be checked", i+1, len(src.Layers))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package image
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"noid/internal/errs"
+	"noid/internal/image/source"
+	"noid/internal/storage"
+)
+
+// Remove removes the name ref; the image too, with the layers that no other needs, if it was its last. A digest, or the
+// beginning of one, removes the image with all its names. VMs made of it stay.
+func (s *Store) Remove(ctx context.Context, ref string) error {
+	err := s.changeRefs(ctx, func(refs map[string]string) error {
+		digest := ""
+		if name, err := source.Canonical(ref); err == nil && refs[name] != "" {
+			digest = refs[name]
+			delete(refs, name)
+			for _, of := range refs {
+				if of == digest {
+					return nil // it has another name
+				}
+			}
+		} else if found := s.match(ref); len(found) == 1 { // a broken one too
+			digest = found[0]
+		} else {
+			_, err := s.Find(ref)
+			return err
+		}
+		for name, of := range refs {
+			if of == digest {
+				delete(refs, name)
+			}
+		}
+		return s.discard(digest)
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.dropLayers(false)
+	return err
+}
+
+// Pruned is what Prune has removed.
+type Pruned struct {
+	Images []string // digests
+	Layers int
+	Bytes  int64 // of the disk; VMs may keep what an image had
+}
+
+// Prune removes the images without a name, the layers that no image needs, and what killed commands have left.
+func (s *Store) Prune(ctx context.Context) (p Pruned, err error) {
+	before := s.occupied(ctx)
+	err = s.changeRefs(ctx, func(refs map[string]string) error {
+		named := map[string]bool{}
+		for _, digest := range refs {
+			named[digest] = true
+		}
+		for _, digest := range s.digests() {
+			if named[digest] {
+				continue
+			}
+			if err := s.discard(digest); err != nil {
+				return err
+			}
+			p.Images = append(p.Images, digest)
+		}
+		for name, digest := range refs {
+			if _, err := os.Lstat(s.imageDir(digest)); os.IsNotExist(err) {
+				delete(refs, name)
+			}
+		}
+		return nil
+	})
+	s.sweep()
+	dropped, err2 := s.dropLayers(true)
+	p.Layers = dropped
+	p.Bytes = max(0, before-s.occupied(ctx))
+	return p, errs.Join(err, err2)
+}
+
+// occupied is what the store has of the disk that nothing else has.
+func (s *Store) occupied(ctx context.Context) int64 {
+	o, _ := storage.Occupy(ctx, s.dir, nil) // what cannot be looked at is left out
+	return o.Own()
+}
+
+// discard removes the image of that digest: it is gone at once, or not at all.
+func (s *Store) discard(digest string) error {
+	dir := s.imageDir(digest)
+	old := filepath.Join(s.dir, oldPrefix+filepath.Base(dir)+"-"+rand.Text())
+	if err := os.Rename(dir, old); err != nil {
+		return err
+	}
+	return storage.RemoveAll(old)
+}
+
+// dropLayers removes the layers that no image needs, and returns how many: with partial also what has come of those that
+// nobody is downloading. Who builds an image of a layer has it open.
+func (s *Store) dropLayers(partial bool) (dropped int, err error) {
+	dir := filepath.Join(s.dir, layersDir)
+	entries, err := os.ReadDir(dir)
+	if os.IsNotExist(err) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	needed := map[string]bool{}
+	for _, digest := range s.digests() {
+		img, err := s.read(digest, nil)
+		if err != nil {
+			return 0, errs.WithHint(fmt.Errorf("layers stay that may be needed: %w", err), errs.Hint(err))
+		}
+		for _, layer := range img.Layers {
+			needed[source.LayerFile(layer)] = true
+		}
+	}
+	for _, e := range entries {
+		if needed[e.Name()] || !partial && strings.HasSuffix(e.Name(), source.PartSuffix) {
+			continue
+		}
+		if err := removeFree(filepath.Join(dir, e.Name())); err == nil {
+			dropped++
+		} else if !errors.Is(err, errs.ErrBusy) {
+			return dropped, err
+		}
+	}
+	return dropped, nil
+}
+
+// sweep removes what killed commands have left, but for downloads, which go on.
+func (s *Store) sweep() {
+	entries, _ := os.ReadDir(s.dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), oldPrefix) {
+			removeFree(filepath.Join(s.dir, e.Name())) // the next command tries again
+		}
+	}
+}
+
+// removeFree removes the file or directory path, unless somebody has it locked: errs.ErrBusy.
+func removeFree(path string) error {
+	lock, err := storage.TryLockPath(path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer storage.Unlock(lock)
+	return storage.RemoveAll(path)
+}

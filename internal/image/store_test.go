@@ -1,0 +1,376 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"noid/internal/errs"
+	"noid/internal/image/base"
+	"noid/internal/image/flatten"
+	"noid/internal/image/imagetest"
+	"noid/internal/storage"
+)
+
+// builds counts what buildSums has built.
+type builds struct{ begun, done atomic.Int64 }
+
+// buildSums writes the sums of the layers instead of a file system.
+func (b *builds) buildSums(ctx context.Context, f *os.File, layers []flatten.Layer, _ base.Options) (base.Stats, error) {
+	b.begun.Add(1)
+	for _, l := range slices.Backward(layers) {
+		r, err := l.Open(ctx)
+		if err != nil {
+			return base.Stats{}, err
+		}
+		h := sha256.New()
+		_, err = io.Copy(h, r)
+		if err = errors.Join(err, r.Close()); err != nil {
+			return base.Stats{}, err
+		}
+		fmt.Fprintf(f, "%x\n", h.Sum(nil))
+	}
+	b.done.Add(1)
+	info, err := f.Stat()
+	return base.Stats{Size: info.Size()}, err
+}
+
+// newStore is a store whose bases are the sums of the layers.
+func newStore(t *testing.T) (*Store, *builds) {
+	t.Helper()
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("DOCKER_CONFIG", "")
+	b := &builds{}
+	s := NewStore(filepath.Join(t.TempDir(), "images"))
+	s.build = b.buildSums
+	return s, b
+}
+
+func layer(t *testing.T, text string) []byte {
+	return imagetest.Tar(t, map[string]string{"file": text})
+}
+
+// sums is what buildSums makes of layers, the bottom one first.
+func sums(layers ...[]byte) string {
+	text := ""
+	for _, l := range slices.Backward(layers) {
+		text += fmt.Sprintf("%x\n", sha256.Sum256(l))
+	}
+	return text
+}
+
+// get gets ref, whose base must be want.
+func get(t *testing.T, s *Store, ref string, p Policy, want string) Image {
+	t.Helper()
+	img, path, err := s.Get(t.Context(), ref, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Fatalf("%s: %v: %q, want %q", path, err, got, want)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o400 {
+		t.Errorf("%s is writable: %v, %v", path, info.Mode(), err)
+	}
+	return img
+}
+
+// files are all that is in the store's directory, sorted.
+func files(t *testing.T, s *Store) (all []string) {
+	t.Helper()
+	err := filepath.WalkDir(s.dir, func(path string, d os.DirEntry, err error) error {
+		name, _ := filepath.Rel(s.dir, path)
+		if err == nil && !d.IsDir() {
+			all = append(all, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestGet pulls when the policy says so, and keeps one image for each digest.
+func TestGet(t *testing.T) {
+	s, b := newStore(t)
+	r := imagetest.Serve(t)
+	first, second := layer(t, "first"), layer(t, "second")
+	ref := r.Push(t, "app:1", imagetest.Image(t, first))
+	if _, _, err := s.Get(t.Context(), ref, Never); !errors.Is(err, errs.ErrNotFound) || !strings.Contains(errs.Hint(err), "image pull") {
+		t.Errorf("never: %v (%s)", err, errs.Hint(err))
+	}
+	img := get(t, s, ref, Missing, sums(first))
+	want := Image{Digest: img.Digest, Refs: []string{ref}, Layers: img.Layers, Built: img.Built, Size: 65,
+		Config: Config{Env: []string{"PATH=/bin"}, User: "nobody", WorkingDir: "/tmp", Cmd: []string{"/bin/true"}, StopSignal: "SIGINT"}}
+	if diff := cmp.Diff(want, img); diff != "" || len(img.Layers) != 1 {
+		t.Error(diff)
+	}
+	r.Push(t, "app:1", imagetest.Image(t, first, second))
+	asked := r.Requests.Load()
+	get(t, s, ref, Missing, sums(first))
+	get(t, s, ref, Never, sums(first))
+	get(t, s, img.Digest, Missing, sums(first))
+	if r.Requests.Load() != asked {
+		t.Error("the registry was asked for an image that is there")
+	}
+	newer := get(t, s, ref, Always, sums(first, second))
+	get(t, s, ref, Missing, sums(first, second))
+	r.Push(t, "app:2", imagetest.Image(t, first, second))
+	get(t, s, strings.Replace(ref, ":1", ":2", 1), Missing, sums(first, second))
+	if b.done.Load() != 2 {
+		t.Errorf("%d images were built, not 2", b.done.Load())
+	}
+	all, err := s.List()
+	if err != nil || len(all) != 2 {
+		t.Fatal(all, err)
+	}
+	for _, img := range all {
+		if img.Digest == newer.Digest && len(img.Refs) != 2 || img.Digest != newer.Digest && len(img.Refs) != 0 {
+			t.Errorf("%s is called %s", img.Digest, img.Refs)
+		}
+	}
+	short, err := s.Find(strings.TrimPrefix(newer.Digest, "sha256:")[:12])
+	if err != nil || short.Digest != newer.Digest {
+		t.Error(short, err)
+	}
+}
+
+// TestFiles looks at a file again each time, unless the policy is never.
+func TestFiles(t *testing.T) {
+	s, b := newStore(t)
+	file := filepath.Join(t.TempDir(), "root.tar")
+	write := func(text string) []byte {
+		data := layer(t, text)
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	one := write("one")
+	get(t, s, "tar:"+file, Missing, sums(one))
+	two := write("two")
+	get(t, s, "tar:"+file, Never, sums(one))
+	get(t, s, "tar:"+file, Missing, sums(two))
+	get(t, s, "tar:"+file, Missing, sums(two))
+	if b.done.Load() != 2 {
+		t.Errorf("%d images were built, not 2", b.done.Load())
+	}
+	if _, err := s.Import(t.Context(), "tar:"+file, "mine:1"); err != nil {
+		t.Fatal(err)
+	}
+	get(t, s, "docker.io/library/mine:1", Missing, sums(two))
+	if _, err := s.Import(t.Context(), "tar:"+file, "NO:1"); !errors.Is(err, errs.ErrUsage) {
+		t.Error(err)
+	}
+}
+
+// TestOneBuilder has several noids get the same image at once.
+func TestOneBuilder(t *testing.T) {
+	s, b := newStore(t)
+	r := imagetest.Serve(t)
+	data := layer(t, "text")
+	ref := r.Push(t, "app:1", imagetest.Image(t, data))
+	results := make(chan error)
+	for range 8 {
+		other := NewStore(s.dir)
+		other.build = b.buildSums
+		go func() {
+			_, _, err := other.Get(t.Context(), ref, Missing)
+			results <- err
+		}()
+	}
+	for range 8 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	get(t, s, ref, Never, sums(data))
+	if b.begun.Load() != 1 {
+		t.Errorf("it was built %d times", b.begun.Load())
+	}
+}
+
+// TestFailedBuild leaves nothing but the layers, and the next one builds.
+func TestFailedBuild(t *testing.T) {
+	s, b := newStore(t)
+	r := imagetest.Serve(t)
+	data := layer(t, "text")
+	ref := r.Push(t, "app:1", imagetest.Image(t, data))
+	s.build = func(context.Context, *os.File, []flatten.Layer, base.Options) (base.Stats, error) {
+		return base.Stats{}, errors.New("no way")
+	}
+	if _, _, err := s.Get(t.Context(), ref, Missing); err == nil || !strings.Contains(err.Error(), "no way") {
+		t.Error(err)
+	}
+	if left := files(t, s); len(left) > 0 {
+		t.Errorf("%s is left", left)
+	}
+	s.build = b.buildSums
+	get(t, s, ref, Missing, sums(data))
+}
+
+// TestUnreadLayer refuses a layer that the build has not read, if it is another than its digest says.
+func TestUnreadLayer(t *testing.T) {
+	s, _ := newStore(t)
+	r := imagetest.Serve(t)
+	ref := r.Push(t, "app:1", imagetest.Image(t, layer(t, "text")))
+	s.build = func(context.Context, *os.File, []flatten.Layer, base.Options) (base.Stats, error) {
+		return base.Stats{}, nil
+	}
+	r.Tamper.Store(true)
+	if _, _, err := s.Get(t.Context(), ref, Missing); err == nil || !strings.Contains(err.Error(), "digest") {
+		t.Error(err)
+	}
+}
+
+// TestDamagedLayer downloads a kept layer again that has rotted on the disk, at the second try.
+func TestDamagedLayer(t *testing.T) {
+	s, _ := newStore(t)
+	r := imagetest.Serve(t)
+	data := layer(t, "text")
+	ref := r.Push(t, "app:1", imagetest.Image(t, data))
+	img := get(t, s, ref, Missing, sums(data))
+	kept := filepath.Join(s.dir, layersDir, strings.Replace(img.Layers[0], ":", "-", 1))
+	packed, err := os.ReadFile(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed[len(packed)/2] ^= 1
+	if err := errors.Join(os.WriteFile(kept, packed, 0o600), os.RemoveAll(s.imageDir(img.Digest))); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Get(t.Context(), ref, Missing); err == nil {
+		t.Error("a damaged layer was used")
+	}
+	get(t, s, ref, Missing, sums(data))
+}
+
+// TestRemove removes names, images and layers, and nothing that others need.
+func TestRemove(t *testing.T) {
+	s, _ := newStore(t)
+	r := imagetest.Serve(t)
+	shared, own := layer(t, "shared"), layer(t, "own")
+	one, two := r.Push(t, "one:1", imagetest.Image(t, shared)), r.Push(t, "two:1", imagetest.Image(t, shared, own))
+	first := get(t, s, one, Missing, sums(shared))
+	second := get(t, s, two, Missing, sums(shared, own))
+	if _, err := s.Import(t.Context(), two, "again:1"); err != nil {
+		t.Fatal(err)
+	}
+	inVM := filepath.Join(t.TempDir(), BaseFile)
+	if err := os.Link(filepath.Join(s.imageDir(second.Digest), BaseFile), inVM); err != nil {
+		t.Fatal(err)
+	}
+	rm := func(ref string) {
+		t.Helper()
+		if err := s.Remove(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rm(two)
+	get(t, s, "again:1", Never, sums(shared, own))
+	rm("again:1")
+	want := []string{".lock", "layers/" + strings.Replace(first.Layers[0], ":", "-", 1), "refs.json",
+		filepath.Base(s.imageDir(first.Digest)) + "/base.ext4", filepath.Base(s.imageDir(first.Digest)) + "/image.json"}
+	slices.Sort(want)
+	got := files(t, s)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if text, err := os.ReadFile(inVM); err != nil || string(text) != sums(shared, own) {
+		t.Error(string(text), err)
+	}
+	if err := s.Remove(t.Context(), two); !errors.Is(err, errs.ErrNotFound) {
+		t.Error(err)
+	}
+	rm(first.Digest[:20])
+	if left := files(t, s); len(left) != 2 {
+		t.Errorf("%s is left", left)
+	}
+}
+
+// TestPrune removes what has no name, and what killed commands have left; not what somebody works on, nor what 'noid
+// setup' keeps there.
+func TestPrune(t *testing.T) {
+	s, _ := newStore(t)
+	r := imagetest.Serve(t)
+	one, two := layer(t, "one"), layer(t, "two")
+	ref := r.Push(t, "app:1", imagetest.Image(t, one))
+	old := get(t, s, ref, Missing, sums(one))
+	r.Push(t, "app:1", imagetest.Image(t, two))
+	get(t, s, ref, Always, sums(two))
+	kept := append(files(t, s), "rootfs.ext4", ".new-busy/base.ext4")
+	kept = slices.DeleteFunc(kept, func(name string) bool {
+		return strings.Contains(name, strings.TrimPrefix(old.Digest, "sha256:")) || strings.HasSuffix(name, strings.TrimPrefix(old.Layers[0], "sha256:"))
+	})
+	for _, name := range []string{".new-dead/base.ext4", ".new-busy/base.ext4", ".old-dead/base.ext4", "layers/sha256-0.partial", "layers/sha256-1", "rootfs.ext4"} {
+		path := filepath.Join(s.dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, make([]byte, 1<<16), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock := lockDir(t, filepath.Join(s.dir, ".new-busy"))
+	defer lock.Close()
+	p, err := s.Prune(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Images) != 1 || p.Images[0] != old.Digest || p.Layers != 3 || p.Bytes < 4<<16 {
+		t.Errorf("%+v", p)
+	}
+	got := files(t, s)
+	slices.Sort(kept)
+	slices.Sort(got)
+	if diff := cmp.Diff(kept, got); diff != "" {
+		t.Error(diff)
+	}
+	if p, err = s.Prune(t.Context()); err != nil || len(p.Images)+p.Layers > 0 || p.Bytes != 0 {
+		t.Error(p, err)
+	}
+}
+
+// TestBroken lists the other images beside a broken one, which can be removed.
+func TestBroken(t *testing.T) {
+	s, _ := newStore(t)
+	r := imagetest.Serve(t)
+	one, two := layer(t, "one"), layer(t, "two")
+	good, bad := r.Push(t, "good:1", imagetest.Image(t, one)), r.Push(t, "bad:1", imagetest.Image(t, two))
+	get(t, s, good, Missing, sums(one))
+	img := get(t, s, bad, Missing, sums(two))
+	path := filepath.Join(s.imageDir(img.Digest), recordFile)
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte("{"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.List()
+	if len(all) != 1 || err == nil || !strings.Contains(errs.Hint(err), "image rm "+img.Digest) {
+		t.Errorf("%v: %v (%s)", all, err, errs.Hint(err))
+	}
+	if _, _, err := s.Get(t.Context(), bad, Missing); err == nil {
+		t.Error("a broken image was got")
+	}
+	if err := s.Remove(t.Context(), img.Digest); err != nil {
+		t.Error(err)
+	}
+	get(t, s, bad, Missing, sums(two))
+}
+
+// lockDir locks a directory as another noid does.
+func lockDir(t *testing.T, dir string) *os.File {
+	t.Helper()
+	f, err := storage.LockPath(t.Context(), dir, os.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
