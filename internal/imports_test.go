@@ -19,7 +19,7 @@ var edges = map[string]string{
 	"cmd/noid-init":  "",
 
 	"cli": "config errs helper setup untrusted version vm vmm/drivers",
-	"vm": "boot checkpoint config confine console errs helper home lazy link link/tarfs link/wire manifest proc storage storage/volume " +
+	"vm": "boot checkpoint config confine console disk errs helper home image lazy link link/tarfs link/wire manifest proc storage storage/volume " +
 		"untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
@@ -42,9 +42,9 @@ var edges = map[string]string{
 	"link/wire":  "",
 	"console":    "errs lazy untrusted vmm",
 
-	"checkpoint":     "errs manifest storage untrusted vmm",
+	"checkpoint":     "errs image manifest storage untrusted vmm",
 	"manifest":       "errs storage",
-	"home":           "checkpoint errs manifest proc storage vmm",
+	"home":           "checkpoint errs image manifest proc storage vmm",
 	"storage":        "errs",
 	"storage/volume": "errs home storage vmm",
 	"boot":           "errs lazy storage",
@@ -53,6 +53,7 @@ var edges = map[string]string{
 	"setup/debian": "boot errs lazy storage",
 	"config":       "errs lazy storage",
 
+	"disk":            "errs storage",
 	"image":           "errs image/base image/flatten image/source manifest storage",
 	"image/base":      "image/flatten untrusted",
 	"image/flatten":   "untrusted",

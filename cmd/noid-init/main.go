@@ -1,7 +1,8 @@
 //go:build linux
 
-// Command noid-init is /init of noid's initramfs. It loads the modules beside it, mounts /dev/vda, starts noid's agent
-// if the initramfs has one, and executes the root filesystem's own init. Where there is none, the agent becomes init.
+// Command noid-init is /init of noid's initramfs. It loads the modules beside it, mounts /dev/vda, or the VM's disk over
+// its base, starts noid's agent if the initramfs has one, and executes the root filesystem's own init. Where there is
+// none, the agent becomes init.
 // When something fails it prints a line to the console and resets the machine: the VMM ends, and the line is in the
 // console's log.
 //
@@ -20,7 +21,7 @@ import (
 const (
 	modulesDir = "/modules" // NNN-NAME.ko, loaded in the order of their names
 	newRoot    = "/newroot"
-	rootDevice = "/dev/vda"
+	rootDisk   = "vda"
 	// rootWait is how long the disk may take to appear. It is there at once on KVM; an emulated machine under load is
 	// slow.
 	rootWait = 10 * time.Second
@@ -62,7 +63,7 @@ func boot() error {
 	openConsole()
 	cmdline, args := readFile("/proc/cmdline"), arguments()
 	loadModules()
-	if err := mountRoot(hasWord(cmdline, "ro")); err != nil {
+	if err := mountRoot(cmdline, hasWord(cmdline, "ro")); err != nil {
 		return err
 	}
 	a, reachable := openAgent(), hasTransport()
@@ -93,26 +94,42 @@ func say(text string) {
 	unix.Write(2, []byte("noid-init: "+text+"\r\n"))
 }
 
-// mountRoot waits for the disk and mounts it on newRoot.
-func mountRoot(readOnly bool) error {
-	flags, start := uintptr(0), time.Now()
+// mountRoot mounts what cmdline says on newRoot.
+func mountRoot(cmdline string, readOnly bool) error {
+	if hasWord(cmdline, layersWord) {
+		return mountLayers(readOnly)
+	}
+	flags, options := uintptr(0), ""
 	if readOnly {
 		flags = unix.MS_RDONLY
 	}
-	for {
-		err := unix.Mount(rootDevice, newRoot, "ext4", flags, "")
+	grows := hasWord(cmdline, growWord)
+	if grows {
+		options = ownOptions
+	}
+	err := mountDisk("/dev/"+rootDisk, newRoot, flags, options)
+	if err == nil && grows && !readOnly {
+		grow(rootDisk, newRoot)
+	}
+	return err
+}
+
+// mountDisk waits for device and mounts the ext4 on it on dir.
+func mountDisk(device, dir string, flags uintptr, options string) error {
+	for start := time.Now(); ; {
+		err := unix.Mount(device, dir, "ext4", flags, options)
 		switch {
 		case err == nil:
 			return nil
 		case err == unix.ENODEV:
-			return failure{"mounting " + rootDevice + ": the kernel has no ext4, neither built in nor as a module of its own version", err}
+			return failure{"mounting " + device + ": the kernel has no ext4, neither built in nor as a module of its own version", err}
 		case err != unix.ENOENT && err != unix.ENXIO:
 			for _, line := range kernelSays("EXT4-fs") {
 				say(line)
 			}
-			return failure{"mounting " + rootDevice + " as ext4", err}
+			return failure{"mounting " + device + " as ext4", err}
 		case time.Since(start) > rootWait:
-			return failure{"waiting for " + rootDevice + ": the kernel has no driver for virtio disks, or found none", err}
+			return failure{"waiting for " + device + ": the kernel has no driver for virtio disks, or found none", err}
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -24,7 +24,7 @@ const (
 
 const (
 	// format is part of an initramfs's key: to be raised when writeInitramfs or guestModules changes what comes out.
-	format = 3
+	format = 4
 	// tmpPrefix begins the name of a file that storage.WriteOnce writes. One that is an hour old was left by a noid
 	// that was killed.
 	tmpPrefix = ".tmp-"
@@ -65,7 +65,7 @@ func initramfs(cacheDir, kernelPath string, kernel Kernel, agent bool) (string, 
 			return path, nil // a cache that cannot be written to serves as well
 		}
 	}
-	if err := kernel.checkDrivers(kernelPath); err != nil {
+	if err := kernel.checkDrivers(kernelPath, drivers); err != nil {
 		return "", err
 	}
 	if err := build(path, kernel.Arch, modulesDir, agent); err != nil {

@@ -11,9 +11,23 @@ import (
 
 // drivers are those without which a kernel cannot mount the root file system: the module's name, what only a kernel has
 // in its text that has it built in, and a word for it.
-var drivers = []struct{ module, text, what string }{
+var drivers = []driver{
 	{"virtio_blk", "virtio_blk", "driver for virtio disks"},
 	{"ext4", "EXT4-fs", "ext4"},
+}
+
+type driver struct{ module, text, what string }
+
+// CheckOverlay refuses, with an errs.ErrHost, a Linux at path that cannot lay a disk over the base of an image.
+func CheckOverlay(path string) error {
+	k, err := InspectKernel(path)
+	if err == nil {
+		err = k.checkDrivers(path, []driver{{"overlay", "overlayfs: ", "overlayfs"}})
+	}
+	if errors.Is(err, errs.ErrHost) {
+		err = errs.WithHint(err, "'noid setup' gets a kernel that has; --flat makes one disk with a copy of the image, which needs none")
+	}
+	return err
 }
 
 // CheckKernel refuses what InspectKernel does, and with an errs.ErrHost a kernel for another architecture and a Linux
@@ -24,7 +38,7 @@ func CheckKernel(path string) (Kernel, error) {
 		err = k.checkArch(path)
 	}
 	if err == nil {
-		err = k.checkDrivers(path)
+		err = k.checkDrivers(path, drivers)
 	}
 	return k, err
 }
@@ -39,7 +53,7 @@ func (k Kernel) checkArch(path string) error {
 
 // checkDrivers is CheckKernel's last part. It unpacks the kernel. A packing that noid does not know is no error: QEMU
 // boots it.
-func (k Kernel) checkDrivers(path string) error {
+func (k Kernel) checkDrivers(path string, drivers []driver) error {
 	if k.Version == "" { // no Linux
 		return nil
 	}

@@ -61,3 +61,23 @@ func TestCheckKernel(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckOverlay refuses a kernel that could not lay a disk over a base, and says what does without.
+func TestCheckOverlay(t *testing.T) {
+	for _, tt := range []struct {
+		name, text, module string
+		good               bool
+	}{{"built in", "\x013overlayfs: missing", "", true}, {"a module", "", "overlay.ko", true}, {"none", "", "ext4.ko", false}, {"nothing", "", "", false}} {
+		path := write(t, hostKernel(tt.text))
+		if tt.module != "" {
+			dir := filepath.Join(filepath.Dir(path), "modules/6.1.0-42-cloud-amd64")
+			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, tt.module), module("depends=\x00"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := CheckOverlay(path)
+		if tt.good && err != nil || !tt.good && (!errors.Is(err, errs.ErrHost) || !strings.Contains(errs.Hint(err), "--flat")) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}

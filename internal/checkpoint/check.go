@@ -24,6 +24,9 @@ const maxSmall = 64 << 20
 // FileNames returns the names of the files of c, sorted.
 func (c Record) FileNames() []string {
 	names := []string{vmm.RootfsFile, vmm.SerialLogFile}
+	if c.Machine.Base {
+		names = append(names, vmm.BaseFile)
+	}
 	if c.Memory {
 		names = append(names, vmm.MemorySnap, vmm.StateSnap)
 	}
@@ -78,7 +81,7 @@ func (c Record) Check(ctx context.Context, dir string, readData bool, reading fu
 			return damaged(c, "%s has %d bytes, not the %d saved", name, info.Size(), want.Length)
 		case want.Sum == storage.Sum{}:
 			continue // not hashed
-		case !readData && want.Untouched(info) && (name == vmm.RootfsFile || name == vmm.MemorySnap || info.Size() > maxSmall):
+		case !readData && want.Untouched(info) && (isDisk(name) || name == vmm.MemorySnap || info.Size() > maxSmall):
 			continue
 		}
 		if reading != nil && want.Length > maxSmall {
@@ -97,6 +100,8 @@ func (c Record) Check(ctx context.Context, dir string, readData bool, reading fu
 	return nil
 }
 
+func isDisk(name string) bool { return name == vmm.RootfsFile || name == vmm.BaseFile }
+
 // DamageError is a checkpoint whose files are not what was saved.
 type DamageError struct {
 	of  Record
@@ -114,10 +119,16 @@ func damaged(c Record, format string, args ...any) error {
 		"restore another checkpoint; 'noid verify "+c.VM+" --read-data' looks at all of them")
 }
 
+// summed returns the names of the files of whose chunks SumsFile has sums, sorted: all but the base, whose sum is the
+// image's.
+func (c Record) summed() []string {
+	return slices.DeleteFunc(c.FileNames(), func(name string) bool { return name == vmm.BaseFile })
+}
+
 // SavedSums reads the saved sums of a file's chunks, and compares them with the manifest.
 func (c Record) SavedSums(dir, name string) (storage.Hash, error) {
 	var before, total int64 // in sums
-	for _, other := range c.FileNames() {
+	for _, other := range c.summed() {
 		n := c.Files[other].Chunks()
 		if other < name {
 			before += n
@@ -151,7 +162,7 @@ func (c Record) CheckSums(dir string) error {
 	if c.Files == nil {
 		return nil
 	}
-	for _, name := range c.FileNames() {
+	for _, name := range c.summed() {
 		if _, err := c.SavedSums(dir, name); err != nil {
 			return err
 		}
@@ -161,6 +172,9 @@ func (c Record) CheckSums(dir string) error {
 
 // where says where a file differs from its sums, with a blank at the end. It is empty when these cannot be read.
 func (c Record) where(dir, name string, hash storage.Hash) string {
+	if name == vmm.BaseFile {
+		return ""
+	}
 	sums, err := c.SavedSums(dir, name)
 	if err != nil {
 		return ""

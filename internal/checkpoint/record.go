@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"noid/internal/image"
 	"noid/internal/manifest"
 	"noid/internal/storage"
 	"noid/internal/vmm"
@@ -27,25 +28,27 @@ const (
 // Record is a checkpoint's checkpoint.json. The sizes are bytes of disk that the files took when it was published,
 // blocks shared by reflink included.
 type Record struct {
-	Format       int         `json:"format"` // set by Write
-	ID           string      `json:"id"`     // 8 lower-case hex digits
-	VM           string      `json:"vm"`
-	Label        string      `json:"label,omitempty"`
-	CreatedAt    time.Time   `json:"created_at"`       // UTC
-	Parent       string      `json:"parent,omitempty"` // "vm@id" of the checkpoint that the VM had come from or had last made
-	Machine      vmm.Machine `json:"machine"`
-	Memory       bool        `json:"memory"`                // false: the disk alone, to be booted
-	AgentReady   bool        `json:"agent_ready,omitempty"` // the guest's agent answered right before: it will after a restore
-	NoidVersion  string      `json:"noid_version,omitempty"`
-	DowntimeMs   float64     `json:"downtime_ms"` // how long the guest stood still
-	DiskBytes    int64       `json:"disk_bytes"`
-	MemoryBytes  int64       `json:"memory_bytes"`
-	StateBytes   int64       `json:"state_bytes"`
-	DiskLength   int64       `json:"disk_length"`   // bytes, holes included: a file of another length is not the one recorded
-	MemoryLength int64       `json:"memory_length"` // likewise
-	StateLength  int64       `json:"state_length"`  // likewise
-	SourceKernel string      `json:"source_kernel,omitempty"`
-	SourceRootfs string      `json:"source_rootfs,omitempty"`
+	Format       int          `json:"format"` // set by Write
+	ID           string       `json:"id"`     // 8 lower-case hex digits
+	VM           string       `json:"vm"`
+	Label        string       `json:"label,omitempty"`
+	CreatedAt    time.Time    `json:"created_at"`       // UTC
+	Parent       string       `json:"parent,omitempty"` // "vm@id" of the checkpoint that the VM had come from or had last made
+	Machine      vmm.Machine  `json:"machine"`
+	Memory       bool         `json:"memory"`                // false: the disk alone, to be booted
+	AgentReady   bool         `json:"agent_ready,omitempty"` // the guest's agent answered right before: it will after a restore
+	NoidVersion  string       `json:"noid_version,omitempty"`
+	DowntimeMs   float64      `json:"downtime_ms"` // how long the guest stood still
+	DiskBytes    int64        `json:"disk_bytes"`
+	MemoryBytes  int64        `json:"memory_bytes"`
+	StateBytes   int64        `json:"state_bytes"`
+	DiskLength   int64        `json:"disk_length"`   // bytes, holes included: a file of another length is not the one recorded
+	MemoryLength int64        `json:"memory_length"` // likewise
+	StateLength  int64        `json:"state_length"`  // likewise
+	SourceKernel string       `json:"source_kernel,omitempty"`
+	SourceRootfs string       `json:"source_rootfs,omitempty"`
+	SourceBase   string       `json:"source_base,omitempty"`
+	Image        *image.Image `json:"image,omitempty"` // what the VM was made from
 	// Files are the checkpoint's files as they were when it was published, by name. Nil in one of a noid that did not
 	// hash.
 	Files map[string]manifest.File `json:"files,omitempty"`

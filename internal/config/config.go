@@ -28,6 +28,7 @@ type Config struct {
 	Rootfs      string // absolute path
 	CPUs        int
 	MemMiB      int
+	DiskMiB     int
 	Driver      string // "firecracker" or "qemu"
 	BootArgs    string // appended to the driver's kernel command line
 	Firecracker string // the VMM's binary, absolute path

@@ -23,6 +23,8 @@ const (
 	MaxCPUs   = 32      // Firecracker's MAX_SUPPORTED_VCPUS; QEMU could do more
 	MinMemMiB = 64      // below, a distribution's kernel and initramfs do not fit
 	MaxMemMiB = 1 << 20 // 1 TiB: more is a slip of the keyboard
+	// MaxDiskMiB is 8 TiB: ext4 on the host has no file of 16.
+	MinDiskMiB, MaxDiskMiB = 256, 8 << 20
 )
 
 // maxBootArgs leaves room for the driver's own arguments: x86 Linux takes 2048 bytes in all (COMMAND_LINE_SIZE).
@@ -45,6 +47,8 @@ var keys = []key{
 		clean: cleanBootArgs, store: func(c *Config, v string) { c.BootArgs = v }},
 	{name: "cpus", about: "virtual CPUs of a new VM, 1 to 32; default 1",
 		isInt: true, clean: cleanInt(ParseCPUs), store: func(c *Config, v string) { c.CPUs, _ = strconv.Atoi(v) }},
+	{name: "disk", about: "disk of a new VM that is made from an image, in MiB, or with a unit such as 20G; default 8G",
+		isInt: true, clean: cleanInt(ParseDisk), store: func(c *Config, v string) { c.DiskMiB, _ = strconv.Atoi(v) }},
 	{name: "driver", about: "firecracker or qemu; default the one that runs guests best here",
 		clean: cleanWord("driver", "firecracker", "qemu"), store: func(c *Config, v string) { c.Driver = v }},
 	{name: "firecracker", about: "path of Firecracker's binary; default from PATH, then /usr/local/bin",
@@ -109,7 +113,12 @@ var memSize = lazy.Regexp(`^([0-9]{1,9})(?i:(m|g|t)(?:i?b)?)?$`)
 
 // ParseMiB reads a size of memory: MiB as a bare number ("512"), or with a unit ("512M", "2G", "2GiB"; always powers of
 // 1024). What is no size, or is less than 64 MiB or more than 1 TiB, is errs.ErrUsage.
-func ParseMiB(s string) (int, error) {
+func ParseMiB(s string) (int, error) { return parseSize(s, MinMemMiB, MaxMemMiB) }
+
+// ParseDisk is ParseMiB for the size of a disk: 256 MiB to 8 TiB.
+func ParseDisk(s string) (int, error) { return parseSize(s, MinDiskMiB, MaxDiskMiB) }
+
+func parseSize(s string, least, most int) (int, error) {
 	m := memSize().FindStringSubmatch(s)
 	if m == nil {
 		return 0, errs.WithHint(usage("%q is not a size", s), "write MiB as 512, or 512M, or 2G")
@@ -124,8 +133,8 @@ func ParseMiB(s string) (int, error) {
 	case "t":
 		n <<= 20
 	}
-	if n < MinMemMiB || n > MaxMemMiB {
-		return 0, errs.WithHint(usage("%s is not between %d MiB and %d MiB", s, MinMemMiB, MaxMemMiB), "a bare number counts MiB; write 2G for 2 GiB")
+	if n < least || n > most {
+		return 0, errs.WithHint(usage("%s is not between %d MiB and %d MiB", s, least, most), "a bare number counts MiB; write 2G for 2 GiB")
 	}
 	return n, nil
 }

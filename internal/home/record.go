@@ -10,6 +10,7 @@ import (
 
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/image"
 	"noid/internal/manifest"
 	"noid/internal/proc"
 	"noid/internal/storage"
@@ -26,8 +27,13 @@ type VM struct {
 	StopRequested bool         `json:"stop_requested,omitempty"` // noid stopped it: it is not dead but stopped
 	SourceKernel  string       `json:"source_kernel,omitempty"`  // the path that the user gave
 	SourceRootfs  string       `json:"source_rootfs,omitempty"`  // the path that the user gave
-	RestoredFrom  string       `json:"restored_from,omitempty"`  // "vm@id", empty for a VM that booted
-	ForkedFrom    string       `json:"forked_from,omitempty"`    // the VM of which it is a copy, empty for others
+	SourceBase    string       `json:"source_base,omitempty"`    // the image's file that the disk was made of; then there is no SourceRootfs
+	// Image is what it was made from, nil for a VM of a root file system. Its Refs are those of that time.
+	Image *image.Image `json:"image,omitempty"`
+	// Base is the base of a machine that has one.
+	Base         *manifest.File `json:"base,omitempty"`
+	RestoredFrom string         `json:"restored_from,omitempty"` // "vm@id", empty for a VM that booted
+	ForkedFrom   string         `json:"forked_from,omitempty"`   // the VM of which it is a copy, empty for others
 	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one
 	// that booted itself.
 	WarmFrom  *time.Time `json:"warm_from,omitempty"`

@@ -34,6 +34,11 @@ func (s *session) capture(ctx context.Context, st State, label string) (c checkp
 	if err := s.checkRoom(ctx, staging, c); err != nil {
 		return c, staging, err
 	}
+	if c.Machine.Base {
+		if err := linkBase(ctx, staging, s.file(vmm.BaseFile)); err != nil {
+			return c, staging, err
+		}
+	}
 	guard, st, err := s.guardPause(ctx, st)
 	if err != nil {
 		return c, staging, err
@@ -82,6 +87,7 @@ func (s *session) newCheckpoint(st State, label string) (c checkpoint.Record, er
 	v := s.vm
 	c = checkpoint.Record{VM: v.Name, Label: label, CreatedAt: time.Now().UTC(), Parent: s.last(), Machine: v.Machine,
 		Memory: st == Running || st == Paused, NoidVersion: s.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
+		SourceBase: v.SourceBase, Image: v.Image, Files: withBase(v.Base),
 		Boots: v.Boots, AgentVersion: v.AgentVersion}
 	if c.Memory && s.driver.UsesHostCPU(v.Machine) {
 		if c.Host, err = checkpoint.ThisHost(); err != nil {

@@ -86,11 +86,13 @@ func noteLast(dir, ref string) {
 // publishCheckpoint records sizes and sums of what capture made, makes the files read-only and publishes them. The
 // guest runs again.
 func (s *session) publishCheckpoint(ctx context.Context, staging string, c *checkpoint.Record) error {
-	c.Files = map[string]manifest.File{}
 	var sums [][]byte
 	parent := s.parent(*c)
 	parentDir := s.Home.CheckpointDir(parent.VM, parent.ID)
 	for _, name := range c.FileNames() {
+		if name == vmm.BaseFile {
+			continue
+		}
 		path := filepath.Join(staging, name)
 		info, onDisk, err := storage.Finish(ctx, path)
 		if err != nil {

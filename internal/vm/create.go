@@ -9,23 +9,25 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"noid/internal/boot"
 	"noid/internal/checkpoint"
 	"noid/internal/config"
 	"noid/internal/errs"
 	"noid/internal/helper"
 	"noid/internal/home"
+	"noid/internal/image"
 	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
-// The size of a VM when neither its options nor the configuration say it.
+// The size of a VM when neither its options nor the configuration say it. What a guest of an image does not touch of
+// its memory and its disk costs nothing.
 const (
-	defaultCPUs   = 1
-	defaultMemMiB = 128
+	defaultCPUs        = 1
+	defaultMemMiB      = 128
+	defaultImageMemMiB = 1024
+	defaultDiskMiB     = 8192 // of one made from an image
 )
 
 // CreateOptions say what Create makes. What is empty or 0 comes from the configuration, then from noid's defaults.
@@ -34,8 +36,14 @@ type CreateOptions struct {
 	Kernel, Rootfs string // paths
 	BootArgs       string // appended to the configuration's
 	CPUs, MemMiB   int
-	NoAgent        bool // leave noid's agent out of the guest
-	Cold           bool // boot it, whatever template there is
+	// Base is the path of an image's base, which is made the disk in Rootfs's stead, and Image what is known of it.
+	Base  string
+	Image *image.Image
+	// DiskMiB is the size of the VM's own disk. 0 is, with a root file system, that one's.
+	DiskMiB int
+	Flat    bool // one disk with a copy of the base in it: for kernels without overlayfs
+	NoAgent bool // leave noid's agent out of the guest
+	Cold    bool // boot it, whatever template there is
 	// Wait is how long Create waits for the guest to run commands, errs.ErrTimeout then. 0 returns while it boots. If
 	// ctx ends meanwhile, the VM runs on.
 	Wait time.Duration
@@ -96,7 +104,7 @@ func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error)
 	if s.vm.Boots, err = checkpoint.HashBootFiles(ctx, s.vm.Machine); err != nil {
 		return nil, err
 	}
-	err = stage(ctx, s.dir, s.vm.SourceRootfs)
+	err = s.makeDisks(ctx)
 	if err == nil {
 		err = s.boot(ctx) // before it has its name: whoever sees the VM sees it running
 	}
@@ -121,37 +129,40 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range []struct {
-		path       *string
-		configured string
-		what       string
-	}{{&o.Kernel, c.Kernel, "kernel"}, {&o.Rootfs, c.Rootfs, "rootfs"}} {
-		if *file.path = cmp.Or(*file.path, file.configured); *file.path == "" {
-			return nil, errs.New(errs.ErrHost, "%s not found: none is configured", file.what).Hint("run 'noid setup', or 'noid config set " + file.what + " PATH'")
-		}
-		if *file.path, err = filepath.Abs(*file.path); err != nil {
-			return nil, err
-		}
+	if err := choosePath(&o.Kernel, c.Kernel, "kernel"); err != nil {
+		return nil, err
+	}
+	memMiB := defaultMemMiB
+	if o.Base != "" {
+		o.DiskMiB, memMiB = cmp.Or(o.DiskMiB, c.DiskMiB, defaultDiskMiB), defaultImageMemMiB
+	} else if err := choosePath(&o.Rootfs, c.Rootfs, "rootfs"); err != nil {
+		return nil, err
 	}
 	if err := m.checkDriver(name, o.Kernel); err != nil {
 		return nil, err
 	}
-	if err := boot.CheckExt4(o.Rootfs); err != nil {
+	if err := checkSource(o); err != nil {
 		return nil, err
 	}
-	if err := boot.CheckUnused(o.Rootfs); err != nil {
-		return nil, err
-	}
-	machine := vmm.Machine{Driver: name, CPUs: cmp.Or(o.CPUs, c.CPUs, defaultCPUs), MemMiB: cmp.Or(o.MemMiB, c.MemMiB, defaultMemMiB),
-		BootArgs: joinArgs(c.BootArgs, o.BootArgs), Agent: !o.NoAgent}
+	machine := vmm.Machine{Driver: name, CPUs: cmp.Or(o.CPUs, c.CPUs, defaultCPUs), MemMiB: cmp.Or(o.MemMiB, c.MemMiB, memMiB),
+		BootArgs: joinArgs(c.BootArgs, o.BootArgs), Agent: !o.NoAgent, Base: o.Base != "" && !o.Flat, DiskMiB: o.DiskMiB}
 	if err := config.CheckMachine(machine.CPUs, machine.MemMiB, machine.BootArgs); err != nil {
 		return nil, err
 	}
 	if machine.KernelPath, machine.InitrdPath, err = boot.Files(ctx, m.Home.KernelsDir(), o.Kernel, d.Traits().ELFOnly, machine.Agent); err != nil {
 		return nil, err
 	}
-	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs}
+	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, SourceBase: o.Base, Image: o.Image}
 	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d}, nil
+}
+
+// choosePath makes *path absolute; an empty one becomes what is configured.
+func choosePath(path *string, configured, what string) (err error) {
+	if *path = cmp.Or(*path, configured); *path == "" {
+		return errs.New(errs.ErrHost, "%s not found: none is configured", what).Hint("run 'noid setup', or 'noid config set " + what + " PATH'")
+	}
+	*path, err = filepath.Abs(*path)
+	return err
 }
 
 // ChooseDriver returns the name of the driver of a new VM: wish if that is not empty, else the configured one, else the
@@ -211,17 +222,6 @@ func (m *Manager) free(name string) error {
 		return errs.New(errs.ErrExists, "vm %q already exists", name).Hint("choose another name, or 'noid destroy " + name + "' first")
 	}
 	return nil
-}
-
-// stage makes a VM's directory with its own disk, a clone of rootfs, and an idle console.
-func stage(ctx context.Context, staging, rootfs string) error {
-	if err := os.Mkdir(staging, 0o700); err != nil {
-		return err
-	}
-	if _, err := storage.Clone(ctx, filepath.Join(staging, vmm.RootfsFile), rootfs); err != nil {
-		return err
-	}
-	return unix.Mkfifo(filepath.Join(staging, vmm.SerialInFile), 0o600)
 }
 
 // publish gives the staged VM its name, which is free: its lock is held and it was looked at.

@@ -3,15 +3,12 @@ package vm
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"noid/internal/checkpoint"
 	"noid/internal/home"
@@ -47,6 +44,10 @@ type restoration struct {
 func (s source) restoration(v home.VM) *restoration {
 	c := s.c
 	v.Machine, v.SourceKernel, v.SourceRootfs, v.Boots, v.AgentVersion = c.Machine, c.SourceKernel, c.SourceRootfs, c.Boots, c.AgentVersion
+	v.SourceBase, v.Image, v.Base = c.SourceBase, c.Image, nil
+	if base, ok := c.Files[vmm.BaseFile]; ok {
+		v.Base = &base
+	}
 	if v.CreatedAt.IsZero() {
 		v.CreatedAt = time.Now().UTC()
 	}
@@ -101,7 +102,11 @@ func (r *restoration) startBackup(ctx context.Context) {
 // load makes the new VM's directory of the source's files and starts its VMM. What has memory stays paused.
 func (r *restoration) load(ctx context.Context) (err error) {
 	n := r.new
-	if err := stage(ctx, n.dir, filepath.Join(r.dir, vmm.RootfsFile)); err != nil {
+	base := ""
+	if r.c.Machine.Base {
+		base = filepath.Join(r.dir, vmm.BaseFile)
+	}
+	if err := stage(ctx, n.dir, filepath.Join(r.dir, vmm.RootfsFile), base); err != nil {
 		return err
 	}
 	if _, err := storage.Clone(ctx, n.file(vmm.SerialLogFile), filepath.Join(r.dir, vmm.SerialLogFile)); err != nil {
@@ -200,13 +205,4 @@ func (r *restoration) finish(ctx context.Context) {
 		r.new.warnUntold(err)
 	}
 	removed.Wait()
-}
-
-// linkOrClone gives the file src another name, or clones it where that cannot be.
-func linkOrClone(ctx context.Context, dst, src string) error {
-	err := os.Link(src, dst)
-	if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EPERM) {
-		_, err = storage.Clone(ctx, dst, src)
-	}
-	return err
 }

@@ -15,6 +15,7 @@ import (
 	"noid/internal/checkpoint"
 	"noid/internal/manifest"
 	"noid/internal/storage"
+	"noid/internal/vmm"
 )
 
 // A template is a guest right after its boot, kept so that the next VM of the same kind is restored and not booted. It
@@ -33,18 +34,15 @@ func (s *session) templateKey() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	info, err := os.Stat(s.vm.SourceRootfs)
-	if err != nil {
-		return "", err
-	}
-	rootfs, err := filepath.Abs(s.vm.SourceRootfs)
+	source := cmp.Or(s.vm.SourceBase, s.vm.SourceRootfs)
+	info, err := os.Stat(source)
 	if err != nil {
 		return "", err
 	}
 	m := s.vm.Machine
 	// The names of kernel and initrd are made of their contents or of their sources' lengths and times.
-	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d\x00%s\x00%s\x00%s\x00%d\x00%d\x00%s", s.Version, rootfs, info.Size(),
-		info.ModTime().UnixNano(), with, m.KernelPath, m.InitrdPath, m.CPUs, m.MemMiB, m.BootArgs))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d\x00%s\x00%s\x00%s\x00%d\x00%d\x00%t\x00%d\x00%s", s.Version, source, info.Size(),
+		info.ModTime().UnixNano(), with, m.KernelPath, m.InitrdPath, m.CPUs, m.MemMiB, m.Base, m.DiskMiB, m.BootArgs))
 	return fmt.Sprintf("%x", key[:8]), nil
 }
 
@@ -103,8 +101,10 @@ func (s *session) makeTemplate(ctx context.Context, key string) {
 	if err != nil || !c.AgentReady {
 		return
 	}
-	c.Files = map[string]manifest.File{}
 	for _, name := range c.FileNames() {
+		if name == vmm.BaseFile {
+			continue
+		}
 		info, onDisk, err := storage.Finish(ctx, filepath.Join(staging, name))
 		if err != nil {
 			return
@@ -136,8 +136,7 @@ func (m *Manager) boundTemplates(newest string, c checkpoint.Record) {
 		}
 		if o, err := checkpoint.ReadAny(m.Home.TemplateDir(key)); err == nil {
 			t.bytes = o.DiskBytes
-			if key != newest && o.SourceKernel == c.SourceKernel && o.SourceRootfs == c.SourceRootfs && o.Machine.Driver == c.Machine.Driver &&
-				o.Machine.CPUs == c.Machine.CPUs && o.Machine.MemMiB == c.Machine.MemMiB && o.Machine.BootArgs == c.Machine.BootArgs {
+			if key != newest && sameKind(o, c) {
 				m.Home.RemoveTemplate(key)
 				continue
 			}
@@ -151,6 +150,13 @@ func (m *Manager) boundTemplates(newest string, c checkpoint.Record) {
 			m.Home.RemoveTemplate(t.key)
 		}
 	}
+}
+
+// sameKind reports whether VMs of o and of c were made in the same words, whatever files these meant.
+func sameKind(o, c checkpoint.Record) bool {
+	a, b := o.Machine, c.Machine
+	return o.SourceKernel == c.SourceKernel && o.SourceRootfs == c.SourceRootfs && o.SourceBase == c.SourceBase && a.Driver == b.Driver &&
+		a.CPUs == b.CPUs && a.MemMiB == b.MemMiB && a.Base == b.Base && a.DiskMiB == b.DiskMiB && a.BootArgs == b.BootArgs
 }
 
 // DropTemplates removes all templates.

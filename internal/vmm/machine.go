@@ -12,7 +12,34 @@ type Machine struct {
 	BootArgs      string `json:"boot_args,omitempty"` // appended to the driver's own kernel command line
 	// Agent says that noid's agent is in the initramfs.
 	Agent bool `json:"agent,omitempty"`
+	// Base says that the VM has a second disk, BaseFile: the only one that the guest cannot write, by which noid-init
+	// knows it. The guest's root is made of both.
+	Base bool `json:"base,omitempty"`
+	// DiskMiB is the size of the own disk, 0 for that of the file that it is a copy of. The guest's file system grows
+	// to it when it boots.
+	DiskMiB int `json:"disk_mib,omitempty"`
 	// Hardware pins what the driver chose at Start (QEMU's versioned machine type, accelerator, CPU model), so that
 	// Load builds the same. Start fills it in; Load obeys it.
 	Hardware map[string]string `json:"hardware,omitempty"`
+}
+
+// layersWord and growWord are what noid-init looks for on the kernel's command line: that there is a base, and that the
+// file system of the own disk may be smaller than the disk.
+const (
+	layersWord = "noid.base"
+	growWord   = "noid.grow"
+)
+
+// Cmdline is the guest's kernel command line: the driver's own arguments, what noid-init is to know, and m's.
+func (m *Machine) Cmdline(own string) string {
+	if m.Base {
+		own += " " + layersWord
+	}
+	if m.DiskMiB > 0 {
+		own += " " + growWord
+	}
+	if m.BootArgs != "" {
+		own += " " + m.BootArgs
+	}
+	return own
 }

@@ -9,6 +9,7 @@ package vmm
 // directory and knows only these relative names, since a snapshot records paths verbatim.
 const (
 	RootfsFile    = "rootfs.ext4"  // the VM's own disk, made before Start and Load
+	BaseFile      = "base.ext4"    // of a Machine with a base: what its own disk lies over, never written; made likewise
 	SerialInFile  = "serial.in"    // FIFO; the VMM's stdin is an O_RDWR descriptor of it, so it never sees end of file
 	SerialLogFile = "serial.log"   // what the guest wrote to its console; the VMM's stdout, O_APPEND
 	MemorySnap    = "memory.snap"  // guest memory as a snapshot keeps it, MemMiB long

@@ -90,6 +90,9 @@ const bootArgs = "console=ttyS0 reboot=k panic=-1 quiet loglevel=1 pci=off 8250.
 // host.
 var serialLimit = serial{tokenBucket{Size: 16 << 20, RefillTime: 64_000}}
 
+// ownDrive is what Firecracker calls the VM's own disk.
+const ownDrive = "rootfs"
+
 // guestCID is the guest's vsock address. It is the same for all: each Firecracker has a vsock of its own.
 const guestCID = 3
 
@@ -104,19 +107,19 @@ func beforeAll(v version) []request {
 
 // bootRequests configures m and starts it.
 func bootRequests(m *vmm.Machine) []request {
-	args := bootArgs
-	if m.BootArgs != "" {
-		args += " " + m.BootArgs
-	}
-	return []request{
+	requests := []request{
 		{"/machine-config", machineConfig{VCPUCount: m.CPUs, MemSizeMib: m.MemMiB, TrackDirtyPages: true}},
-		{"/boot-source", bootSource{m.KernelPath, m.InitrdPath, args}},
+		{"/boot-source", bootSource{m.KernelPath, m.InitrdPath, m.Cmdline(bootArgs)}},
 		// Writeback: the guest's fsync is the host's. Firecracker's default, Unsafe, ignores it.
-		{"/drives/rootfs", drive{DriveID: "rootfs", PathOnHost: vmm.RootfsFile, CacheType: "Writeback"}},
-		{"/vsock", vsock{guestCID, VsockFile}},
-		{"/entropy", entropy{}},
-		{"/actions", action{"InstanceStart"}},
+		{"/drives/" + ownDrive, drive{DriveID: ownDrive, PathOnHost: vmm.RootfsFile, CacheType: "Writeback"}},
 	}
+	if m.Base {
+		requests = append(requests, request{"/drives/base", drive{DriveID: "base", PathOnHost: vmm.BaseFile, IsReadOnly: true, CacheType: "Unsafe"}})
+	}
+	return append(requests,
+		request{"/vsock", vsock{guestCID, VsockFile}},
+		request{"/entropy", entropy{}},
+		request{"/actions", action{"InstanceStart"}})
 }
 
 // loadRequest loads a snapshot from the working directory. The dirty log must be asked for at each load.

@@ -10,7 +10,7 @@ import (
 	"noid/internal/vmm"
 )
 
-// BaseArgs returns the driver's own kernel command line, to which Machine.BootArgs is appended. reboot=t and panic=-1
+// BaseArgs returns the driver's own part of the kernel's command line. reboot=t and panic=-1
 // make reboot and panic a reset at once, which -no-reboot turns into QEMU's end; printk.time=1 is how Ended knows a
 // kernel's message; loglevel=1 still lets a panic through.
 func BaseArgs() string {
@@ -48,7 +48,7 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		"-device", "virtio-blk-pci,drive=d0",
 		"-device", "virtio-rng-pci",
 	}
-	if hw[hwLayout] == layout && strings.HasPrefix(hw[hwMachine], "pc-q35") {
+	if l := hw[hwLayout]; (l == layout || l == layoutWithBase) && strings.HasPrefix(hw[hwMachine], "pc-q35") {
 		args = append(args, "-global", "ICH9-LPC.disable_s3=1")
 	}
 	if hw[hwLayout] != layoutWithoutPort {
@@ -57,11 +57,17 @@ func argv(m *vmm.Machine, incoming bool) []string {
 			"-chardev", "socket,id=agent,path="+PortFile+",server=on,wait=off",
 			"-device", "virtserialport,chardev=agent,name="+wire.PortName)
 	}
+	if m.Base { // after all others, whose addresses stay what they are without it
+		args = append(args,
+			"-blockdev", "driver=file,node-name=f1,read-only=on,auto-read-only=off,drop-cache=off,filename="+vmm.BaseFile,
+			"-blockdev", "driver=raw,node-name=d1,read-only=on,file=f1",
+			"-device", "virtio-blk-pci,drive=d1")
+	}
 	args = append(args, "-kernel", m.KernelPath)
 	if m.InitrdPath != "" {
 		args = append(args, "-initrd", m.InitrdPath)
 	}
-	args = append(args, "-append", strings.TrimSpace(BaseArgs()+" "+m.BootArgs))
+	args = append(args, "-append", m.Cmdline(BaseArgs()))
 	if incoming {
 		args = append(args, "-incoming", "defer", "-S")
 	}

@@ -22,6 +22,7 @@ const (
 
 // layout is raised when argv adds, removes or reorders devices. What was saved with an older one is loaded with that.
 const (
+	layoutWithBase    = "4" // layout with a second disk: of a Machine with a base alone
 	layout            = "3"
 	layoutWithSleep   = "2" // ACPI has S3, of which a guest comes back without ACPI: it cannot power off then
 	layoutWithoutPort = "1" // nor is there a port for the agent
@@ -32,7 +33,7 @@ const (
 const q35Options = ",sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=off"
 
 // chooseHardware picks the hardware of a VM that boots now.
-func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) {
+func (d *Driver) chooseHardware(ctx context.Context, base bool) (map[string]string, error) {
 	help, err := d.binary.Ask(ctx, "-machine", "help")
 	if err != nil {
 		return nil, err
@@ -46,6 +47,9 @@ func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) 
 		return nil, d.binary.Unusable(fmt.Errorf("it has no machine type %q", alias))
 	}
 	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: emulatedCPU(), hwLayout: layout}
+	if base {
+		hw[hwLayout] = layoutWithBase
+	}
 	if d.kvm() {
 		hw[hwAccel], hw[hwCPU] = "kvm", "host"
 	}
@@ -70,8 +74,8 @@ func (d *Driver) checkHardware(hw map[string]string) error {
 			return cannotLoad("it does not record its hardware (%s)", key)
 		}
 	}
-	if l := hw[hwLayout]; l != layout && l != layoutWithSleep && l != layoutWithoutPort {
-		return cannotLoad("it has device layout %q, this noid builds %q", l, layout)
+	if l := hw[hwLayout]; l != layoutWithBase && l != layout && l != layoutWithSleep && l != layoutWithoutPort {
+		return cannotLoad("it has device layout %q, this noid builds %q", l, layoutWithBase)
 	}
 	switch hw[hwAccel] {
 	case "tcg":

@@ -25,6 +25,7 @@ func TestArgv(t *testing.T) {
 	kvm := map[string]string{hwMachine: "pc-q35-9.0" + q35Options, hwAccel: "kvm", hwCPU: "host", hwLayout: layout}
 	old := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layoutWithoutPort}
 	sleeps := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layoutWithSleep}
+	based := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layoutWithBase}
 	for _, test := range []struct {
 		name     string
 		m        vmm.Machine
@@ -33,6 +34,7 @@ func TestArgv(t *testing.T) {
 		{"boot", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Hardware: tcg}, false},
 		{"old", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Hardware: old}, true},
 		{"sleeps", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Hardware: sleeps}, true},
+		{"base", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Base: true, DiskMiB: 8192, BootArgs: "c", Hardware: based}, false},
 		{"load", vmm.Machine{CPUs: 4, MemMiB: 2048, KernelPath: "/k/a,b", InitrdPath: "/k/initrd", BootArgs: "a=b c", Hardware: kvm}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

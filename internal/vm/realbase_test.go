@@ -1,0 +1,155 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"noid/internal/image"
+	"noid/internal/storage"
+	"noid/internal/vmm"
+	"noid/internal/vmm/drivers"
+)
+
+// real is a manager of real VMs in a home of its own.
+type real struct {
+	t *testing.T
+	*Manager
+}
+
+func newReal(t *testing.T) real {
+	t.Helper()
+	if os.Getenv("NOID_TEST_KERNEL") == "" || os.Getenv("NOID_TEST_ROOTFS") == "" {
+		t.Skip("NOT RUN: NOID_TEST_KERNEL and NOID_TEST_ROOTFS are not set ('make test' does)")
+	}
+	self, err := os.Executable()
+	must(t, err)
+	m, err := Open(t.Context(), filepath.Join(t.TempDir(), "home"), "test", false)
+	must(t, err)
+	m.HelperCommand = []string{self, asHelper}
+	m.Drivers = drivers.New(drivers.Config{}, m.StartHelper)
+	must(t, m.Home.Make())
+	t.Cleanup(func() {
+		names, _ := m.Home.VMNames()
+		for _, name := range names {
+			if log, err := os.ReadFile(filepath.Join(m.Home.VMDir(name), vmm.SerialLogFile)); err == nil && t.Failed() {
+				t.Logf("the end of %s's console: %q", name, log[max(0, len(log)-2000):])
+			}
+			m.Destroy(context.Background(), name, true)
+		}
+		m.Close()
+	})
+	return real{t, m}
+}
+
+// base makes an image of an ext4, as the home keeps images, with what debugfs is told to put into it.
+func (r real) base(rootfs string, commands ...string) string {
+	r.t.Helper()
+	path := filepath.Join(r.Home.ImagesDir(), r.t.Name(), image.BaseFile)
+	must(r.t, os.MkdirAll(filepath.Dir(path), 0o700))
+	_, err := storage.Clone(r.t.Context(), path, rootfs)
+	must(r.t, err)
+	cmd := exec.Command("/sbin/debugfs", "-w", "-f", "-", path)
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "not found") {
+		r.t.Fatalf("debugfs: %v: %s", err, out)
+	}
+	must(r.t, os.Chmod(path, 0o400))
+	return path
+}
+
+// create makes a VM of an image and waits for it.
+func (r real) create(o CreateOptions) {
+	r.t.Helper()
+	o.Kernel, o.Wait = os.Getenv("NOID_TEST_KERNEL"), 4*time.Minute
+	o.Image = &image.Image{Digest: "sha256:test", Config: image.Config{Env: []string{"A=b"}}}
+	must(r.t, r.Create(r.t.Context(), o))
+}
+
+// sh runs a script in a guest and insists on what it writes.
+func (r real) sh(name, script, want string) {
+	r.t.Helper()
+	var out bytes.Buffer
+	exit, err := r.Exec(r.t.Context(), name, Command{Argv: []string{"sh", "-ec", script}, Wait: 4 * time.Minute}, Streams{Out: &out, Err: &out})
+	if err != nil || exit.Code != 0 || out.String() != want {
+		r.t.Errorf("%s: %s:\n got %q, %+v, %v\nwant %q", name, script, out.String(), exit, err, want)
+	}
+}
+
+func inodeAt(t *testing.T, path string) uint64 {
+	t.Helper()
+	info, err := os.Lstat(path)
+	must(t, err)
+	return info.Sys().(*syscall.Stat_t).Ino
+}
+
+// oldThings puts a directory with a file of two names and a symbolic link out of the root into a base.
+func oldThings(t *testing.T) []string {
+	content := filepath.Join(t.TempDir(), "content")
+	must(t, os.WriteFile(content, []byte("old\n"), 0o600))
+	return []string{"mkdir old", "cd old", "write " + content + " one", "ln one two", "sif one links_count 2", "cd /",
+		"mkdir var/lib/docker", "mkdir var/lib/kubelet", "cd var/lib/kubelet", "write " + content + " kept", "cd /",
+		"symlink var/lib/containers ../../../../../../dev/shm", "symlink var/lib/containerd /old"}
+}
+
+// TestRealBase walks VMs through their lives that share a base: whatever is done to them, it stays as it was.
+func TestRealBase(t *testing.T) {
+	r, ctx := newReal(t), t.Context()
+	base := r.base(os.Getenv("NOID_TEST_ROOTFS"), append([]string{"mkdir var", "mkdir var/lib"}, oldThings(t)...)...)
+	before, err := storage.HashFile(ctx, base, 0)
+	must(t, err)
+	r.create(CreateOptions{Name: "a", Base: base})
+	r.sh("a", "mount | grep -c ' on / type overlay '; df -m / | awk 'NR==2 {print ($2 > 7000)}'", "1\n1\n")
+	// What one file system can do, this one can.
+	r.sh("a", "mv /old /new; cat /new/one; echo new >>/new/one; cat /new/two; [ /new/one -ef /new/two ] && echo same", "old\nold\nnew\nsame\n")
+	r.sh("a", "ln /new/two /three; rm /new/one; stat -c %h /three; echo more >>/three; cat /new/two", "2\nold\nnew\nmore\n")
+	r.sh("a", "chmod 700 /bin; stat -c %a /bin; mkdir /d; mv /d /e; rmdir /e; stat -c %d /bin /three | uniq | wc -l", "700\n1\n")
+	// Container engines have directories on the disk itself; what the image has there, and what leads elsewhere, stays on
+	// the overlay, which busybox does not know.
+	r.sh("a", "cd /var/lib; stat -f -c %T docker kubelet .; ls kubelet; readlink containers; ls -A /dev/shm", "ext2/ext3\nUNKNOWN\nUNKNOWN\nkept\n../../../../../../dev/shm\n")
+	r.sh("a", "mkdir /var/lib/docker/upper /var/lib/docker/work /mnt/o || mkdir -p /mnt/o; mount -t overlay overlay -o lowerdir=/bin,upperdir=/var/lib/docker/upper,workdir=/var/lib/docker/work /mnt/o; ls /mnt/o/sh; umount /mnt/o", "/mnt/o/sh\n")
+	c, err := r.Checkpoint(ctx, "a", "")
+	must(t, err)
+	r.sh("a", "echo late >/late", "")
+	must(t, r.Restore(ctx, "a", c.ID, RestoreOptions{As: "b"}))
+	r.sh("b", "cat /new/two; ls /late 2>&1 | wc -l; echo b >/b", "old\nnew\nmore\n1\n")
+	_, err = r.Fork(ctx, "b", "", ForkOptions{As: "c"}, func(_ string, err error) { must(t, err) })
+	must(t, err)
+	r.sh("c", "cat /b; echo c >/new/two", "b\n")
+	must(t, r.Restore(ctx, "a", c.ID, RestoreOptions{NoBackup: true}))
+	r.sh("a", "cat /new/two; sync; ls /late 2>&1 | wc -l", "old\nnew\nmore\n1\n")
+	must(t, r.Stop(ctx, "a", false))
+	must(t, r.Start(ctx, "a"))
+	r.sh("a", "cat /new/two /three | uniq -c | wc -l; [ /new/two -ef /three ] && echo same", "6\nsame\n")
+	must(t, r.Rename(ctx, "a", "d"))
+	r.create(CreateOptions{Name: "e", Base: base}) // warm
+	r.sh("e", "cat /old/one; ls / | grep -c new || true", "old\n0\n")
+	d, err := r.Inspect(ctx, "e")
+	must(t, err)
+	if d.WarmFrom == nil || d.Machine.MemMiB != 1024 || d.Image == nil || d.Image.Config.Env[0] != "A=b" {
+		t.Errorf("made of an image: %+v", d.VM)
+	}
+	inode := inodeAt(t, base)
+	for _, dir := range []string{r.Home.VMDir("b"), r.Home.VMDir("c"), r.Home.VMDir("d"), r.Home.VMDir("e"), r.Home.CheckpointDir("d", c.ID)} {
+		if inodeAt(t, filepath.Join(dir, vmm.BaseFile)) != inode {
+			t.Errorf("%s has a copy of the base", dir)
+		}
+	}
+	verdicts, err := r.Verify(ctx, "", "", true, nil)
+	if err != nil || len(verdicts) != 1 || verdicts[0].Problem != nil {
+		t.Errorf("verify: %+v, %v", verdicts, err)
+	}
+	must(t, os.Remove(base)) // the image may go
+	must(t, r.Restore(ctx, "d", c.ID, RestoreOptions{As: "f"}))
+	r.sh("f", "cat /new/two", "old\nnew\nmore\n")
+	after, err := storage.HashFile(ctx, filepath.Join(r.Home.VMDir("f"), vmm.BaseFile), 0)
+	if err != nil || after.Root() != before.Root() {
+		t.Errorf("the base was written: %v", err)
+	}
+}
