@@ -49,8 +49,9 @@ var edges = map[string]string{
 	"storage/volume": "errs home storage vmm",
 	"boot":           "errs lazy storage",
 
-	"setup":        "boot config confine errs home kvm setup/debian storage storage/volume",
-	"setup/debian": "boot errs lazy storage",
+	"setup":        "boot config confine errs home image kvm setup/debian setup/distro storage storage/volume",
+	"setup/debian": "boot errs lazy setup/distro storage",
+	"setup/distro": "",
 	"config":       "errs lazy storage",
 
 	"disk":            "errs storage",

@@ -13,7 +13,10 @@ func (a *app) doctorCmd() *cobra.Command {
 	var repair, asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what this host can do, and the cure for what it cannot",
-		Example: "  noid doctor\n  noid doctor --repair",
+		Long: `Say what this host can do, and the cure for what it cannot. --json says more: versions, the host, the home's file system,
+what noid would use. A bug report begins with it.
+`,
+		Example: "  noid doctor\n  noid doctor --json\n  noid doctor --repair",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			m, err := a.manager()
@@ -31,16 +34,26 @@ func (a *app) doctorCmd() *cobra.Command {
 				}
 				fmt.Fprintln(w, report)
 			}
-			checks, canRun := setup.Checks(ctx, a.setupOptions(m))
+			driver, err := driverWish(m, "")
+			if err == nil {
+				driver, err = m.ChooseDriver(ctx, driver)
+			}
+			if err != nil {
+				return err
+			}
+			report := setup.Examine(ctx, a.setupOptions(m), driver)
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			if asJSON {
-				err = printJSON(a.out, checks)
+				err = printJSON(a.out, struct {
+					Noid map[string]any `json:"noid"`
+					setup.Report
+				}{versionInfo(), report})
 			} else {
-				printChecks(a.out, checks)
+				printChecks(a.out, report.Checks)
 			}
-			if err == nil && !canRun {
+			if err == nil && !report.CanRun {
 				err = codeError{exitHost}
 			}
 			return err

@@ -19,7 +19,8 @@ func (a *app) versionCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printVersion(asJSON bool) error {
+// versionInfo is what noid says of itself as JSON.
+func versionInfo() map[string]any {
 	revision := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -28,9 +29,13 @@ func (a *app) printVersion(asJSON bool) error {
 			}
 		}
 	}
+	return map[string]any{"version": version.Release, "revision": revision, "go": runtime.Version(), "arch": runtime.GOARCH,
+		"guest_programs": vm.HasGuestPrograms()}
+}
+
+func (a *app) printVersion(asJSON bool) error {
 	if asJSON {
-		return printJSON(a.out, map[string]any{"version": version.Release, "revision": revision, "go": runtime.Version(), "arch": runtime.GOARCH,
-			"guest_programs": vm.HasGuestPrograms()})
+		return printJSON(a.out, versionInfo())
 	}
 	without := ""
 	if !vm.HasGuestPrograms() {

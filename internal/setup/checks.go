@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"noid/internal/boot"
 	"noid/internal/errs"
@@ -30,23 +29,34 @@ func check(name, detail, cure string, err error) Check {
 	return Check{Name: name, OK: true, Detail: detail}
 }
 
-// Checks says what this host can do. canRun is that there are a VMM, a kernel and a root filesystem; all else is as
-// good as it gets. When ctx ends meanwhile, the checks tell nothing about the host.
-func Checks(ctx context.Context, o Options) (checks []Check, canRun bool) {
-	checks = append(checks, checkKVM())
-	anyVMM := false
+// runChecks fills in Checks and CanRun, and what else they find out.
+func (r *Report) runChecks(ctx context.Context, o Options) {
+	probe, err := kvm.Check()
+	switch {
+	case err == nil:
+		r.KVM = "real"
+	case probe.Rate > 0:
+		r.KVM = "emulated"
+	default:
+		r.KVM = "none"
+	}
+	r.Checks = append(r.Checks, check("KVM", fmt.Sprintf("%.0f million instructions a second (probed in %d ms)", probe.Rate/1e6, probe.Took.Milliseconds()),
+		"QEMU runs guests without KVM, slowly; for KVM use a host with virtualization and join the group kvm", err))
 	for _, v := range vmms {
 		version, err := o.Version(ctx, v.driver)
-		anyVMM = anyVMM || err == nil
-		checks = append(checks, check(v.name, "version "+version, v.cure, err))
+		if err == nil {
+			r.VMMs[v.driver] = version
+		}
+		r.Checks = append(r.Checks, check(v.name, "version "+version, v.cure, err))
 	}
 	kernel, rootfs := checkDefault("kernel", "kernel", o.Config.Kernel, checkKernel), checkDefault("root file system", "rootfs", o.Config.Rootfs, boot.CheckExt4)
-	checks = append(checks, kernel, rootfs)
+	r.Checks = append(r.Checks, kernel, rootfs)
 	for _, warning := range o.Config.Ignored {
-		checks = append(checks, Check{Name: "configuration", Detail: warning, Cure: "'noid config unset KEY' takes it out"})
+		r.Checks = append(r.Checks, Check{Name: "configuration", Detail: warning, Cure: "'noid config unset KEY' takes it out"})
 	}
-	checks = append(checks, checkStorage(o.Home))
-	return slices.Concat(checks, checkConfinement(home.Existing(o.Home.Dir()))), anyVMM && kernel.OK && rootfs.OK
+	r.Checks = append(r.Checks, checkStorage(o.Home))
+	r.Checks = append(r.Checks, checkConfinement(home.Existing(o.Home.Dir()))...)
+	r.CanRun = len(r.VMMs) > 0 && kernel.OK && rootfs.OK
 }
 
 // checkDefault says whether look accepts the file that the configuration names for key.
@@ -56,12 +66,6 @@ func checkDefault(name, key, path string, look func(path string) error) Check {
 		return check(name, path, cure, errs.New(errs.ErrHost, "%s not found: none is configured", key))
 	}
 	return check(name, path, cure, look(path))
-}
-
-func checkKVM() Check {
-	probe, err := kvm.Check()
-	return check("KVM", fmt.Sprintf("%.0f million instructions a second (probed in %d ms)", probe.Rate/1e6, probe.Took.Milliseconds()),
-		"QEMU runs guests without KVM, slowly; for KVM use a host with virtualization and join the group kvm", err)
 }
 
 // checkStorage says whether disks are cloned or copied.

@@ -3,11 +3,15 @@ package setup
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"noid/internal/home"
+	"noid/internal/image"
+	"noid/internal/kvm"
+	"noid/internal/storage"
 )
 
 func options(t *testing.T, version func(driver string) (string, error)) Options {
@@ -21,17 +25,33 @@ func options(t *testing.T, version func(driver string) (string, error)) Options 
 		Version: func(_ context.Context, driver string) (string, error) { return version(driver) }}
 }
 
-// TestChecks: each check has its line, what fails has a cure, and a VM needs one VMM, a kernel and a root filesystem.
-func TestChecks(t *testing.T) {
+// TestExamine: each check has its line, what fails has a cure, and a VM needs one VMM, a kernel and a root filesystem.
+func TestExamine(t *testing.T) {
 	o := options(t, func(driver string) (string, error) {
 		if driver == "qemu" {
 			return "9.9", nil
 		}
 		return "", errors.New("none")
 	})
-	checks, canRun := Checks(t.Context(), o)
-	if canRun {
+	if err := os.MkdirAll(filepath.Join(o.Home.ImagesDir(), "sha256", "0123"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(o.Home.ImagesDir(), "sha256", "0123", image.BaseFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := Examine(t.Context(), o, "qemu")
+	checks := r.Checks
+	if r.CanRun {
 		t.Error("VMs can run without a kernel")
+	}
+	if r.Host.Kernel == "" || r.Home.FileSystem == "unknown" || r.Driver != "qemu" || r.VMMs["qemu"] != "9.9" || len(r.VMMs) != 1 || r.Images != 1 {
+		t.Errorf("%+v", r)
+	}
+	if shares, err := storage.Reflinks(home.Existing(o.Home.Dir())); err != nil || shares != r.Home.Reflinks {
+		t.Errorf("reflinks %t, %v; the report says %t", shares, err, r.Home.Reflinks)
+	}
+	if _, err := kvm.Check(); (err == nil) != (r.KVM == "real") {
+		t.Errorf("KVM %q, the probe says %v", r.KVM, err)
 	}
 	var names []string
 	for _, c := range checks {

@@ -63,15 +63,17 @@ func confined(t *testing.T, n noid, name string) {
 	if !vm.Confinement.NoNew || vm.Confinement.Filters < 2 {
 		t.Errorf("%s: inspect says %+v; want noid's filter and the VMM's own", name, vm.Confinement)
 	}
-	var doctor []struct {
-		Name string `json:"name"`
-		OK   bool   `json:"ok"`
+	var doctor struct {
+		Checks []struct {
+			Name string `json:"name"`
+			OK   bool   `json:"ok"`
+		} `json:"checks"`
 	}
 	out, _, _ := n.run("doctor", "--json")
 	if err := json.Unmarshal([]byte(out), &doctor); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range doctor {
+	for _, line := range doctor.Checks {
 		if line.Name == "Landlock" && line.OK != (vm.Confinement.Landlock > 0) {
 			t.Errorf("%s: doctor says Landlock is %t, inspect has ABI %d", name, line.OK, vm.Confinement.Landlock)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"noid/internal/boot"
 	"noid/internal/errs"
+	"noid/internal/setup/distro"
 )
 
 func TestWorkDir(t *testing.T) {
@@ -89,7 +90,7 @@ func TestMetaPackage(t *testing.T) {
 		{"ID=debian\n", "riscv64", ""},
 		{"", "amd64", ""},
 	} {
-		if got := metaPackage(tt.release, tt.arch); got != tt.want {
+		if got := metaPackage(distro.Parse(tt.release), tt.arch); got != tt.want {
 			t.Errorf("metaPackage(%q, %s) = %q, want %q", tt.release, tt.arch, got, tt.want)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"noid/internal/setup/distro"
 )
 
 // Packages themselves are unpacked by dpkg-deb, into a new directory: noid reads what apt and the package's files say.
@@ -32,7 +34,7 @@ func FuzzRelease(f *testing.F) {
 	f.Add("ID=mint\nID_LIKE=\"ubuntu debian\"\n", "arm64")
 	f.Add("ID='\"\nID_LIKE=\x00", "")
 	f.Fuzz(func(t *testing.T, text, arch string) {
-		got := metaPackage(text, arch)
+		got := metaPackage(distro.Parse(text), arch)
 		for _, byArch := range metaPackages {
 			if got == byArch[arch] {
 				return

@@ -14,6 +14,7 @@ import (
 	"noid/internal/boot"
 	"noid/internal/errs"
 	"noid/internal/lazy"
+	"noid/internal/setup/distro"
 )
 
 // hostBootDir is where distributions install kernels.
@@ -77,11 +78,7 @@ var metaPackages = map[string]map[string]string{
 var kernelPackage = lazy.Regexp(`^linux-(image|modules)-[0-9]`)
 
 func fetchKernel(ctx context.Context, o Options, work string) (string, error) {
-	release, err := os.ReadFile("/etc/os-release")
-	if err != nil {
-		return "", err
-	}
-	meta := metaPackage(string(release), runtime.GOARCH)
+	meta := metaPackage(distro.Read(), runtime.GOARCH)
 	if meta == "" {
 		return "", errs.New(errs.ErrHost, "noid can fetch one on Debian and Ubuntu only").
 			Hint("noid config set kernel PATH, with a kernel whose modules are in /lib/modules")
@@ -114,15 +111,9 @@ func kernelPackages(ctx context.Context, a *apt, meta string) ([]string, error) 
 	return slices.Compact(append(pkgs[:1:1], more...)), nil
 }
 
-// metaPackage picks from metaPackages by the text of os-release; "" if it knows none.
-func metaPackage(osRelease, arch string) string {
-	ids := map[string]string{}
-	for line := range strings.SplitSeq(osRelease, "\n") {
-		if key, value, ok := strings.Cut(line, "="); ok {
-			ids[key] = strings.Trim(value, `"'`)
-		}
-	}
-	for _, id := range append([]string{ids["ID"]}, strings.Fields(ids["ID_LIKE"])...) {
+// metaPackage picks from metaPackages by the distribution; "" if it knows none.
+func metaPackage(r distro.Release, arch string) string {
+	for _, id := range r.IDs {
 		if byArch, ok := metaPackages[id]; ok {
 			return byArch[arch]
 		}
