@@ -17,7 +17,7 @@ func (a *app) attachCmd() *cobra.Command {
 The guest keeps the newest MiB of each stream until somebody has had it. Ctrl+C leaves the command running. 'noid ps'
 lists the ids.
 `,
-		Annotations: map[string]string{exitStatus: `  The command's own; 125 when noid itself failed, 2 for wrong usage, 130 interrupted.`},
+		Annotations: map[string]string{ExitStatus: `  The command's own; 125 when noid itself failed, 2 for wrong usage, 130 interrupted.`},
 		Example:     "  noid attach dev 1a2b3c4d",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := a.manager()

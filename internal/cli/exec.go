@@ -37,7 +37,7 @@ noid ends, the guest hangs the command up. A command started with -d runs on.
 A guest without noid's agent gets the command over its serial console, as any guest does with --serial. There output and
 error are one stream, and -i, -t, -u and -d are refused.
 `,
-		Annotations: map[string]string{exitStatus: `  The command's own; 128+N for signal N, 127 not found, 126 not executable, 124 when --timeout ran out,
+		Annotations: map[string]string{ExitStatus: `  The command's own; 128+N for signal N, 127 not found, 126 not executable, 124 when --timeout ran out,
   125 when noid itself failed, 2 for wrong usage, 130 interrupted.`},
 		Example: "  noid exec dev -- uname -a\n  noid exec -it dev -- bash\n  tar c . | noid exec -i dev -- tar x -C /srv",
 		RunE: func(cmd *cobra.Command, args []string) error {

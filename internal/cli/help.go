@@ -17,8 +17,8 @@ const (
 	groupSetup       = "setup"
 )
 
-// exitStatus is the annotation of a verb whose exit codes are not the common ones.
-const exitStatus = "exit-status"
+// ExitStatus is the annotation of a verb whose exit codes are not the common ones.
+const ExitStatus = "exit-status"
 
 const exitCodes = `noid's exit codes:
 
@@ -73,7 +73,7 @@ func writeUsage(w io.Writer, cmd *cobra.Command) error {
 	part("Flags", cmd.LocalFlags().FlagUsages())
 	part("Global flags", cmd.InheritedFlags().FlagUsages())
 	part("Topics", commandList(cmd, (*cobra.Command).IsAdditionalHelpTopicCommand))
-	if text := cmd.Annotations[exitStatus]; text != "" {
+	if text := cmd.Annotations[ExitStatus]; text != "" {
 		part("Exit status", text)
 	} else {
 		b.WriteString("\nExit codes: see 'noid help exit-codes'.\n")

@@ -66,6 +66,9 @@ func (e codeError) Error() string { return fmt.Sprintf("exit status %d", e.code)
 // Main runs noid with args and returns its exit code.
 func Main(args []string) int { return run(args, realDrivers) }
 
+// Commands returns noid's commands, for its manual.
+func Commands() *cobra.Command { return (&app{}).root() }
+
 func run(args []string, d newDrivers) int {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // most commands end before they have garbage worth collecting

@@ -17,7 +17,7 @@ func (a *app) shellCmd() *cobra.Command {
 		Long: `Open a login shell in the guest, on a terminal of its own. When standard input is not a terminal, the shell has none
 either and reads its commands from there.
 `,
-		Annotations: map[string]string{exitStatus: `  The shell's own; 128+N for signal N, 125 when noid itself failed, 2 for wrong usage, 130 interrupted.`},
+		Annotations: map[string]string{ExitStatus: `  The shell's own; 128+N for signal N, 125 when noid itself failed, 2 for wrong usage, 130 interrupted.`},
 		Example:     "  noid shell dev\n  noid shell dev <script.sh",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.TTY = term.IsTerminal(int(os.Stdin.Fd()))
