@@ -20,8 +20,8 @@ var edges = map[string]string{
 
 	"cli":     "config errs helper setup untrusted version vm vmm/drivers",
 	"cli/man": "cli version",
-	"vm":      "boot checkpoint config confine console disk errs helper home image lazy link link/tarfs link/wire manifest proc storage storage/volume",
-	"untrusted vmm",
+	"vm":      "boot checkpoint config confine console disk errs helper home image lazy link link/tarfs link/wire manifest proc storage " +
+		"storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy proc storage untrusted",
