@@ -167,6 +167,7 @@ const (
 // still. resumed is false when that guest could not be made to run again.
 func (s *session) standStill(ctx context.Context, staging string, st State, guarded bool) (downtime time.Duration, resumed bool, err error) {
 	resumed = true
+	how := vmm.Resume
 	if st == Running || st == Paused {
 		unlock, err := console.LockInput(ctx, s.dir) // a line on its way to the guest would be cut in two
 		if err != nil {
@@ -180,7 +181,7 @@ func (s *session) standStill(ctx context.Context, staging string, st State, guar
 	if st == Running {
 		began := time.Now()
 		defer func() {
-			if e := s.resumeAfter(ctx, guarded); e != nil {
+			if e := s.resumeAfter(ctx, how, guarded); e != nil {
 				resumed, err = false, errors.Join(err, fmt.Errorf("resuming: %w", e))
 			}
 			downtime = time.Since(began)
@@ -193,6 +194,7 @@ func (s *session) standStill(ctx context.Context, staging string, st State, guar
 		if err := s.driver.Snapshot(ctx, s.dir, staging); err != nil {
 			return 0, true, err
 		}
+		how = vmm.ResumeSaved
 	}
 	for _, file := range []string{vmm.RootfsFile, vmm.SerialLogFile} {
 		if _, err := storage.Clone(ctx, filepath.Join(staging, file), s.file(file)); err != nil {
@@ -218,12 +220,12 @@ func (s *session) writeBack(ctx context.Context) error {
 }
 
 // resumeAfter has the guest run again after a snapshot, also when ctx has ended.
-func (s *session) resumeAfter(ctx context.Context, guarded bool) error {
+func (s *session) resumeAfter(ctx context.Context, how vmm.Command, guarded bool) error {
 	wait := cleanupWait
 	if ctx.Err() != nil && guarded {
 		wait = interruptWait // the user does not wait for a VMM that is busy writing: the helper does
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer cancel()
-	return s.driver.Tell(end, s.dir, vmm.Resume)
+	return s.driver.Tell(end, s.dir, how)
 }

@@ -140,7 +140,7 @@ func (r *restoration) resume(ctx context.Context) error {
 	go func() { saved <- n.save() }()
 	var err error
 	if r.c.Memory {
-		err = r.driver.Tell(ctx, n.dir, vmm.Resume)
+		err = r.driver.Tell(ctx, n.dir, vmm.ResumeSaved)
 	}
 	saveErr := <-saved
 	return cmp.Or(err, saveErr)

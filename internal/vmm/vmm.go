@@ -30,10 +30,12 @@ type Command int
 
 // The commands. Pause and Resume may be repeated: pausing a paused VM is no error. Shutdown asks the guest to power off
 // (ACPI power button or Ctrl+Alt+Del) and does not wait for it to obey. Wake wakes a guest that has put itself to
-// sleep; it does nothing to one that is awake, and where the VMM cannot.
+// sleep; it does nothing to one that is awake, and where the VMM cannot. ResumeSaved is Resume, perhaps a faster one, of
+// a guest that Snapshot has saved or Load has loaded in this pause.
 const (
 	Pause Command = iota
 	Resume
+	ResumeSaved
 	Shutdown
 	Wake
 )

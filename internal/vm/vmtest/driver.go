@@ -162,14 +162,14 @@ func (d *Driver) spawn(dir string, st vmm.State, memory []byte) (proc.Process, e
 
 // Tell implements vmm.Driver.
 func (d *Driver) Tell(_ context.Context, dir string, c vmm.Command) error {
-	name := map[vmm.Command]string{vmm.Pause: "pause", vmm.Resume: "resume", vmm.Shutdown: "shut down", vmm.Wake: "wake"}[c]
+	name := map[vmm.Command]string{vmm.Pause: "pause", vmm.Resume: "resume", vmm.ResumeSaved: "resume", vmm.Shutdown: "shut down", vmm.Wake: "wake"}[c]
 	if err := d.call(name); err != nil {
 		return err
 	}
 	if c == vmm.Wake { // it does not sleep
 		return nil
 	}
-	st := map[vmm.Command]vmm.State{vmm.Pause: vmm.Paused, vmm.Resume: vmm.Running}[c]
+	st := map[vmm.Command]vmm.State{vmm.Pause: vmm.Paused, vmm.Resume: vmm.Running, vmm.ResumeSaved: vmm.Running}[c]
 	if st == "" {
 		return errors.New("the fake guest has no power button")
 	}

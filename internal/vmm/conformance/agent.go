@@ -88,7 +88,7 @@ func testAgent(t *testing.T, vm *machine) {
 	open := vm.open(t)
 	vm.tell(t, vmm.Pause)
 	checkpoint := vm.checkpoint(t)
-	vm.tell(t, vmm.Resume)
+	vm.tell(t, vmm.ResumeSaved)
 	vm.wantAgent(t, "of the source after a snapshot")
 	open.wantAnswerOrEnd(t, "a snapshot")
 	clone := vm.load(t, checkpoint)
@@ -99,7 +99,7 @@ func testAgent(t *testing.T, vm *machine) {
 	clone.wantMany(t)
 	clone.tell(t, vmm.Pause)
 	second := clone.checkpoint(t)
-	clone.tell(t, vmm.Resume)
+	clone.tell(t, vmm.ResumeSaved)
 	clone.wantAgent(t, "of a clone after a snapshot")
 	vm.load(t, second).wantAgent(t, "of a clone's clone")
 	vm.wantMany(t) // the clones are none of the source's business

@@ -114,7 +114,7 @@ func (vm *machine) load(t *testing.T, checkpoint string) *machine {
 	t.Helper()
 	clone := vm.placed(t, checkpoint)
 	clone.loadPaused(t)
-	clone.tell(t, vmm.Resume)
+	clone.tell(t, vmm.ResumeSaved)
 	clone.con.await(t, stepLimit)
 	return clone
 }

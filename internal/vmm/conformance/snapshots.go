@@ -93,7 +93,7 @@ func testClone(t *testing.T, vm *machine) {
 	clone.loadPaused(t)
 	// A clone that has not run can be a source.
 	unrun := clone.checkpoint(t)
-	clone.tell(t, vmm.Resume)
+	clone.tell(t, vmm.ResumeSaved)
 	clone.con.await(t, stepLimit)
 	check := func(name string, vm *machine) {
 		t.Helper()

@@ -19,14 +19,14 @@ const stateTimeout = time.Second
 // Tell implements vmm.Driver. Shutdown presses Ctrl+Alt+Del, which most guests answer with a reboot: Firecracker exits
 // then, and Ended says EndedReboot. (arm64 has no such key.)
 //
-// Resume first has the vsock device reset its connections, as a snapshot does: see resetVsock.
+// Resume first has the vsock device reset its connections, as a snapshot does: see resetVsock. ResumeSaved need not.
 func (d *Driver) Tell(ctx context.Context, dir string, c vmm.Command) error {
 	var method, path string
 	var body any
 	switch c {
 	case vmm.Pause:
 		method, path, body = http.MethodPatch, "/vm", vmState{"Paused"}
-	case vmm.Resume:
+	case vmm.Resume, vmm.ResumeSaved:
 		method, path, body = http.MethodPatch, "/vm", vmState{"Resumed"}
 	case vmm.Wake: // a guest that sleeps listens to nothing that Firecracker has
 		return nil
@@ -37,11 +37,13 @@ func (d *Driver) Tell(ctx context.Context, dir string, c vmm.Command) error {
 	}
 	cl := newClient(dir)
 	defer cl.close()
-	if c == vmm.Resume {
+	if c == vmm.Resume || c == vmm.ResumeSaved {
 		state, err := cl.state(ctx, callTimeout)
 		if err != nil || state == vmm.Running { // resuming a running guest would hang its vsock too
 			return err
 		}
+	}
+	if c == vmm.Resume {
 		if err := cl.resetVsock(ctx); err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ const stateTimeout = time.Second
 
 // Tell implements vmm.Driver.
 func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
-	name, ok := map[vmm.Command]string{vmm.Pause: "stop", vmm.Resume: "cont", vmm.Shutdown: "system_powerdown"}[cmd]
+	name, ok := map[vmm.Command]string{vmm.Pause: "stop", vmm.Resume: "cont", vmm.ResumeSaved: "cont", vmm.Shutdown: "system_powerdown"}[cmd]
 	if !ok && cmd != vmm.Wake {
 		return fmt.Errorf("telling qemu: command %d is not known", cmd)
 	}
@@ -37,7 +37,7 @@ func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
 	if err := c.do(name, nil, nil); err != nil {
 		return err
 	}
-	if cmd == vmm.Resume {
+	if name == "cont" {
 		release(dir)
 	}
 	if cmd != vmm.Shutdown { // whoever says so decides, no longer watchSpace
