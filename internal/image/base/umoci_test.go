@@ -36,7 +36,7 @@ func TestNasty(t *testing.T) {
 	want["of-aufs"].Links, want["of-aufs"].First = 1, "of-aufs"
 	want["attributed"].Xattrs["user.empty"] = "" // which the Go library that umoci uses takes for none
 	want["libarchive"].Xattrs = map[string]string{"user.a b": "value"}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(stat{})); diff != "" {
+	if diff := cmp.Diff(want, got, ignoreBlocks); diff != "" {
 		t.Errorf("umoci's are -, ours +:\n%s", diff)
 	}
 	for _, name := range []string{"sparse-gnu", "sparse-0.0", "sparse-0.1", "sparse-1.0", "sparse-middle", "sparse-ends", "zeros"} {
@@ -45,6 +45,8 @@ func TestNasty(t *testing.T) {
 		}
 	}
 }
+
+var ignoreBlocks = cmpopts.IgnoreUnexported(stat{})
 
 func opened(layers []layer) (list []flatten.Layer) {
 	for _, l := range layers {
@@ -68,7 +70,14 @@ type stat struct {
 }
 
 // mounted returns the files in the file system in a file.
-func mounted(t *testing.T, path string) map[string]*stat {
+func mounted(t *testing.T, path string) (list map[string]*stat) {
+	t.Helper()
+	mount(t, path, func(dir string) { list = files(t, dir) })
+	return list
+}
+
+// mount calls do with the directory where the file system is mounted.
+func mount(t *testing.T, path string, do func(dir string)) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("NOT RUN: not root, who alone can mount file systems")
@@ -82,8 +91,10 @@ func mounted(t *testing.T, path string) map[string]*stat {
 			t.Error(err)
 		}
 	}()
-	return files(t, dir)
+	do(dir)
 }
+
+func sum(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }
 
 func files(t *testing.T, root string) map[string]*stat {
 	t.Helper()
@@ -109,7 +120,7 @@ func files(t *testing.T, root string) map[string]*stat {
 			if err != nil {
 				return err
 			}
-			s.Size, s.Sum = st.Size, fmt.Sprintf("%x", sha256.Sum256(data))
+			s.Size, s.Sum = st.Size, sum(data)
 		case info.Mode().Type() == fs.ModeSymlink:
 			if s.Target, err = os.Readlink(path); err != nil {
 				return err
@@ -169,9 +180,8 @@ func layout(t *testing.T, dir string, layers []layer) {
 	t.Helper()
 	type object = map[string]any
 	keep := func(data []byte) object {
-		sum := fmt.Sprintf("%x", sha256.Sum256(data))
-		write(t, filepath.Join(dir, "blobs/sha256", sum), data)
-		return object{"digest": "sha256:" + sum, "size": len(data)}
+		write(t, filepath.Join(dir, "blobs/sha256", sum(data)), data)
+		return object{"digest": "sha256:" + sum(data), "size": len(data)}
 	}
 	document := func(kind string, v object) object {
 		data, err := json.Marshal(v)
@@ -192,7 +202,7 @@ func layout(t *testing.T, dir string, layers []layer) {
 		o := keep(zipped.Bytes())
 		o["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip"
 		descriptors = append(descriptors, o)
-		sums = append(sums, fmt.Sprintf("sha256:%x", sha256.Sum256(l)))
+		sums = append(sums, "sha256:"+sum(l))
 	}
 	config := document("config.v1+json", object{"architecture": "amd64", "os": "linux", "config": object{},
 		"rootfs": object{"type": "layers", "diff_ids": sums}})
