@@ -24,4 +24,10 @@ for kind in systemd alpine bare; do
     bare) export NOID_TEST_ROOTFS_BARE="$image" ;;
   esac
 done
-unset kind image
+# An image of three layers, in NOID_TEST_LAYERS, which only root can make.
+layers=$NOID_TEST_HOME/images/test-layers
+if [ "$(id -u)" = 0 ] && [ -n "${NOID_TEST_ROOTFS_SYSTEMD:-}" ]; then
+  [ "$layers" -nt scripts/layers.sh ] || scripts/layers.sh "$NOID_TEST_ROOTFS_SYSTEMD" "$layers" || true
+  [ ! -e "$layers/index.json" ] || export NOID_TEST_LAYERS="$layers"
+fi
+unset kind image layers

@@ -167,12 +167,19 @@ func unpacked(t *testing.T, layers []layer) map[string]*stat {
 	if _, err := exec.LookPath("umoci"); err != nil {
 		t.Skip("NOT RUN: no umoci")
 	}
-	dir := t.TempDir()
-	layout(t, filepath.Join(dir, "image"), layers)
-	if out, err := exec.Command("umoci", "unpack", "--image", filepath.Join(dir, "image")+":test", filepath.Join(dir, "bundle")).CombinedOutput(); err != nil {
+	dir := filepath.Join(t.TempDir(), "image")
+	layout(t, dir, layers)
+	return unpack(t, dir)
+}
+
+// unpack returns the files that umoci unpacks of the image "test" in a layout.
+func unpack(t *testing.T, dir string) map[string]*stat {
+	t.Helper()
+	bundle := filepath.Join(t.TempDir(), "bundle")
+	if out, err := exec.Command("umoci", "unpack", "--image", dir+":test", bundle).CombinedOutput(); err != nil {
 		t.Fatalf("umoci: %v: %s", err, out)
 	}
-	return files(t, filepath.Join(dir, "bundle", "rootfs"))
+	return files(t, filepath.Join(bundle, "rootfs"))
 }
 
 // layout writes an OCI image layout.
