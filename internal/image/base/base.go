@@ -36,9 +36,9 @@ func Build(ctx context.Context, f *os.File, layers []flatten.Layer, opts Options
 	if err != nil {
 		return Stats{}, err
 	}
-	b.tables()
+	bitmaps := b.tables(s)
 	if d.flush() == nil {
-		b.finish(s, opts.Digest)
+		b.finish(s, bitmaps, opts.Digest)
 	}
 	if d.err == nil {
 		d.err = f.Truncate(s.blocks * blockSize)

@@ -99,20 +99,25 @@ func (b *builder) describe(n *flatten.Node) error {
 	return b.disk.err
 }
 
-// tables writes the inodes. The disk's next block is that of the first.
-func (b *builder) tables() {
-	buf, start, end := make([]byte, chunk), int64(0), int64(0)
-	for _, n := range b.nodes {
-		at := int64(n.Number-1)*inodeSize - start
-		if at >= chunk {
-			b.disk.append(buf)
-			clear(buf)
-			start, at = start+chunk, at-chunk
+// tables writes the inodes of all groups, and returns where each group's bitmaps are: its table follows.
+func (b *builder) tables(s shape) (at []int64) {
+	nodes, buf := b.nodes, make([]byte, chunk)
+	for g := range s.groups {
+		at = append(at, b.disk.place(2+s.tableBlocks()))
+		b.disk.skip(2)
+		end := b.disk.next() + s.tableBlocks()
+		for number := g*s.inodesPerGroup + 1; number <= (g+1)*s.inodesPerGroup && len(nodes) > 0; number += inodesPerBlock {
+			block := buf[:blockSize]
+			clear(block)
+			for len(nodes) > 0 && int64(nodes[0].Number) < number+inodesPerBlock {
+				b.putInode(block[(int64(nodes[0].Number)-number)*inodeSize:][:inodeSize], nodes[0])
+				nodes = nodes[1:]
+			}
+			b.disk.append(block)
 		}
-		end = at + inodeSize
-		b.putInode(buf[at:end], n)
+		b.disk.skip(end - b.disk.next()) // a hole: they are zeros
 	}
-	b.disk.append(buf[:end])
+	return at
 }
 
 func (b *builder) putInode(at []byte, n *flatten.Node) {
@@ -129,38 +134,55 @@ func (b *builder) putInode(at []byte, n *flatten.Node) {
 	}
 }
 
-// finish writes bitmaps, group descriptors and the superblock.
-func (b *builder) finish(s shape, digest string) {
-	blocks := make(bitmap, s.groups*blockSize)
-	blocks.set(0, 1+s.descBlocks(), true)
-	blocks.set(firstData, s.inodeBitmap(s.groups), true)
-	for _, e := range b.disk.free {
-		blocks.set(int64(e.physical), int64(e.physical+e.length), false)
-	}
-	blocks.set(s.blocks, s.groups*blocksPerGroup, true)
+// finish writes bitmaps, group descriptors and the superblock, and the copies of both.
+func (b *builder) finish(s shape, bitmaps []int64, digest string) {
+	used := b.used(s)
 	var freeBlocks, freeInodes int64
 	descs, le := make([]byte, s.descBlocks()*blockSize), binary.LittleEndian
 	inodes := int64(len(b.nodes)) + firstInode - 2
 	for g := range s.groups {
-		used := min(max(0, inodes-g*s.inodesPerGroup), s.inodesPerGroup)
-		inodeBits := make(bitmap, blockSize)
-		inodeBits.set(0, used, true)
-		inodeBits.set(s.inodesPerGroup, blocksPerGroup, true)
-		b.disk.writeAt(blocks.group(g), s.blockBitmap(g)*blockSize)
-		b.disk.writeAt(inodeBits, s.inodeBitmap(g)*blockSize)
-		free := zeroBits(blocks.group(g))
+		have := min(max(0, inodes-g*s.inodesPerGroup), s.inodesPerGroup)
+		usedInodes := make(bitmap, blockSize)
+		usedInodes.set(0, have, true)
+		usedInodes.set(s.inodesPerGroup, blocksPerGroup, true)
+		b.disk.writeAt(used.group(g), bitmaps[g]*blockSize)
+		b.disk.writeAt(usedInodes, (bitmaps[g]+1)*blockSize)
+		free := zeroBits(used.group(g))
 		freeBlocks += free
-		freeInodes += s.inodesPerGroup - used
+		freeInodes += s.inodesPerGroup - have
 		d := descs[g*descSize:]
-		le.PutUint32(d, uint32(s.blockBitmap(g)))
-		le.PutUint32(d[4:], uint32(s.inodeBitmap(g)))
-		le.PutUint32(d[8:], uint32(s.table(g)))
+		le.PutUint32(d, uint32(bitmaps[g]))
+		le.PutUint32(d[4:], uint32(bitmaps[g]+1))
+		le.PutUint32(d[8:], uint32(bitmaps[g]+2))
 		le.PutUint16(d[0xc:], uint16(free))
-		le.PutUint16(d[0xe:], uint16(s.inodesPerGroup-used))
+		le.PutUint16(d[0xe:], uint16(s.inodesPerGroup-have))
 		le.PutUint16(d[0x10:], uint16(b.dirsBelow((g+1)*s.inodesPerGroup)-b.dirsBelow(g*s.inodesPerGroup)))
 	}
-	b.disk.writeAt(descs, blockSize)
-	b.disk.writeAt(s.superblock(freeBlocks, freeInodes, digest), 1024)
+	super := s.superblock(freeBlocks, freeInodes, digest)
+	for g := range s.groups {
+		if at := g * blocksPerGroup * blockSize; hasCopy(g) {
+			le.PutUint16(super[0x5a:], uint16(g))
+			b.disk.writeAt(descs, at+blockSize)
+			b.disk.writeAt(super, at+max(0, 1024*(1-g)))
+		}
+	}
+}
+
+// used returns the bitmap of all blocks.
+func (b *builder) used(s shape) bitmap {
+	used := make(bitmap, s.groups*blockSize)
+	used.set(firstData, b.disk.next(), true)
+	for _, e := range b.disk.free {
+		used.set(int64(e.physical), int64(e.physical+e.length), false)
+	}
+	for g := range s.groups {
+		if start := g * blocksPerGroup; hasCopy(g) {
+			used.set(start, start+1+s.descBlocks(), true)
+			used.set(start+1+s.descBlocks(), start+firstData, false)
+		}
+	}
+	used.set(s.blocks, s.groups*blocksPerGroup, true)
+	return used
 }
 
 // dirsBelow counts the directories whose numbers are up to number.

@@ -27,7 +27,7 @@ func newDisk(f *os.File, first int64) *disk {
 	return &disk{f: f, buf: make([]byte, 0, 1<<20), start: first}
 }
 
-// next is the block that the next append begins.
+// next is the block that follows what was written.
 func (d *disk) next() int64 { return d.start + int64(len(d.buf)/blockSize) }
 
 // append writes data, filled up with zeros to whole blocks, and returns its first block. data is at most 64 KiB.
@@ -35,15 +35,62 @@ func (d *disk) append(data []byte) (block uint32) {
 	if len(d.buf)+len(data) > cap(d.buf)-blockSize {
 		d.flush()
 	}
-	at := d.next()
-	if at+int64(len(data)/blockSize)+1 >= maxBlocks {
-		d.fail(fmt.Errorf("the image does not fit a file system of %d TiB", int64(maxBlocks)*blockSize>>40))
-	}
+	at := d.place(int64(blocks(len(data))))
 	d.buf = append(d.buf, data...)
 	if odd := len(d.buf) % blockSize; odd > 0 {
 		d.buf = append(d.buf, zeros[odd:]...)
 	}
 	return uint32(at)
+}
+
+// place returns the next place for n blocks, which the caller writes next.
+func (d *disk) place(n int64) int64 {
+	next := d.next()
+	at := placeFor(next, n)
+	if at+n >= maxBlocks {
+		d.fail(fmt.Errorf("the image does not fit a file system of %d TiB", int64(maxBlocks)*blockSize>>40))
+	}
+	if at != next {
+		d.flush()
+		d.start = at
+		if end := ceil(next, blocksPerGroup) * blocksPerGroup; end > next {
+			d.free = append(d.free, extent{physical: uint32(next), length: uint32(end - next)})
+		}
+	}
+	return at
+}
+
+// placeFor returns where n blocks, fewer than a group has, can be from next on: not where a group begins with a copy of
+// the superblock and the group descriptors.
+func placeFor(next, n int64) int64 {
+	group := ceil(next, blocksPerGroup)
+	if start := group * blocksPerGroup; hasCopy(group) && next+n > start {
+		return start + firstData
+	}
+	return next
+}
+
+// hasCopy tells whether a group begins with a copy of the superblock: those of feature sparse_super do.
+func hasCopy(group int64) bool {
+	if group <= 1 {
+		return true
+	}
+	for _, base := range []int64{3, 5, 7} {
+		power := base
+		for power < group {
+			power *= base
+		}
+		if power == group {
+			return true
+		}
+	}
+	return false
+}
+
+// skip leaves n blocks as they are.
+func (d *disk) skip(n int64) {
+	d.flush()
+	d.start += n
 }
 
 func (d *disk) fail(err error) {

@@ -12,9 +12,9 @@ const (
 	descRoom  = 32 // blocks kept for the descriptors, which are written last: enough for 512 GiB
 	firstData = 1 + descRoom
 
-	compat   = 0x8 | 0x20 | 0x200                     // ext_attr, dir_index, sparse_super2
-	incompat = 0x2 | 0x40 | 0x200                     // filetype, extent, flex_bg
-	roCompat = 0x1 | 0x2 | 0x8 | 0x20 | 0x40 | 0x1000 // sparse_super, large_file, huge_file, dir_nlink, extra_isize, read-only
+	compat   = 0x8 | 0x20                    // ext_attr, dir_index
+	incompat = 0x2 | 0x40 | 0x200            // filetype, extent, flex_bg
+	roCompat = 0x1 | 0x2 | 0x8 | 0x20 | 0x40 // sparse_super, large_file, huge_file, dir_nlink, extra_isize
 
 	flagUnsigned = 2 // the hash of names takes their bytes as unsigned
 )
@@ -22,33 +22,31 @@ const (
 // shape is how a file system is divided.
 type shape struct {
 	groups, inodesPerGroup, blocks int64
-	tables                         int64 // the block where the inodes' tables begin; the bitmaps follow
 }
 
-// shapeOf returns the least file system that has tables for inodes behind its data.
+// shapeOf returns the least file system that has room for inodes behind its data: for each group two bitmaps, then its
+// table of inodes.
 func shapeOf(dataEnd, inodes int64) (shape, error) {
 	for groups := max(1, ceil(inodes, blocksPerGroup)); groups <= descRoom*blockSize/descSize; groups++ {
-		perGroup := ceil(ceil(inodes, groups), inodesPerBlock) * inodesPerBlock
-		blocks := dataEnd + groups*perGroup/inodesPerBlock + 2*groups
-		if blocks > groups*blocksPerGroup {
+		s := shape{groups: groups, inodesPerGroup: ceil(ceil(inodes, groups), inodesPerBlock) * inodesPerBlock, blocks: dataEnd}
+		for range groups {
+			s.blocks = placeFor(s.blocks, 2+s.tableBlocks()) + 2 + s.tableBlocks()
+		}
+		if s.blocks > groups*blocksPerGroup {
 			continue
 		}
-		if blocks <= (groups-1)*blocksPerGroup { // so many groups are for the inodes alone
-			blocks = groups * blocksPerGroup
+		if s.blocks <= (groups-1)*blocksPerGroup { // so many groups are for the inodes alone
+			s.blocks = groups * blocksPerGroup
 		}
-		return shape{groups, perGroup, blocks, dataEnd}, nil
+		return s, nil
 	}
 	return shape{}, errors.New("the image is too large for one file system")
 }
 
 func ceil(a, b int64) int64 { return (a + b - 1) / b }
 
-func (s shape) blockBitmap(group int64) int64 {
-	return s.tables + s.groups*s.inodesPerGroup/inodesPerBlock + group
-}
-func (s shape) inodeBitmap(group int64) int64 { return s.blockBitmap(group) + s.groups }
-func (s shape) table(group int64) int64       { return s.tables + group*s.inodesPerGroup/inodesPerBlock }
-func (s shape) descBlocks() int64             { return ceil(s.groups*descSize, blockSize) }
+func (s shape) tableBlocks() int64 { return s.inodesPerGroup / inodesPerBlock }
+func (s shape) descBlocks() int64  { return ceil(s.groups*descSize, blockSize) }
 
 // bitmap has a bit for each block or inode; group is the part of it that one block of the disk has.
 type bitmap []byte
