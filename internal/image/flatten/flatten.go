@@ -60,7 +60,9 @@ func (f *flattener) read(layer int, do func(header uint32, h *tar.Header, r io.R
 		return at(err, "")
 	}
 	defer r.Close()
-	archive := tar.NewReader(&stream{f.ctx, r, f.meter.Data})
+	a := readAhead(&stream{f.ctx, r, f.meter.Data})
+	defer a.Close()
+	archive := tar.NewReader(a)
 	last := ""
 	for i := uint32(0); ; i++ {
 		h, err := archive.Next()

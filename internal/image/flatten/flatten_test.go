@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -283,6 +284,21 @@ func TestReadAgain(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
+}
+
+// TestBroken has a stream that ends where a header could, and says that it should not.
+func TestBroken(t *testing.T) {
+	whole := pack(t, "f a 1").data
+	_, err := Flatten(t.Context(), []Layer{broken(whole[:1024])}, newMemory(), Default)
+	if !errors.Is(err, io.ErrUnexpectedEOF) || err.Error() != `layer 1 of 1: "a": after it: unexpected EOF` {
+		t.Error(err)
+	}
+}
+
+type broken []byte
+
+func (b broken) Open(context.Context) (io.ReadCloser, error) {
+	return io.NopCloser(io.MultiReader(bytes.NewReader(b), iotest.ErrReader(io.ErrUnexpectedEOF))), nil
 }
 
 // TestCancel ends in the middle of a layer.
