@@ -18,10 +18,9 @@ var edges = map[string]string{
 	"cmd/noid-agent": "agent link/tarfs version",
 	"cmd/noid-init":  "",
 
-	"cli":     "config errs helper setup untrusted version vm vmm/drivers",
-	"cli/man": "cli version",
-	"vm":      "boot checkpoint config confine console disk errs helper home image lazy link link/tarfs link/wire manifest proc storage " +
-		"storage/volume untrusted vmm",
+	"cli":       "config errs helper image image/source setup untrusted version vm vmm/drivers",
+	"cli/man":   "cli version",
+	"vm":        "boot checkpoint config confine console disk errs helper home image lazy link link/tarfs link/wire manifest proc storage storage/volume",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy proc storage untrusted",

@@ -85,6 +85,10 @@ func complete(cmd *cobra.Command, args []string, begun string) (list []string, d
 		list = completeName(cmd, args, begun)
 	case what == "ID" && !takesJob(cmd): // of a job the guest would have to be asked
 		list = completeCheckpoint(cmd, args[0], "")
+	case what == "IMAGE" && cmd.Name() != "pull":
+		list = vm.ImageNames()
+	case what == "SOURCE":
+		return nil, cobra.ShellCompDirectiveDefault // a file, mostly
 	case what == "KEY":
 		for _, key := range config.Keys() {
 			list = append(list, key+"\t"+config.About(key))
@@ -138,7 +142,7 @@ func completeCheckpoint(cmd *cobra.Command, name, prefix string) (list []string)
 // completeValue completes a value of the configuration's key.
 func completeValue(key string) ([]string, cobra.ShellCompDirective) {
 	switch key {
-	case "boot_args", "cpus", "mem":
+	case "boot_args", "cpus", "mem", "registry_mirror":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	case "driver":
 		return drivers.Names(), cobra.ShellCompDirectiveNoFileComp

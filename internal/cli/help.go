@@ -14,6 +14,7 @@ const (
 	groupLife        = "life"
 	groupRun         = "run"
 	groupCheckpoints = "checkpoints"
+	groupImages      = "images"
 	groupSetup       = "setup"
 )
 
@@ -25,7 +26,7 @@ const exitCodes = `noid's exit codes:
   0    done
   1    failed
   2    wrong usage
-  3    no such VM, checkpoint or file
+  3    no such VM, checkpoint, image or file
   4    it exists already, or another noid is busy with it
   5    it is not in the state that this needs, such as running
   6    timed out

@@ -180,6 +180,7 @@ func (a *app) root() *cobra.Command {
 		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.renameCmd(), a.destroyCmd()}},
 		{groupRun, "In the guest", []*cobra.Command{a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.attachCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
 		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd()}},
+		{groupImages, "Images", []*cobra.Command{a.imageCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -66,6 +66,7 @@ func scriptAgent() {
 //	let NAME                  stdout becomes the variable NAME
 //	field KEY NAME            the text at KEY of the JSON document on stdout does
 //	crash VM                  the VM's VMM dies
+//	registry ...              see scriptRegistry
 //
 // and the conditions root, and namespaces: whoever runs the tests can make a pid namespace.
 func TestScripts(t *testing.T) {
@@ -88,6 +89,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": scriptCode, "row": scriptRow, "await": scriptAwait, "let": scriptLet, "field": scriptField, "crash": scriptCrash,
+			"registry": scriptRegistry(t),
 		},
 		Condition: scriptCondition,
 	})

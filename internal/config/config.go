@@ -34,7 +34,9 @@ type Config struct {
 	Firecracker string // the VMM's binary, absolute path
 	QEMU        string // the VMM's binary, absolute path
 	Storage     string // "plain" or "btrfs": what the user asked for; package volume sees what is there
-	Warm        string // "on" or "off": whether create may restore a template
+	// RegistryMirror is asked before Docker Hub: "[http://]HOST[:PORT]".
+	RegistryMirror string
+	Warm           string // "on" or "off": whether create may restore a template
 	// Ignored warns of each key that this noid does not know, with file, line and the nearest key: a slip of the
 	// keyboard, or a newer noid's.
 	Ignored []string

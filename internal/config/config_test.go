@@ -125,6 +125,10 @@ func TestSetAndGet(t *testing.T) {
 		{key: "rootfs", value: dir, kind: errs.ErrUsage, says: "regular"},
 		{key: "qemu", value: "tool", want: filepath.Join(dir, "tool")},
 		{key: "qemu", value: "kernel.bin", kind: errs.ErrUsage, says: "executable"},
+		{key: "registry_mirror", value: "http://127.0.0.1:5000/", want: "http://127.0.0.1:5000"},
+		{key: "registry_mirror", value: "mirror.gcr.io", want: "mirror.gcr.io"},
+		{key: "registry_mirror", value: "https://a/b", kind: errs.ErrUsage, says: "HOST:PORT"},
+		{key: "registry_mirror", value: "ftp://a", kind: errs.ErrUsage, says: "HOST:PORT"},
 		{key: "kernal", value: "x", kind: errs.ErrUsage, says: `did you mean "kernel"?`},
 		{key: "zzzzzz", value: "x", kind: errs.ErrUsage, says: "boot_args, cpus"},
 	} {
@@ -143,12 +147,12 @@ func TestSetAndGet(t *testing.T) {
 		}
 	}
 	got, err := Load(path)
-	want := Config{Kernel: filepath.Join(dir, "kernel.bin"), CPUs: 32, MemMiB: 2048, Driver: "qemu", BootArgs: `a "b" \c`, QEMU: filepath.Join(dir, "tool")}
+	want := Config{Kernel: filepath.Join(dir, "kernel.bin"), CPUs: 32, MemMiB: 2048, Driver: "qemu", BootArgs: `a "b" \c`, QEMU: filepath.Join(dir, "tool"), RegistryMirror: "mirror.gcr.io"}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
 	list, err := List(path)
-	if err != nil || len(list) != 6 || list[0].Key != "boot_args" || list[5].Key != "qemu" {
+	if err != nil || len(list) != 7 || list[0].Key != "boot_args" || list[5].Key != "qemu" {
 		t.Errorf("List = %v, %v", list, err)
 	}
 	refusal := errors.New("not a kernel")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,6 +60,8 @@ var keys = []key{
 		isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
 	{name: "qemu", about: "path of QEMU's binary; default from PATH, then /usr/local/bin",
 		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
+	{name: "registry_mirror", about: "registry to ask before Docker Hub, as [http://]HOST[:PORT]; default none",
+		clean: cleanMirror, store: func(c *Config, v string) { c.RegistryMirror = v }},
 	{name: "rootfs", about: "path of the root file system, an ext4 image; default none, 'noid setup' sets it",
 		isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Rootfs = v }},
 	{name: "storage", about: "plain or btrfs: where disks and checkpoints lie; default plain",
@@ -154,6 +157,19 @@ func cleanWord(what string, words ...string) func(string) (string, error) {
 		}
 		return "", suggest(usage("%q is not a %s", s, what), s, words, "choose "+strings.Join(words, " or "))
 	}
+}
+
+// cleanMirror accepts where a registry is. Without a scheme it is HTTPS.
+func cleanMirror(s string) (string, error) {
+	text := s
+	if !strings.Contains(s, "://") {
+		text = "https://" + s
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.TrimSuffix(text, "/") != u.Scheme+"://"+u.Host {
+		return "", errs.WithHint(usage("%q is not a registry", s), "write HOST or HOST:PORT, after http:// if it knows no HTTPS")
+	}
+	return strings.TrimSuffix(s, "/"), nil
 }
 
 func cleanSwitch(s string) (string, error) {

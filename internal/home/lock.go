@@ -44,6 +44,16 @@ func LockAll(ctx context.Context, dir, verb string, wait time.Duration) (*Lock, 
 	return &Lock{f: f}, nil
 }
 
+// LockShared waits up to LockWait for the right to change what belongs to no VM, such as images. Others may have it too,
+// but nobody has LockAll. errs.ErrBusy is that somebody has.
+func (h *Home) LockShared(ctx context.Context) (*Lock, error) {
+	f, err := lockFile(ctx, filepath.Join(h.LocksDir(), homeLock), unix.LOCK_SH, LockWait, "the home")
+	if err != nil {
+		return nil, err
+	}
+	return &Lock{f: f}, nil
+}
+
 // Lock waits up to LockWait for the VM name, which need not exist. verb is what the user typed ("checkpoint"), for
 // the message that others get: errs.ErrBusy. Locks are not recursive. A second lock must be of a name that no VM has:
 // then nobody waits in a circle.

@@ -132,6 +132,15 @@ func (s *Store) Find(ref string) (Image, error) {
 	return Image{}, errs.New(errs.ErrUsage, "several images begin with %q: %s", ref, strings.Join(found, ", ")).Hint("give more digits")
 }
 
+// Check accepts what Find does, and an image that is broken. Any other is Find's error.
+func (s *Store) Check(ref string) error {
+	_, err := s.Find(ref)
+	if errors.Is(err, errs.ErrNotFound) || errors.Is(err, errs.ErrUsage) {
+		return err
+	}
+	return nil
+}
+
 // match returns the digests that begin with text, which may lack "sha256:".
 func (s *Store) match(text string) (found []string) {
 	hex := strings.TrimPrefix(text, "sha256:")

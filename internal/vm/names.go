@@ -23,6 +23,19 @@ func Names(destroyed bool) (names []string) {
 	return slices.Compact(names)
 }
 
+// ImageNames returns the names of the images in the default home, as Names does.
+func ImageNames() (names []string) {
+	h, err := lookDefault()
+	if err != nil {
+		return nil
+	}
+	images, _ := (&Manager{Home: h}).Images().List()
+	for _, i := range images {
+		names = append(names, i.Refs...)
+	}
+	return names
+}
+
 // Kept returns the sound checkpoints of name in the default home, as Names does.
 func Kept(ctx context.Context, name string) (kept []Checkpoint) {
 	h, err := lookDefault()

@@ -1,0 +1,30 @@
+package vm
+
+import (
+	"context"
+
+	"noid/internal/image"
+)
+
+// Images are the images of the home. Whoever changes them holds a lock of the home: a VM's, or that of ChangeImages.
+func (m *Manager) Images() *image.Store {
+	s := image.NewStore(m.Home.ImagesDir())
+	s.Options.Mirror = m.Config.RegistryMirror
+	return s
+}
+
+// ChangeImages has change get or remove images. Nobody moves the home's storage meanwhile.
+func (m *Manager) ChangeImages(ctx context.Context, verb string, change func(*image.Store) error) error {
+	if err := m.Home.Make(); err != nil {
+		return err
+	}
+	if err := m.beginFilling(ctx, verb); err != nil {
+		return err
+	}
+	lock, err := m.Home.LockShared(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	return change(m.Images())
+}
