@@ -115,10 +115,10 @@ removes an image with all its names. VMs that were made of it, and their checkpo
 `,
 		Example: "  noid image rm python:3.13",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			if err := checkAll(args, m.Images().Check); err != nil {
-				return err
-			}
 			return m.ChangeImages(ctx, "image rm", func(s *image.Store) error {
+				if err := checkAll(args, s.Check); err != nil {
+					return err
+				}
 				var problems []error
 				for _, ref := range unique(args) {
 					problems = append(problems, s.Remove(ctx, ref))

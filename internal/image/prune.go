@@ -55,7 +55,7 @@ type Pruned struct {
 	Bytes  int64 // of the disk; VMs may keep what an image had
 }
 
-// Prune removes the images without a name, the layers that no image needs, and what killed commands have left.
+// Prune removes the images without a name, the layers that no image needs, and downloads that nobody goes on with.
 func (s *Store) Prune(ctx context.Context) (p Pruned, err error) {
 	before := s.occupied(ctx)
 	err = s.changeRefs(ctx, func(refs map[string]string) error {
@@ -79,7 +79,6 @@ func (s *Store) Prune(ctx context.Context) (p Pruned, err error) {
 		}
 		return nil
 	})
-	s.sweep()
 	dropped, err2 := s.dropLayers(true)
 	p.Layers = dropped
 	p.Bytes = max(0, before-s.occupied(ctx))
@@ -135,12 +134,17 @@ func (s *Store) dropLayers(partial bool) (dropped int, err error) {
 	return dropped, nil
 }
 
-// sweep removes what killed commands have left, but for downloads, which go on.
-func (s *Store) sweep() {
+// Sweep removes what killed commands have left, but for downloads, which go on. What it cannot remove, the next one
+// tries again.
+func (s *Store) Sweep() {
+	if lock, err := storage.TryLockPath(filepath.Join(s.dir, lockFile), os.O_RDWR); err == nil {
+		storage.RemoveTemp(filepath.Join(s.dir, refsFile))
+		storage.Unlock(lock)
+	}
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), oldPrefix) {
-			removeFree(filepath.Join(s.dir, e.Name())) // the next command tries again
+			removeFree(filepath.Join(s.dir, e.Name()))
 		}
 	}
 }

@@ -99,7 +99,6 @@ func (s *Store) changeRefs(ctx context.Context, change func(refs map[string]stri
 	}
 	defer storage.Unlock(lock)
 	path := filepath.Join(s.dir, refsFile)
-	storage.RemoveTemp(path)
 	refs, err := s.readRefs()
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 const (
 	recordFile = "image.json" // beside BaseFile, in a directory that is named by the image's digest
 	refsFile   = "refs.json"  // which name is which image
-	lockFile   = ".lock"      // held to change refsFile, and to remove images
+	lockFile   = "refs.lock"  // held to change refsFile, and to remove images
 	layersDir  = "layers"     // downloaded layers, by their digests; an image that is built needs none
 	newPrefix  = ".new-"      // begins the directory in which an image is built, whose lock its builder holds
 	oldPrefix  = ".old-"      // begins the directory of an image that is being removed
@@ -88,7 +88,7 @@ func (s *Store) Import(ctx context.Context, from, name string) (Image, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return Image{}, err
 	}
-	s.sweep()
+	s.Sweep()
 	src, err := source.Open(ctx, from, s.Options)
 	if err != nil {
 		return Image{}, err

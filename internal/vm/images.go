@@ -26,5 +26,7 @@ func (m *Manager) ChangeImages(ctx context.Context, verb string, change func(*im
 		return err
 	}
 	defer lock.Unlock()
-	return change(m.Images())
+	s := m.Images()
+	s.Sweep()
+	return change(s)
 }

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/image/imagetest"
 	"noid/internal/vmm/conformance/tinyguest"
 )
 
@@ -28,9 +29,11 @@ type home struct {
 	bin, faultBin  string
 	driver         string
 	kernel, rootfs string
-	dir            string // NOID_HOME
-	mounted        bool   // on a file system of its own, which may be filled
-	scratch        string // beside it, for traces
+	image, archive string            // an image at a registry, a root file system in a tar archive
+	bases          map[string][]byte // what was built of images first, by digest: the sum
+	dir            string            // NOID_HOME
+	mounted        bool              // on a file system of its own, which may be filled
+	scratch        string            // beside it, for traces
 	files          map[string]bool
 }
 
@@ -44,7 +47,13 @@ const (
 
 func newHome(t *testing.T, bin, faultBin, driver, kernel, rootfs string) *home {
 	t.Helper()
-	h := &home{t: t, bin: bin, faultBin: faultBin, driver: driver, kernel: kernel, rootfs: rootfs, scratch: t.TempDir()}
+	h := &home{t: t, bin: bin, faultBin: faultBin, driver: driver, kernel: kernel, rootfs: rootfs, scratch: t.TempDir(), bases: map[string][]byte{}}
+	layers := [][]byte{imagetest.Tar(t, map[string]string{"bin/": "", "bin/sh": strings.Repeat("text", 1<<16)}), imagetest.Tar(t, map[string]string{"etc/motd": "hello"})}
+	h.image = imagetest.Serve(t).Push(t, "app:1", imagetest.Image(t, layers...))
+	h.archive = filepath.Join(h.scratch, "root.tar")
+	if err := os.WriteFile(h.archive, layers[0], 0o600); err != nil {
+		t.Fatal(err)
+	}
 	mount := t.TempDir()
 	if os.Getuid() == 0 {
 		h.mount(mount)

@@ -1,6 +1,9 @@
 package torture
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,14 +38,16 @@ func then(f func(*home) error, args ...string) func(*home) error {
 		if err := f(h); err != nil {
 			return err
 		}
-		_, err := h.must(args...)
+		_, err := h.must(h.arguments(args)...)
 		return err
 	}
 }
 
 var nothing = func(*home) error { return nil }
 
-// commands are tortured in this order. KERNEL and ROOTFS stand for files.
+func noImages(h *home) error { return os.RemoveAll(filepath.Join(h.dir, "images")) }
+
+// commands are tortured in this order. KERNEL, ROOTFS and ARCHIVE stand for files, IMAGE for an image at a registry.
 var commands = []command{
 	{name: "create", args: []string{"create", "new", "--kernel", "KERNEL", "--rootfs", "ROOTFS", "--no-agent", "--mem", "64"}, done: []int{4}},
 	{name: "start", args: []string{"start", "new"}, prepare: then(clone, "stop", "--force", "new"), done: []int{5}},
@@ -67,6 +72,10 @@ var commands = []command{
 		}
 		return os.RemoveAll(filepath.Join(h.dir, "images"))
 	}},
+	{name: "image pull", args: []string{"image", "pull", "IMAGE"}, prepare: noImages},
+	{name: "image import", args: []string{"image", "import", "tar:ARCHIVE", "named:1"}, prepare: noImages},
+	{name: "image rm", args: []string{"image", "rm", "IMAGE"}, prepare: then(noImages, "image", "pull", "IMAGE"), done: []int{3}},
+	{name: "image prune", args: []string{"image", "prune"}, prepare: then(then(noImages, "image", "import", "IMAGE", "named:1"), "image", "import", "tar:ARCHIVE", "named:1")},
 	{name: "verify", args: []string{"verify", "src", "--read-data"}},
 	{name: "config", args: []string{"config", "set", "mem", "64"}},
 }
@@ -75,15 +84,11 @@ func find(name string) command {
 	return commands[slices.IndexFunc(commands, func(c command) bool { return c.name == name })]
 }
 
-func (h *home) arguments(c command) []string {
-	args := slices.Clone(c.args)
-	for i, arg := range args {
-		switch arg {
-		case "KERNEL":
-			args[i] = h.kernel
-		case "ROOTFS":
-			args[i] = h.rootfs
-		}
+func (h *home) arguments(args []string) []string {
+	words := strings.NewReplacer("KERNEL", h.kernel, "ROOTFS", h.rootfs, "ARCHIVE", h.archive, "IMAGE", h.image)
+	args = slices.Clone(args)
+	for i := range args {
+		args[i] = words.Replace(args[i])
 	}
 	return args
 }
@@ -105,7 +110,7 @@ func (h *home) trace(c command) (steps []step) {
 	}
 	path := filepath.Join(h.scratch, "trace")
 	os.Remove(path)
-	if a := h.start(h.faultBin, []string{"NOID_FAULT_TRACE=" + path}, h.arguments(c)...); a.code != 0 {
+	if a := h.start(h.faultBin, []string{"NOID_FAULT_TRACE=" + path}, h.arguments(c.args)...); a.code != 0 {
 		h.t.Fatalf("%s %s: exit %d: %s", h.driver, c.name, a.code, a.stderr)
 	}
 	if err := h.reset(); err != nil { // the helper's steps go on while its VM lives
@@ -165,7 +170,7 @@ func (h *home) inflict(f fault) (r result) {
 		fmt.Sprintf("NOID_FAULT=%s %s %d %s", action, f.step.verb, f.step.nth, f.step.site),
 		"NOID_FAULT_FIRED=" + fired, "NOID_FAULT_CMD=" + script,
 	}
-	a := h.start(h.faultBin, env, h.arguments(c)...)
+	a := h.start(h.faultBin, env, h.arguments(c.args)...)
 	if f.step.verb != c.verb() { // a helper's step may come a moment later
 		for range 20 {
 			if _, err := os.Lstat(fired); err == nil {
@@ -241,7 +246,7 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 	}
 	h.empty()
 	// The same again: it works, or finds its work done.
-	a := h.run(h.arguments(c)...)
+	a := h.run(h.arguments(c.args)...)
 	stateNeeded := f.kind == vmmKilled && a.code == 5 // its VM is dead, and the command needs it alive
 	if a.late || a.code != 0 && !slices.Contains(c.done, a.code) && !stateNeeded {
 		say("stuck", "the repeated command exits %d: %s", a.code, strings.TrimSpace(a.stderr))
@@ -268,6 +273,9 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 		}
 	}
 	problems = append(problems, h.judgeCheckpoints("src", c, srcRan)...)
+	if c.verb() == "image" {
+		problems = append(problems, h.judgeImages()...)
+	}
 	if left := h.leftovers(); len(left) > 0 {
 		say("leaked", "%s", strings.Join(left, ", "))
 		for _, name := range left { // not to be found again after the next fault
@@ -291,6 +299,32 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 	}
 	if mounts, _ := os.ReadFile("/proc/mounts"); strings.Contains(string(mounts), " "+h.dir+"/") {
 		say("orphaned", "a mount in the home")
+	}
+	return problems
+}
+
+// judgeImages compares each image with what was built of it first: the bytes are the same each time.
+func (h *home) judgeImages() (problems []problem) {
+	out, err := h.must("image", "ls", "--json")
+	var list []struct{ Digest string }
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &list)
+	}
+	if err != nil {
+		return []problem{{"lost", err.Error()}}
+	}
+	for _, i := range list {
+		data, err := os.ReadFile(filepath.Join(h.dir, "images", strings.Replace(i.Digest, ":", "-", 1), "base.ext4"))
+		sum := sha256.Sum256(data)
+		if h.bases[i.Digest] == nil {
+			h.bases[i.Digest] = sum[:]
+		}
+		if err != nil || !bytes.Equal(h.bases[i.Digest], sum[:]) {
+			problems = append(problems, problem{"lost", fmt.Sprintf("the base of %s is another: %v", i.Digest, err)})
+		}
+	}
+	if parts, _ := filepath.Glob(filepath.Join(h.dir, "images/layers/*.partial")); len(parts) > 0 {
+		problems = append(problems, problem{"leaked", strings.Join(parts, ", ")})
 	}
 	return problems
 }
