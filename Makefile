@@ -5,7 +5,7 @@ VERSION ?=
 LDFLAGS = -s -w $(if $(VERSION),-X noid/internal/version.Release=$(VERSION))
 export GO VERSION
 
-.PHONY: build programs fault-build demo test test-kvm torture fuzz lint bench clean
+.PHONY: build programs fault-build dist demo test test-kvm torture fuzz lint bench clean
 
 build: programs
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/noid ./cmd/noid
@@ -18,6 +18,11 @@ programs:
 fault-build: programs
 	$(GO) run ./test/fault/instrument -o bin/_fault
 	CGO_ENABLED=0 $(GO) build -trimpath -overlay bin/_fault/overlay.json -o bin/noid-fault ./cmd/noid
+
+# noid for amd64 and arm64 as tar.gz, deb, rpm and apk, with manual pages, completions and checksums, in DIST.
+DIST ?= bin/dist
+dist:
+	scripts/dist.sh $(DIST)
 
 # The quick start on a real VM, in a home of its own.
 demo: build

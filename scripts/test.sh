@@ -51,6 +51,13 @@ if [ $code = 1 ] && ! grep -q '^panic:' "$log" && [ "$(grep -c '^--- FAIL' "$log
   done < <(awk '/^--- FAIL: / { t = t (t ? "|" : "") $3 } /^(FAIL|ok)[ \t]/ { if ($1 == "FAIL") print $2, t; t = "" }' "$log")
 fi
 scripts/fuzz.sh "${NOID_TEST_FUZZTIME:-1s}" || code=1
+distcode=0
+scripts/test-dist.sh || distcode=$?
+case $distcode in
+  0) packages="passed" ;;
+  77) packages="not run, see above" ;;
+  *) packages="FAILED"; code=1 ;;
+esac
 labcode=0
 scripts/test-kvm.sh conformance || labcode=$?
 case $labcode in
@@ -62,6 +69,7 @@ echo
 echo "Not run on this machine directly:"
 grep -vE '^ *> ' "$log" | grep -oE 'NOT RUN: .*' | sort | uniq -c || echo "  nothing"
 echo "KVM lab: $lab"
+echo "Packages of 'make dist': $packages"
 not_run() { grep -E 'NOT RUN: ' "$log" | grep -vE '^ *> '; } # without the lines of scripts, which testscript repeats
 passed=$(grep -cE '^\s*--- PASS' "$log" || true); failed=$(grep -cE '^\s*--- FAIL' "$log" || true); skipped=$(grep -cE '^\s*--- SKIP' "$log" || true)
 # What only lacks a program that this script installs must not be skipped.
