@@ -27,6 +27,10 @@ var magics = []struct {
 	{0, "conectix", "a VHD disk image", toRaw},
 	{0, "vhdxfile", "a VHDX disk image", toRaw},
 	{0, "hsqs", "a squashfs file system image", "unpack it with unsquashfs, and " + toExt4},
+	{0, "LUKS\xba\xbe", "an image encrypted with LUKS", "'cryptsetup open' it, and copy the file system out: dd if=/dev/mapper/NAME of=ROOTFS bs=1M conv=sparse"},
+	{0x200, "LABELONE", "an LVM physical volume", "copy the logical volume out: dd if=/dev/GROUP/VOLUME of=ROOTFS bs=1M conv=sparse"},
+	{0x40, "\x7f\x10\xda\xbe", "a VDI disk image", toRaw},
+	{0x400, "\x10\x20\xf5\xf2", "an f2fs file system image", mountIt},
 	{0, "XFSB", "an xfs file system image", mountIt},
 	{0, "PK\x03\x04", "a zip archive", "unpack it with unzip"},
 	{0, "070701", "a cpio archive", "unpack it, and " + toExt4},
@@ -67,6 +71,9 @@ func describe(r io.ReaderAt) (what, cure string) {
 	}
 	if sb, err := readExt4(r); err == nil {
 		return sb.describe(), ""
+	}
+	if what, cure := describeEFI(r, head); what != "" {
+		return what, cure
 	}
 	for _, m := range magics {
 		if m.offset <= len(head) && bytes.HasPrefix(head[m.offset:], []byte(m.magic)) {

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"io"
+	"strings"
 
 	"noid/internal/lazy"
 )
@@ -42,8 +43,11 @@ func InspectKernel(path string) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("reading kernel %q: %w", path, err)
 	}
 	if !ok {
-		what, _ := describe(f) // its cure is one for a root file system
-		return Kernel{}, kernelInput.isNot(path, what, "")
+		what, cure := describe(f)
+		if !strings.Contains(what, "EFI") && !strings.HasSuffix(what, " data") { // it is one for a root file system
+			cure = ""
+		}
+		return Kernel{}, kernelInput.isNot(path, what, cure)
 	}
 	return k, nil
 }

@@ -44,15 +44,37 @@ func partitions(r io.ReaderAt, head []byte) (list []partition) {
 	return list
 }
 
-// partitionCure says how to take the first ext4 out of a disk image that begins with head.
+// partitionCure says how to take the first ext4 out of a disk image that begins with head, or what its largest
+// partition is.
 func partitionCure(r io.ReaderAt, head []byte) string {
+	largest, number := partition{}, 0
 	for i, p := range partitions(r, head) {
 		if p.start == 0 || p.start >= 1<<40 || p.length == 0 || p.length >= 1<<40 {
 			continue
 		}
-		if _, err := readExt4(io.NewSectionReader(r, int64(p.start)*sectorSize, int64(p.length)*sectorSize)); err == nil {
+		if _, err := readExt4(p.in(r)); err == nil {
 			return fmt.Sprintf("its partition %d is ext4: dd if=IMAGE of=ROOTFS bs=%d skip=%d count=%d conv=sparse", i+1, sectorSize, p.start, p.length)
 		}
+		if p.length > largest.length {
+			largest, number = p, i+1
+		}
 	}
-	return "noid needs the partition with the root file system alone, as ext4"
+	const cure = "noid needs the partition with the root file system alone, as ext4"
+	for _, m := range magics {
+		if number > 0 && m.cure != "" && hasAt(largest.in(r), m.offset, m.magic) {
+			return fmt.Sprintf("%s; its partition %d is %s", cure, number, m.what)
+		}
+	}
+	return cure
+}
+
+// in is the partition's part of the disk image r.
+func (p partition) in(r io.ReaderAt) io.ReaderAt {
+	return io.NewSectionReader(r, int64(p.start)*sectorSize, int64(p.length)*sectorSize)
+}
+
+func hasAt(r io.ReaderAt, offset int, magic string) bool {
+	found := make([]byte, len(magic))
+	_, err := r.ReadAt(found, int64(offset))
+	return err == nil && string(found) == magic
 }
