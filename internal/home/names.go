@@ -97,12 +97,18 @@ func stagedVM(base string) (string, bool) {
 	if !isStaging(base) {
 		return "", false
 	}
-	rest := base[len(newPrefix):] // the prefixes are equally long
-	i := strings.LastIndexByte(rest, '-')
-	if i < 0 || CheckName(rest[:i]) != nil {
+	name, ok := splitStaged(base)
+	return name, ok && isName(name)
+}
+
+// splitStaged takes ".xyz-NAME-RANDOM" apart.
+func splitStaged(base string) (name string, ok bool) {
+	if len(base) < len(newPrefix) { // the prefixes are equally long
 		return "", false
 	}
-	return rest[:i], true
+	name = base[len(newPrefix):]
+	i := strings.LastIndexByte(name, '-')
+	return name[:max(0, i)], i >= 0
 }
 
 // VMNames returns the names of all VMs, the broken ones too, sorted.

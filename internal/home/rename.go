@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"noid/internal/errs"
 	"noid/internal/storage"
@@ -58,8 +57,7 @@ func move(from, to string) error {
 // have their new name, the VM gets it too. Else nothing has been done yet, or all.
 func (h *Home) sweepRename(ctx context.Context, base, verb string) error {
 	mark := filepath.Join(h.StagingRoot(), base)
-	old := base[len(renamePrefix):]
-	old = old[:max(0, strings.LastIndexByte(old, '-'))]
+	old, _ := splitStaged(base)
 	new, err := os.Readlink(mark)
 	if err != nil || CheckName(old) != nil || CheckName(new) != nil {
 		return nil // it is over, or none of ours

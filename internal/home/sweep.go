@@ -18,8 +18,8 @@ import (
 const strayAge = time.Hour
 
 // Sweep removes what killed commands left: staging directories of VMs and checkpoints whose lock is free, and the VMMs
-// that run in them, and ends renames. It waits for nobody, and goes on after an error. It looks at nothing else in the
-// home. verb is as in Lock: the one that the user typed.
+// that run in them. It ends renames, and removes the VMs of leases whose process has ended. It waits for nobody, and
+// goes on after an error. It looks at nothing else in the home. verb is as in Lock: the one that the user typed.
 func (h *Home) Sweep(ctx context.Context, verb string) error {
 	names, err := subdirs(h.StagingRoot())
 	if err != nil {
@@ -30,6 +30,8 @@ func (h *Home) Sweep(ctx context.Context, verb string) error {
 		dir := filepath.Join(h.StagingRoot(), base)
 		if strings.HasPrefix(base, renamePrefix) {
 			problems = append(problems, h.sweepRename(ctx, base, verb))
+		} else if strings.HasPrefix(base, leasePrefix) {
+			problems = append(problems, h.sweepLease(ctx, base, verb))
 		} else if vm, ok := stagedVM(base); ok {
 			problems = append(problems, h.sweep(ctx, vm, dir, verb))
 		} else if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > strayAge {
