@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"noid/internal/errs"
@@ -24,6 +25,10 @@ const (
 	brokenPipe = 128 + int(syscall.SIGPIPE)
 )
 
+// commandStatus is the exit status of exec and run.
+const commandStatus = `  The command's own; 128+N for signal N, 127 not found, 126 not executable, 124 when --timeout ran out,
+  125 when noid itself failed, 2 for wrong usage, 130 interrupted.`
+
 func (a *app) execCmd() *cobra.Command {
 	var c vm.Command
 	cmd := &cobra.Command{
@@ -37,33 +42,40 @@ noid ends, the guest hangs the command up. A command started with -d runs on.
 A guest without noid's agent gets the command over its serial console, as any guest does with --serial. There output and
 error are one stream, and -i, -t, -u and -d are refused.
 `,
-		Annotations: map[string]string{ExitStatus: `  The command's own; 128+N for signal N, 127 not found, 126 not executable, 124 when --timeout ran out,
-  125 when noid itself failed, 2 for wrong usage, 130 interrupted.`},
-		Example: "  noid exec dev -- uname -a\n  noid exec -it dev -- bash\n  tar c . | noid exec -i dev -- tar x -C /srv",
+		Annotations: map[string]string{ExitStatus: commandStatus},
+		Example:     "  noid exec dev -- uname -a\n  noid exec -it dev -- bash\n  tar c . | noid exec -i dev -- tar x -C /srv",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, argv := args[0], args[1:]
-			if argv[0] == "--" {
-				argv = argv[1:]
-			}
-			if len(argv) == 0 {
+			if c.Argv = guestWords(args[1:]); len(c.Argv) == 0 {
 				return arguments(cmd, args[:1])
 			}
-			c.Argv = argv
-			return a.exec(cmd.Context(), name, c)
+			return a.exec(cmd.Context(), args[0], c)
 		},
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows the name is the guest's
+	commandFlags(f, &c)
+	durationVar(f, &c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
+	f.BoolVarP(&c.Detach, "detach", "d", false, "leave it running and print its id, for 'noid ps', 'attach' and 'kill'")
+	f.BoolVar(&c.Serial, "serial", false, "over the serial console")
+	return cmd
+}
+
+// commandFlags are the flags that exec and run have in common.
+func commandFlags(f *pflag.FlagSet, c *vm.Command) {
 	f.BoolVarP(&c.Stdin, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&c.TTY, "tty", "t", false, "run it on a terminal")
 	f.StringArrayVarP(&c.Env, "env", "e", nil, "set `KEY=VALUE`; KEY alone takes its value from here")
 	f.StringVarP(&c.Dir, "workdir", "w", "", "`directory` to run in (default the user's home)")
 	f.StringVarP(&c.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers")
 	durationVar(f, &c.Timeout, "timeout", 0, "end the command after this long (SIGTERM, SIGKILL 5 s later) and return 124")
-	durationVar(f, &c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
-	f.BoolVarP(&c.Detach, "detach", "d", false, "leave it running and print its id, for 'noid ps', 'attach' and 'kill'")
-	f.BoolVar(&c.Serial, "serial", false, "over the serial console")
-	return cmd
+}
+
+// guestWords are the words of a guest's command, which may have a -- before it.
+func guestWords(args []string) []string {
+	if len(args) > 0 && args[0] == "--" {
+		return args[1:]
+	}
+	return args
 }
 
 // checkCommand refuses flags that do not go together, and resolves those of -e that have no value.
@@ -173,7 +185,7 @@ func (a *app) ended(exit vm.Exit, c *vm.Command) error {
 		return nil
 	}
 	if exit.Code == notFoundCode && !c.Shell && strings.HasPrefix(c.Argv[0], "-") {
-		fmt.Fprintln(a.err, "hint: the flags of exec go before the VM's name")
+		fmt.Fprintf(a.err, "hint: the flags of %s go before the VM's name\n", a.typed)
 	}
 	return codeError{exit.Code}
 }

@@ -111,7 +111,7 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	switch {
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case slices.Contains([]string{"exec", "shell", "attach"}, cmd.Name()) && a.started && code != exitUsage:
+	case slices.Contains([]string{"exec", "run", "shell", "attach"}, cmd.Name()) && a.started && code != exitUsage:
 		return exitExecFailed
 	}
 	return code
@@ -178,7 +178,7 @@ func (a *app) root() *cobra.Command {
 		verbs     []*cobra.Command
 	}{
 		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.renameCmd(), a.destroyCmd()}},
-		{groupRun, "In the guest", []*cobra.Command{a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.attachCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
+		{groupRun, "In the guest", []*cobra.Command{a.runCmd(), a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.attachCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
 		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd()}},
 		{groupImages, "Images", []*cobra.Command{a.imageCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},

@@ -46,7 +46,8 @@ type CreateOptions struct {
 	Cold    bool // boot it, whatever template there is
 	// Wait is how long Create waits for the guest to run commands, errs.ErrTimeout then. 0 returns while it boots. If
 	// ctx ends meanwhile, the VM runs on.
-	Wait time.Duration
+	Wait  time.Duration
+	lease *home.Lease // Run's
 }
 
 // Create makes a VM and starts it. A Create that fails before the guest runs leaves nothing.
@@ -153,7 +154,7 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 		return nil, err
 	}
 	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, SourceBase: o.Base, Image: o.Image}
-	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d}, nil
+	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d, lease: o.lease}, nil
 }
 
 // choosePath makes *path absolute; an empty one becomes what is configured.
@@ -227,6 +228,11 @@ func (m *Manager) free(name string) error {
 // publish gives the staged VM its name, which is free: its lock is held and it was looked at.
 func (s *session) publish() error {
 	dir := s.Home.VMDir(s.vm.Name)
+	if s.lease != nil {
+		if err := s.lease.Bind(s.dir); err != nil {
+			return err
+		}
+	}
 	if err := publish(s.dir, dir); err != nil {
 		return err
 	}

@@ -70,40 +70,53 @@ type Exit struct {
 //   - errs.ErrTimeout: the guest did not answer within c.Wait
 //   - what writing to s.Out or s.Err failed with
 func (m *Manager) Exec(ctx context.Context, name string, c Command, s Streams) (Exit, error) {
-	for _, arg := range c.Argv {
-		if strings.ContainsRune(arg, 0) {
-			return Exit{}, errs.New(errs.ErrUsage, "the command contains a NUL byte")
-		}
+	if err := c.check(); err != nil {
+		return Exit{}, err
 	}
 	verb := "exec"
 	if c.Shell {
 		verb = "shell"
 	}
 	v, err := m.running(ctx, name, verb)
-	switch {
-	case err != nil:
+	if err != nil {
 		return Exit{}, err
-	case c.Serial || !v.vm.Machine.Agent && !c.Shell:
-		return v.execSerial(ctx, c, s)
-	case !v.vm.Machine.Agent:
-		return Exit{}, v.errNoAgent("'noid console " + name + "' attaches to its console")
+	}
+	return v.exec(ctx, c, s)
+}
+
+// check refuses a command that no guest can run.
+func (c Command) check() error {
+	for _, arg := range c.Argv {
+		if strings.ContainsRune(arg, 0) {
+			return errs.New(errs.ErrUsage, "the command contains a NUL byte")
+		}
+	}
+	return nil
+}
+
+// exec is Exec in the VM of the session.
+func (s *session) exec(ctx context.Context, c Command, streams Streams) (exit Exit, err error) {
+	switch {
+	case c.Serial || !s.vm.Machine.Agent && !c.Shell:
+		return s.execSerial(ctx, c, streams)
+	case !s.vm.Machine.Agent:
+		return Exit{}, s.errNoAgent("'noid console " + s.vm.Name + "' attaches to its console")
 	}
 	patience := max(c.Wait, time.Millisecond)
 	if !c.Shell {
-		patience = v.patience(c.Wait)
+		patience = s.patience(c.Wait)
 	}
-	var exit Exit
-	err = v.introduce(ctx, patience)
+	err = s.introduce(ctx, patience)
 	switch {
 	case err == nil:
-		exit, err = v.execAgent(ctx, c, s, patience)
+		exit, err = s.execAgent(ctx, c, streams, patience)
 	case c.Shell || !errors.Is(err, link.ErrNoAnswer):
-		err = v.execError(err)
+		err = s.execError(err)
 	}
 	if c.Shell || !errors.Is(err, link.ErrNoAnswer) {
 		return exit, err
 	}
-	return v.execEither(ctx, c, s, err)
+	return s.execEither(ctx, c, streams, err)
 }
 
 // execAgent is Exec over the agent, which is tried for patience, in a guest that knows all that it must be told.

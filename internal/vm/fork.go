@@ -110,7 +110,7 @@ func (s source) cloneNext(ctx context.Context, v *home.VM, names *cloneNames) er
 	for {
 		err := ctx.Err()
 		if err == nil {
-			err = s.clone(ctx, *v, names.o.KeepIdentity)
+			_, err = s.clone(ctx, *v, names.o.KeepIdentity)
 		}
 		switch {
 		case err == nil || errors.Is(err, errs.ErrExists) && names.o.As != "":

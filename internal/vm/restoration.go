@@ -23,6 +23,8 @@ type source struct {
 	c      checkpoint.Record
 	dir    string // where its files are
 	driver vmm.Driver
+	lease  *home.Lease // the new VM's, or nil
+	staged func()      // is called when the files in dir are not needed any more; or nil
 }
 
 // restoration makes one running VM of a source. Its steps are startBackup, load, resume, awaitBackup, beginTelling,
@@ -52,7 +54,7 @@ func (s source) restoration(v home.VM) *restoration {
 		v.CreatedAt = time.Now().UTC()
 	}
 	aside := s.Home.StagingDir(v.Name)
-	return &restoration{source: s, aside: aside, new: &session{Manager: s.Manager, vm: v, verb: s.verb, dir: aside, driver: s.driver}}
+	return &restoration{source: s, aside: aside, new: &session{Manager: s.Manager, vm: v, verb: s.verb, dir: aside, driver: s.driver, lease: s.lease}}
 }
 
 // run takes all the steps. The locks of the source and of the new VM's name are held.
@@ -99,8 +101,28 @@ func (r *restoration) startBackup(ctx context.Context) {
 	})
 }
 
-// load makes the new VM's directory of the source's files and starts its VMM. What has memory stays paused.
+// load makes the new VM's directory and starts its VMM. What has memory stays paused.
 func (r *restoration) load(ctx context.Context) (err error) {
+	n := r.new
+	if err := r.stage(ctx); err != nil {
+		return err
+	}
+	if r.staged != nil {
+		r.staged()
+	}
+	if !r.c.Memory {
+		n.vm.Process, err = r.driver.Start(ctx, n.dir, &n.vm.Machine)
+		return err
+	}
+	n.vm.Process, err = r.driver.Load(ctx, n.dir, &n.vm.Machine, vmm.Saved{GuestUp: r.c.AgentReady})
+	if err != nil {
+		return r.explainLoad(ctx, err)
+	}
+	return nil
+}
+
+// stage makes the new VM's directory of the source's files.
+func (r *restoration) stage(ctx context.Context) error {
 	n := r.new
 	base := ""
 	if r.c.Machine.Base {
@@ -112,19 +134,19 @@ func (r *restoration) load(ctx context.Context) (err error) {
 	if _, err := storage.Clone(ctx, n.file(vmm.SerialLogFile), filepath.Join(r.dir, vmm.SerialLogFile)); err != nil {
 		return err
 	}
+	if r.replaces != nil {
+		if err := home.PassLease(r.Home.VMDir(n.vm.Name), n.dir); err != nil {
+			return err
+		}
+	}
 	if !r.c.Memory {
-		n.vm.Process, err = r.driver.Start(ctx, n.dir, &n.vm.Machine)
-		return err
+		return nil
 	}
 	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
 		// The very inode of the checkpoint: clones share its page cache, and it outlives 'noid forget'.
 		if err := linkOrClone(ctx, n.file(file), filepath.Join(r.dir, file)); err != nil {
 			return err
 		}
-	}
-	n.vm.Process, err = r.driver.Load(ctx, n.dir, &n.vm.Machine, vmm.Saved{GuestUp: r.c.AgentReady})
-	if err != nil {
-		return r.explainLoad(ctx, err)
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	}
 	defer lock.Unlock()
 	if o.As != "" {
-		err = r.clone(ctx, home.VM{Name: o.As, RestoredFrom: r.c.VM + "@" + r.c.ID}, o.KeepIdentity)
+		_, err = r.clone(ctx, home.VM{Name: o.As, RestoredFrom: r.c.VM + "@" + r.c.ID}, o.KeepIdentity)
 	} else {
 		err = r.inPlace(ctx, o)
 	}
@@ -110,17 +110,16 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 }
 
 // clone makes v of s. v has a name and what else the caller knows.
-func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) error {
+func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) (*session, error) {
 	lock, err := s.lockNew(ctx, v.Name, s.verb)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lock.Unlock()
 	if s.c.Memory && s.c.Machine.Agent {
 		v.Unannounced = &home.Announcement{Event: "clone", Identity: !keepIdentity}
 	}
-	_, err = s.restoration(v).run(ctx)
-	return err
+	return s.restoration(v).run(ctx)
 }
 
 // backup keeps the present of old as a checkpoint before s is restored, and returns its id.

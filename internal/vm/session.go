@@ -25,7 +25,8 @@ type session struct {
 	verb   string // as the user typed it
 	dir    string // the VM's directory
 	driver vmm.Driver
-	lock   *home.Lock // nil for a verb that only looks
+	lock   *home.Lock  // nil for a verb that only looks
+	lease  *home.Lease // of a VM that is made to go with this process; else nil
 }
 
 // open locks the VM name and ends a VMM that a killed command had no time to record. errs.ErrState is a VM that runs

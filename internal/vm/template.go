@@ -56,7 +56,7 @@ func (s *session) fromTemplate(ctx context.Context, key string) *session {
 	if err == nil {
 		err = untouched(dir, c)
 	}
-	from := source{Manager: s.Manager, verb: s.verb, c: c, dir: dir, driver: s.driver}
+	from := source{Manager: s.Manager, verb: s.verb, c: c, dir: dir, driver: s.driver, lease: s.lease}
 	if err == nil {
 		err = from.checkLoadable(ctx)
 	}

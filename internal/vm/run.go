@@ -1,0 +1,132 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"noid/internal/errs"
+	"noid/internal/home"
+)
+
+// RunOptions say of what Run makes a VM: as Create does, or of a checkpoint.
+type RunOptions struct {
+	CreateOptions         // with an empty Name the VM gets one of two words; Wait and NoAgent do not count
+	VM, Checkpoint string // a clone of this checkpoint, of which only Name counts then; empty for none
+	Remove         bool   // destroy the VM when the command has ended, or this process has
+}
+
+// Run makes a VM, runs c in it, and returns what the VM is called and how c ended. With Remove the VM is destroyed then.
+// Without, it is stopped, and its disk stays; but it runs on after c.Detach, and when noid failed. Errors are those of
+// Create, Restore and Exec.
+func (m *Manager) Run(ctx context.Context, o RunOptions, c Command, streams Streams) (name string, exit Exit, err error) {
+	if o.Remove && c.Detach {
+		return "", exit, errs.New(errs.ErrUsage, "--rm and -d: nobody is there to destroy the vm when the command ends").Hint("leave one of them out")
+	}
+	if err := c.check(); err != nil {
+		return "", exit, err
+	}
+	s, err := m.newRun(ctx, o)
+	if err != nil {
+		return "", exit, err
+	}
+	switch exit, err = s.exec(ctx, c, streams); {
+	case s.lease != nil:
+		s.discard(ctx)
+	case err == nil && exit.Job == "" || ctx.Err() != nil:
+		s.stopRun(ctx)
+		m.notice(fmt.Sprintf("vm %q is stopped; 'noid destroy %s' removes it", s.vm.Name, s.vm.Name))
+	case err != nil:
+		m.warn(fmt.Sprintf("vm %q runs on; 'noid destroy %s' removes it", s.vm.Name, s.vm.Name))
+	}
+	return s.vm.Name, exit, err
+}
+
+// newRun makes the VM of o, by a name that is free where o has none.
+func (m *Manager) newRun(ctx context.Context, o RunOptions) (s *session, err error) {
+	if err := m.Home.Make(); err != nil {
+		return nil, err
+	}
+	if o.Name != "" {
+		return m.newRunAs(ctx, o)
+	}
+	for range maxNameTries {
+		o.Name = m.inventName()
+		if s, err = m.newRunAs(ctx, o); !errors.Is(err, errs.ErrExists) { // else another noid was quicker
+			return s, err
+		}
+	}
+	return nil, err
+}
+
+func (m *Manager) newRunAs(ctx context.Context, o RunOptions) (s *session, err error) {
+	if err := CheckName(o.Name); err != nil {
+		return nil, err
+	}
+	if o.Remove {
+		if o.lease, err = m.Home.NewLease(ctx, o.Name); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				o.lease.End()
+			}
+		}()
+	}
+	if o.VM != "" {
+		return m.cloneRun(ctx, o)
+	}
+	if s, err = m.create(ctx, o.CreateOptions); err == nil {
+		s.verb = "run"
+		m.warnEmulated(s.driver.Name())
+	}
+	return s, err
+}
+
+// cloneRun is newRunAs of a checkpoint.
+func (m *Manager) cloneRun(ctx context.Context, o RunOptions) (*session, error) {
+	if err := m.beginFilling(ctx, "run"); err != nil {
+		return nil, err
+	}
+	from, lock, err := m.findCheckpoint(ctx, o.VM, o.Checkpoint, "run")
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Unlock()
+	from.lease, from.staged = o.lease, lock.Unlock
+	s, err := from.clone(ctx, home.VM{Name: o.Name, RestoredFrom: from.c.VM + "@" + from.c.ID}, false)
+	if err != nil && !errors.Is(err, errs.ErrExists) {
+		err = fmt.Errorf("restoring %s@%s: %w", from.c.VM, from.c.ID, err)
+	}
+	return s, err
+}
+
+// discard destroys the VM, by whatever name. What it cannot do the next Sweep does, once this process has ended.
+func (s *session) discard(ctx context.Context) {
+	end, cancel := cleanup(ctx)
+	defer cancel()
+	name := s.lease.VM(s.Home)
+	if name == "" { // somebody was quicker
+		s.lease.End()
+		return
+	}
+	lock, err := s.Home.Lock(end, name, s.verb)
+	if err == nil {
+		err = s.destroyVM(end, name, false)
+		lock.Unlock()
+	}
+	if err != nil && !errors.Is(err, errs.ErrNotFound) {
+		s.warn(fmt.Sprintf("vm %q is removed by the next command that changes something: %v", name, err))
+		return
+	}
+	s.lease.End()
+}
+
+// stopRun stops the VM of a command that has ended.
+func (s *session) stopRun(ctx context.Context) {
+	end, cancel := cleanup(ctx)
+	defer cancel()
+	if err := s.Stop(end, s.vm.Name, false); err != nil && !errors.Is(err, errs.ErrNotFound) {
+		s.warn(fmt.Sprintf("vm %q was not stopped: %v", s.vm.Name, err))
+	}
+}
