@@ -18,9 +18,10 @@ var edges = map[string]string{
 	"cmd/noid-agent": "agent link/tarfs version",
 	"cmd/noid-init":  "",
 
-	"cli":       "config errs helper image image/source setup untrusted version vm vmm/drivers",
-	"cli/man":   "cli version",
-	"vm":        "boot checkpoint config confine console disk errs helper home image lazy link link/tarfs link/wire manifest proc storage storage/volume",
+	"cli":     "config errs helper image image/source setup untrusted version vm vmm/drivers",
+	"cli/man": "cli version",
+	"vm": "boot checkpoint config confine console disk errs helper home image lazy link link/tarfs link/wire manifest proc storage " +
+		"storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy proc storage untrusted",
