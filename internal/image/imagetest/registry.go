@@ -44,7 +44,7 @@ type Registry struct {
 // Serve starts a registry, which ends with the test.
 func Serve(t testing.TB) *Registry {
 	r := &Registry{inner: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
-	s := httptest.NewServer(http.HandlerFunc(r.serve))
+	s := httptest.NewServer(r)
 	t.Cleanup(s.Close)
 	r.blobs = httptest.NewServer(http.HandlerFunc(r.blob))
 	t.Cleanup(r.blobs.Close)
@@ -85,7 +85,8 @@ func (r *Registry) LogIn(t testing.TB) string {
 	return dir
 }
 
-func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
+// ServeHTTP answers as a registry does, with the faults that are ordered.
+func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.Requests.Add(1)
 	user, password, _ := req.BasicAuth()
 	known := user == User && password == Password

@@ -17,12 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/storage"
 )
 
-const (
-	maxEntries = 100_000 // files in an archive of an image: a few a layer
-	maxUnpack  = 1 << 40 // bytes of an archive that is compressed
-)
+// maxEntries is how many files an archive of an image may have: there are a few for each layer.
+const maxEntries = 100_000
 
 // files are the files of a layout or an archive, by their slash-separated path.
 type files interface {
@@ -208,9 +207,15 @@ func keep(ctx context.Context, r io.Reader, o Options) (*os.File, error) {
 		}
 		os.Remove(out.Name())
 	}
-	n, err := io.Copy(out, io.LimitReader(&contextReader{ctx, r}, maxUnpack))
-	if err == nil && n == maxUnpack {
-		err = fmt.Errorf("it has more than the %d bytes allowed", int64(maxUnpack))
+	free, err := storage.Free(o.LayersDir)
+	if err != nil {
+		out.Close()
+		return nil, err
+	}
+	free -= free / 8 // what is packed may be of any size: leave others room
+	n, err := io.Copy(out, io.LimitReader(&contextReader{ctx, r}, free))
+	if err == nil && n == free {
+		err = errs.New(errs.ErrHost, "no space: it has more than %d MiB", free>>20).Hint(storage.FullHint)
 	}
 	if err == nil {
 		_, err = out.Seek(0, io.SeekStart)

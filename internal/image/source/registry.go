@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -67,11 +67,11 @@ func pull(ctx context.Context, r name.Reference, o Options) (*Image, error) {
 	if o.Insecure {
 		repo, _ = name.NewRepository(repo.Name(), name.Insecure) // it is one
 	}
-	host := strings.TrimPrefix(repo.RegistryStr(), "index.")
+	host := hostOf(repo)
 	s := &registry{repo: repo}
-	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repo)
+	auth, err := credentials(ctx, repo, host)
 	if err != nil {
-		return nil, errs.WithHint(fmt.Errorf("looking for the credentials of %s: %w", host, err), "check ~/.docker/config.json, or log in again: docker login "+host)
+		return nil, err
 	}
 	t, err := transport.NewWithContext(ctx, repo.Registry, auth, newClient(o.Insecure), []string{repo.Scope(transport.PullScope)})
 	if err != nil {
@@ -157,7 +157,7 @@ func (s *registry) layer(d v1.Descriptor, diffID string) *Layer {
 		resp, err := s.get(ctx, "blobs", d.Digest.String(), "", offset)
 		if err != nil {
 			cancel()
-			return nil, 0, explain(err, strings.TrimPrefix(s.repo.RegistryStr(), "index."))
+			return nil, 0, explain(err, hostOf(s.repo))
 		}
 		if resp.StatusCode == http.StatusOK {
 			offset = 0 // this registry sends all, whatever it is asked for
@@ -174,6 +174,9 @@ func explain(err error, host string) error {
 	}
 	if errors.Is(err, errPlain) {
 		return errs.WithHint(fmt.Errorf("registry %q does not answer by HTTPS: %w", host, err), "if you trust the network, give --insecure")
+	}
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return errs.WithHint(fmt.Errorf("registry %q has a certificate that this host does not trust: %w", host, bad.Err), "add its CA to the certificates of this host, or give --insecure")
 	}
 	answer, ok := errors.AsType[*transport.Error](err)
 	if !ok {

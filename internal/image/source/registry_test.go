@@ -2,10 +2,14 @@ package source
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -308,4 +312,74 @@ func TestCanonical(t *testing.T) {
 			t.Errorf("%s becomes %s: %v", got, again, err)
 		}
 	}
+}
+
+// TestCertificate refuses a certificate that nobody vouches for, unless the user asks for it.
+func TestCertificate(t *testing.T) {
+	o, r, layers := options(t), imagetest.Serve(t), twoLayers(t)
+	r.Push(t, "app:1", imagetest.Image(t, layers...))
+	s := httptest.NewUnstartedServer(r)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	ref := strings.TrimPrefix(s.URL, "https://") + "/app:1"
+	if _, err := Open(t.Context(), ref, o); err == nil || !strings.Contains(err.Error(), "does not trust") || !strings.Contains(errs.Hint(err), "--insecure") {
+		t.Errorf("%v (%s)", err, errs.Hint(err))
+	}
+	o.Insecure = true
+	wantImage(t, ref, o, layers)
+}
+
+// TestPodmanLogin finds what 'podman login' has written, beside docker's file, for a registry and for a part of one.
+func TestPodmanLogin(t *testing.T) {
+	o, r, layers := options(t), imagetest.Serve(t), twoLayers(t)
+	ref := r.Push(t, "org/app:1", imagetest.Image(t, layers...))
+	r.Bearer = true
+	docker, podman := t.TempDir(), filepath.Join(t.TempDir(), "auth.json")
+	t.Setenv("DOCKER_CONFIG", docker)
+	t.Setenv("REGISTRY_AUTH_FILE", podman)
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(docker, "config.json"), `{"auths": {}}`)
+	auth := base64.StdEncoding.EncodeToString([]byte(imagetest.User + ":" + imagetest.Password))
+	for _, key := range []string{r.Host, r.Host + "/org", r.Host + "/org/app"} {
+		write(podman, fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, key, auth))
+		wantImage(t, ref, o, layers)
+	}
+	write(podman, fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, r.Host+"/other", auth))
+	if _, err := Open(t.Context(), ref, o); !strings.Contains(errs.Hint(err), "docker login") {
+		t.Error(err)
+	}
+	write(podman, fmt.Sprintf(`{"auths": {"docker.io": {"auth": %q}}}`, auth))
+	hubRef, err := parse("app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := credentials(t.Context(), hubRef.Context(), "docker.io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := found.Authorization(); err != nil || c.Username != imagetest.User || c.Password != imagetest.Password {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestCredentialHelper asks the helper that docker's file names.
+func TestCredentialHelper(t *testing.T) {
+	o, r, layers := options(t), imagetest.Serve(t), twoLayers(t)
+	ref := r.Push(t, "app:1", imagetest.Image(t, layers...))
+	r.Basic = true
+	dir := t.TempDir()
+	helper := fmt.Sprintf("#!/bin/sh\necho '{\"Username\": %q, \"Secret\": %q}'\n", imagetest.User, imagetest.Password)
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "docker-credential-test"), []byte(helper), 0o700),
+		os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, `{"credHelpers": {%q: "test"}}`, r.Host), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_CONFIG", dir)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	wantImage(t, ref, o, layers)
 }
