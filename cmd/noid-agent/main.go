@@ -1,6 +1,6 @@
 // Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
-// PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools (tar-create,
-// tar-extract) serve noid's cp.
+// PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools serve
+// noid's cp (tar-create, tar-extract) and resize (grow-disk).
 package main
 
 import (
@@ -28,6 +28,12 @@ func main() {
 		switch args[0] {
 		case "tar-create", "tar-extract":
 			os.Exit(tarfs.Main(args, os.Stdin, os.Stdout, os.Stderr))
+		case "grow-disk":
+			if err := agent.GrowDisk(args[1:]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		case "--version":
 			fmt.Println("noid-agent", version.Release)
 			return

@@ -33,8 +33,9 @@ const (
 // copy no data. xino: each file has an inode number of its own for good, and all are on one device.
 const overlayOptions = "redirect_dir=on,index=on,metacopy=on,xino=auto"
 
-// ownOptions spares the own disk 2 MiB of zeros for each GiB: where noid's disks have nothing, they read as zeros.
-const ownOptions = "noinit_itable"
+// noZeros has the kernel write no zeros to the inode tables of a disk, 16 MiB for each GiB: where noid's disks have
+// nothing, they read as zeros. While the file system grows it must not hold: the kernel would write them at once.
+const noZeros = "noinit_itable"
 
 // mountLayers mounts the own disk and the base and makes the root of both.
 func mountLayers(readOnly bool) error {
@@ -42,10 +43,10 @@ func mountLayers(readOnly bool) error {
 	unix.Mkdir(ownDir, 0o700)
 	own, base, err := awaitDisks()
 	if err == nil {
-		err = mountDisk("/dev/"+own, ownDir, 0, ownOptions)
+		err = mountDisk("/dev/"+own, ownDir, 0)
 	}
 	if err == nil {
-		err = mountDisk("/dev/"+base, baseDir, unix.MS_RDONLY, "")
+		err = mountDisk("/dev/"+base, baseDir, unix.MS_RDONLY)
 	}
 	if err == nil {
 		err = makeUpper()
@@ -190,6 +191,9 @@ func grow(name, dir string) {
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), resizeFS, uintptr(unsafe.Pointer(&blocks))); errno != 0 {
 			err = errno
 		}
+	}
+	if err == nil {
+		err = unix.Mount("", dir, "", unix.MS_REMOUNT, noZeros)
 	}
 	if err != nil {
 		say(failure{"growing the file system to the size of its disk", err}.Error())

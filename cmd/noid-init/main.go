@@ -99,25 +99,21 @@ func mountRoot(cmdline string, readOnly bool) error {
 	if hasWord(cmdline, layersWord) {
 		return mountLayers(readOnly)
 	}
-	flags, options := uintptr(0), ""
+	flags := uintptr(0)
 	if readOnly {
 		flags = unix.MS_RDONLY
 	}
-	grows := hasWord(cmdline, growWord)
-	if grows {
-		options = ownOptions
-	}
-	err := mountDisk("/dev/"+rootDisk, newRoot, flags, options)
-	if err == nil && grows && !readOnly {
+	err := mountDisk("/dev/"+rootDisk, newRoot, flags)
+	if err == nil && hasWord(cmdline, growWord) && !readOnly {
 		grow(rootDisk, newRoot)
 	}
 	return err
 }
 
 // mountDisk waits for device and mounts the ext4 on it on dir.
-func mountDisk(device, dir string, flags uintptr, options string) error {
+func mountDisk(device, dir string, flags uintptr) error {
 	for start := time.Now(); ; {
-		err := unix.Mount(device, dir, "ext4", flags, options)
+		err := unix.Mount(device, dir, "ext4", flags, "")
 		switch {
 		case err == nil:
 			return nil

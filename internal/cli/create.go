@@ -19,7 +19,7 @@ const createWait = 3 * time.Minute
 
 func (a *app) createCmd() *cobra.Command {
 	var o vm.CreateOptions
-	var cpus, mem string
+	var cpus, mem, disk string
 	var wait, asJSON bool
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a VM and boot it",
@@ -29,7 +29,7 @@ numbers of its own.
 `,
 		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait",
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			for _, flag := range []string{"kernel", "rootfs", "cpus", "mem", "driver"} { // a script's unset variable
+			for _, flag := range []string{"kernel", "rootfs", "cpus", "mem", "disk", "driver"} { // a script's unset variable
 				if f := cmd.Flags().Lookup(flag); f.Changed && f.Value.String() == "" {
 					return usageError("--"+flag+" needs a value", "")
 				}
@@ -45,6 +45,11 @@ numbers of its own.
 			if mem != "" {
 				if o.MemMiB, err = config.ParseMiB(mem); err != nil {
 					return fmt.Errorf("--mem: %w", err)
+				}
+			}
+			if disk != "" {
+				if o.DiskMiB, err = config.ParseDisk(disk); err != nil {
+					return fmt.Errorf("--disk: %w", err)
 				}
 			}
 			if o.Driver, err = driverWish(m, o.Driver); err != nil {
@@ -65,6 +70,7 @@ numbers of its own.
 	f.StringVar(&o.Rootfs, "rootfs", "", "root file system: an ext4 image, which is copied (default: config)")
 	f.StringVar(&cpus, "cpus", "", "virtual CPUs (default: config, then 1)")
 	f.StringVar(&mem, "mem", "", "memory in MiB, or with a unit: 2G (default: config, then 128)")
+	f.StringVar(&disk, "disk", "", "disk in MiB, or with a unit: 20G (default: the root file system's)")
 	f.StringVar(&o.Driver, "driver", "", strings.Join(drivers.Names(), " or ")+" (default: NOID_DRIVER, then config, then the best that works here)")
 	f.StringVar(&o.BootArgs, "boot-args", "", "appended to the kernel's command line")
 	f.BoolVar(&wait, "wait", false, "return when the VM can run commands, after 3 minutes at most")

@@ -177,7 +177,7 @@ func (a *app) root() *cobra.Command {
 		id, title string
 		verbs     []*cobra.Command
 	}{
-		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.renameCmd(), a.destroyCmd()}},
+		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.resizeCmd(), a.renameCmd(), a.destroyCmd()}},
 		{groupRun, "In the guest", []*cobra.Command{a.runCmd(), a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.attachCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
 		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd()}},
 		{groupImages, "Images", []*cobra.Command{a.imageCmd()}},

@@ -2,6 +2,7 @@ package confine
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,6 +88,21 @@ var attempts = map[string]func(arg string) error{
 	"clone3": func(string) error {
 		_, _, errno := unix.Syscall(unix.SYS_CLONE3, 0, 0, 0)
 		return errno
+	},
+	"setrlimit": func(resource string) error {
+		var l unix.Rlimit
+		if err := unix.Getrlimit(number(resource), &l); err != nil {
+			return err
+		}
+		_, _, errno := unix.Syscall(unix.SYS_SETRLIMIT, uintptr(number(resource)), uintptr(unsafe.Pointer(&l)), 0)
+		return errno
+	},
+	"prlimit": func(resource string) error {
+		var l unix.Rlimit
+		if err := unix.Prlimit(0, number(resource), nil, &l); err != nil {
+			return err
+		}
+		return unix.Prlimit(0, number(resource), &l, nil)
 	},
 	"io_uring": func(string) error {
 		_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
@@ -259,8 +276,27 @@ func TestOf(t *testing.T) {
 	}
 	for name, want := range map[string]string{"Max core file size": "0", "Max file size": "12345678", "Max open files": "1040", "Max locked memory": "65536"} {
 		_, line, found := strings.Cut(string(limits), name)
-		if fields := strings.Fields(line); !found || len(fields) < 2 || fields[0] != want || fields[1] != want {
-			t.Errorf("%s: %.40q, want %s", name, line, want)
+		hard := want
+		if name == "Max file size" {
+			hard = "unlimited"
+		}
+		if fields := strings.Fields(line); !found || len(fields) < 2 || fields[0] != want || fields[1] != hard {
+			t.Errorf("%s: %.40q, want %s and %s", name, line, want, hard)
+		}
+	}
+}
+
+// TestFileLength: noid alone makes a file's limit larger.
+func TestFileLength(t *testing.T) {
+	c := start(t, Policy{Dir: t.TempDir(), Limits: Limits{FileBytes: 1 << 20}})
+	for _, call := range []string{"setrlimit", "prlimit"} {
+		c.try(fmt.Sprintf("%s %d", call, unix.RLIMIT_FSIZE), unix.EPERM)
+		c.try(fmt.Sprintf("%s %d", call, unix.RLIMIT_NOFILE), 0)
+	}
+	for _, step := range []struct{ ask, have uint64 }{{2 << 20, 2 << 20}, {1 << 20, 2 << 20}} {
+		var now unix.Rlimit
+		if err := errors.Join(AllowLength(c.pid, int64(step.ask)), unix.Prlimit(c.pid, unix.RLIMIT_FSIZE, nil, &now)); err != nil || now.Cur != step.have {
+			t.Errorf("asked for %d: %+v, %v", step.ask, now, err)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // filterCalls denies the calling thread system calls that no VMM needs and that Landlock does not cover: connecting
 // to anything, sockets but unix ones, io_uring (which gets round a filter), new namespaces (in which a user has all
-// capabilities), and looking into other processes. The VMM's own filter comes on top: the strictest holds.
+// capabilities), looking into other processes, and changing the limit of a file's length. The VMM's own filter comes on top: the strictest holds.
 func filterCalls() error {
 	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
 	if !ok {
@@ -30,6 +30,8 @@ const (
 	dataNr   = 0
 	dataArch = 4
 	dataArg0 = 16
+	dataArg1 = 24
+	dataArg2 = 32 // its high half follows
 )
 
 // newNamespaces are the flags of clone(2) that make namespaces.
@@ -66,6 +68,13 @@ func filter(arch uint32) []unix.SockFilter {
 	for _, nr := range missing {
 		program = append(program, jump(unix.BPF_JEQ, nr, 0, 1), fail(unix.ENOSYS))
 	}
+	program = append(program,
+		jump(unix.BPF_JEQ, unix.SYS_SETRLIMIT, 0, 3),
+		load(dataArg0), jump(unix.BPF_JEQ, unix.RLIMIT_FSIZE, 0, 1), fail(unix.EPERM),
+		load(dataNr), jump(unix.BPF_JEQ, unix.SYS_PRLIMIT64, 0, 7),
+		load(dataArg1), jump(unix.BPF_JEQ, unix.RLIMIT_FSIZE, 0, 5), // reading it, without a new one, is allowed
+		load(dataArg2), jump(unix.BPF_JEQ, 0, 0, 2), load(dataArg2+4), jump(unix.BPF_JEQ, 0, 1, 0), fail(unix.EPERM),
+		load(dataNr))
 	return append(program,
 		jump(unix.BPF_JEQ, unix.SYS_SOCKET, 0, 3),
 		load(dataArg0), jump(unix.BPF_JEQ, unix.AF_UNIX, 4, 0), fail(unix.EACCES),

@@ -67,13 +67,20 @@ func Flat(ctx context.Context, dst, base string, mib int) error {
 	if err == nil {
 		err = run(ctx, f, "resize2fs", "-f") // -f: a base was never checked
 	}
-	if err == nil {
+	if err == nil && !hasJournal(f) {
 		err = run(ctx, f, "tune2fs", "-J", fmt.Sprintf("size=%d", journalMiB))
 	}
 	if err != nil {
 		return fmt.Errorf("making one disk of the image: %w", err)
 	}
 	return nil
+}
+
+// hasJournal looks at the feature in the superblock of f: Documentation/filesystems/ext4/super.rst.
+func hasJournal(f *os.File) bool {
+	var compat [4]byte
+	_, err := f.ReadAt(compat[:], 1024+0x5c)
+	return err == nil && compat[0]&0x4 != 0
 }
 
 // run runs a program of e2fsprogs on the file f.

@@ -3,6 +3,8 @@ package vm
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"noid/internal/errs"
 	"noid/internal/image"
 	"noid/internal/storage"
 	"noid/internal/vmm"
@@ -151,5 +154,57 @@ func TestRealBase(t *testing.T) {
 	after, err := storage.HashFile(ctx, filepath.Join(r.Home.VMDir("f"), vmm.BaseFile), 0)
 	if err != nil || after.Root() != before.Root() {
 		t.Errorf("the base was written: %v", err)
+	}
+}
+
+// mib is the size of a guest's root file system.
+const mib = "df -m / | awk 'NR==2 {print ($2 > %d && $2 <= %d)}'"
+
+// TestRealResize makes disks of both kinds larger, and fills what was won.
+func TestRealResize(t *testing.T) {
+	r, ctx := newReal(t), t.Context()
+	base := r.base(os.Getenv("NOID_TEST_ROOTFS"))
+	r.create(CreateOptions{Name: "layers", Base: base, DiskMiB: 512})
+	r.create(CreateOptions{Name: "flat", Base: base, DiskMiB: 512, Flat: true})
+	r.sh("flat", "mount | grep -c overlay || true; df -m / | awk 'NR==2 {print ($2 > 400)}'; echo x >/f; sync", "0\n1\n")
+	for _, name := range []string{"layers", "flat"} {
+		size := func(least, most int) {
+			t.Helper()
+			r.sh(name, fmt.Sprintf(mib, least, most), "1\n")
+		}
+		size(400, 512)
+		must(t, r.Resize(ctx, name, 3<<10))
+		size(2700, 3<<10)
+		r.sh(name, "dd if=/dev/zero of=/big bs=1M seek=1500 count=1 2>/dev/null; sync; stat -c %s /big; rm /big", "1573912576\n")
+		c, err := r.Checkpoint(ctx, name, "")
+		must(t, err)
+		if err := r.Resize(ctx, name, 2<<10); !errors.Is(err, errs.ErrUsage) {
+			t.Errorf("a disk shrinks: %v", err)
+		}
+		must(t, r.Resize(ctx, name, 3<<10)) // as one that was killed is repeated
+		must(t, r.Pause(ctx, name))
+		if err := r.Resize(ctx, name, 4<<10); !errors.Is(err, errs.ErrState) {
+			t.Errorf("of a paused VM: %v", err)
+		}
+		must(t, r.Resume(ctx, name))
+		must(t, r.Stop(ctx, name, false))
+		must(t, r.Resize(ctx, name, 40<<10))
+		must(t, r.Start(ctx, name))
+		size(35<<10, 40<<10) // of small files, a file system has many inodes
+		must(t, r.Resize(ctx, name, 80<<10))
+		size(70<<10, 80<<10)
+		if _, taken, err := storage.Usage(filepath.Join(r.Home.VMDir(name), vmm.RootfsFile)); err != nil || taken > 1<<30 {
+			t.Errorf("the disk of %s takes %d bytes, %v", name, taken, err)
+		}
+		must(t, r.Restore(ctx, name, c.ID, RestoreOptions{NoBackup: true}))
+		size(2700, 3<<10)
+		must(t, r.Resize(ctx, name, 5<<10))
+		size(4700, 5<<10)
+		must(t, r.Stop(ctx, name, false))
+		file := filepath.Join(r.Home.VMDir(name), vmm.RootfsFile)
+		exec.Command("/sbin/e2fsck", "-p", file).Run() // the journal
+		if out, err := exec.Command("/sbin/e2fsck", "-fn", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: e2fsck: %v: %s", name, err, out)
+		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/vm/vmtest"
+	"noid/internal/vmm"
 	"noid/internal/vmm/conformance/tinyguest"
 )
 
@@ -27,6 +28,7 @@ type world struct {
 	*testing.T
 	m    *Manager
 	fake *vmtest.Driver
+	base string // of which VMs are made, "" for a root file system
 }
 
 // newWorld has a kernel and a root file system, and the VM "a" if agent is given: with the agent or without.
@@ -89,6 +91,25 @@ func (w *world) noLeftovers(after string) {
 	}
 }
 
+// oneBase looks whether all VMs and checkpoints have the very base.
+func (w *world) oneBase() {
+	w.Helper()
+	if w.base == "" {
+		return
+	}
+	var files []string
+	for _, pattern := range []string{w.m.Home.VMsDir() + "/*", w.m.Home.CheckpointsRoot() + "/*/*"} {
+		dirs, err := filepath.Glob(pattern)
+		must(w.T, err)
+		files = append(files, dirs...)
+	}
+	for _, dir := range files {
+		if inodeAt(w.T, filepath.Join(dir, vmm.BaseFile)) != inodeAt(w.T, w.base) {
+			w.Errorf("%s has a copy of the base", dir)
+		}
+	}
+}
+
 // verbs are the verbs that change something, each on a running VM "a" without the agent that has a checkpoint "old".
 // steps are its calls of the driver, changes what is seen of it afterwards.
 var verbs = []struct {
@@ -97,7 +118,9 @@ var verbs = []struct {
 	steps   []string
 	changes string
 }{
-	{"create", func(w *world) error { return w.m.Create(w.Context(), CreateOptions{Name: "b", NoAgent: true}) },
+	{"create", func(w *world) error {
+		return w.m.Create(w.Context(), CreateOptions{Name: "b", NoAgent: true, Base: w.base})
+	},
 		[]string{"start"}, `vm a is running, memory "now"vm b is running, memory "booted"; checkpoint "old"`},
 	{"checkpoint", func(w *world) error { _, err := w.m.Checkpoint(w.Context(), "a", "new"); return err },
 		[]string{"write back", "pause", "snapshot", "resume"}, `vm a is running, memory "now"; checkpoint "old"; checkpoint "new"`},
@@ -114,12 +137,19 @@ var verbs = []struct {
 	{"stop --force", func(w *world) error { return w.m.Stop(w.Context(), "a", true) }, nil, `vm a is stopped, memory "now"; checkpoint "old"`},
 	{"destroy", func(w *world) error { _, err := w.m.Destroy(w.Context(), "a", false); return err }, nil, `; checkpoint "old"`},
 	{"rename", func(w *world) error { return w.m.Rename(w.Context(), "a", "b") }, nil, `vm b is running, memory "now"; checkpoint "old"`},
+	{"resize", func(w *world) error { return w.m.Resize(w.Context(), "a", 9<<10) }, []string{"grow disk"}, `vm a is running, memory "now"; checkpoint "old"`},
 	{"forget", func(w *world) error { return w.m.Forget(w.Context(), "a", []string{"old"}) }, nil, `vm a is running, memory "now"`},
 }
 
-// prepared is the world that verbs are tried in.
-func prepared(t *testing.T) *world {
-	w := newWorld(t, false)
+// prepared is the world that verbs are tried in, with VMs that have a base or not.
+func prepared(t *testing.T, layers bool) *world {
+	w := newWorld(t)
+	if layers {
+		w.base = filepath.Join(w.m.Home.Dir(), "base.ext4")
+		must(t, os.MkdirAll(w.m.Home.Dir(), 0o700))
+		must(t, os.Rename(w.m.Config.Rootfs, w.base))
+	}
+	must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: true, Base: w.base}))
 	must(t, vmtest.SetMemory(w.dir("a"), "then"))
 	_, err := w.m.Checkpoint(t.Context(), "a", "old")
 	must(t, err)
@@ -131,10 +161,11 @@ func prepared(t *testing.T) *world {
 // TestVerbs has each verb take its steps in their order, and each of its steps fail: nothing has changed then, the
 // source runs, nothing is left over, and the same verb works again.
 func TestVerbs(t *testing.T) {
-	for _, verb := range verbs {
-		t.Run(verb.name, func(t *testing.T) {
+	for i := range 2 * len(verbs) {
+		verb, layers := verbs[i/2], i%2 == 1
+		t.Run(fmt.Sprintf("%s, base %t", verb.name, layers), func(t *testing.T) {
 			t.Parallel()
-			w := prepared(t)
+			w := prepared(t, layers)
 			must(t, verb.do(w))
 			if diff := cmp.Diff(verb.steps, w.fake.Calls()); diff != "" {
 				t.Errorf("steps (-want +got):\n%s", diff)
@@ -143,8 +174,9 @@ func TestVerbs(t *testing.T) {
 				t.Errorf("afterwards: %s, not %s", got, verb.changes)
 			}
 			w.noLeftovers("done")
+			w.oneBase()
 			for at, step := range verb.steps {
-				w := prepared(t)
+				w := prepared(t, layers)
 				before := w.look()
 				w.fake.Reset(at)
 				if err := verb.do(w); !errors.Is(err, vmtest.ErrInjected) {
@@ -169,7 +201,7 @@ func TestVerbs(t *testing.T) {
 
 // TestBackup restores in place: the present is kept as a checkpoint meanwhile, and goes again when the restore fails.
 func TestBackup(t *testing.T) {
-	w := prepared(t)
+	w := prepared(t, false)
 	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{}))
 	got := w.fake.Calls()
 	slices.Sort(got) // the present is kept beside the load
@@ -180,7 +212,7 @@ func TestBackup(t *testing.T) {
 		t.Error(got)
 	}
 	for at := range len(got) {
-		w := prepared(t)
+		w := prepared(t, false)
 		before := w.look()
 		w.fake.Reset(at)
 		if err := w.m.Restore(t.Context(), "a", "old", RestoreOptions{}); !errors.Is(err, vmtest.ErrInjected) {

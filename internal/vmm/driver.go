@@ -40,6 +40,9 @@ type Driver interface {
 
 	// Tell carries out c on the live VMM in dir. It may be repeated: pausing a paused VM is no error.
 	Tell(ctx context.Context, dir string, c Command) error
+	// GrowDisk has the live VMM in dir notice that dir/rootfs.ext4 is length bytes long by now, longer than before, and
+	// tell its guest. It may be repeated.
+	GrowDisk(ctx context.Context, dir string, length int64) error
 	// LetRun has the guest of the live VMM in dir run if noid has paused it, and reports whether there was nothing to
 	// do: it runs, sleeps by itself or waits for space. It is for the helper of a VM whose noid was killed or stands
 	// still in the middle of anything, a command to the VMM included, and does not wait for that noid. While the VMM

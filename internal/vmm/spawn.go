@@ -87,10 +87,13 @@ func policy(dir string, m *Machine, logFile string, access Access) confine.Polic
 		}
 	}
 	if info, err := os.Lstat(filepath.Join(dir, RootfsFile)); err == nil {
-		p.Limits.FileBytes = max(info.Size(), p.Limits.MemBytes) + growth
+		p.Limits.FileBytes = FileLimit(info.Size(), m.MemMiB)
 	}
 	return p
 }
+
+// FileLimit is how long, in bytes, the longest file of a VM may become, whose disk has diskBytes.
+func FileLimit(diskBytes int64, memMiB int) int64 { return max(diskBytes, int64(memMiB)<<20) + growth }
 
 // ErrEnded is a VMM that ends before its time. Its log says why.
 var ErrEnded = errors.New("the VMM ended early")

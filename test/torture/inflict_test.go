@@ -61,6 +61,7 @@ var commands = []command{
 	{name: "restore --as", args: []string{"restore", "src", "one", "--as", "new"}, done: []int{4}},
 	{name: "fork", args: []string{"fork", "src", "--as", "new"}, done: []int{4}},
 	{name: "rename", args: []string{"rename", "new", "other"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},
+	{name: "resize", args: []string{"resize", "new", "--disk", "512"}, prepare: clone},
 	{name: "forget", args: []string{"forget", "src", "made"}, prepare: then(nothing, "checkpoint", "src", "--label", "made"), done: []int{3}},
 	{name: "destroy", args: []string{"destroy", "new"}, prepare: clone, done: []int{3}},
 	{name: "destroy --checkpoints", args: []string{"destroy", "new", "--checkpoints"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},

@@ -176,6 +176,18 @@ func (d *Driver) Tell(_ context.Context, dir string, c vmm.Command) error {
 	return os.WriteFile(filepath.Join(dir, stateFile), []byte(st), 0o600)
 }
 
+// GrowDisk implements vmm.Driver.
+func (d *Driver) GrowDisk(_ context.Context, dir string, length int64) error {
+	if err := d.call("grow disk"); err != nil {
+		return err
+	}
+	info, err := os.Stat(filepath.Join(dir, vmm.RootfsFile))
+	if err == nil && info.Size() != length {
+		err = fmt.Errorf("the disk has %d bytes, not %d", info.Size(), length)
+	}
+	return err
+}
+
 // LetRun implements vmm.Driver.
 func (d *Driver) LetRun(ctx context.Context, dir string) (ran bool, err error) {
 	if st, err := d.State(ctx, dir); err != nil || st == vmm.Running {

@@ -93,6 +93,8 @@ var endpoints = map[string]struct {
 	"PUT /machine-config":  {pre: true, setUp: true, fields: map[string]field{"vcpu_count": {required: true}, "mem_size_mib": {required: true}, "smt": {}, "track_dirty_pages": {}, "huge_pages": {}, "cpu_template": {}}},
 	"PUT /boot-source":     {pre: true, setUp: true, fields: map[string]field{"kernel_image_path": {required: true}, "initrd_path": {}, "boot_args": {}}},
 	"PUT /drives/rootfs":   {pre: true, setUp: true, fields: map[string]field{"drive_id": {required: true}, "is_root_device": {required: true}, "path_on_host": {}, "is_read_only": {}, "cache_type": {}, "io_engine": {}, "partuuid": {}, "rate_limiter": {}, "socket": {}}},
+	"PUT /drives/base":     {pre: true, setUp: true, fields: map[string]field{"drive_id": {required: true}, "is_root_device": {required: true}, "path_on_host": {}, "is_read_only": {}, "cache_type": {}}},
+	"PATCH /drives/rootfs": {post: true, fields: map[string]field{"drive_id": {required: true}, "path_on_host": {}, "rate_limiter": {}}},
 	"PUT /vsock":           {pre: true, setUp: true, fields: map[string]field{"guest_cid": {required: true}, "uds_path": {required: true}, "vsock_id": {}}},
 	"PUT /entropy":         {pre: true, setUp: true, fields: map[string]field{"rate_limiter": {}}},
 	"PUT /serial":          {pre: true, since: "1.14.0", fields: map[string]field{"serial_out_path": {}, "rate_limiter": {since: "1.16.0"}}},

@@ -27,6 +27,11 @@ type drive struct {
 	CacheType    string `json:"cache_type"`
 }
 
+type drivePath struct {
+	DriveID    string `json:"drive_id"`
+	PathOnHost string `json:"path_on_host"`
+}
+
 type vsock struct {
 	GuestCID uint32 `json:"guest_cid"`
 	UDSPath  string `json:"uds_path"`

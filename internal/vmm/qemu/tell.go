@@ -79,3 +79,15 @@ func (c *client) status() (string, error) {
 	err := c.do("query-status", nil, &answer)
 	return answer.Status, err
 }
+
+// GrowDisk implements vmm.Driver.
+func (d *Driver) GrowDisk(ctx context.Context, dir string, length int64) error {
+	ctx, cancel := bounded(ctx, tellTimeout)
+	defer cancel()
+	c, err := dial(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	return c.do("block_resize", map[string]any{"node-name": "d0", "size": length}, nil)
+}
