@@ -21,7 +21,8 @@ type job struct {
 	command   string
 	user      string
 	tty       bool
-	detach    bool // asked for as detached
+	detach    bool        // asked for as detached
+	stop      unix.Signal // at a power-off, which waits for its end; 0 for none
 	startedAt time.Time
 	started   chan struct{} // closed when proc or exit is known
 	ended     chan struct{} // closed with exit
@@ -58,7 +59,7 @@ type input struct {
 }
 
 func newJob(s *Server, e *wire.Exec, acc account) *job {
-	j := &job{s: s, id: e.Job, command: describe(e, acc), user: cut(acc.name, maxUser), tty: e.TTY, detach: e.Detach,
+	j := &job{s: s, id: e.Job, command: describe(e, acc), user: cut(acc.name, maxUser), tty: e.TTY, detach: e.Detach, stop: unix.Signal(e.StopSignal),
 		startedAt: time.Now(), started: make(chan struct{}), ended: make(chan struct{}), exited: make(chan struct{})}
 	j.cond.L = &j.mu
 	j.timer = time.NewTimer(0)
@@ -233,6 +234,15 @@ func (j *job) signal(sig unix.Signal, everyone bool) bool {
 		}
 		unix.Kill(-group, sig)
 	})
+}
+
+// signalItself signals the command alone. False: the job has ended.
+func (j *job) signalItself(sig unix.Signal) bool {
+	<-j.started
+	j.mu.Lock()
+	p := j.proc
+	j.mu.Unlock()
+	return p != nil && j.s.reaper.alive(p, func() { unix.Kill(p.pid, sig) })
 }
 
 // timeout ends a job that has had its time: SIGTERM, then SIGKILL for what is left of the process group.

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,6 +15,7 @@ const (
 	replyWait = 100 * time.Millisecond // for the reply to leave the guest before it goes down
 	termWait  = 2 * time.Second        // between SIGTERM and SIGKILL to everyone, as PID 1
 	initWait  = 6 * time.Second        // for the guest's own init to end the machine
+	mainWait  = 7 * time.Second        // for the main commands to end: the host kills the VM after 10 s
 )
 
 // omitDir is where Debian's initscripts look for the ids of processes that a shutdown is to leave alone. All others it
@@ -50,6 +53,7 @@ const (
 // Firecracker VM: it has no power to switch off, and a guest that tries halts for ever.
 func (s *Server) powerOff(restart bool) {
 	defer logPanic()
+	s.endMain(mainWait)
 	if s.PowerOff != nil {
 		s.PowerOff(restart)
 		return
@@ -62,6 +66,21 @@ func (s *Server) powerOff(restart bool) {
 	s.askInit(restart)
 	time.Sleep(initWait)
 	reboot(restart)
+}
+
+// endMain asks the main commands, those with a stop signal, to end, and waits for that.
+func (s *Server) endMain(wait time.Duration) {
+	s.mu.Lock()
+	jobs := slices.Collect(maps.Values(s.jobs))
+	s.mu.Unlock()
+	late := time.After(wait)
+	for _, j := range slices.DeleteFunc(jobs, func(j *job) bool { return j.stop == 0 || !j.signalItself(j.stop) }) {
+		select {
+		case <-j.exited:
+		case <-late:
+			return
+		}
+	}
 }
 
 // askInit tells the guest's init to go down.

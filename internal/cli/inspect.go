@@ -54,6 +54,7 @@ type inspectJSON struct {
 	WarmFrom      string            `json:"warm_from,omitempty"` // when its guest was kept after its boot; its uptime counts from that boot
 	Agent         bool              `json:"agent"`
 	Guest         *guestJSON        `json:"guest,omitempty"` // what its agent says, when it answers
+	Image         *imageJSON        `json:"image,omitempty"`
 	LastError     string            `json:"last_error,omitempty"`
 	Confinement   *vm.Confinement   `json:"confinement,omitempty"` // while it runs
 }

@@ -18,9 +18,9 @@ import (
 type Command struct {
 	Argv  []string
 	Shell bool     // the user's login shell, with Argv ignored
-	Env   []string // KEY=VALUE, beside the user's own
-	Dir   string   // default: the user's home
-	User  string   // USER[:GROUP], names or numbers; default root
+	Env   []string // KEY=VALUE, beside the image's and the user's own
+	Dir   string   // default: the image's, else the user's home
+	User  string   // USER[:GROUP], names or numbers; default the image's, else root
 	Stdin bool     // it gets Streams.In; else nothing
 	TTY   bool     // it gets a terminal
 	Size  *Size    // of the terminal
@@ -31,6 +31,8 @@ type Command struct {
 	Wait   time.Duration
 	Detach bool // it runs on; Exit.Job names it
 	Serial bool // over the serial console, even when there is an agent
+	// stopSignal, if not 0, is sent to it when the guest is to power off, which waits for its end.
+	stopSignal int
 }
 
 // Size is a terminal's, in characters.
@@ -131,7 +133,7 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 	client, started := s.agent(), make(chan struct{})
 	client.Patience = patience
 	go s.lookAgain(ctx, cancel, started)
-	e := c.wire()
+	e := c.withImage(s.vm.Image).wire()
 	if c.Detach {
 		job, unfit, err := client.Start(ctx, e)
 		switch {
@@ -186,7 +188,7 @@ func (s *session) execEither(ctx context.Context, c Command, streams Streams, si
 // wire is c as the agent is asked for it.
 func (c Command) wire() wire.Exec {
 	e := wire.Exec{Argv: byteSlices(c.Argv), Shell: c.Shell, Env: byteSlices(c.Env), Dir: c.Dir, User: c.User, TTY: c.TTY, Size: c.Size, Term: c.Term,
-		Stdin: c.Stdin, TimeoutMs: c.Timeout.Milliseconds()}
+		Stdin: c.Stdin, TimeoutMs: c.Timeout.Milliseconds(), StopSignal: c.stopSignal}
 	if c.Timeout > 0 {
 		e.TimeoutMs = max(e.TimeoutMs, 1)
 	}

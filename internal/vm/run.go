@@ -13,12 +13,15 @@ import (
 type RunOptions struct {
 	CreateOptions         // with an empty Name the VM gets one of two words; Wait and NoAgent do not count
 	VM, Checkpoint string // a clone of this checkpoint, of which only Name counts then; empty for none
-	Remove         bool   // destroy the VM when the command has ended, or this process has
+	// Entrypoint, if not nil, replaces the image's; "" is none.
+	Entrypoint *string
+	Remove     bool     // destroy the VM when the command has ended, or this process has
+	words      []string // of the command, as the user gave them
 }
 
-// Run makes a VM, runs c in it, and returns what the VM is called and how c ended. With Remove the VM is destroyed then.
-// Without, it is stopped, and its disk stays; but it runs on after c.Detach, and when noid failed. Errors are those of
-// Create, Restore and Exec.
+// Run makes a VM, runs c in it, and returns what the VM is called and how c ended. c.Argv may be empty where an image
+// has a command. With Remove the VM is destroyed then. Without, it is stopped, and its disk stays; but it runs on after
+// c.Detach, and when noid failed. Errors are those of Create, Restore and Exec.
 func (m *Manager) Run(ctx context.Context, o RunOptions, c Command, streams Streams) (name string, exit Exit, err error) {
 	if o.Remove && c.Detach {
 		return "", exit, errs.New(errs.ErrUsage, "--rm and -d: nobody is there to destroy the vm when the command ends").Hint("leave one of them out")
@@ -26,10 +29,13 @@ func (m *Manager) Run(ctx context.Context, o RunOptions, c Command, streams Stre
 	if err := c.check(); err != nil {
 		return "", exit, err
 	}
+	o.words = c.Argv
 	s, err := m.newRun(ctx, o)
 	if err != nil {
 		return "", exit, err
 	}
+	c.Argv, _ = o.argv(s.vm.Image)
+	c.stopSignal = stopSignal(s.vm.Image)
 	switch exit, err = s.exec(ctx, c, streams); {
 	case s.lease != nil:
 		s.discard(ctx)
@@ -76,6 +82,9 @@ func (m *Manager) newRunAs(ctx context.Context, o RunOptions) (s *session, err e
 	if o.VM != "" {
 		return m.cloneRun(ctx, o)
 	}
+	if _, err := o.argv(o.Image); err != nil {
+		return nil, err
+	}
 	if s, err = m.create(ctx, o.CreateOptions); err == nil {
 		s.verb = "run"
 		m.warnEmulated(s.driver.Name())
@@ -93,6 +102,9 @@ func (m *Manager) cloneRun(ctx context.Context, o RunOptions) (*session, error) 
 		return nil, err
 	}
 	defer lock.Unlock()
+	if _, err := o.argv(from.c.Image); err != nil {
+		return nil, err
+	}
 	from.lease, from.staged = o.lease, lock.Unlock
 	s, err := from.clone(ctx, home.VM{Name: o.Name, RestoredFrom: from.c.VM + "@" + from.c.ID}, false)
 	if err != nil && !errors.Is(err, errs.ErrExists) {

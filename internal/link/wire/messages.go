@@ -88,6 +88,8 @@ type Exec struct {
 	Stdin     bool   `json:"stdin,omitempty"`
 	Detach    bool   `json:"detach,omitempty"`     // the host leaves after the Reply; OpJobs lists the job after its end
 	TimeoutMs int64  `json:"timeout_ms,omitempty"` // SIGTERM to the process group then, SIGKILL 5 s later
+	// StopSignal, if not 0, is sent to the command itself at OpPoweroff, which then waits some seconds for its end.
+	StopSignal int `json:"stop_signal,omitempty"`
 }
 
 // Size is a terminal's, in characters.
