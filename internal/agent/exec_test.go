@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"noid/internal/link/wire"
 )
@@ -207,5 +210,36 @@ func TestPoweroff(t *testing.T) {
 	}
 	if <-asked {
 		t.Error("a restart where the transport is not vsock")
+	}
+}
+
+// TestEndMain: a power-off asks the main command to end, with its own signal, and waits for it, but not for others.
+func TestEndMain(t *testing.T) {
+	s, path := newServer(t)
+	file := filepath.Join(t.TempDir(), "ended")
+	start := func(stop int, script string) {
+		t.Helper()
+		job := newID()
+		e := wire.Exec{Job: job, Argv: args("sh", "-c", script), Detach: true, StopSignal: stop}
+		if rep := ask(t, path, wire.Request{Op: wire.OpExec, Exec: &e}); rep.Error != "" || rep.Exit != nil {
+			t.Fatalf("%+v", rep)
+		}
+	}
+	start(0, "sleep 1000")
+	start(int(unix.SIGQUIT), "trap 'sleep 0.2; echo QUIT >>"+file+"; exit' QUIT; echo >"+file+".up; while :; do sleep 0.01; done")
+	for _, err := os.Stat(file + ".up"); err != nil; _, err = os.Stat(file + ".up") {
+		time.Sleep(time.Millisecond)
+	}
+	s.endMain(deadline)
+	if data, err := os.ReadFile(file); err != nil || string(data) != "QUIT\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	start(int(unix.SIGQUIT), "trap '' QUIT; echo >"+file+".deaf; while :; do sleep 0.01; done")
+	for _, err := os.Stat(file + ".deaf"); err != nil; _, err = os.Stat(file + ".deaf") {
+		time.Sleep(time.Millisecond)
+	}
+	s.endMain(time.Millisecond) // it does not wait for ever
+	if n := len(ask(t, path, wire.Request{Op: wire.OpJobs}).Jobs); n != 3 {
+		t.Errorf("%d jobs", n)
 	}
 }

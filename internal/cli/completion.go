@@ -85,6 +85,13 @@ func complete(cmd *cobra.Command, args []string, begun string) (list []string, d
 		list = completeName(cmd, args, begun)
 	case what == "ID" && !takesJob(cmd): // of a job the guest would have to be asked
 		list = completeCheckpoint(cmd, args[0], "")
+	case what == "IMAGE|NAME@ID":
+		if list = completeName(cmd, args, begun); !strings.Contains(begun, "@") {
+			for i := range list {
+				list[i] += "@"
+			}
+			return append(list, vm.ImageNames()...), directive | cobra.ShellCompDirectiveNoSpace
+		}
 	case what == "IMAGE" && cmd.Name() != "pull":
 		list = vm.ImageNames()
 	case what == "SOURCE":

@@ -54,7 +54,7 @@ type inspectJSON struct {
 	WarmFrom      string            `json:"warm_from,omitempty"` // when its guest was kept after its boot; its uptime counts from that boot
 	Agent         bool              `json:"agent"`
 	Guest         *guestJSON        `json:"guest,omitempty"` // what its agent says, when it answers
-	Image         *imageJSON        `json:"image,omitempty"`
+	Image         *imageJSON        `json:"image,omitempty"` // what it was made from, with the defaults of its commands
 	LastError     string            `json:"last_error,omitempty"`
 	Confinement   *vm.Confinement   `json:"confinement,omitempty"` // while it runs
 }
@@ -82,6 +82,10 @@ func inspectToJSON(d vm.Details) inspectJSON {
 		LastError: untrusted.Text([]byte(d.LastError)), Confinement: d.Confinement}
 	if d.WarmFrom != nil {
 		j.WarmFrom = utc(*d.WarmFrom)
+	}
+	if d.Image != nil {
+		i := imageToJSON(*d.Image)
+		j.Image = &i
 	}
 	if d.Guest != nil {
 		j.Guest = guestToJSON(*d.Guest)

@@ -2,41 +2,70 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/config"
+	"noid/internal/errs"
+	"noid/internal/image"
+	"noid/internal/image/source"
 	"noid/internal/vm"
+	"noid/internal/vmm/drivers"
 )
+
+// sizes are the flags of run that a clone of a checkpoint cannot have.
+var sizes = []string{"cpus", "mem", "disk", "driver"}
 
 func (a *app) runCmd() *cobra.Command {
 	var o vm.RunOptions
+	var entrypoint, cpus, mem, disk string
 	c := vm.Command{Wait: createWait}
 	cmd := &cobra.Command{
-		Use: "run [flags] NAME@ID [--] CMD [ARG...]", Short: "Run a command in a new VM",
-		Long: `Run a command in a new VM, a clone of the checkpoint NAME@ID. Standard streams, signals and exit code are the command's as
-with 'noid exec'. Without --name the VM gets a name of two words.
+		Use: "run [flags] IMAGE|NAME@ID [--] [CMD...]", Short: "Run a command in a new VM",
+		Long: `Run a command in a new VM: one of an image, which is pulled if it is not here, or a clone of the checkpoint NAME@ID. Standard
+streams, signals and exit code are the command's, as with 'noid exec'. CMD replaces the image's own command, but not its
+entrypoint. Without --name the VM gets a name of two words.
 When the command has ended the VM is stopped: its disk stays, and 'noid start' boots it. With --rm it is destroyed; if
 noid is killed, the next command that changes something does that. With -d the VM runs on, and its name is printed.
 `,
 		Annotations: map[string]string{ExitStatus: commandStatus},
-		Example:     "  noid run --rm dev@1a2b3c4d make test\n  noid run --rm -it dev@before-upgrade bash\n  noid run -d --name web dev@ready httpd -f",
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if c.Argv = guestWords(args[1:]); len(c.Argv) == 0 {
-				return arguments(cmd, args[:1])
-			}
-			if cmd.Flags().Changed("name") { // an empty one comes from a script's unset variable
-				if err := vm.CheckName(o.Name); err != nil {
-					return err
+		Example: `  noid run --rm python:3.13 python -c 'print(1)'
+  noid run --rm -it debian bash
+  noid run --rm dev@before-upgrade -- make test
+  noid run -d --name web httpd:2`,
+		PreRunE: func(cmd *cobra.Command, args []string) error {
+			for _, flag := range append(sizes, "name") {
+				f := cmd.Flags().Lookup(flag)
+				if f.Changed && f.Value.String() == "" { // a script's unset variable
+					return usageError("--"+flag+" needs a value", "")
+				}
+				if f.Changed && flag != "name" && isCheckpoint(args[0]) {
+					return usageError("--"+flag+" with a checkpoint", "a clone is as large as its source, on the same driver")
 				}
 			}
-			if o.VM, o.Checkpoint, err = vm.ParseRef(args[0]); err != nil {
-				return err
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			c.Argv = guestWords(args[1:])
+			if cmd.Flags().Changed("entrypoint") {
+				o.Entrypoint = &entrypoint
 			}
-			if o.Checkpoint == "" {
-				return usageError(fmt.Sprintf("run: %q is no checkpoint", args[0]), "write NAME@ID; 'noid checkpoints' lists them; 'noid exec' runs a command in a VM that is there")
+			for _, size := range []struct {
+				text, flag string
+				to         *int
+				parse      func(string) (int, error)
+			}{{cpus, "cpus", &o.CPUs, config.ParseCPUs}, {mem, "mem", &o.MemMiB, config.ParseMiB}, {disk, "disk", &o.DiskMiB, config.ParseDisk}} {
+				if size.text == "" {
+					continue
+				}
+				if *size.to, err = size.parse(size.text); err != nil {
+					return fmt.Errorf("--%s: %w", size.flag, err)
+				}
 			}
-			return a.run(cmd.Context(), o, c)
+			return a.run(cmd.Context(), args[0], o, c)
 		},
 	}
 	f := cmd.Flags()
@@ -45,15 +74,34 @@ noid is killed, the next command that changes something does that. With -d the V
 	f.StringVar(&o.Name, "name", "", "the VM's `NAME`")
 	commandFlags(f, &c)
 	f.BoolVarP(&c.Detach, "detach", "d", false, "leave the command running and print the VM's name")
+	f.StringVar(&entrypoint, "entrypoint", "", "run `PROGRAM` instead of the image's entrypoint; \"\" for none")
+	f.StringVar(&cpus, "cpus", "", "virtual CPUs (default: config, then 1)")
+	f.StringVar(&mem, "mem", "", "memory in MiB, or with a unit: 2G (default: config, then 1G)")
+	f.StringVar(&disk, "disk", "", "size of the VM's own disk, 8G by default")
+	f.StringVar(&o.Driver, "driver", "", strings.Join(drivers.Names(), " or ")+" (default: NOID_DRIVER, then config, then the best that works here)")
 	return cmd
 }
 
-// run runs c in a new VM.
-func (a *app) run(ctx context.Context, o vm.RunOptions, c vm.Command) error {
+// isCheckpoint tells NAME@ID from an image, which may have a digest after an @.
+func isCheckpoint(ref string) bool {
+	name, id, found := strings.Cut(ref, "@")
+	return found && vm.CheckName(name) == nil && !strings.HasPrefix(id, "sha256:") && !strings.HasPrefix(id, "sha512:")
+}
+
+// run runs c in a new VM of the image or checkpoint ref.
+func (a *app) run(ctx context.Context, ref string, o vm.RunOptions, c vm.Command) error {
 	if err := checkCommand(&c); err != nil {
 		return err
 	}
 	m, err := a.manager()
+	if err != nil {
+		return err
+	}
+	if isCheckpoint(ref) {
+		o.VM, o.Checkpoint, err = vm.ParseRef(ref)
+	} else if o.Driver, err = driverWish(m, o.Driver); err == nil {
+		o.Image, o.Base, err = a.obtainImage(ctx, m, ref)
+	}
 	if err != nil {
 		return err
 	}
@@ -65,4 +113,29 @@ func (a *app) run(ctx context.Context, o vm.RunOptions, c vm.Command) error {
 		}
 		return exit, err
 	})
+}
+
+// obtainImage returns the image ref and the path of its base. One that is not here is pulled.
+func (a *app) obtainImage(ctx context.Context, m *vm.Manager, ref string) (*image.Image, string, error) {
+	if !source.IsFile(ref) { // a file may have changed
+		img, err := m.Images().Find(ref)
+		if err == nil {
+			_, base, err := m.Images().Get(ctx, img.Digest, image.Never)
+			return &img, base, err
+		} else if !errors.Is(err, errs.ErrNotFound) {
+			return nil, "", err
+		}
+		if m.CheckExists(ref) == nil {
+			return nil, "", errs.WithHint(err, "'noid exec "+ref+"' runs a command in the vm of that name, 'noid image pull "+ref+"' gets the image")
+		}
+	}
+	var img image.Image
+	var base string
+	err := m.ChangeImages(ctx, a.typed, func(s *image.Store) (err error) {
+		s.Options.Progress = &source.Progress{}
+		defer a.showDownload(s.Options.Progress)()
+		img, base, err = s.Get(ctx, ref, image.Missing)
+		return err
+	})
+	return &img, base, err
 }
