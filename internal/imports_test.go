@@ -18,10 +18,9 @@ var edges = map[string]string{
 	"cmd/noid-agent": "agent link/tarfs version",
 	"cmd/noid-init":  "",
 
-	"cli":     "config errs helper image image/source setup untrusted version vm vmm/drivers",
-	"cli/man": "cli version",
-	"vm": "boot checkpoint config confine console disk errs helper home image lazy link link/tarfs link/wire manifest proc storage " +
-		"storage/volume untrusted vmm",
+	"cli":       "config errs helper image image/source kernels setup untrusted version vm vmm/drivers",
+	"cli/man":   "cli version",
+	"vm":        "boot checkpoint config confine console disk errs helper home image kernels lazy link link/tarfs link/wire manifest proc storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy proc storage untrusted",
@@ -49,9 +48,10 @@ var edges = map[string]string{
 	"storage":        "errs",
 	"storage/volume": "errs home storage vmm",
 	"boot":           "errs lazy storage",
+	"kernels":        "boot errs lazy storage",
 
-	"setup":        "boot config confine errs home image kvm setup/debian setup/distro storage storage/volume",
-	"setup/debian": "boot errs lazy setup/distro storage",
+	"setup":        "boot config confine errs home image kernels kvm setup/debian setup/distro storage storage/volume",
+	"setup/debian": "boot errs kernels lazy setup/distro storage",
 	"setup/distro": "",
 	"config":       "errs lazy storage",
 

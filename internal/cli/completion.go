@@ -49,7 +49,9 @@ func (a *app) completionCmd() *cobra.Command {
 func addCompletion(cmd *cobra.Command) {
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		switch f.Name {
-		case "kernel", "rootfs": // files
+		case "kernel":
+			cmd.RegisterFlagCompletionFunc(f.Name, completeKernel)
+		case "rootfs", "modules", "config": // files
 		case "driver":
 			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(drivers.Names(), cobra.ShellCompDirectiveNoFileComp))
 		default:
@@ -100,6 +102,10 @@ func complete(cmd *cobra.Command, args []string, begun string) (list []string, d
 		for _, key := range config.Keys() {
 			list = append(list, key+"\t"+config.About(key))
 		}
+	case what == "KERNEL":
+		list = vm.Kernels()
+	case strings.HasPrefix(what, "FILE|"): // words beside files
+		return strings.Split(what, "|")[1:], cobra.ShellCompDirectiveDefault
 	case what == "VALUE":
 		return completeValue(args[0])
 	case what == "COMMAND":
@@ -149,6 +155,8 @@ func completeCheckpoint(cmd *cobra.Command, name, prefix string) (list []string)
 // completeValue completes a value of the configuration's key.
 func completeValue(key string) ([]string, cobra.ShellCompDirective) {
 	switch key {
+	case "kernel":
+		return completeKernel(nil, nil, "")
 	case "boot_args", "cpus", "mem", "registry_mirror":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	case "driver":
@@ -159,6 +167,11 @@ func completeValue(key string) ([]string, cobra.ShellCompDirective) {
 		return []string{"on", "off"}, cobra.ShellCompDirectiveNoFileComp
 	}
 	return nil, cobra.ShellCompDirectiveDefault // a path
+}
+
+// completeKernel completes the name of a kernel, or else a file.
+func completeKernel(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return vm.Kernels(), cobra.ShellCompDirectiveDefault
 }
 
 // completePlace completes the VM of NAME:/path, or else a file of this machine.

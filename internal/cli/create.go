@@ -66,7 +66,7 @@ numbers of its own.
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Kernel, "kernel", "", "kernel: an ELF vmlinux or a bzImage (default: config)")
+	f.StringVar(&o.Kernel, "kernel", "", "kernel: an ELF vmlinux, a bzImage, or a name of 'kernel ls' (default: config)")
 	f.StringVar(&o.Rootfs, "rootfs", "", "root file system: an ext4 image, which is copied (default: config)")
 	f.StringVar(&cpus, "cpus", "", "virtual CPUs (default: config, then 1)")
 	f.StringVar(&mem, "mem", "", "memory in MiB, or with a unit: 2G (default: config, then 128)")

@@ -54,7 +54,7 @@ var keys = []key{
 		clean: cleanWord("driver", "firecracker", "qemu"), store: func(c *Config, v string) { c.Driver = v }},
 	{name: "firecracker", about: "path of Firecracker's binary; default from PATH, then /usr/local/bin",
 		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.Firecracker = v }},
-	{name: "kernel", about: "path of the kernel; default none, 'noid setup' sets it",
+	{name: "kernel", about: "path of the kernel, or its name in 'noid kernel ls'; default none, 'noid setup' sets it",
 		isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Kernel = v }},
 	{name: "mem", about: "memory of a new VM, in MiB, or with a unit such as 2G; default 128",
 		isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},

@@ -7,12 +7,17 @@ import (
 	"noid/internal/boot"
 	"noid/internal/config"
 	"noid/internal/errs"
+	"noid/internal/kernels"
 )
 
-// Set sets a default. A file that it names must be what the key is for. Setting "storage" moves the home's storage.
+// Set sets a default. A file that it names must be what the key is for; a kernel may be named as the home keeps it.
+// Setting "storage" moves the home's storage.
 func Set(ctx context.Context, o Options, key, value string) error {
 	if key == StorageKey {
 		return SetStorage(ctx, o, value, "config set storage "+value)
+	}
+	if key == "kernel" {
+		value = kernels.Path(o.Home.KernelsDir(), value)
 	}
 	return config.Set(o.Home.ConfigPath(), key, value, func(key, value string) error {
 		if err := checkFile(key, value); err != nil {

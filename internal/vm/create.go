@@ -16,6 +16,7 @@ import (
 	"noid/internal/helper"
 	"noid/internal/home"
 	"noid/internal/image"
+	"noid/internal/kernels"
 	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/vmm"
@@ -33,7 +34,7 @@ const (
 // CreateOptions say what Create makes. What is empty or 0 comes from the configuration, then from noid's defaults.
 type CreateOptions struct {
 	Name, Driver   string
-	Kernel, Rootfs string // paths
+	Kernel, Rootfs string // paths; Kernel may be the name of one that the home keeps
 	BootArgs       string // appended to the configuration's
 	CPUs, MemMiB   int
 	// Base is the path of an image's base, which is made the disk in Rootfs's stead, and Image what is known of it.
@@ -130,6 +131,7 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	if err != nil {
 		return nil, err
 	}
+	o.Kernel = kernels.Path(m.Home.KernelsDir(), o.Kernel)
 	if err := choosePath(&o.Kernel, c.Kernel, "kernel"); err != nil {
 		return nil, err
 	}

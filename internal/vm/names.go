@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"noid/internal/home"
+	"noid/internal/kernels"
 )
 
 // Names returns the names of the VMs in the default home, sorted, with destroyed also of those of which checkpoints
@@ -49,6 +50,15 @@ func Kept(ctx context.Context, name string) (kept []Checkpoint) {
 		}
 	}
 	return kept
+}
+
+// Kernels returns the names of the kernels in the default home, as Names does.
+func Kernels() []string {
+	h, err := lookDefault()
+	if err != nil {
+		return nil
+	}
+	return kernels.Names(h.KernelsDir())
 }
 
 func lookDefault() (*home.Home, error) {

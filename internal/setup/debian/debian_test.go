@@ -17,32 +17,6 @@ import (
 	"noid/internal/setup/distro"
 )
 
-func TestWorkDir(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "kernels")
-	stale := filepath.Join(dir, workPrefix+"killed", "tree")
-	if err := os.MkdirAll(stale, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	work, done, err := workDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the leftover of a killed setup is there: %v", err)
-	}
-	if _, _, err := workDir(dir); !errors.Is(err, errs.ErrBusy) {
-		t.Errorf("a second setup got %v, want ErrBusy", err)
-	}
-	done()
-	if _, err := os.Stat(work); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the working directory is there: %v", err)
-	}
-	if _, done, err = workDir(dir); err != nil {
-		t.Fatalf("after the first is done: %v", err)
-	}
-	done()
-}
-
 func TestRun(t *testing.T) {
 	out, err := runInput(t.Context(), t.TempDir(), "in", "sh", "-c", "cat; echo $LC_ALL")
 	if err != nil || out != "inC\n" {
@@ -170,7 +144,7 @@ func TestRootfs(t *testing.T) {
 	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
 		t.Errorf("a second call made it anew (%v)", err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(o.ImagesDir, workPrefix+"*")); len(left) != 0 {
+	if left, _ := filepath.Glob(filepath.Join(o.ImagesDir, ".setup-*")); len(left) != 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }
@@ -186,7 +160,7 @@ func TestRootfsInterrupted(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 || entries[0].Name() != lockFile {
+	if err != nil || len(entries) != 1 || entries[0].Name() != ".setup.lock" {
 		t.Errorf("left behind %v, %v, want the lock alone", entries, err)
 	}
 }

@@ -13,8 +13,10 @@ import (
 
 	"noid/internal/boot"
 	"noid/internal/errs"
+	"noid/internal/kernels"
 	"noid/internal/lazy"
 	"noid/internal/setup/distro"
+	"noid/internal/storage"
 )
 
 // hostBootDir is where distributions install kernels.
@@ -32,16 +34,22 @@ func Kernel(ctx context.Context, o Options) (string, error) {
 	if path := newestKernel(o, fetched); path != "" {
 		return path, nil
 	}
-	work, done, err := workDir(o.KernelsDir)
-	if err != nil {
-		return "", fmt.Errorf("getting a kernel: %w", err)
+	k, err := Fetch(ctx, o)
+	return k.Path, err
+}
+
+// Fetch downloads the distribution's kernel for virtual machines and imports it, in the place of the same one. Without
+// a way to get one that is errs.ErrHost.
+func Fetch(ctx context.Context, o Options) (kernels.Kernel, error) {
+	work, done, err := storage.WorkDir(o.KernelsDir)
+	if err == nil {
+		defer done()
+		var k kernels.Kernel
+		if k, err = fetchKernel(ctx, o, work); err == nil {
+			return k, nil
+		}
 	}
-	defer done()
-	path, err := fetchKernel(ctx, o, work)
-	if err != nil {
-		return "", fmt.Errorf("getting a kernel: %w", err)
-	}
-	return path, nil
+	return kernels.Kernel{}, fmt.Errorf("getting a kernel: %w", err)
 }
 
 // newestKernel returns the newest usable kernel that pattern matches, or "".
@@ -77,21 +85,21 @@ var metaPackages = map[string]map[string]string{
 // kernelPackage matches the packages with a kernel or its modules of a definite version.
 var kernelPackage = lazy.Regexp(`^linux-(image|modules)-[0-9]`)
 
-func fetchKernel(ctx context.Context, o Options, work string) (string, error) {
+func fetchKernel(ctx context.Context, o Options, work string) (kernels.Kernel, error) {
 	meta := metaPackage(distro.Read(), runtime.GOARCH)
 	if meta == "" {
-		return "", errs.New(errs.ErrHost, "noid can fetch one on Debian and Ubuntu only").
-			Hint("noid config set kernel PATH, with a kernel whose modules are in /lib/modules")
+		return kernels.Kernel{}, errs.New(errs.ErrHost, "noid can fetch one on Debian and Ubuntu only").
+			Hint("install one, or 'noid kernel import FILE --modules DIR'")
 	}
 	a, err := newApt(work)
 	if err != nil {
-		return "", err
+		return kernels.Kernel{}, err
 	}
 	tree, err := a.fetch(ctx, o, kernelRoom, func() ([]string, error) { return kernelPackages(ctx, a, meta) })
 	if err != nil {
-		return "", err
+		return kernels.Kernel{}, err
 	}
-	return publishKernel(o, work, tree)
+	return importKernel(ctx, o, work, tree)
 }
 
 // kernelPackages returns what to download for meta: the kernel it depends on, and the package of its modules where they
@@ -121,52 +129,21 @@ func metaPackage(r distro.Release, arch string) string {
 	return ""
 }
 
-// publishKernel moves the kernel and modules of an unpacked package to KernelsDir/VERSION/{boot,lib/modules}.
-func publishKernel(o Options, work, tree string) (string, error) {
-	kernels, _ := filepath.Glob(filepath.Join(tree, "boot/vmlinuz-*"))
-	if len(kernels) != 1 {
-		return "", fmt.Errorf("the package holds %d kernels", len(kernels))
+// importKernel imports the kernel and modules of an unpacked package.
+func importKernel(ctx context.Context, o Options, work, tree string) (kernels.Kernel, error) {
+	found, _ := filepath.Glob(filepath.Join(tree, "boot/vmlinuz-*"))
+	if len(found) != 1 {
+		return kernels.Kernel{}, fmt.Errorf("the package holds %d kernels", len(found))
 	}
-	k, err := boot.InspectKernel(kernels[0])
+	modules := filepath.Join(tree, "lib/modules")
+	if _, err := os.Stat(modules); err != nil { // newer distributions have them below /usr
+		modules = filepath.Join(tree, "usr/lib/modules")
+	}
+	k, err := kernels.ImportFrom(ctx, o.KernelsDir, work, kernels.Source{Path: found[0], Modules: modules, Unpacked: true})
 	if err != nil {
-		return "", err
+		return k, fmt.Errorf("the downloaded kernel is of no use: %w", err)
 	}
-	version := cmp.Or(k.Version, strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-"))
-	if version == "" || strings.Trim(version, ".") == "" { // it names directories, one of which is replaced
-		return "", fmt.Errorf("the package holds a kernel without a version: %s", filepath.Base(kernels[0]))
-	}
-	ready, kernel := filepath.Join(work, "ready"), filepath.Join("boot", "vmlinuz-"+version)
-	if err := errors.Join(os.MkdirAll(ready+"/boot", 0o755), os.MkdirAll(ready+"/lib/modules", 0o755)); err != nil {
-		return "", err
-	}
-	if err := os.Rename(kernels[0], filepath.Join(ready, kernel)); err != nil {
-		return "", err
-	}
-	if err := moveModules(tree, ready, version); err != nil {
-		return "", err
-	}
-	if err := usable(filepath.Join(ready, kernel)); err != nil {
-		return "", fmt.Errorf("the downloaded kernel %s is of no use: %w", version, err)
-	}
-	final := filepath.Join(o.KernelsDir, version)
-	if err := os.RemoveAll(final); err != nil { // usable would have accepted it had it been whole
-		return "", err
-	}
-	if err := publish(ready, final); err != nil {
-		return "", err
-	}
-	return filepath.Join(final, kernel), nil
-}
-
-// moveModules moves version's modules, which newer distributions package below /usr.
-func moveModules(tree, ready, version string) error {
-	for _, dir := range []string{"lib/modules", "usr/lib/modules"} {
-		err := os.Rename(filepath.Join(tree, dir, version), filepath.Join(ready, "lib/modules", version))
-		if !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return fmt.Errorf("the package holds no modules for %s", version)
+	return k, nil
 }
 
 var digits = lazy.Regexp(`[0-9]+|[^0-9]+`)

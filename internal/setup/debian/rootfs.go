@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"noid/internal/boot"
+	"noid/internal/storage"
 )
 
 const (
@@ -28,7 +29,7 @@ func Rootfs(ctx context.Context, o Options) (string, error) {
 	if boot.CheckExt4(path) == nil {
 		return path, nil
 	}
-	work, done, err := workDir(o.ImagesDir)
+	work, done, err := storage.WorkDir(o.ImagesDir)
 	if err != nil {
 		return "", fmt.Errorf("making a root filesystem: %w", err)
 	}
@@ -53,7 +54,7 @@ func makeRootfs(ctx context.Context, o Options, work, path string) error {
 	if err := makeExt4(ctx, tree, img); err != nil {
 		return err
 	}
-	return publish(img, path)
+	return storage.PublishTree(img, path)
 }
 
 // findBusybox returns the path of a static busybox: the host's or a downloaded one.

@@ -1,0 +1,59 @@
+package storage
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/errs"
+)
+
+const (
+	workPrefix   = ".setup-"     // of the directories to work in
+	workLockFile = ".setup.lock" // its holder may delete all that workPrefix marks
+)
+
+// WorkDir locks dir, which it makes if need be, removes what killed noids left in it, and makes a directory to work in.
+// done removes that again and unlocks. The lock dies with the process. errs.ErrBusy is another noid that holds it.
+func WorkDir(dir string) (work string, done func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, workLockFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return "", nil, err
+	}
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = errs.New(errs.ErrBusy, "another noid works in %q", dir).Hint("wait for it to end, and try again")
+	}
+	if err == nil {
+		leftovers, _ := filepath.Glob(filepath.Join(dir, workPrefix+"*"))
+		for _, path := range leftovers {
+			os.RemoveAll(path)
+		}
+		work, err = os.MkdirTemp(dir, workPrefix)
+	}
+	if err != nil {
+		lock.Close()
+		return "", nil, err
+	}
+	return work, func() {
+		os.RemoveAll(work)
+		lock.Close()
+	}, nil
+}
+
+// PublishTree renames the file or directory from to to, once all of it is on disk. It replaces a file, and no directory
+// that has something in it.
+func PublishTree(from, to string) error {
+	if err := SyncFS(from); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(to))
+}
