@@ -1,22 +1,38 @@
 package cli
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"noid/internal/errs"
 	"noid/internal/setup"
+	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
 
+const setupHelp = `Get a VMM that needs no KVM, a kernel and a root file system where they are missing, and make the two files the defaults.
+On a terminal, setup says what it will do and why, and asks. What it cannot do it leaves to you, with the one line to
+type. It may be interrupted and repeated. http_proxy and https_proxy are honoured. Without a network, name the files:
+--kernel FILE --rootfs FILE.
+
+`
+
 func (a *app) setupCmd() *cobra.Command {
 	var wish string
-	var undo bool
+	var undo, dryRun, yes bool
+	var files setup.Files
 	cmd := &cobra.Command{
 		Use: "setup", Short: "Get a VMM, a kernel and a root file system",
-		Long:    "Get a VMM that needs no KVM, a kernel and a root file system where they are missing, and make the two files\nthe defaults. It may be repeated.\n\n" + storageHelp,
-		Example: "  noid setup\n  sudo NOID_HOME=$HOME/.noid noid setup --storage btrfs",
+		Long:    setupHelp + storageHelp,
+		Example: "  noid setup\n  noid setup --dry-run\n  sudo NOID_HOME=$HOME/.noid noid setup --storage btrfs",
 		PreRun:  func(*cobra.Command, []string) { a.asRoot = undo || wish != "" },
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, _ []string) error {
 			if undo && wish == "btrfs" {
@@ -32,12 +48,66 @@ func (a *app) setupCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return setup.Run(ctx, a.setupOptions(m), driver, wish)
+			plan, err := setup.MakePlan(ctx, a.setupOptions(m), driver, files)
+			if err != nil {
+				return err
+			}
+			if dryRun {
+				printPlan(a.out, plan)
+				return nil
+			}
+			if len(plan.Steps) > 0 && a.onTerminal() {
+				printPlan(a.err, plan)
+				if !yes && !a.confirm(ctx) {
+					return errs.WithHint(errors.New("nothing was done"), "'noid setup --kernel FILE --rootfs FILE' takes files of your own")
+				}
+			}
+			return setup.Run(ctx, a.setupOptions(m), plan, wish)
 		}),
 	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask on a terminal; without one, setup does not ask")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what setup would do, and do nothing")
+	cmd.Flags().StringVar(&files.Kernel, "kernel", "", "`file` or name of a kernel to use, instead of getting one")
+	cmd.Flags().StringVar(&files.Rootfs, "rootfs", "", "`file` with a root file system to use, an ext4 image, instead of making one")
 	cmd.Flags().StringVar(&wish, "storage", "", "btrfs: move the home's storage to a btrfs volume; plain: move it back")
 	cmd.Flags().BoolVar(&undo, "undo-storage", false, "move the home's storage out of its btrfs volume, and do nothing else")
 	return cmd
+}
+
+// printPlan prints what setup does, a line each.
+func printPlan(w io.Writer, plan setup.Plan) {
+	lines := plan.Lines()
+	if len(lines) == 0 {
+		lines = []string{"nothing: all that VMs need is there"}
+	}
+	fmt.Fprintln(w, "noid setup will:")
+	for _, line := range lines {
+		fmt.Fprintln(w, "  "+untrusted.Line(line, maxCell))
+	}
+}
+
+// onTerminal reports whether somebody can be asked.
+func (a *app) onTerminal() bool {
+	return term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd()))
+}
+
+// confirm asks on the terminal.
+func (a *app) confirm(ctx context.Context) bool {
+	fmt.Fprint(a.err, "Go on? [Y/n] ")
+	answer := make(chan string, 1)
+	go func() {
+		line, err := bufio.NewReader(io.LimitReader(os.Stdin, 1024)).ReadString('\n')
+		if err != nil {
+			line = "n" // an end of file is no yes
+		}
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return false
+	case line := <-answer:
+		return line == "" || line == "y" || line == "yes"
+	}
 }
 
 // setupOptions are those of package setup for the home of m.

@@ -29,18 +29,18 @@ func (o Options) debian() debian.Options {
 	return debian.Options{KernelsDir: o.Home.KernelsDir(), ImagesDir: o.Home.ImagesDir(), Progress: o.Progress}
 }
 
-// vmms are the VMMs that doctor looks for. setup installs those that have a package.
-var vmms = []struct{ driver, name, cure, binary, pkg string }{
+// vmms are the VMMs that doctor looks for. setup installs those that have a binary here.
+var vmms = []struct{ driver, name, cure, binary string }{
 	{driver: "firecracker", name: "Firecracker", cure: "put the binary firecracker on PATH, if this host has KVM"},
-	{driver: "qemu", name: "QEMU", cure: "run 'noid setup'", binary: "qemu-system-" + qemuArch[0], pkg: "qemu-system-" + qemuArch[1]},
+	{driver: "qemu", name: "QEMU", cure: "run 'noid setup'", binary: "qemu-system-" + qemuArch},
 }
 
-// qemuArch is this architecture in the names of QEMU's binary and of Debian's package.
-var qemuArch = map[string][2]string{"amd64": {"x86_64", "x86"}, "arm64": {"aarch64", "arm"}}[runtime.GOARCH]
+// qemuArch is this architecture in the name of QEMU's binary.
+var qemuArch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 
-// Run gets what is missing for VMs of driver: the VMM, a kernel and a root filesystem. It moves the storage if storage,
-// "btrfs" or "plain", or the configuration asks for that. It may be repeated. errs.ErrHost is what this host cannot do.
-func Run(ctx context.Context, o Options, driver, storage string) error {
+// Run does what p says. It moves the storage if storage, "btrfs" or "plain", or the configuration asks for that. It may
+// be repeated, and interrupted. errs.ErrHost is what this host cannot do.
+func Run(ctx context.Context, o Options, p Plan, storage string) error {
 	if err := o.Home.Make(); err != nil {
 		return err
 	}
@@ -51,38 +51,24 @@ func Run(ctx context.Context, o Options, driver, storage string) error {
 		return nil
 	}
 	debian.Sweep(o.debian())
-	for _, v := range vmms {
-		if v.driver != driver || v.pkg == "" {
-			continue
-		}
-		if _, err := o.Version(ctx, driver); err != nil {
-			if _, err := debian.Tool(ctx, o.debian(), v.binary, v.pkg); err != nil {
-				return err
-			}
+	for _, step := range p.Steps {
+		if err := step.run(ctx); err != nil {
+			return err
 		}
 	}
-	for _, file := range []struct {
-		key, what, have string
-		check           func(path string) error
-		get             func(context.Context, debian.Options) (string, error)
-	}{
-		{"kernel", "kernel", o.Config.Kernel, checkKernel, debian.Kernel},
-		{"rootfs", "root file system", o.Config.Rootfs, boot.CheckExt4, debian.Rootfs},
-	} {
-		if file.have != "" && file.check(file.have) == nil {
-			continue
-		}
-		path, err := file.get(ctx, o.debian())
-		if err != nil {
-			return err
-		}
-		check := func(_, path string) error { return file.check(path) }
-		if err := config.Set(o.Home.ConfigPath(), file.key, path, check); err != nil {
-			return err
-		}
-		o.say("%s: %s", file.what, path)
+	if err := p.lacks(); err != nil {
+		return err
 	}
 	o.say("ready: noid create NAME")
+	return nil
+}
+
+// setFile makes path the default for key.
+func setFile(o Options, key, path string, check func(path string) error) error {
+	if err := config.Set(o.Home.ConfigPath(), key, path, func(_, path string) error { return check(path) }); err != nil {
+		return err
+	}
+	o.say("%s: %s", key, path)
 	return nil
 }
 

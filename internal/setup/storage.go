@@ -7,6 +7,7 @@ import (
 
 	"noid/internal/config"
 	"noid/internal/setup/debian"
+	"noid/internal/setup/distro"
 	"noid/internal/storage"
 	"noid/internal/storage/volume"
 )
@@ -41,7 +42,7 @@ func SetStorage(ctx context.Context, o Options, value, verb string) error {
 		mkfs := ""
 		if os.Geteuid() == 0 { // the others are told to become root first
 			var err error
-			if mkfs, err = debian.Tool(ctx, o.debian(), "mkfs.btrfs", "btrfs-progs"); err != nil {
+			if mkfs, err = debian.Tool(ctx, o.debian(), "mkfs.btrfs", distro.Btrfs); err != nil {
 				return err
 			}
 		}

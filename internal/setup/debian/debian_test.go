@@ -3,6 +3,8 @@ package debian
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,7 +103,7 @@ func TestRootfs(t *testing.T) {
 	if !isStatic("/bin/busybox") {
 		t.Skip("this host has no static busybox")
 	}
-	debugfs, err := findTool("debugfs", "e2fsprogs")
+	debugfs, err := FindTool("debugfs", distro.E2fsprogs)
 	if err != nil {
 		t.Skip(err)
 	}
@@ -174,5 +176,40 @@ func TestFetchWithoutRoom(t *testing.T) {
 	})
 	if !errors.Is(err, errs.ErrHost) || !strings.Contains(err.Error(), "no space in ") || errs.Hint(err) == "" {
 		t.Errorf("%v, hint %q", err, errs.Hint(err))
+	}
+}
+
+// TestProxy: apt goes through the proxy that the environment names.
+func TestProxy(t *testing.T) {
+	asked := make(chan string, 1)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.URL.Host + r.Host:
+		default:
+		}
+		http.Error(w, "not here", http.StatusNotFound)
+	}))
+	defer proxy.Close()
+	for _, name := range []string{"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"} {
+		t.Setenv(name, proxy.URL)
+	}
+	t.Setenv("no_proxy", "")
+	a, err := newApt(t.TempDir())
+	if err != nil {
+		t.Skip("NOT RUN: ", err)
+	}
+	if err := a.refresh(t.Context(), Options{}); err == nil {
+		t.Error("package lists came from a proxy that has none")
+	}
+	select {
+	case host := <-asked:
+		if host == "" || strings.HasPrefix(proxy.URL, "http://"+host) {
+			t.Errorf("the proxy was asked for %q", host)
+		}
+	default:
+		t.Error("the proxy was not asked")
+	}
+	if hint := InstallHint(distro.Parse("ID=debian"), distro.Btrfs); os.Geteuid() != 0 && hint != "sudo -E apt-get install --no-install-recommends btrfs-progs" {
+		t.Errorf("the hint is %q", hint)
 	}
 }

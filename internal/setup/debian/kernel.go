@@ -19,23 +19,24 @@ import (
 	"noid/internal/storage"
 )
 
-// hostBootDir is where distributions install kernels.
-const hostBootDir = "/boot"
+// FindKernel returns the path of a kernel that can run VMs here and need not be fetched, with its modules where
+// boot.FindModules finds them: the host's own newest one that this user may read, else one that the home keeps. It is ""
+// where there is none.
+func FindKernel(o Options) string {
+	for _, pattern := range []string{"/boot/vmlinuz-*", "/lib/modules/*/vmlinuz", filepath.Join(o.KernelsDir, "*/boot/vmlinuz-*")} {
+		if path := newestKernel(o, pattern); path != "" {
+			return path
+		}
+	}
+	return ""
+}
 
-// Kernel returns the path of a kernel that can run VMs here, with its modules where boot.FindModules finds them: the
-// host's own newest one that this user may read, else one that an earlier call fetched, else the distribution's kernel
-// for virtual machines, which it downloads. errs.ErrHost is that there is no way to get one.
-func Kernel(ctx context.Context, o Options) (string, error) {
-	if path := newestKernel(o, hostBootDir+"/vmlinuz-*"); path != "" {
-		o.say("using the host's kernel %s", path)
-		return path, nil
+// KernelPackage is the distribution's package with its kernel for virtual machines, "" where Fetch cannot get one.
+func KernelPackage(r distro.Release) string {
+	if _, err := newApt(""); err != nil {
+		return ""
 	}
-	fetched := filepath.Join(o.KernelsDir, "*/boot/vmlinuz-*")
-	if path := newestKernel(o, fetched); path != "" {
-		return path, nil
-	}
-	k, err := Fetch(ctx, o)
-	return k.Path, err
+	return metaPackage(r, runtime.GOARCH)
 }
 
 // Fetch downloads the distribution's kernel for virtual machines and imports it, in the place of the same one. Without
@@ -55,7 +56,7 @@ func Fetch(ctx context.Context, o Options) (kernels.Kernel, error) {
 // newestKernel returns the newest usable kernel that pattern matches, or "".
 func newestKernel(o Options, pattern string) string {
 	paths, _ := filepath.Glob(pattern)
-	slices.SortFunc(paths, func(a, b string) int { return compareVersions(filepath.Base(b), filepath.Base(a)) })
+	slices.SortFunc(paths, func(a, b string) int { return compareVersions(b, a) })
 	for _, path := range paths {
 		if err := usable(path); err != nil {
 			o.say("not using kernel %s: %v", path, err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"noid/internal/boot"
+	"noid/internal/setup/distro"
 	"noid/internal/storage"
 )
 
@@ -21,14 +22,25 @@ const (
 	rootfsSize = "256M"
 )
 
+// HasBusybox reports whether this host has a static busybox.
+func HasBusybox() bool { return busyboxIn("/") != "" }
+
+// FindRootfs returns the path of the image that Rootfs has made, "" where there is none.
+func FindRootfs(o Options) string {
+	if path := filepath.Join(o.ImagesDir, rootfsName); boot.CheckExt4(path) == nil {
+		return path
+	}
+	return ""
+}
+
 // Rootfs returns the path of a small root filesystem in ImagesDir, which it makes if there is none: busybox, a root
 // shell on the console, nothing else. It needs e2fsprogs, and the host's static busybox or Debian's package tools to
 // fetch one; without them that is errs.ErrHost.
 func Rootfs(ctx context.Context, o Options) (string, error) {
-	path := filepath.Join(o.ImagesDir, rootfsName)
-	if boot.CheckExt4(path) == nil {
+	if path := FindRootfs(o); path != "" {
 		return path, nil
 	}
+	path := filepath.Join(o.ImagesDir, rootfsName)
 	work, done, err := storage.WorkDir(o.ImagesDir)
 	if err != nil {
 		return "", fmt.Errorf("making a root filesystem: %w", err)
@@ -77,8 +89,8 @@ func findBusybox(ctx context.Context, o Options, work string) (string, error) {
 }
 
 func busyboxIn(tree string) string {
-	for _, dir := range []string{"bin", "usr/bin"} {
-		if path := filepath.Join(tree, dir, "busybox"); isStatic(path) {
+	for _, name := range []string{"bin/busybox", "usr/bin/busybox", "bin/busybox.static"} { // the last is Alpine's
+		if path := filepath.Join(tree, name); isStatic(path) {
 			return path
 		}
 	}
@@ -167,7 +179,7 @@ func makeExt4(ctx context.Context, tree, img string) error {
 		{chown, []string{"debugfs", "-w", "-f", "-", img}},
 		{"", []string{"e2fsck", "-f", "-n", img}},
 	} {
-		if step.argv[0], err = findTool(step.argv[0], "e2fsprogs"); err != nil {
+		if step.argv[0], err = FindTool(step.argv[0], distro.E2fsprogs); err != nil {
 			return err
 		}
 		if _, err := runInput(ctx, filepath.Dir(img), step.input, step.argv...); err != nil {

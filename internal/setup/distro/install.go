@@ -17,6 +17,10 @@ const (
 	Kernel                // a kernel that boots in a VM, with its modules
 )
 
+func (n Need) String() string {
+	return [...]string{"QEMU", "e2fsprogs", "btrfs-progs", "a static busybox", "a kernel"}[n]
+}
+
 // installers are the ways to install, by an ID of os-release: the line's beginning, and what has each Need.
 var installers = map[string]struct {
 	line     string
