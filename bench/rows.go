@@ -38,4 +38,7 @@ var rows = []row{
 	{"20", "restore --as to first exec, beside bare load, resume, a line on its console", ratio(1.6), "tcg lab", rowFirstExec},
 	{"21", "Pss of a clone with all that noid keeps running for it, beside a bare clone", more(3), "tcg direct lab", rowAllPss},
 	{"22", "exec true, beside a line on the bare VMM's console", ratio(2), "tcg lab", rowLine},
+	{"23", "image pull of Debian, three layers, beside umoci unpack and mke2fs -d", ratio(0.7), "tcg", rowImage},
+	{"24", "bytes of that image's file system on the disk, beside mke2fs'", ratio(1.1), "tcg", rowImageBytes},
+	{"25", "peak memory of noid, which pulls an image of 1 GiB", value(200), "tcg", rowImageMemory},
 }
