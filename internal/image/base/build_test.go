@@ -226,6 +226,24 @@ func TestDebugfs(t *testing.T) {
 	}
 }
 
+// TestGrow makes a disk of a base: longer, with a journal.
+func TestGrow(t *testing.T) {
+	path := build(t, opened(nasty(t, "gnu")))
+	if err := os.Truncate(path, 512<<20); err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range [][]string{{"resize2fs", "-f", path}, {"tune2fs", "-J", "size=8", path}} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", argv, err, out)
+		}
+	}
+	fsck(t, path)
+	out, err := exec.Command("debugfs", "-R", "stats", path).Output()
+	if err != nil || !strings.Contains(string(out), "has_journal") || !strings.Contains(string(out), "Block count:              131072") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // FuzzBuild builds file systems of odd sizes, which e2fsck finds no fault in.
 func FuzzBuild(f *testing.F) {
 	for _, seed := range []string{"", "\x01\x02\x03\x04\x05\x06\x07\x08", "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn", "dafbdcxdyezf\xff\x00\xee\xff"} {

@@ -94,7 +94,7 @@ func nastyBottom() []file {
 		{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "fifo", Mode: 0o600, ModTime: then}},
 		with(reg("ping", "cap"), "security.capability", capability), with(dir("attributed", 0o755), "user.a", "1", "user.empty", ""),
 		with(reg("many-attributes", "x"), "user.one", random(1000, 1), "user.two", random(1500, 2), "trusted.three", "3", "user.a", "\x00\x01\xff"),
-		with(reg("foreign", "x"), "com.apple.quarantine", "no", "user.kept", "yes"),
+		with(reg("foreign", "x"), "com.apple.quarantine", "no", "system.data", "no", "user.kept", "yes"),
 		with(reg("overlay", "x"), "trusted.overlay.redirect", "/etc"),
 		with(reg("listed", "x"), "system.posix_acl_access", accessList(1)), with(reg("much-listed", "x"), "system.posix_acl_access", accessList(40)),
 		with(dir("listed-dir", 0o755), "system.posix_acl_default", accessList(2)),

@@ -21,7 +21,7 @@ const (
 var prefixes = []struct {
 	text  string
 	index byte
-}{{"user.", 1}, {aclAccess, 2}, {aclDefault, 3}, {"trusted.", 4}, {"security.", 6}, {"system.", 7}}
+}{{"user.", 1}, {aclAccess, 2}, {aclDefault, 3}, {"trusted.", 4}, {"security.", 6}}
 
 // xattr is an extended attribute as ext4 has it.
 type xattr struct {
