@@ -91,6 +91,27 @@ func TestManyNames(t *testing.T) {
 	})
 }
 
+// TestCollisions looks up names of one hash that no single block holds.
+func TestCollisions(t *testing.T) {
+	ends := "ggjVAQ gqy4rP leXHIn nYDmiu okdh1g ovx2FH sd3XOr sHH0vN tnIWHD ukYRP_ wNCeCO xMko-K zCfeRJ zQFpFW 034aLz 4V9xHV 58Gv9- 81VdPT " +
+		"95Ag0G ATF8E8 ClSfwQ CJ7oWi DwhC8l Dww2od EpcJf_ FADqOk H24dQN KtTHNq KT7mHG M5QQwO OxluFU OCQ6h2 Q-tA_m TgEIXV UbyQTJ VQihch"
+	var list []file
+	for end := range strings.FieldsSeq(ends) {
+		name := strings.Repeat("x", 244) + end
+		if nameHash(name) != nameHash(strings.Repeat("x", 244)+"ggjVAQ") {
+			t.Fatalf("%s has another hash", end)
+		}
+		list = append(list, reg("d/"+name, ""), reg("d/"+end, ""))
+	}
+	mount(t, build(t, []flatten.Layer{pack(t, list)}), func(root string) {
+		for _, f := range list {
+			if _, err := os.Lstat(filepath.Join(root, f.Name)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // streamed is a layer that is made while it is read.
 type streamed func(w *tar.Writer)
 
