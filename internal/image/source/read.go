@@ -50,6 +50,7 @@ type reader struct {
 	layer *Layer
 	raw   io.Closer
 	tar   io.ReadCloser
+	ahead *ahead    // of tar; nil once closed
 	sum   hash.Hash // nil once the layer was checked
 	err   error     // what ended it, io.EOF included
 }
@@ -62,8 +63,11 @@ func newReader(ctx context.Context, l *Layer, raw io.ReadCloser) (*reader, error
 			return nil, err
 		}
 	}
-	r.tar, err = decompress(raw)
-	return r, err
+	if r.tar, err = decompress(raw); err != nil {
+		return nil, err
+	}
+	r.ahead = newAhead(r.tar)
+	return r, nil
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -73,7 +77,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.err = r.ctx.Err(); r.err != nil {
 		return 0, r.err
 	}
-	n, err := r.tar.Read(p)
+	n, err := r.ahead.Read(p)
 	if r.sum != nil {
 		r.sum.Write(p[:n])
 	}
@@ -108,6 +112,9 @@ func (r *reader) damaged() {
 
 // Close reads what is left, so that the digest is known.
 func (r *reader) Close() error {
+	if r.ahead == nil {
+		return nil
+	}
 	if r.err == nil && r.sum != nil {
 		io.Copy(io.Discard, r) // its error is r.err
 	}
@@ -116,8 +123,11 @@ func (r *reader) Close() error {
 		err = nil
 		r.err = errors.New("closed")
 	}
+	closed := r.raw.Close() // first: it ends a read that blocks
+	r.ahead.close()
+	r.ahead = nil
 	r.tar.Close()
-	return errors.Join(err, r.raw.Close())
+	return errors.Join(err, closed)
 }
 
 // newHash returns the hash of a digest such as "sha256:…".
