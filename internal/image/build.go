@@ -1,9 +1,11 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -101,7 +103,8 @@ func verify(ctx context.Context, src *source.Image) error {
 		}
 		r, err := l.Open(ctx)
 		if err == nil {
-			err = r.Close()
+			_, err = io.Copy(io.Discard, r)
+			err = cmp.Or(err, r.Close())
 		}
 		if err != nil {
 			return err

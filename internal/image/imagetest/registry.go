@@ -28,14 +28,15 @@ const token = "a-token"
 type Registry struct {
 	Host string // host:port
 
-	Basic, Bearer bool         // it wants a log-in
-	Redirect      bool         // its layers are at another address
-	Whole         bool         // it knows no ranges
-	Break         atomic.Int64 // bytes of a layer after which it hangs up; 0 for never
-	Tamper        atomic.Bool  // it changes a byte of each layer
-	Busy          atomic.Int64 // answers with 429, that many times
-	Requests      atomic.Int64 // that it has seen
-	Sent          atomic.Int64 // bytes of layers
+	Basic, Bearer bool          // it wants a log-in
+	Redirect      bool          // its layers are at another address
+	Whole         bool          // it knows no ranges
+	Hold          chan struct{} // it sends the second half of a layer when this is closed; nil for at once
+	Break         atomic.Int64  // bytes of a layer after which it hangs up; 0 for never
+	Tamper        atomic.Bool   // it changes a byte of each layer
+	Busy          atomic.Int64  // answers with 429, that many times
+	Requests      atomic.Int64  // that it has seen
+	Sent          atomic.Int64  // bytes of layers
 
 	inner http.Handler
 	blobs *httptest.Server
@@ -150,6 +151,18 @@ func (r *Registry) blob(w http.ResponseWriter, req *http.Request) {
 		end = start + at
 		if r.Whole {
 			r.Break.Add(at) // else nobody would ever have all
+		}
+	}
+	if r.Hold != nil {
+		half := (start + end) / 2
+		w.Write(data[start:half])
+		w.(http.Flusher).Flush()
+		r.Sent.Add(half - start)
+		start = half
+		select {
+		case <-r.Hold:
+		case <-req.Context().Done():
+			return
 		}
 	}
 	w.Write(data[start:end])

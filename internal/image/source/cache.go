@@ -48,16 +48,6 @@ type cache struct {
 	order    []*download
 }
 
-// download is one layer on its way: done is closed when file or err is there.
-type download struct {
-	digest string
-	size   int64
-	fetch  fetchFunc
-	done   chan struct{}
-	file   *os.File
-	err    error
-}
-
 func newCache(dir string, p *Progress) *cache {
 	if p == nil {
 		p = &Progress{}
@@ -78,26 +68,19 @@ func (c *cache) close() {
 	}
 }
 
-// add makes a layer known, the bottom one first. The returned function waits for it. The first such call begins to
-// download all of them.
+// add makes a layer known, the bottom one first. The returned function opens it, to be read as it comes. The first such
+// call begins to download all of them.
 func (c *cache) add(digest string, size int64, fetch fetchFunc) func(context.Context) (io.ReadCloser, error) {
 	d := c.layers[digest]
 	if d == nil {
-		d = &download{digest: digest, size: size, fetch: fetch, done: make(chan struct{})}
+		d = newDownload(digest, size, fetch)
 		c.layers[digest], c.order = d, append(c.order, d)
 		c.progress.Total.Add(size)
 	}
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		c.start.Do(func() { c.wg.Go(c.run) })
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-d.done:
-		}
-		if d.err != nil {
-			return nil, d.err
-		}
-		return io.NopCloser(io.NewSectionReader(d.file, 0, d.size)), nil
+		ctx, cancel := context.WithCancel(ctx)
+		return &downloadReader{ctx: ctx, cancel: cancel, download: d}, nil
 	}
 }
 
@@ -200,7 +183,8 @@ func (c *cache) fill(ctx context.Context, f *os.File, d *download) error {
 			return err
 		}
 		c.progress.Done.Add(begin)
-		if err := c.receive(ctx, f, d, h, begin); err != nil {
+		// What an earlier download has left is not read before its digest is known.
+		if err := c.receive(ctx, f, d, h, begin, begin == 0 && have == 0); err != nil {
 			return err
 		}
 		if err = checkSum(h, d.digest); err == nil {
@@ -224,10 +208,11 @@ func checkRoom(ctx context.Context, dir string, need int64) error {
 	return nil
 }
 
-// receive writes the bytes of d from have on into f, and into h. A download that breaks goes on where it broke.
-func (c *cache) receive(ctx context.Context, f *os.File, d *download, h hash.Hash, have int64) error {
+// receive writes the bytes of d from have on into f, and into h. A download that breaks goes on where it broke. With
+// early, readers get the bytes as they come.
+func (c *cache) receive(ctx context.Context, f *os.File, d *download, h hash.Hash, have int64, early bool) error {
 	for tries := 0; have < d.size; tries++ {
-		n, err := c.part(ctx, f, d, h, have)
+		n, err := c.part(ctx, f, d, h, have, early)
 		if have += n; n > 0 {
 			tries = 0
 		}
@@ -252,7 +237,7 @@ type breakError struct{ error }
 func (e breakError) Unwrap() error { return e.error }
 
 // part is one request of receive. It returns the bytes that it has brought.
-func (c *cache) part(ctx context.Context, f *os.File, d *download, h hash.Hash, have int64) (int64, error) {
+func (c *cache) part(ctx context.Context, f *os.File, d *download, h hash.Hash, have int64, early bool) (int64, error) {
 	r, start, err := d.fetch(ctx, have)
 	if err != nil {
 		return 0, err
@@ -261,7 +246,10 @@ func (c *cache) part(ctx context.Context, f *os.File, d *download, h hash.Hash, 
 	if _, err := io.CopyN(io.Discard, r, have-start); err != nil {
 		return 0, breakError{fmt.Errorf("downloading: %w", err)}
 	}
-	w := &partWriter{w: io.NewOffsetWriter(f, have), h: h, p: c.progress}
+	w := &partWriter{w: io.NewOffsetWriter(f, have), h: h, p: c.progress, grown: func(int64) {}}
+	if early {
+		w.grown = func(n int64) { d.grow(f, have+n) }
+	}
 	_, err = io.Copy(w, io.LimitReader(r, d.size-have))
 	if w.err != nil {
 		return w.n, w.err
@@ -282,6 +270,8 @@ type partWriter struct {
 	p   *Progress
 	n   int64
 	err error // the file's
+	// grown is told n.
+	grown func(n int64)
 }
 
 func (w *partWriter) Write(p []byte) (int, error) {
@@ -289,6 +279,7 @@ func (w *partWriter) Write(p []byte) (int, error) {
 	w.h.Write(p[:n])
 	w.n += int64(n)
 	w.p.Done.Add(int64(n))
+	w.grown(w.n)
 	w.err = err
 	return n, err
 }

@@ -48,7 +48,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 type reader struct {
 	ctx   context.Context
 	layer *Layer
-	raw   io.Closer
+	raw   io.ReadCloser
 	tar   io.ReadCloser
 	ahead *ahead    // of tar; nil once closed
 	sum   hash.Hash // nil once the layer was checked
@@ -64,7 +64,7 @@ func newReader(ctx context.Context, l *Layer, raw io.ReadCloser) (*reader, error
 		}
 	}
 	if r.tar, err = decompress(raw); err != nil {
-		return nil, err
+		return nil, r.explain(err)
 	}
 	r.ahead = newAhead(r.tar)
 	return r, nil
@@ -82,11 +82,11 @@ func (r *reader) Read(p []byte) (int, error) {
 		r.sum.Write(p[:n])
 	}
 	switch {
+	case err == nil:
 	case err == io.EOF:
 		r.err = r.check()
-	case err != nil:
-		r.damaged()
-		r.err = fmt.Errorf("layer %s: it is damaged: %w", r.layer.name(), err)
+	default:
+		r.err = r.explain(err)
 	}
 	return n, r.err
 }
@@ -104,19 +104,33 @@ func (r *reader) check() error {
 	return io.EOF
 }
 
+// explain is why the archive cannot be read on: err, or that its bytes did not come, or are not those of its digest.
+func (r *reader) explain(err error) error {
+	if d, ok := r.raw.(*downloadReader); ok {
+		if fetch := d.verdict(); fetch != nil {
+			return fmt.Errorf("layer %s: %w", r.layer.name(), fetch)
+		}
+	}
+	r.damaged()
+	return fmt.Errorf("layer %s: it is damaged: %w", r.layer.name(), err)
+}
+
 func (r *reader) damaged() {
 	if r.layer.damaged != nil {
 		r.layer.damaged()
 	}
 }
 
-// Close reads what is left, so that the digest is known.
+// maxPadding bounds what Close reads, in bytes: what tar programs write after an archive's end.
+const maxPadding = 1 << 20
+
+// Close reads what is left, if that is little, so that the digest is known.
 func (r *reader) Close() error {
 	if r.ahead == nil {
 		return nil
 	}
 	if r.err == nil && r.sum != nil {
-		io.Copy(io.Discard, r) // its error is r.err
+		io.CopyN(io.Discard, r, maxPadding) // its error is r.err
 	}
 	err := r.err
 	if err == nil || err == io.EOF {

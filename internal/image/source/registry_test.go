@@ -383,3 +383,49 @@ func TestCredentialHelper(t *testing.T) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	wantImage(t, ref, o, layers)
 }
+
+// TestReadWhileDownloading reads the beginning of a layer of which the registry holds the end back.
+func TestReadWhileDownloading(t *testing.T) {
+	o, r := options(t), imagetest.Serve(t)
+	layer := string(imagetest.Tar(t, map[string]string{"file": noise(8 << 20)}))
+	ref := r.Push(t, "app:1", imagetest.Image(t, []byte(layer)))
+	goOn := make(chan struct{})
+	r.Hold = goOn
+	img, err := Open(t.Context(), ref, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	archive, err := img.Layers[0].Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := make([]byte, 1024)
+	if _, err := io.ReadFull(archive, start); err != nil || string(start) != layer[:1024] {
+		t.Fatal(err)
+	}
+	if img.Layers[0].Verified() {
+		t.Error("half a layer is verified")
+	}
+	close(goOn)
+	rest, err := io.ReadAll(archive)
+	if err != nil || string(rest) != layer[1024:] || !img.Layers[0].Verified() {
+		t.Errorf("%d bytes more: %v", len(rest), err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Error(err)
+	}
+
+	r.Hold = make(chan struct{}) // for ever: but who gives up is not held
+	defer close(r.Hold)
+	o.LayersDir = t.TempDir()
+	img, err = Open(t.Context(), ref, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if archive, err = img.Layers[0].Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	archive.Close()
+	img.Close()
+}

@@ -112,8 +112,8 @@ type Layer struct {
 	verified bool                                         // the archive was read once, and is DiffID's
 }
 
-// Open returns the layer as a tar archive that is not compressed. It waits for a download. An archive with another
-// digest is an error at its end, and of Close: Close reads what the caller has left. It may be called again.
+// Open returns the layer as a tar archive that is not compressed, while it is downloaded. An archive with another digest
+// is an error at its end; Close reads up to the end if that is near. It may be called again.
 func (l *Layer) Open(ctx context.Context) (io.ReadCloser, error) {
 	raw, err := l.raw(ctx)
 	if err != nil {
@@ -122,7 +122,7 @@ func (l *Layer) Open(ctx context.Context) (io.ReadCloser, error) {
 	r, err := newReader(ctx, l, raw)
 	if err != nil {
 		raw.Close()
-		return nil, fmt.Errorf("layer %s: %w", l.name(), err)
+		return nil, err
 	}
 	return r, nil
 }
