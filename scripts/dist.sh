@@ -18,13 +18,17 @@ mkdir -p bin
 work=$(mktemp -d "$PWD/bin/dist.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
+for arch in amd64 arm64; do
+  CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOAMD64=v1 GOARM64=v8.0 GOFLAGS='' GOWORK=off GOEXPERIMENT='' GODEBUG='' \
+    $go build -trimpath -ldflags "$ldflags" -o "$work/noid-$arch" ./cmd/noid
+done
+
 # What is the same for each architecture.
-share=$work/share
+share=$work/share noid=$work/noid-$($go env GOHOSTARCH)
 mkdir -p "$share"/{man/man1,bash-completion/completions,fish/vendor_completions.d,zsh/site-functions,doc/noid/docs}
-CGO_ENABLED=0 $go build -trimpath -ldflags "$ldflags" -o "$work/noid" ./cmd/noid
-"$work/noid" completion bash >"$share/bash-completion/completions/noid"
-"$work/noid" completion fish >"$share/fish/vendor_completions.d/noid.fish"
-"$work/noid" completion zsh >"$share/zsh/site-functions/_noid"
+"$noid" completion bash >"$share/bash-completion/completions/noid"
+"$noid" completion fish >"$share/fish/vendor_completions.d/noid.fish"
+"$noid" completion zsh >"$share/zsh/site-functions/_noid"
 $go run -trimpath -ldflags "$ldflags" ./internal/cli/man "$share/man/man1"
 gzip -9n "$share"/man/man1/*
 install -m 644 LICENSE README.md CHANGELOG.md "$share/doc/noid/"
@@ -36,8 +40,7 @@ for arch in amd64 arm64; do
   TREE=$work/noid-$version-linux-$arch
   mkdir -p "$TREE/bin"
   cp -r "$share" "$TREE/share"
-  CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOAMD64=v1 GOARM64=v8.0 GOFLAGS='' GOWORK=off GOEXPERIMENT='' GODEBUG='' \
-    $go build -trimpath -ldflags "$ldflags" -o "$TREE/bin/noid" ./cmd/noid
+  cp "$work/noid-$arch" "$TREE/bin/noid"
   find "$TREE" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
   tar -C "$work" --format=gnu --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w -cf - "${TREE##*/}" |
     gzip -9n >"$out.new/${TREE##*/}.tar.gz"
