@@ -32,7 +32,7 @@ want '--label' man noid-checkpoint
 want restore bash -c 'source /usr/share/bash-completion/completions/noid
   COMP_WORDS=(noid resto) COMP_CWORD=1 COMP_LINE="noid resto" COMP_POINT=10; _noid 2>/dev/null; echo "${COMPREPLY[@]}"'
 want _noid zsh -fc 'autoload -Uz compinit; compinit -D -u; print $_comps[noid]'
-want restore fish --no-config -c 'complete -C "noid resto"'
+want restore fish -c 'complete -C "noid resto"'
 
 # A VM. Then doctor has nothing to say against it.
 want 'kernel not found: none is configured' noid doctor
@@ -42,9 +42,9 @@ noid doctor >/dev/null || fail "doctor: $(noid doctor)"
 want '"distribution": "Debian GNU/Linux 12 (bookworm)"' noid doctor --json
 noid create one >/dev/null 2>&1 || fail "create: $(noid create two 2>&1)"
 want 'x86_64' noid exec --wait-timeout 4m one -- uname -m
-want one fish --no-config -c 'complete -C "noid stop "'
+want one fish -c 'complete -C "noid stop "'
 noid checkpoint one --label clean >/dev/null
-want clean fish --no-config -c 'complete -C "noid restore one c"'
+want clean fish -c 'complete -C "noid restore one c"'
 noid destroy --checkpoints one
 
 # Removed, it leaves what users made, and nothing else.
