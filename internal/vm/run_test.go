@@ -45,7 +45,7 @@ func TestRun(t *testing.T) {
 	if err != nil || code != 7 || out != "out\n" || !strings.Contains(name, "-") {
 		t.Errorf("%q: exit %d, %q, %v", name, code, out, err)
 	}
-	steps := w.fake.Calls()
+	steps := slices.Compact(w.fake.Calls()) // an agent that is not there yet is asked again
 	if want := []string{"can load", "load", "resume", "agent restored", "agent exec"}; cmp.Diff(want, steps) != "" {
 		t.Errorf("steps: %q, not %q", steps, want)
 	}
