@@ -19,17 +19,20 @@ const createWait = 3 * time.Minute
 
 func (a *app) createCmd() *cobra.Command {
 	var o vm.CreateOptions
-	var cpus, mem, disk string
+	var ref, cpus, mem, disk string
 	var wait, asJSON bool
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a VM and boot it",
 		Long: `Make a VM and boot it in the background. The first command in the first VM of a kernel, root file system, size and driver, or
 --wait, saves that VM's guest as a template. The next ones are restored from it, each with an identity, a clock and random
 numbers of its own.
+
+Of an image, the VM has a small disk of its own over the image's, which all its VMs share. A disk takes the space that was
+written to it. 'noid image --help' says how images are named.
 `,
-		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait",
+		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait\n  noid create py --image python:3.13 --disk 20G",
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			for _, flag := range []string{"kernel", "rootfs", "cpus", "mem", "disk", "driver"} { // a script's unset variable
+			for _, flag := range []string{"kernel", "rootfs", "image", "cpus", "mem", "disk", "driver"} { // a script's unset variable
 				if f := cmd.Flags().Lookup(flag); f.Changed && f.Value.String() == "" {
 					return usageError("--"+flag+" needs a value", "")
 				}
@@ -59,6 +62,14 @@ numbers of its own.
 			if wait {
 				o.Wait = createWait
 			}
+			if ref == "" && o.Rootfs == "" {
+				ref = m.Config.Image
+			}
+			if ref != "" {
+				if o.Image, o.Base, err = a.obtainImage(ctx, m, ref); err != nil {
+					return err
+				}
+			}
 			if err := m.Create(ctx, o); err != nil {
 				return err
 			}
@@ -68,11 +79,13 @@ numbers of its own.
 	f := cmd.Flags()
 	f.StringVar(&o.Kernel, "kernel", "", "kernel: an ELF vmlinux, a bzImage, or a name of 'kernel ls' (default: config)")
 	f.StringVar(&o.Rootfs, "rootfs", "", "root file system: an ext4 image, which is copied (default: config)")
+	f.StringVar(&ref, "image", "", "image, such as debian:12, which is pulled if it is not there (default: config)")
 	f.StringVar(&cpus, "cpus", "", "virtual CPUs (default: config, then 1)")
-	f.StringVar(&mem, "mem", "", "memory in MiB, or with a unit: 2G (default: config, then 128)")
-	f.StringVar(&disk, "disk", "", "disk in MiB, or with a unit: 20G (default: the root file system's)")
+	f.StringVar(&mem, "mem", "", "memory in MiB, or with a unit: 2G (default: config, then 128; of an image 1024)")
+	f.StringVar(&disk, "disk", "", "disk in MiB, or with a unit: 20G (default: of an image config, then 8G; else the root file system's)")
 	f.StringVar(&o.Driver, "driver", "", strings.Join(drivers.Names(), " or ")+" (default: NOID_DRIVER, then config, then the best that works here)")
 	f.StringVar(&o.BootArgs, "boot-args", "", "appended to the kernel's command line")
+	f.BoolVar(&o.Flat, "flat", false, "copy the image to the disk, for a kernel without overlayfs")
 	f.BoolVar(&wait, "wait", false, "return when the VM can run commands, after 3 minutes at most")
 	f.BoolVar(&o.Cold, "cold", false, "boot it, whatever template there is")
 	f.BoolVar(&o.NoAgent, "no-agent", false, "leave noid's agent out of the guest: exec goes over the console")

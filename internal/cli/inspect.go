@@ -47,6 +47,7 @@ type inspectJSON struct {
 	BootKernel    string            `json:"boot_kernel"`
 	Initrd        string            `json:"initrd"`
 	Rootfs        string            `json:"rootfs"`
+	DiskMiB       int64             `json:"disk_mib"`
 	BootArgs      string            `json:"boot_args"`
 	Hardware      map[string]string `json:"hardware"`
 	RestoredFrom  string            `json:"restored_from,omitempty"`
@@ -80,6 +81,7 @@ func inspectToJSON(d vm.Details) inspectJSON {
 	j := inspectJSON{vmJSON: toJSON(d.Info), DriverVersion: m.DriverVersion, Host: d.Process.Host, Dir: d.Dir, Kernel: d.SourceKernel, BootKernel: m.KernelPath, Initrd: m.InitrdPath,
 		Rootfs: d.SourceRootfs, BootArgs: m.BootArgs, Hardware: m.Hardware, RestoredFrom: d.RestoredFrom, ForkedFrom: d.ForkedFrom, Agent: m.Agent,
 		LastError: untrusted.Text([]byte(d.LastError)), Confinement: d.Confinement}
+	j.DiskMiB = d.DiskBytes >> 20
 	if d.WarmFrom != nil {
 		j.WarmFrom = utc(*d.WarmFrom)
 	}

@@ -13,7 +13,7 @@ import (
 func (a *app) resizeCmd() *cobra.Command {
 	var disk string
 	cmd := &cobra.Command{
-		Use: "resize NAME --disk SIZE", Short: "Make a VM's disk larger",
+		Use: "resize NAME", Short: "Make a VM's disk larger",
 		Long: `Make a VM's disk larger, while the VM runs or not. The guest's file system follows at once, or when the VM boots next. A disk
 never becomes smaller. What the guest does not write takes no space. A resize that was interrupted can be repeated.
 `,

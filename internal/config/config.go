@@ -29,6 +29,7 @@ type Config struct {
 	CPUs        int
 	MemMiB      int
 	DiskMiB     int
+	Image       string // of which VMs are made, before Rootfs
 	Driver      string // "firecracker" or "qemu"
 	BootArgs    string // appended to the driver's kernel command line
 	Firecracker string // the VMM's binary, absolute path

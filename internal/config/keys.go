@@ -54,9 +54,11 @@ var keys = []key{
 		clean: cleanWord("driver", "firecracker", "qemu"), store: func(c *Config, v string) { c.Driver = v }},
 	{name: "firecracker", about: "path of Firecracker's binary; default from PATH, then /usr/local/bin",
 		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.Firecracker = v }},
+	{name: "image", about: "the image of a new VM, such as debian:12; it comes before rootfs; default none",
+		clean: cleanImage, store: func(c *Config, v string) { c.Image = v }},
 	{name: "kernel", about: "path of the kernel, or its name in 'noid kernel ls'; default none, 'noid setup' sets it",
 		isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Kernel = v }},
-	{name: "mem", about: "memory of a new VM, in MiB, or with a unit such as 2G; default 128",
+	{name: "mem", about: "memory of a new VM, in MiB, or with a unit such as 2G; default 128, of an image 1024",
 		isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
 	{name: "qemu", about: "path of QEMU's binary; default from PATH, then /usr/local/bin",
 		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
@@ -197,6 +199,13 @@ func cleanBootArgs(s string) (string, error) {
 	}
 	if !isText(s) {
 		return "", usage("boot arguments are one line of UTF-8 text without control characters")
+	}
+	return s, nil
+}
+
+func cleanImage(s string) (string, error) {
+	if s == "" || !isText(s) {
+		return "", usage("%q is not an image", s)
 	}
 	return s, nil
 }

@@ -37,7 +37,7 @@ type CreateOptions struct {
 	Kernel, Rootfs string // paths; Kernel may be the name of one that the home keeps
 	BootArgs       string // appended to the configuration's
 	CPUs, MemMiB   int
-	// Base is the path of an image's base, which is made the disk in Rootfs's stead, and Image what is known of it.
+	// Base is the path of an image's base, of which the VM is made instead of Rootfs, and Image what is known of it.
 	Base  string
 	Image *image.Image
 	// DiskMiB is the size of the VM's own disk. 0 is, with a root file system, that one's.

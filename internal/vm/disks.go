@@ -21,7 +21,13 @@ import (
 // checkSource refuses what o's disk cannot be made of.
 func checkSource(o *CreateOptions) error {
 	if o.Base != "" {
+		if o.Rootfs != "" {
+			return errs.New(errs.ErrUsage, "an image and a root file system: a vm is made of one").Hint("leave out --image or --rootfs")
+		}
 		return boot.CheckExt4(o.Base)
+	}
+	if o.Flat {
+		return errs.New(errs.ErrUsage, "--flat is for a vm of an image: one of a root file system has one disk anyway")
 	}
 	if err := boot.CheckExt4(o.Rootfs); err != nil {
 		return err

@@ -3,11 +3,13 @@ package vm
 import (
 	"context"
 	"errors"
+	"os"
 
 	"noid/internal/confine"
 	"noid/internal/home"
 	"noid/internal/link/wire"
 	"noid/internal/manifest"
+	"noid/internal/vmm"
 )
 
 // Guest is what a guest says of itself. Its text is the guest's: not fit for a terminal before it went through package
@@ -21,6 +23,7 @@ type Confinement = confine.Holds
 type Details struct {
 	Info
 	Dir         string       // the VM's directory
+	DiskBytes   int64        // how long its own disk is
 	Guest       *Guest       // nil when the agent does not answer
 	Confinement *Confinement // nil when the VMM does not run
 }
@@ -35,6 +38,9 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 	}
 	m.findBootFiles(&s.vm.Machine, nil) // where they are now, in a home that was moved
 	d := Details{Info: Info{VM: s.vm}, Dir: s.dir}
+	if info, err := os.Lstat(s.file(vmm.RootfsFile)); err == nil {
+		d.DiskBytes = info.Size()
+	}
 	d.look(ctx, s.driver, s.dir)
 	if d.State == Running && s.vm.Machine.Agent {
 		ask, cancel := context.WithTimeout(ctx, freezeWait)
