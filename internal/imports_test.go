@@ -31,7 +31,7 @@ var edges = map[string]string{
 	"proc":            "confine errs",
 	"confine":         "storage",
 
-	"vmm/conformance":            "errs helper link link/wire proc storage untrusted vmm",
+	"vmm/conformance":            "disk errs helper link link/wire proc storage untrusted vmm",
 	"vmm/conformance/guestfiles": "boot",
 	"vmm/conformance/tinyguest":  "errs vmm",
 

@@ -101,6 +101,11 @@ func (vm *machine) placed(t *testing.T, checkpoint string) *machine {
 	t.Helper()
 	clone := newMachine(t, vm.h, filepath.Join(checkpoint, vmm.RootfsFile))
 	clone.m = vm.m
+	if vm.m.Base {
+		if err := os.Link(filepath.Join(vm.dir, vmm.BaseFile), filepath.Join(clone.dir, vmm.BaseFile)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range []string{vmm.MemorySnap, vmm.StateSnap} {
 		if err := os.Link(filepath.Join(checkpoint, name), filepath.Join(clone.dir, name)); err != nil {
 			t.Fatal(err)
