@@ -58,7 +58,12 @@ if [ -n "${NOID_DEMO_KERNEL:-}" ]; then # given, where nothing can be fetched
   "$noid" config set rootfs "$NOID_DEMO_ROOTFS"
 fi
 run setup
-run create my-vm
+echo; echo "# An image, as of a registry: here of the files that are in the root file system of 'noid setup'"
+mkdir "$NOID_HOME/tree"
+PATH=$PATH:/usr/sbin:/sbin debugfs -R "rdump / $NOID_HOME/tree" "$("$noid" config get rootfs)" >/dev/null 2>&1 # other owners need root
+run image import "dir:$NOID_HOME/tree" demo
+run run --rm demo -- echo "hello from an image"
+run create my-vm --image demo
 if [ -n "${NOID_LAB:-}" ]; then # a machine inside an emulated one boots slowly
   "$noid" exec --wait-timeout 4m my-vm -- true
 fi

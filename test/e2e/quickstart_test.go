@@ -14,6 +14,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
+
+	"noid/internal/image/imagetest"
 )
 
 // TestQuickStartReadme runs the quick start of README.md as it is written: each line "$ noid ..." of a block "console",
@@ -23,12 +25,16 @@ import (
 //   - ids, process ids, times, the downtime and the guest's kernel version differ, and column widths follow (variable);
 //   - where there is no KVM, noid says so on stderr (notice);
 //   - "noid setup" gets nothing: the tests have their kernel and root file system (see scripts/guest-env.sh);
+//   - a registry of the test's stands for Docker Hub, with an image of the tests' root file system;
 //   - exec waits longer for the guest than it would by itself, as all tests here do;
 //   - "make build" is not run: it made the noid that is tested.
 //
 // The lines of a block "console interactive" are run on a pseudo-terminal and get the keys of interactive.
 func TestQuickStartReadme(t *testing.T) {
 	n := setup(t)
+	registry := imagetest.Serve(t) // for Docker Hub, which the test cannot count on
+	registry.Push(t, "library/busybox", imagetest.Image(t, archive(t, tree(t))))
+	n.want(0, "config", "set", "registry_mirror", "http://"+registry.Host)
 	q := quickStart{noid: n, dir: t.TempDir()}
 	if err := os.MkdirAll(filepath.Join(q.dir, "project"), 0o700); err != nil {
 		t.Fatal(err)
@@ -44,6 +50,16 @@ func TestQuickStartReadme(t *testing.T) {
 		}
 		q.compare(s)
 	}
+}
+
+// archive is a tar of the directory dir.
+func archive(t *testing.T, dir string) []byte {
+	t.Helper()
+	data, err := exec.Command("tar", "-C", dir, "--numeric-owner", "-c", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // A step is one command of the quick start and what README shows below it.
