@@ -12,35 +12,50 @@ type ahead struct {
 	rest []byte // of last
 }
 
+const (
+	aheadBuffers = 4
+	aheadBuffer  = 256 << 10
+	firstBuffer  = 64 << 10 // what is shorter is read at once
+)
+
 // readAhead reads r until its end or Close.
 func readAhead(r io.Reader) *ahead {
-	const buffers, size = 4, 256 << 10
-	a := &ahead{full: make(chan []byte, buffers), free: make(chan []byte, buffers), stop: make(chan struct{})}
-	for range buffers {
-		a.free <- make([]byte, size)
+	a := &ahead{full: make(chan []byte, aheadBuffers+1), free: make(chan []byte, aheadBuffers+1), stop: make(chan struct{})}
+	if a.fill(r, make([]byte, firstBuffer)) {
+		go a.run(r)
+	} else {
+		close(a.full)
 	}
-	go a.fill(r)
 	return a
 }
 
-func (a *ahead) fill(r io.Reader) {
+func (a *ahead) run(r io.Reader) {
 	defer close(a.full)
+	for range aheadBuffers {
+		a.free <- make([]byte, aheadBuffer)
+	}
 	for {
 		select {
 		case <-a.stop:
 			return
 		case buf := <-a.free:
-			n, err := 0, error(nil)
-			for more := 0; n < len(buf)/2 && err == nil; n += more { // a decompressor gives little at once
-				more, err = r.Read(buf[n:])
-			}
-			a.full <- buf[:n] // it has room for all
-			if err != nil {
-				a.err = err
+			if !a.fill(r, buf) {
 				return
 			}
 		}
 	}
+}
+
+// fill reads into buf what there is, and tells whether there is more.
+func (a *ahead) fill(r io.Reader, buf []byte) bool {
+	n := 0
+	for n < len(buf) && a.err == nil { // a decompressor gives little at once
+		var more int
+		more, a.err = r.Read(buf[n:])
+		n += more
+	}
+	a.full <- buf[:n] // it has room for all
+	return a.err == nil
 }
 
 func (a *ahead) Read(b []byte) (int, error) {
