@@ -92,7 +92,15 @@ func (s *Store) fill(ctx context.Context, dir string, src *source.Image) error {
 	if err != nil {
 		return err
 	}
-	return storage.WriteFile(filepath.Join(dir, recordFile), data, 0o400)
+	for name, data := range map[string][]byte{recordFile: data, manifestFile: src.Manifest, configFile: src.ConfigFile} {
+		if data == nil {
+			continue
+		}
+		if err := storage.WriteFile(filepath.Join(dir, name), data, 0o400); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // verify reads what the build has left unread of a layer: then each is what its digest says.

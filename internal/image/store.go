@@ -18,12 +18,14 @@ import (
 
 // Names in a store. Any other file is not its own: 'noid setup' keeps root file systems there.
 const (
-	recordFile = "image.json" // beside BaseFile, in a directory that is named by the image's digest
-	refsFile   = "refs.json"  // which name is which image
-	lockFile   = "refs.lock"  // held to change refsFile, and to remove images
-	layersDir  = "layers"     // downloaded layers, by their digests; an image that is built needs none
-	newPrefix  = ".new-"      // begins the directory in which an image is built, whose lock its builder holds
-	oldPrefix  = ".old-"      // begins the directory of an image that is being removed
+	recordFile   = "image.json"    // beside BaseFile, in a directory that is named by the image's digest
+	manifestFile = "manifest.json" // the image's, byte by byte, where it has one: its digest is the image's
+	configFile   = "config.json"   // the same of its configuration
+	refsFile     = "refs.json"     // which name is which image
+	lockFile     = "refs.lock"     // held to change refsFile, and to remove images
+	layersDir    = "layers"        // downloaded layers, by their digests; an image that is built needs none
+	newPrefix    = ".new-"         // begins the directory in which an image is built, whose lock its builder holds
+	oldPrefix    = ".old-"         // begins the directory of an image that is being removed
 )
 
 // Policy is when Get asks for an image at its source.

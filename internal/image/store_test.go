@@ -116,6 +116,9 @@ func TestGet(t *testing.T) {
 	if diff := cmp.Diff(want, img); diff != "" || len(img.Layers) != 1 {
 		t.Error(diff)
 	}
+	if data, err := os.ReadFile(filepath.Join(s.imageDir(img.Digest), manifestFile)); err != nil || fmt.Sprintf("sha256:%x", sha256.Sum256(data)) != img.Digest {
+		t.Errorf("the manifest is not kept: %v", err)
+	}
 	r.Push(t, "app:1", imagetest.Image(t, first, second))
 	asked := r.Requests.Load()
 	get(t, s, ref, Missing, sums(first))
@@ -281,7 +284,8 @@ func TestRemove(t *testing.T) {
 	get(t, s, "again:1", Never, sums(shared, own))
 	rm("again:1")
 	want := []string{"refs.lock", "layers/" + strings.Replace(first.Layers[0], ":", "-", 1), "refs.json",
-		filepath.Base(s.imageDir(first.Digest)) + "/base.ext4", filepath.Base(s.imageDir(first.Digest)) + "/image.json"}
+		filepath.Base(s.imageDir(first.Digest)) + "/base.ext4", filepath.Base(s.imageDir(first.Digest)) + "/image.json",
+		filepath.Base(s.imageDir(first.Digest)) + "/config.json", filepath.Base(s.imageDir(first.Digest)) + "/manifest.json"}
 	slices.Sort(want)
 	got := files(t, s)
 	slices.Sort(got)

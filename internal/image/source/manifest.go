@@ -48,18 +48,18 @@ func readImage(ctx context.Context, s store, d v1.Descriptor, data []byte, o Opt
 	case len(m.Layers) > maxLayers:
 		return nil, fmt.Errorf("its %d layers are more than the %d allowed", len(m.Layers), maxLayers)
 	}
-	data, err = s.small(ctx, m.Config, maxConfig)
+	config, err := s.small(ctx, m.Config, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	img, diffIDs, err := readConfig(data, o)
+	img, diffIDs, err := readConfig(config, o)
 	if err != nil {
 		return nil, err
 	}
 	if len(diffIDs) != len(m.Layers) {
 		return nil, fmt.Errorf("it is damaged: %d layers, and digests of %d", len(m.Layers), len(diffIDs))
 	}
-	img.Digest = d.Digest.String()
+	img.Digest, img.Manifest = d.Digest.String(), data
 	for i, l := range m.Layers {
 		if l.Size < 0 {
 			return nil, fmt.Errorf("it is damaged: layer %s has %d bytes", l.Digest, l.Size)
@@ -150,7 +150,7 @@ func readConfig(data []byte, o Options) (*Image, []string, error) {
 	for _, id := range c.RootFS.DiffIDs {
 		diffIDs = append(diffIDs, id.String())
 	}
-	return &Image{Config: Config{Env: c.Config.Env, User: c.Config.User, WorkingDir: c.Config.WorkingDir, Entrypoint: c.Config.Entrypoint,
+	return &Image{ConfigFile: data, Config: Config{Env: c.Config.Env, User: c.Config.User, WorkingDir: c.Config.WorkingDir, Entrypoint: c.Config.Entrypoint,
 		Cmd: c.Config.Cmd, StopSignal: c.Config.StopSignal}}, diffIDs, nil
 }
 

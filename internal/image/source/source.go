@@ -28,7 +28,11 @@ type Image struct {
 	Digest string // of its manifest for this platform; of its configuration or its content where it has none
 	Config Config
 	Layers []*Layer // the bottom one first
-	close  func()
+	// Manifest and ConfigFile are the bytes that have the digests of the image and of its configuration; nil where there
+	// are none.
+	Manifest, ConfigFile []byte
+
+	close func()
 }
 
 // Close ends downloads that nobody waits for, and removes temporary files. No layer can be opened any more.
