@@ -66,7 +66,8 @@ func (m *Manager) Usage(ctx context.Context, names []string) (Usage, error) {
 		images, kernels, templates := occupy(m.Home.ImagesDir(), nil), occupy(m.Home.KernelsDir(), nil), occupy(m.Home.TemplatesRoot(), nil)
 		u.Images, u.Kernels, u.Templates, u.Other = &images, &kernels, &templates, &storage.Occupied{}
 		parts := []string{m.Home.ImagesDir(), m.Home.KernelsDir(), m.Home.TemplatesRoot(), m.Home.StagingRoot(), m.Home.VMsDir(), m.Home.CheckpointsRoot()}
-		rest := occupy(m.Home.Dir(), func(p string) bool { return slices.Contains(parts, p) })
+		linked := filepath.Join(m.Home.Dir(), home.StorageDir, home.ImagesDir) // where the images of a volume are
+		rest := occupy(m.Home.Dir(), func(p string) bool { return slices.Contains(parts, p) || p == linked })
 		u.Other.Add(rest)
 		for _, dir := range parts[3:] { // not by the walk above: storage may be a link
 			u.Other.Add(occupy(dir, func(p string) bool {

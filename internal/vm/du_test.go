@@ -35,6 +35,23 @@ func TestUsageOfVolume(t *testing.T) {
 	}
 }
 
+// TestUsageOfImagesInVolume has images where a volume has them, behind a link: their bytes count once.
+func TestUsageOfImagesInVolume(t *testing.T) {
+	const mib = 1 << 20
+	h, err := home.Open(filepath.Join(t.TempDir(), "home"))
+	must(t, err)
+	defer h.Close()
+	real := filepath.Join(h.Dir(), home.StorageDir, home.ImagesDir)
+	must(t, errors.Join(os.Remove(h.ImagesDir()), os.Mkdir(real, 0o700), os.Symlink("storage/images", h.ImagesDir())))
+	must(t, os.WriteFile(filepath.Join(real, "rootfs.ext4"), make([]byte, 5*mib), 0o600))
+	u, err := (&Manager{Home: h}).Usage(t.Context(), nil)
+	must(t, err)
+	const little = 512 << 10
+	if images, other, all := u.Images.Own(), u.Other.Total(), u.Total.Total(); images < 5*mib || other > little || all > 5*mib+little {
+		t.Errorf("images: %d bytes, other: %d, all: %d", images, other, all)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	const mib = 1 << 20
 	h, err := home.Open(filepath.Join(t.TempDir(), "home"))
