@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"noid/internal/errs"
 	"noid/internal/storage"
 )
@@ -98,6 +100,9 @@ func run(ctx context.Context, f *os.File, program string, args ...string) error 
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if strings.Contains(said.String(), "No space left on device") {
+			err = unix.ENOSPC
 		}
 		return fmt.Errorf("%s: %w: %.500s", program, err, strings.TrimSpace(said.String()))
 	}

@@ -2,7 +2,11 @@ package vm
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 
+	"noid/internal/checkpoint"
 	"noid/internal/image"
 )
 
@@ -28,5 +32,19 @@ func (m *Manager) ChangeImages(ctx context.Context, verb string, change func(*im
 	defer lock.Unlock()
 	s := m.Images()
 	s.Sweep()
+	defer m.dropTemplatesOfNone()
 	return change(s)
+}
+
+// dropTemplatesOfNone removes the templates of images that are gone: they hold their bases.
+func (m *Manager) dropTemplatesOfNone() {
+	for _, key := range m.Home.Templates() {
+		c, err := checkpoint.ReadAny(m.Home.TemplateDir(key))
+		if err != nil || c.SourceBase == "" {
+			continue
+		}
+		if _, err := os.Lstat(c.SourceBase); errors.Is(err, fs.ErrNotExist) {
+			m.Home.RemoveTemplate(key)
+		}
+	}
 }

@@ -54,7 +54,12 @@ func newReal(t *testing.T) real {
 // base makes an image of an ext4, as the home keeps images, with what debugfs is told to put into it.
 func (r real) base(rootfs string, commands ...string) string {
 	r.t.Helper()
-	path := filepath.Join(r.Home.ImagesDir(), r.t.Name(), image.BaseFile)
+	return r.baseNamed("one", rootfs, commands...)
+}
+
+func (r real) baseNamed(name, rootfs string, commands ...string) string {
+	r.t.Helper()
+	path := filepath.Join(r.Home.ImagesDir(), name, image.BaseFile)
 	must(r.t, os.MkdirAll(filepath.Dir(path), 0o700))
 	_, err := storage.Clone(r.t.Context(), path, rootfs)
 	must(r.t, err)
@@ -206,5 +211,34 @@ func TestRealResize(t *testing.T) {
 		if out, err := exec.Command("/sbin/e2fsck", "-fn", file).CombinedOutput(); err != nil {
 			t.Errorf("%s: e2fsck: %v: %s", name, err, out)
 		}
+	}
+}
+
+// TestRealBaseInits boots bases with other inits than busybox's: systemd, Alpine's, and one with nothing but a program.
+func TestRealBaseInits(t *testing.T) {
+	r := newReal(t)
+	for _, guest := range []struct{ name, script string }{
+		{"systemd", `for i in $(seq 1200); do systemctl is-active -q multi-user.target && break; sleep 0.1; done; cat /proc/1/comm
+mkdir -p /tmp/p/DEBIAN /tmp/p/opt/zz; printf 'Package: zz\nVersion: 1\nArchitecture: all\nMaintainer: x <x@y>\nDescription: z\n' >/tmp/p/DEBIAN/control
+echo z >/tmp/p/opt/zz/f; dpkg-deb -b /tmp/p /tmp/p.deb >/tmp/log 2>&1 || cat /tmp/log; dpkg -i /tmp/p.deb >/tmp/log 2>&1 || cat /tmp/log
+cat /opt/zz/f; dpkg -r zz >/tmp/log 2>&1 || cat /tmp/log; [ ! -e /opt/zz ] && echo removed; dpkg --audit
+mv /usr/share /usr/share2; mv /usr/share2 /usr/share; dpkg -V dpkg
+stat -f -c %T /var/lib/docker; findmnt -no FSTYPE /; systemctl is-active systemd-remount-fs.service || true`},
+		{"alpine", "cat /proc/1/comm; mv /bin /bin2 && /bin2/busybox mv /bin2 /bin; awk '$2 == \"/\" {print $3}' /proc/mounts | tail -n 1"},
+	} {
+		rootfs := os.Getenv("NOID_TEST_ROOTFS_" + strings.ToUpper(guest.name))
+		if rootfs == "" {
+			t.Errorf("no root file system with %s: see scripts/guest-env.sh", guest.name)
+			continue
+		}
+		r.create(CreateOptions{Name: guest.name, Base: r.baseNamed(guest.name, rootfs)})
+		r.sh(guest.name, guest.script, map[string]string{"systemd": "systemd\nz\nremoved\next2/ext3\noverlay\nactive\n", "alpine": "init\noverlay\n"}[guest.name])
+	}
+	bare := os.Getenv("NOID_TEST_ROOTFS_BARE")
+	r.create(CreateOptions{Name: "bare", Base: r.baseNamed("bare", bare)})
+	var out bytes.Buffer
+	exit, err := r.Exec(t.Context(), "bare", Command{Argv: []string{"/app"}, Wait: 4 * time.Minute}, Streams{Out: &out, Err: &out})
+	if err != nil || exit.Code == 127 || exit.Code == 126 {
+		t.Errorf("/app: %+v, %v, %q", exit, err, out.String())
 	}
 }

@@ -305,7 +305,7 @@ func (h *home) leftovers() (list []string) {
 		rel, _ := filepath.Rel(h.dir, path)
 		parts := strings.Split(rel, "/")
 		hidden := strings.HasPrefix(name, ".") && !slices.Contains([]string{".config.lock", ".emulated", ".home.lock", ".index.lock", ".setup.lock"}, name)
-		strange := len(parts) == 4 && parts[1] == "vms" && !h.files[name] && !strings.HasPrefix(name, "memory.base.")
+		strange := len(parts) == 4 && parts[1] == "vms" && !h.files[name] && name != "base.ext4" && !strings.HasPrefix(name, "memory.base.")
 		if rel != "." && (hidden || strange) {
 			list = append(list, rel)
 			if d.IsDir() {

@@ -47,6 +47,9 @@ var nothing = func(*home) error { return nil }
 
 func noImages(h *home) error { return os.RemoveAll(filepath.Join(h.dir, "images")) }
 
+// ofImage makes new, a VM with a base.
+var ofImage = []string{"create", "new", "--kernel", "KERNEL", "--image", "IMAGE", "--no-agent", "--mem", "64", "--disk", "512"}
+
 // commands are tortured in this order. KERNEL, ROOTFS and ARCHIVE stand for files, IMAGE for an image at a registry.
 var commands = []command{
 	{name: "create", args: []string{"create", "new", "--kernel", "KERNEL", "--rootfs", "ROOTFS", "--no-agent", "--mem", "64"}, done: []int{4}},
@@ -61,6 +64,9 @@ var commands = []command{
 	{name: "restore --as", args: []string{"restore", "src", "one", "--as", "new"}, done: []int{4}},
 	{name: "fork", args: []string{"fork", "src", "--as", "new"}, done: []int{4}},
 	{name: "rename", args: []string{"rename", "new", "other"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},
+	{name: "create, image", args: ofImage, prepare: then(noImages, "image", "pull", "IMAGE"), done: []int{4}},
+	{name: "checkpoint, image", args: []string{"checkpoint", "new", "--label", "made"}, prepare: then(noImages, ofImage...)},
+	{name: "fork, image", args: []string{"fork", "new", "--as", "other"}, prepare: then(noImages, ofImage...), done: []int{4}},
 	{name: "resize", args: []string{"resize", "new", "--disk", "512"}, prepare: clone},
 	{name: "forget", args: []string{"forget", "src", "made"}, prepare: then(nothing, "checkpoint", "src", "--label", "made"), done: []int{3}},
 	{name: "destroy", args: []string{"destroy", "new"}, prepare: clone, done: []int{3}},
@@ -264,7 +270,7 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 		}
 	}
 	asNew := c.name == "restore --as" || c.name == "fork"
-	if c.ends || asNew && !stateNeeded || c.name == "create" || c.name == "start" {
+	if c.ends || asNew && !stateNeeded || c.verb() == "create" || c.name == "start" {
 		vm := c.args[1]
 		if asNew {
 			vm = "new"
@@ -274,7 +280,7 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 		}
 	}
 	problems = append(problems, h.judgeCheckpoints("src", c, srcRan)...)
-	if c.verb() == "image" {
+	if strings.Contains(c.name, "image") {
 		problems = append(problems, h.judgeImages()...)
 	}
 	if left := h.leftovers(); len(left) > 0 {
