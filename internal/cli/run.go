@@ -125,7 +125,7 @@ func (a *app) obtainImage(ctx context.Context, m *vm.Manager, ref string) (*imag
 		} else if !errors.Is(err, errs.ErrNotFound) {
 			return nil, "", err
 		}
-		if m.CheckExists(ref) == nil {
+		if a.typed == "run" && m.CheckExists(ref) == nil {
 			return nil, "", errs.WithHint(err, "'noid exec "+ref+"' runs a command in the vm of that name, 'noid image pull "+ref+"' gets the image")
 		}
 	}
