@@ -22,7 +22,7 @@ var sizes = []string{"cpus", "mem", "disk", "driver"}
 func (a *app) runCmd() *cobra.Command {
 	var o vm.RunOptions
 	var entrypoint, cpus, mem, disk string
-	c := vm.Command{Wait: createWait}
+	var c vm.Command
 	cmd := &cobra.Command{
 		Use: "run [flags] IMAGE|NAME@ID [--] [CMD...]", Short: "Run a command in a new VM",
 		Long: `Run a command in a new VM: one of an image, which is pulled if it is not here, or a clone of the checkpoint NAME@ID. Standard
@@ -73,6 +73,7 @@ noid is killed, the next command that changes something does that. With -d the V
 	f.BoolVar(&o.Remove, "rm", false, "destroy the VM when the command has ended")
 	f.StringVar(&o.Name, "name", "", "the VM's `NAME`")
 	commandFlags(f, &c)
+	durationVar(f, &c.Wait, "wait-timeout", createWait, "how long to wait for the guest to be up")
 	f.BoolVarP(&c.Detach, "detach", "d", false, "leave the command running and print the VM's name")
 	f.StringVar(&entrypoint, "entrypoint", "", "run `PROGRAM` instead of the image's entrypoint; \"\" for none")
 	f.StringVar(&cpus, "cpus", "", "virtual CPUs (default: config, then 1)")
