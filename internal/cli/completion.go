@@ -17,11 +17,16 @@ import (
 	"noid/internal/vmm/drivers"
 )
 
-// bashScript is not cobra's: that one needs the package bash-completion, evaluates what is typed, and takes NAME@ID for
-// two words.
-//
-//go:embed completion.bash
-var bashScript string
+// These are not cobra's: those evaluate what is typed, $(…) too. And the one for bash needs the package bash-completion,
+// and takes NAME@ID for two words.
+var (
+	//go:embed completion.bash
+	bashScript string
+	//go:embed completion.zsh
+	zshScript string
+	//go:embed completion.fish
+	fishScript string
+)
 
 func (a *app) completionCmd() *cobra.Command {
 	return &cobra.Command{
@@ -29,13 +34,9 @@ func (a *app) completionCmd() *cobra.Command {
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"}, Example: "  noid completion bash >/etc/bash_completion.d/noid\n  source <(noid completion bash)",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch root := cmd.Root(); args[0] {
-			case "bash":
-				_, err := io.WriteString(a.out, bashScript)
+			case "bash", "zsh", "fish":
+				_, err := io.WriteString(a.out, map[string]string{"bash": bashScript, "zsh": zshScript, "fish": fishScript}[args[0]])
 				return err
-			case "zsh":
-				return root.GenZshCompletion(a.out)
-			case "fish":
-				return root.GenFishCompletion(a.out, true)
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(a.out)
 			}

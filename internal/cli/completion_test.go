@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,28 +17,44 @@ import (
 	"noid/internal/vmm/drivers"
 )
 
-// bash is an interactive bash that knows nothing but noid's completion.
-type bash struct {
+// shell is an interactive shell that knows nothing but noid's completion.
+type shell struct {
 	*testing.T
 	tty *os.File
 	mu  sync.Mutex
 	out bytes.Buffer
 }
 
-// startBash starts one in a home of its own. Ctrl+T prints the line that is typed.
-func startBash(t *testing.T) *bash {
-	path, err := exec.LookPath("bash")
+// startBash starts a bash in a home of its own. Ctrl+T prints the line that is typed.
+func startBash(t *testing.T) *shell {
+	b := startShell(t, "bash", "--norc", "--noprofile", "-i")
+	b.send("source <(noid completion bash); bind -x '\"\\C-t\": printf \"<%s>\\n\" \"$READLINE_LINE\"'; echo \"$?\" loaded\n")
+	b.await("\n0 loaded")
+	return b
+}
+
+// startZsh starts a zsh in the same way.
+func startZsh(t *testing.T) *shell {
+	z := startShell(t, "zsh", "-f", "-i")
+	z.send("unsetopt PROMPT_SP LIST_BEEP; autoload -Uz compinit; compinit -D -u; source <(noid completion zsh); bindkey -e; " +
+		"line() { zle -I; print -r -- \"<$BUFFER>\" }; zle -N line; bindkey '^T' line; echo $? loaded\n")
+	z.await("\n0 loaded")
+	return z
+}
+
+func startShell(t *testing.T, name string, args ...string) *shell {
+	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Fatal(err)
+		t.Skip("NOT RUN: ", err)
 	}
-	cmd := exec.Command(path, "--norc", "--noprofile", "-i")
+	cmd := exec.Command(path, args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "PS1=ready> ", "INPUTRC=/dev/null", "TERM=dumb", "HISTFILE=", "HOME="+cmd.Dir)
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 50, Cols: 200})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bash{T: t, tty: tty}
+	b := &shell{T: t, tty: tty}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -58,12 +76,10 @@ func startBash(t *testing.T) *bash {
 		<-read
 	})
 	b.await("ready> ")
-	b.send("source <(noid completion bash); bind -x '\"\\C-t\": printf \"<%s>\\n\" \"$READLINE_LINE\"'; echo \"$?\" loaded\n")
-	b.await("\n0 loaded")
 	return b
 }
 
-func (b *bash) send(keys string) {
+func (b *shell) send(keys string) {
 	b.Helper()
 	if _, err := b.tty.WriteString(keys); err != nil {
 		b.Fatal(err)
@@ -71,7 +87,7 @@ func (b *bash) send(keys string) {
 }
 
 // await waits until bash has printed text, and returns all that it has printed since the last call.
-func (b *bash) await(text string) string {
+func (b *shell) await(text string) string {
 	b.Helper()
 	for start := time.Now(); time.Since(start) < time.Minute; time.Sleep(5 * time.Millisecond) {
 		b.mu.Lock()
@@ -85,20 +101,20 @@ func (b *bash) await(text string) string {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.Fatalf("%q does not come; bash says %q", text, b.out.String())
+	b.Fatalf("%q does not come; the shell says %q", text, b.out.String())
 	return ""
 }
 
 // typed is the line as it is after keys.
-func (b *bash) typed(keys string) string {
+func (b *shell) typed(keys string) string {
 	b.Helper()
 	b.send("\x05\x15" + keys + "\x14")
 	got := b.await(">\r\n")
 	return got[strings.LastIndex(got, "<")+1 : strings.LastIndex(got, ">\r\n")]
 }
 
-// TestBashCompletion types at a bash without the package bash-completion.
-func TestBashCompletion(t *testing.T) {
+// completed is a home with a VM, dev-box, a destroyed one, gone, and checkpoints of them; it returns the first's id.
+func completed(t *testing.T) (id string) {
 	config := scriptConfig(t)
 	home := filepath.Join(t.TempDir(), "home")
 	t.Setenv("NOID_HOME", home)
@@ -120,13 +136,19 @@ func TestBashCompletion(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	noid("kernel", "import", noid("config", "get", "kernel"), "--name", "mine")
 	noid("create", "dev-box")
 	noid("create", "gone")
-	id := noid("checkpoint", "dev-box", "--label", "before-upgrade")
+	id = noid("checkpoint", "dev-box", "--label", "before-upgrade")
 	noid("checkpoint", "gone", "--label", "it's gone")
 	noid("destroy", "gone")
 	noid("checkpoint", "dev-box", "--label", "two words")
+	return id
+}
 
+// TestBashCompletion types at a bash without the package bash-completion.
+func TestBashCompletion(t *testing.T) {
+	id := completed(t)
 	b, driver := startBash(t), drivers.Names()[0]
 	for keys, want := range map[string]string{
 		"noid start dzz\x1b[D\x1b[D\t":                 "noid start dev-boxzz", // in the middle of a word
@@ -167,4 +189,87 @@ func TestBashCompletion(t *testing.T) {
 	}
 	b.send("\x15echo \"files:\" *\r")
 	b.await("\nfiles: *\r\n")
+}
+
+// TestZshCompletion types at a zsh that has its own completion system alone.
+func TestZshCompletion(t *testing.T) {
+	id := completed(t)
+	z, driver := startZsh(t), drivers.Names()[0]
+	for keys, want := range map[string]string{
+		"noid resto\t":                              "noid restore ",
+		"noid start d\t":                            "noid start dev-box ",
+		"noid start g\t":                            "noid start g",
+		"noid forget g\t":                           "noid forget gone ",
+		"noid restore d\tbef\t":                     "noid restore dev-box before-upgrade ",
+		"noid restore d\t" + id[:4] + "\t":          "noid restore dev-box " + id + " ",
+		"noid fork dev-box@" + id[:4] + "\t":        "noid fork dev-box@" + id + " ",
+		"noid config set sto\tb\t":                  "noid config set storage btrfs ",
+		"noid cp x d\t":                             "noid cp x dev-box:",
+		"noid kernel rm m\t":                        "noid kernel rm mine ",
+		"noid kernel import h\t":                    "noid kernel import host ",
+		"noid create --driver=" + driver[:3] + "\t": "noid create --driver=" + driver + " ",
+		"noid logs $(touch made) d\t":               "noid logs $(touch made) d",
+		"noid help exit\t":                          "noid help exit-codes ",
+		"noid list | noid stop --f\td\t":            "noid list | noid stop --force dev-box ",
+	} {
+		if got := z.typed(keys); got != want {
+			t.Errorf("%q: %q, want %q", keys, got, want)
+		}
+	}
+	z.send("\x05\x15echo \"files:\" *(N)\r")
+	z.await("\nfiles:\r\n")
+}
+
+// TestFishCompletion asks a fish that finds noid's script where a user puts it.
+func TestFishCompletion(t *testing.T) {
+	fish, err := exec.LookPath("fish")
+	if err != nil {
+		t.Skip("NOT RUN: ", err)
+	}
+	id, driver := completed(t), drivers.Names()[0]
+	home := t.TempDir()
+	script, err := exec.Command("noid", "completion", "fish").Output()
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(home, ".config/fish/completions"), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(home, ".config/fish/completions/noid.fish"), script, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string][]string{
+		"noid resto":                         {"restore"},
+		"noid start d":                       {"dev-box"},
+		"noid start g":                       nil,
+		"noid forget g":                      {"gone"},
+		"noid restore dev-box bef":           {"before-upgrade"},
+		"noid restore dev-box " + id:         {id},
+		"noid fork dev-box@" + id[:4]:        {"dev-box@" + id},
+		"noid config set storage b":          {"btrfs"},
+		"noid kernel rm m":                   {"mine"},
+		"noid create --kernel mi":            {"mine"},
+		"noid logs (touch made) dev-b":       nil,
+		"noid create --driver=" + driver[:3]: {"--driver=" + driver},
+		"noid destroy gone dev-b":            {"dev-box"},
+	} {
+		cmd := exec.Command(fish, "-c", "complete -C "+strconv.Quote(line))
+		cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME=", "TERM=dumb")
+		cmd.Dir = home
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for found := range strings.Lines(string(out)) {
+			word, _, _ := strings.Cut(strings.TrimSpace(found), "\t")
+			got = append(got, word)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(home, "made")); err == nil {
+		t.Error("completing ran what the line would run")
+	}
 }
