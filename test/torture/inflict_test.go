@@ -19,7 +19,7 @@ type command struct {
 	args []string
 	// prepare brings new, or src, to where args make sense. Nil for nothing.
 	prepare func(h *home) error
-	code int // its own exit code, when nothing is wrong
+	code    int // its own exit code, when nothing is wrong
 	// done are the exit codes of a repetition, when the tortured one had got far enough.
 	done []int
 	// ends says that src is another one afterwards, as it should.
