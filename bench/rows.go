@@ -41,4 +41,6 @@ var rows = []row{
 	{"23", "image pull of Debian, three layers, beside umoci unpack and mke2fs -d", ratio(0.7), "tcg", rowImage},
 	{"24", "bytes of that image's file system on the disk, beside mke2fs'", ratio(1.1), "tcg", rowImageBytes},
 	{"25", "peak memory of noid, which pulls an image of 1 GiB", value(200), "tcg", rowImageMemory},
+	{"28", "run --rm of a checkpoint, beside restore --as, exec and destroy", ratio(0.8), "tcg lab", rowRun},
+	{"29", "run --rm of an image, warm, beside create --wait, exec and destroy", ratio(0.8), "tcg lab", rowRunImage},
 }
