@@ -65,8 +65,8 @@ func commandFlags(f *pflag.FlagSet, c *vm.Command) {
 	f.BoolVarP(&c.Stdin, "interactive", "i", false, "pass standard input on")
 	f.BoolVarP(&c.TTY, "tty", "t", false, "run it on a terminal")
 	f.StringArrayVarP(&c.Env, "env", "e", nil, "set `KEY=VALUE`; KEY alone takes its value from here")
-	f.StringVarP(&c.Dir, "workdir", "w", "", "`directory` to run in (default the user's home)")
-	f.StringVarP(&c.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers")
+	f.StringVarP(&c.Dir, "workdir", "w", "", "`directory` to run in (default the image's, else the user's home)")
+	f.StringVarP(&c.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers (default the image's, else root)")
 	durationVar(f, &c.Timeout, "timeout", 0, "end the command after this long (SIGTERM, SIGKILL 5 s later) and return 124")
 }
 

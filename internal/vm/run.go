@@ -50,7 +50,13 @@ func (m *Manager) Run(ctx context.Context, o RunOptions, c Command, streams Stre
 
 // newRun makes the VM of o, by a name that is free where o has none.
 func (m *Manager) newRun(ctx context.Context, o RunOptions) (s *session, err error) {
-	if err := m.Home.Make(); err != nil {
+	if o.VM != "" { // a home is not made for what is not there
+		err = m.CheckKnown(o.VM)
+	}
+	if err == nil {
+		err = m.Home.Make()
+	}
+	if err != nil {
 		return nil, err
 	}
 	if o.Name != "" {
