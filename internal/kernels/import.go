@@ -194,7 +194,11 @@ func (c copying) judge() error {
 	} else if err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(record{c.path, lacks}, "", "  ")
+	source := c.path
+	if c.Unpacked {
+		source = "the distribution's package"
+	}
+	text, err := json.MarshalIndent(record{source, lacks}, "", "  ")
 	if err != nil {
 		return err
 	}

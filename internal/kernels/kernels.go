@@ -22,7 +22,7 @@ const recordFile = "kernel.json"
 
 // record is the content of recordFile.
 type record struct {
-	Source string   `json:"source"` // the file that was imported
+	Source string   `json:"source"` // the path of the file that was imported, or words where that is gone
 	Lacks  []string `json:"lacks"`  // see boot.Lacks
 }
 

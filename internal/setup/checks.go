@@ -50,6 +50,9 @@ func (r *Report) runChecks(ctx context.Context, o Options) {
 		r.Checks = append(r.Checks, check(v.name, "version "+version, v.cure, err))
 	}
 	kernel, rootfs := checkDefault("kernel", "kernel", o.Config.Kernel, checkKernel), checkDefault("root file system", "rootfs", o.Config.Rootfs, boot.CheckExt4)
+	if o.Config.Image != "" && o.Config.Rootfs == "" {
+		rootfs = check("root file system", "of the image "+o.Config.Image, "", nil)
+	}
 	r.Checks = append(r.Checks, kernel, rootfs)
 	for _, warning := range o.Config.Ignored {
 		r.Checks = append(r.Checks, Check{Name: "configuration", Detail: warning, Cure: "'noid config unset KEY' takes it out"})

@@ -93,6 +93,9 @@ func (p *planner) plan(ctx context.Context, driver string, files Files) (Plan, e
 			}
 			continue
 		}
+		if part.key == "rootfs" && configured == "" && p.Config.Image != "" { // VMs are made of that
+			continue
+		}
 		err := errs.New(errs.ErrHost, "none is configured")
 		if configured != "" {
 			if problem := part.check(configured); problem == nil {

@@ -93,12 +93,13 @@ func TestPlanWithFiles(t *testing.T) {
 		}
 	}
 	p := bare(t, "void", "", false)
+	p.Config.Image = "debian:12" // VMs are made of that, not of a root file system
 	p.kernel = func(debian.Options) string { return "/boot/vmlinuz-1" }
 	plan, err := p.plan(t.Context(), "firecracker", Files{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := plan.Steps[0].Do; got != "use the kernel /boot/vmlinuz-1" {
+	if got := plan.Steps[0].Do; got != "use the kernel /boot/vmlinuz-1" || len(plan.Lines()) != 1 {
 		t.Errorf("the host's kernel: %q", got)
 	}
 }

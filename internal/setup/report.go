@@ -17,7 +17,7 @@ import (
 
 // Report is what a host has and can do, and what noid would use on it. A bug report begins with it.
 type Report struct {
-	// CanRun is that there are a VMM, a kernel and a root file system. All else is as good as it gets.
+	// CanRun is that there are a VMM, a kernel, and a root file system or an image. All else is as good as it gets.
 	CanRun bool `json:"can_run"`
 	Host   struct {
 		Arch         string `json:"arch"`         // in Go's words
@@ -38,13 +38,14 @@ type Report struct {
 		Version string `json:"version,omitempty"`
 	} `json:"kernel"`
 	Rootfs string  `json:"rootfs"` // its path, "" when none is configured
+	Image  string  `json:"image"`  // that is configured, and comes before Rootfs
 	Images int     `json:"images"` // that are built
 	Checks []Check `json:"checks"`
 }
 
 // Examine looks at the host. driver is that of a new VM. When ctx ends meanwhile, the report tells nothing of the host.
 func Examine(ctx context.Context, o Options, driver string) Report {
-	r := Report{VMMs: map[string]string{}, Driver: driver, Rootfs: o.Config.Rootfs}
+	r := Report{VMMs: map[string]string{}, Driver: driver, Rootfs: o.Config.Rootfs, Image: o.Config.Image}
 	r.Host.Arch, r.Host.Distribution = runtime.GOARCH, distro.Read().Name
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {

@@ -53,6 +53,10 @@ func TestExamine(t *testing.T) {
 	if _, err := kvm.Check(); (err == nil) != (r.KVM == "real") {
 		t.Errorf("KVM %q, the probe says %v", r.KVM, err)
 	}
+	o.Config.Image = "debian:12"
+	if i := slices.IndexFunc(Examine(t.Context(), o, "qemu").Checks, func(c Check) bool { return c.Name == "root file system" && c.OK }); i < 0 {
+		t.Error("an image is no root file system")
+	}
 	var names []string
 	for _, c := range checks {
 		names = append(names, c.Name)
