@@ -99,6 +99,9 @@ func (a *app) kernelRemoveCmd() *cobra.Command {
 	return &cobra.Command{Use: "rm KERNEL...", Short: "Remove kernels", Example: "  noid kernel rm mine",
 		Long: "Remove kernels. One that is the default, or that a VM was made of, is refused. Checkpoints have copies of their own.\n",
 		RunE: a.verb(func(_ context.Context, m *vm.Manager, args []string) error {
+			if m.Home.Made() {
+				kernels.Sweep(m.Home.KernelsDir())
+			}
 			if err := checkAll(args, func(name string) error { return kernels.CheckExists(m.Home.KernelsDir(), name) }); err != nil {
 				return err
 			}

@@ -117,6 +117,13 @@ func CheckExists(dir, name string) error {
 	return errs.New(errs.ErrNotFound, "no kernel %.80q", name).Hint("'noid kernel ls' lists them")
 }
 
+// Sweep removes what a killed Import or Remove has left in dir.
+func Sweep(dir string) {
+	if _, done, err := storage.WorkDir(dir); err == nil { // its first work
+		done()
+	}
+}
+
 // Remove removes the kernel called name from dir. errs.ErrNotFound is that there is none. Killed meanwhile, it has
 // removed it whole or not at all.
 func Remove(dir, name string) error {

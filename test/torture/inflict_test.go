@@ -46,6 +46,8 @@ func then(f func(*home) error, args ...string) func(*home) error {
 
 var nothing = func(*home) error { return nil }
 
+func noKernel(h *home) error { return os.RemoveAll(filepath.Join(h.dir, "kernels/made")) }
+
 func noImages(h *home) error { return os.RemoveAll(filepath.Join(h.dir, "images")) }
 
 // ofImage makes new, a VM with a base.
@@ -86,6 +88,8 @@ var commands = []command{
 	{name: "image import", args: []string{"image", "import", "tar:ARCHIVE", "named:1"}, prepare: noImages},
 	{name: "image rm", args: []string{"image", "rm", "IMAGE"}, prepare: then(noImages, "image", "pull", "IMAGE"), done: []int{3}},
 	{name: "image prune", args: []string{"image", "prune"}, prepare: then(then(noImages, "image", "import", "IMAGE", "named:1"), "image", "import", "tar:ARCHIVE", "named:1")},
+	{name: "kernel import", args: []string{"kernel", "import", "KERNEL", "--name", "made"}, prepare: noKernel, done: []int{4}},
+	{name: "kernel rm", args: []string{"kernel", "rm", "made"}, prepare: then(noKernel, "kernel", "import", "KERNEL", "--name", "made"), done: []int{3}},
 	{name: "verify", args: []string{"verify", "src", "--read-data"}},
 	{name: "config", args: []string{"config", "set", "mem", "64"}},
 }
