@@ -18,9 +18,10 @@ var edges = map[string]string{
 	"cmd/noid-agent": "agent link/tarfs version",
 	"cmd/noid-init":  "",
 
-	"cli":       "config errs helper image image/source kernels setup untrusted version vm vmm/drivers",
-	"cli/man":   "cli version",
-	"vm":        "boot checkpoint config confine console disk errs helper home image kernels lazy link link/tarfs link/wire manifest proc storage storage/volume untrusted vmm",
+	"cli":     "config errs helper image image/source image/store kernels setup untrusted version vm vmm/drivers",
+	"cli/man": "cli version",
+	"vm": "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/wire manifest proc " +
+		"storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy proc storage untrusted",
@@ -56,11 +57,12 @@ var edges = map[string]string{
 	"config":       "errs lazy storage",
 
 	"disk":            "errs storage",
-	"image":           "errs image/base image/flatten image/source manifest storage",
+	"image":           "",
 	"image/base":      "image/flatten untrusted",
 	"image/flatten":   "untrusted",
 	"image/imagetest": "",
-	"image/source":    "errs storage",
+	"image/source":    "errs image storage",
+	"image/store":     "errs image image/base image/flatten image/source manifest storage",
 
 	"errs": "", "kvm": "", "lazy": "", "untrusted": "", "version": "",
 }

@@ -9,6 +9,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/image"
+	"noid/internal/image/store"
 	"noid/internal/vm"
 )
 
@@ -115,7 +116,7 @@ removes an image with all its names. VMs that were made of it, and their checkpo
 `,
 		Example: "  noid image rm python:3.13",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			return m.ChangeImages(ctx, "image rm", func(s *image.Store) error {
+			return m.ChangeImages(ctx, "image rm", func(s *store.Store) error {
 				if err := checkAll(args, s.Check); err != nil {
 					return err
 				}
@@ -145,7 +146,7 @@ downloaded of images that were never finished. VMs stay.
 `,
 		Example: "  noid image prune",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, _ []string) error {
-			return m.ChangeImages(ctx, "image prune", func(s *image.Store) error {
+			return m.ChangeImages(ctx, "image prune", func(s *store.Store) error {
 				p, err := s.Prune(ctx)
 				if asJSON {
 					return errs.Join(err, printJSON(a.out, prunedJSON{append([]string{}, p.Images...), p.Layers, p.Bytes}))

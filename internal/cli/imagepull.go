@@ -11,12 +11,13 @@ import (
 	"noid/internal/errs"
 	"noid/internal/image"
 	"noid/internal/image/source"
+	"noid/internal/image/store"
 	"noid/internal/vm"
 )
 
 // getImages has get get images, shows how far it is, and prints what it returns.
-func (a *app) getImages(ctx context.Context, m *vm.Manager, verb string, insecure, asJSON bool, get func(*image.Store) ([]image.Image, error)) error {
-	return m.ChangeImages(ctx, verb, func(s *image.Store) error {
+func (a *app) getImages(ctx context.Context, m *vm.Manager, verb string, insecure, asJSON bool, get func(*store.Store) ([]image.Image, error)) error {
+	return m.ChangeImages(ctx, verb, func(s *store.Store) error {
 		s.Options.Insecure = insecure
 		s.Options.Progress = &source.Progress{}
 		stop := a.showDownload(s.Options.Progress)
@@ -45,7 +46,7 @@ Layers that were downloaded before are not downloaded again. After a break or Ct
 `,
 		Example: "  noid image pull python:3.13\n  noid image pull oci-archive:app.tar",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			return a.getImages(ctx, m, "image pull", insecure, asJSON, func(s *image.Store) (got []image.Image, err error) {
+			return a.getImages(ctx, m, "image pull", insecure, asJSON, func(s *store.Store) (got []image.Image, err error) {
 				for _, ref := range unique(args) {
 					img, err := s.Import(ctx, ref, ref)
 					if err != nil {
@@ -72,7 +73,7 @@ func (a *app) imageImportCmd() *cobra.Command {
 			if err := checkSource(args[0]); err != nil {
 				return err
 			}
-			return a.getImages(ctx, m, "image import", false, asJSON, func(s *image.Store) ([]image.Image, error) {
+			return a.getImages(ctx, m, "image import", false, asJSON, func(s *store.Store) ([]image.Image, error) {
 				img, err := s.Import(ctx, args[0], args[1])
 				if err != nil {
 					return nil, err

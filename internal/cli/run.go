@@ -12,6 +12,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/image"
 	"noid/internal/image/source"
+	"noid/internal/image/store"
 	"noid/internal/vm"
 	"noid/internal/vmm/drivers"
 )
@@ -121,7 +122,7 @@ func (a *app) obtainImage(ctx context.Context, m *vm.Manager, ref string) (*imag
 	if !source.IsFile(ref) { // a file may have changed
 		img, err := m.Images().Find(ref)
 		if err == nil {
-			_, base, err := m.Images().Get(ctx, img.Digest, image.Never)
+			_, base, err := m.Images().Get(ctx, img.Digest, store.Never)
 			return &img, base, err
 		} else if !errors.Is(err, errs.ErrNotFound) {
 			return nil, "", err
@@ -132,10 +133,10 @@ func (a *app) obtainImage(ctx context.Context, m *vm.Manager, ref string) (*imag
 	}
 	var img image.Image
 	var base string
-	err := m.ChangeImages(ctx, a.typed, func(s *image.Store) (err error) {
+	err := m.ChangeImages(ctx, a.typed, func(s *store.Store) (err error) {
 		s.Options.Progress = &source.Progress{}
 		defer a.showDownload(s.Options.Progress)()
-		img, base, err = s.Get(ctx, ref, image.Missing)
+		img, base, err = s.Get(ctx, ref, store.Missing)
 		return err
 	})
 	return &img, base, err

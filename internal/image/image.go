@@ -1,12 +1,9 @@
-// Package image keeps the images that VMs are made from: what a registry, an archive or a directory has becomes one
-// read-only ext4, the base of any number of VMs.
+// Package image says what is known of the images that VMs are made from. What a registry, an archive or a directory has
+// becomes one read-only ext4, the base of any number of VMs: packages source, flatten and base do that in this order,
+// and package store keeps what comes out.
 package image
 
-import (
-	"time"
-
-	"noid/internal/image/source"
-)
+import "time"
 
 // BaseFile is the name of an image's ext4 in its directory. It is never written: VMs and checkpoints have hard links
 // to it.
@@ -22,5 +19,13 @@ type Image struct {
 	Size   int64     `json:"size"` // of the base, in bytes
 }
 
-// Config is what an image says of the programs in it.
-type Config = source.Config
+// Config is what an image says of the programs in it, in the words of the OCI image specification (config.md). Users
+// and groups are names or numbers, which the guest looks up.
+type Config struct {
+	Env        []string `json:"env,omitempty"` // "NAME=VALUE"
+	User       string   `json:"user,omitempty"`
+	WorkingDir string   `json:"working_dir,omitempty"`
+	Entrypoint []string `json:"entrypoint,omitempty"`
+	Cmd        []string `json:"cmd,omitempty"`
+	StopSignal string   `json:"stop_signal,omitempty"`
+}

@@ -7,18 +7,18 @@ import (
 	"os"
 
 	"noid/internal/checkpoint"
-	"noid/internal/image"
+	"noid/internal/image/store"
 )
 
 // Images are the images of the home. Whoever changes them holds a lock of the home: a VM's, or that of ChangeImages.
-func (m *Manager) Images() *image.Store {
-	s := image.NewStore(m.Home.ImagesDir())
+func (m *Manager) Images() *store.Store {
+	s := store.New(m.Home.ImagesDir())
 	s.Options.Mirror = m.Config.RegistryMirror
 	return s
 }
 
 // ChangeImages has change get or remove images. Nobody moves the home's storage meanwhile.
-func (m *Manager) ChangeImages(ctx context.Context, verb string, change func(*image.Store) error) error {
+func (m *Manager) ChangeImages(ctx context.Context, verb string, change func(*store.Store) error) error {
 	if err := m.Home.Make(); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"noid/internal/errs"
+	"noid/internal/image"
 )
 
 // What an image may have at most: registries and docker have the same limits, or lower ones.
@@ -150,7 +151,7 @@ func readConfig(data []byte, o Options) (*Image, []string, error) {
 	for _, id := range c.RootFS.DiffIDs {
 		diffIDs = append(diffIDs, id.String())
 	}
-	return &Image{ConfigFile: data, Config: Config{Env: c.Config.Env, User: c.Config.User, WorkingDir: c.Config.WorkingDir, Entrypoint: c.Config.Entrypoint,
+	return &Image{ConfigFile: data, Config: image.Config{Env: c.Config.Env, User: c.Config.User, WorkingDir: c.Config.WorkingDir, Entrypoint: c.Config.Entrypoint,
 		Cmd: c.Config.Cmd, StopSignal: c.Config.StopSignal}}, diffIDs, nil
 }
 

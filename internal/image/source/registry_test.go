@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"noid/internal/errs"
+	"noid/internal/image"
 	"noid/internal/image/imagetest"
 )
 
@@ -95,7 +96,7 @@ func wantImage(t *testing.T, ref string, o Options, want [][]byte) *Image {
 	return img
 }
 
-var wantConfig = Config{Env: []string{"PATH=/bin"}, User: "nobody", WorkingDir: "/tmp", Cmd: []string{"/bin/true"}, StopSignal: "SIGINT"}
+var wantConfig = image.Config{Env: []string{"PATH=/bin"}, User: "nobody", WorkingDir: "/tmp", Cmd: []string{"/bin/true"}, StopSignal: "SIGINT"}
 
 // TestRegistry pulls from a registry: openly, with each kind of log-in, and with layers at another address.
 func TestRegistry(t *testing.T) {

@@ -10,23 +10,13 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/image"
 )
-
-// Config is what an image says of the programs in it, in the words of the OCI image specification (config.md). Users
-// and groups are names or numbers, which the guest looks up.
-type Config struct {
-	Env        []string `json:"env,omitempty"` // "NAME=VALUE"
-	User       string   `json:"user,omitempty"`
-	WorkingDir string   `json:"working_dir,omitempty"`
-	Entrypoint []string `json:"entrypoint,omitempty"`
-	Cmd        []string `json:"cmd,omitempty"`
-	StopSignal string   `json:"stop_signal,omitempty"`
-}
 
 // Image is an image at its source. Its layers may not have been fetched. Close it.
 type Image struct {
 	Digest string // of its manifest for this platform; of its configuration or its content where it has none
-	Config Config
+	Config image.Config
 	Layers []*Layer // the bottom one first
 	// Manifest and ConfigFile are the bytes that have the digests of the image and of its configuration; nil where there
 	// are none.

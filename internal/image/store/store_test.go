@@ -1,4 +1,4 @@
-package image
+package store
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"noid/internal/errs"
+	"noid/internal/image"
 	"noid/internal/image/base"
 	"noid/internal/image/flatten"
 	"noid/internal/image/imagetest"
@@ -51,7 +52,7 @@ func newStore(t *testing.T) (*Store, *builds) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("DOCKER_CONFIG", "")
 	b := &builds{}
-	s := NewStore(filepath.Join(t.TempDir(), "images"))
+	s := New(filepath.Join(t.TempDir(), "images"))
 	s.build = b.buildSums
 	return s, b
 }
@@ -70,7 +71,7 @@ func sums(layers ...[]byte) string {
 }
 
 // get gets ref, whose base must be want.
-func get(t *testing.T, s *Store, ref string, p Policy, want string) Image {
+func get(t *testing.T, s *Store, ref string, p Policy, want string) image.Image {
 	t.Helper()
 	img, path, err := s.Get(t.Context(), ref, p)
 	if err != nil {
@@ -111,8 +112,8 @@ func TestGet(t *testing.T) {
 		t.Errorf("never: %v (%s)", err, errs.Hint(err))
 	}
 	img := get(t, s, ref, Missing, sums(first))
-	want := Image{Digest: img.Digest, Refs: []string{ref}, Layers: img.Layers, Built: img.Built, Size: 65,
-		Config: Config{Env: []string{"PATH=/bin"}, User: "nobody", WorkingDir: "/tmp", Cmd: []string{"/bin/true"}, StopSignal: "SIGINT"}}
+	want := image.Image{Digest: img.Digest, Refs: []string{ref}, Layers: img.Layers, Built: img.Built, Size: 65,
+		Config: image.Config{Env: []string{"PATH=/bin"}, User: "nobody", WorkingDir: "/tmp", Cmd: []string{"/bin/true"}, StopSignal: "SIGINT"}}
 	if diff := cmp.Diff(want, img); diff != "" || len(img.Layers) != 1 {
 		t.Error(diff)
 	}
@@ -186,7 +187,7 @@ func TestOneBuilder(t *testing.T) {
 	ref := r.Push(t, "app:1", imagetest.Image(t, data))
 	results := make(chan error)
 	for range 8 {
-		other := NewStore(s.dir)
+		other := New(s.dir)
 		other.build = b.buildSums
 		go func() {
 			_, _, err := other.Get(t.Context(), ref, Missing)
@@ -270,8 +271,8 @@ func TestRemove(t *testing.T) {
 	if _, err := s.Import(t.Context(), two, "again:1"); err != nil {
 		t.Fatal(err)
 	}
-	inVM := filepath.Join(t.TempDir(), BaseFile)
-	if err := os.Link(filepath.Join(s.imageDir(second.Digest), BaseFile), inVM); err != nil {
+	inVM := filepath.Join(t.TempDir(), image.BaseFile)
+	if err := os.Link(filepath.Join(s.imageDir(second.Digest), image.BaseFile), inVM); err != nil {
 		t.Fatal(err)
 	}
 	rm := func(ref string) {

@@ -1,4 +1,4 @@
-package image
+package store
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/image"
 	"noid/internal/image/base"
 	"noid/internal/image/flatten"
 	"noid/internal/image/source"
@@ -62,7 +63,7 @@ func (s *Store) fill(ctx context.Context, dir string, src *source.Image) error {
 			return err
 		}
 	}
-	path := filepath.Join(dir, BaseFile)
+	path := filepath.Join(dir, image.BaseFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -82,7 +83,7 @@ func (s *Store) fill(ctx context.Context, dir string, src *source.Image) error {
 	if _, _, err := storage.Finish(ctx, path); err != nil {
 		return err
 	}
-	img := Image{Digest: src.Digest, Config: src.Config, Built: time.Now().UTC().Truncate(time.Second), Size: stats.Size}
+	img := image.Image{Digest: src.Digest, Config: src.Config, Built: time.Now().UTC().Truncate(time.Second), Size: stats.Size}
 	for _, l := range src.Layers {
 		if l.Digest != "" {
 			img.Layers = append(img.Layers, l.Digest)

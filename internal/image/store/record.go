@@ -1,4 +1,4 @@
-package image
+package store
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"noid/internal/errs"
+	"noid/internal/image"
 	"noid/internal/manifest"
 	"noid/internal/storage"
 )
@@ -21,7 +22,7 @@ const format = 1
 // record is image.json. The names are in refs.json alone.
 type record struct {
 	Format int `json:"format"`
-	Image
+	image.Image
 }
 
 // refsRecord is refs.json.
@@ -31,7 +32,7 @@ type refsRecord struct {
 }
 
 // read reads the record of the image of that digest. fs.ErrNotExist is an image that is not there.
-func (s *Store) read(digest string, refs map[string]string) (Image, error) {
+func (s *Store) read(digest string, refs map[string]string) (image.Image, error) {
 	dir := s.imageDir(digest)
 	var r record
 	err := readRecord(filepath.Join(dir, recordFile), &r, &r.Format)
@@ -39,14 +40,14 @@ func (s *Store) read(digest string, refs map[string]string) (Image, error) {
 		err = fmt.Errorf("its digest is %.80q", r.Digest)
 	}
 	if err == nil {
-		_, err = os.Lstat(filepath.Join(dir, BaseFile))
+		_, err = os.Lstat(filepath.Join(dir, image.BaseFile))
 	}
 	if err != nil {
 		err = manifest.Broken(err, dir, recordFile)
 		if !errors.Is(err, fs.ErrNotExist) {
 			err = errs.WithHint(err, "noid image rm "+digest+"; its vms are not touched")
 		}
-		return Image{}, err
+		return image.Image{}, err
 	}
 	r.Refs = nil
 	for name, of := range refs {

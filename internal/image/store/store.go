@@ -1,4 +1,6 @@
-package image
+// Package store keeps the images of a home: each is built once, whoever asks for it. Nothing that a killed builder
+// leaves is in the way of the next.
+package store
 
 import (
 	"context"
@@ -11,6 +13,7 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/image"
 	"noid/internal/image/base"
 	"noid/internal/image/flatten"
 	"noid/internal/image/source"
@@ -48,29 +51,29 @@ type Store struct {
 	Options source.Options
 }
 
-// NewStore returns the store in dir, which is made when it is needed.
-func NewStore(dir string) *Store {
+// New returns the store in dir, which is made when it is needed.
+func New(dir string) *Store {
 	return &Store{dir: dir, build: base.Build, Options: source.Options{LayersDir: filepath.Join(dir, layersDir)}}
 }
 
 // Get returns the image ref and the absolute path of its base. It downloads and builds it as the policy says. An image
 // that another process builds is waited for. errs.ErrNotFound is one that is not there, errs.ErrUsage a ref that is none.
-func (s *Store) Get(ctx context.Context, ref string, p Policy) (Image, string, error) {
+func (s *Store) Get(ctx context.Context, ref string, p Policy) (image.Image, string, error) {
 	img, err := s.get(ctx, ref, p)
 	if err != nil {
-		return Image{}, "", err
+		return image.Image{}, "", err
 	}
-	path, err := filepath.Abs(filepath.Join(s.imageDir(img.Digest), BaseFile))
+	path, err := filepath.Abs(filepath.Join(s.imageDir(img.Digest), image.BaseFile))
 	return img, path, err
 }
 
-func (s *Store) get(ctx context.Context, ref string, p Policy) (Image, error) {
+func (s *Store) get(ctx context.Context, ref string, p Policy) (image.Image, error) {
 	if isDigest(ref) {
 		return s.Find(ref)
 	}
 	name, err := source.Canonical(ref)
 	if err != nil {
-		return Image{}, err
+		return image.Image{}, err
 	}
 	if p == Never || p == Missing && !source.IsFile(name) {
 		img, err := s.Find(name)
@@ -82,27 +85,27 @@ func (s *Store) get(ctx context.Context, ref string, p Policy) (Image, error) {
 }
 
 // Import gets the image from its source, whatever is there, and gives it a name.
-func (s *Store) Import(ctx context.Context, from, name string) (Image, error) {
+func (s *Store) Import(ctx context.Context, from, name string) (image.Image, error) {
 	name, err := source.Canonical(name)
 	if err != nil {
-		return Image{}, err
+		return image.Image{}, err
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return Image{}, err
+		return image.Image{}, err
 	}
 	s.Sweep()
 	src, err := source.Open(ctx, from, s.Options)
 	if err != nil {
-		return Image{}, err
+		return image.Image{}, err
 	}
 	defer src.Close()
 	for {
 		if err := s.ensure(ctx, src); err != nil {
-			return Image{}, fmt.Errorf("image %q: %w", from, err)
+			return image.Image{}, fmt.Errorf("image %q: %w", from, err)
 		}
 		named, err := s.setRef(ctx, name, src.Digest)
 		if err != nil {
-			return Image{}, err
+			return image.Image{}, err
 		}
 		if named {
 			return s.Find(name)
@@ -113,10 +116,10 @@ func (s *Store) Import(ctx context.Context, from, name string) (Image, error) {
 
 // Find returns the image of a name, of a digest, or of the beginning of a digest's hex digits, three at least.
 // errs.ErrNotFound is none, errs.ErrUsage a beginning that several have.
-func (s *Store) Find(ref string) (Image, error) {
+func (s *Store) Find(ref string) (image.Image, error) {
 	refs, err := s.readRefs()
 	if err != nil {
-		return Image{}, err
+		return image.Image{}, err
 	}
 	if name, err := source.Canonical(ref); err == nil && refs[name] != "" {
 		img, err := s.read(refs[name], refs)
@@ -127,11 +130,11 @@ func (s *Store) Find(ref string) (Image, error) {
 	found := s.match(ref)
 	switch len(found) {
 	case 0:
-		return Image{}, errs.New(errs.ErrNotFound, "no image %q", ref).Hint("'noid image ls' lists the images, 'noid image pull' gets one")
+		return image.Image{}, errs.New(errs.ErrNotFound, "no image %q", ref).Hint("'noid image ls' lists the images, 'noid image pull' gets one")
 	case 1:
 		return s.read(found[0], refs)
 	}
-	return Image{}, errs.New(errs.ErrUsage, "several images begin with %q: %s", ref, strings.Join(found, ", ")).Hint("give more digits")
+	return image.Image{}, errs.New(errs.ErrUsage, "several images begin with %q: %s", ref, strings.Join(found, ", ")).Hint("give more digits")
 }
 
 // Check accepts what Find does, and an image that is broken. Any other is Find's error.
@@ -158,10 +161,10 @@ func (s *Store) match(text string) (found []string) {
 }
 
 // List returns all images, the newest first. An error is of those that cannot be read: the others are there.
-func (s *Store) List() ([]Image, error) {
+func (s *Store) List() ([]image.Image, error) {
 	refs, err := s.readRefs()
 	problems := []error{err}
-	var all []Image
+	var all []image.Image
 	for _, digest := range s.digests() {
 		img, err := s.read(digest, refs)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -172,7 +175,7 @@ func (s *Store) List() ([]Image, error) {
 		}
 		all = append(all, img)
 	}
-	slices.SortStableFunc(all, func(a, b Image) int { return b.Built.Compare(a.Built) })
+	slices.SortStableFunc(all, func(a, b image.Image) int { return b.Built.Compare(a.Built) })
 	return all, errs.Join(problems...)
 }
 
