@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -22,9 +23,13 @@ var mounts = []struct {
 	{"/dev", "devtmpfs", unix.MS_NOSUID, "mode=0755"},
 	{"/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=0620,ptmxmode=0666"},
 	{"/dev/shm", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
-	{"/tmp", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
-	{"/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
 }
+
+// writable are the directories that programs must be able to write to, with their modes. An image may have files there.
+var writable = []struct {
+	dir  string
+	mode uint32
+}{{"/tmp", 0o1777}, {"/run", 0o755}}
 
 // becomeInit mounts what a system needs, and returns a channel that says when to go down. A root that is read-only or
 // bare gets what it has a place for.
@@ -39,6 +44,16 @@ func becomeInit() <-chan os.Signal {
 			continue
 		}
 		unix.Mount(m.fstype, m.dir, m.fstype, m.flags, m.data)
+	}
+	for _, w := range writable {
+		if unix.Access(w.dir, unix.W_OK) == nil {
+			continue
+		}
+		if unix.Mkdir(w.dir, w.mode) == nil {
+			unix.Chmod(w.dir, w.mode) // whatever the umask
+		} else if isDir(w.dir) { // the root is read-only
+			unix.Mount("tmpfs", w.dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=%#o", w.mode))
+		}
 	}
 	openOOM() // there was no /proc before
 	// From now on Ctrl+Alt+Del, which is how a VMM asks, is a SIGINT to PID 1 and no reset.

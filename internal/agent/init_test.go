@@ -41,6 +41,7 @@ func startInit(t *testing.T) (*exec.Cmd, string) {
 	}
 	root := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(root, "bin"), 0o755))
+	must(t, os.MkdirAll(filepath.Join(root, "run/of-the-image"), 0o755))
 	copyFile(t, busybox, filepath.Join(root, "bin/busybox"))
 	for _, name := range []string{"sh", "sleep", "true", "echo", "cat", "ls"} {
 		must(t, os.Symlink("busybox", filepath.Join(root, "bin", name)))
@@ -102,6 +103,12 @@ func TestInit(t *testing.T) {
 		if !isDir(filepath.Join(filepath.Dir(path), dir)) {
 			t.Errorf("no /%s", dir)
 		}
+	}
+	if r := do(t, path, wire.Exec{Argv: args("ls", "-d", "/run/of-the-image")}, nil); r.exit.Code != 0 {
+		t.Errorf("what the root has in /run is hidden: %s", r.err.String())
+	}
+	if info, err := os.Stat(filepath.Join(filepath.Dir(path), "tmp")); err != nil || info.Mode().Perm() != 0o777 || info.Mode()&os.ModeSticky == 0 {
+		t.Errorf("/tmp: %v, %v", info, err)
 	}
 	if r := do(t, path, wire.Exec{TTY: true, Argv: args("sh", "-c", "test -t 0 && echo terminal")}, nil); r.out.String() != "terminal\r\n" {
 		t.Errorf("terminal: %q %+v", r.out.String(), r.exit)
