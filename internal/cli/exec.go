@@ -184,7 +184,7 @@ func (a *app) ended(exit vm.Exit, c *vm.Command) error {
 	if exit.Code == 0 {
 		return nil
 	}
-	if exit.Code == notFoundCode && !c.Shell && strings.HasPrefix(c.Argv[0], "-") {
+	if exit.Code == notFoundCode && !c.Shell && len(c.Argv) > 0 && strings.HasPrefix(c.Argv[0], "-") {
 		fmt.Fprintf(a.err, "hint: the flags of %s go before the VM's name\n", a.typed)
 	}
 	return codeError{exit.Code}
