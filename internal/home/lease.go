@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +29,7 @@ const (
 
 // NewLease makes the lease of a VM that is to be called name. End it when that VM is gone, or was not made.
 func (h *Home) NewLease(ctx context.Context, name string) (*Lease, error) {
-	f, err := lockLease(ctx, h.staged(leasePrefix, name))
+	f, err := lockLease(ctx, h.staged(leasePrefix, name), LockWait) // a Sweep may look at it
 	if err != nil {
 		return nil, fmt.Errorf("leasing vm %q: %w", name, err)
 	}
@@ -36,7 +37,17 @@ func (h *Home) NewLease(ctx context.Context, name string) (*Lease, error) {
 }
 
 // Bind has the VM whose directory is dir go with the lease.
-func (l *Lease) Bind(dir string) error { return os.Link(l.f.Name(), filepath.Join(dir, leaseFile)) }
+func (l *Lease) Bind(dir string) error {
+	path := filepath.Join(dir, leaseFile)
+	if err := os.Link(l.f.Name(), path); err != nil {
+		return err
+	}
+	if !isAt(l.f, path) { // the storage was moved since: what is there now is a copy that nobody holds
+		os.Remove(path)
+		return errs.New(errs.ErrBusy, "the home's storage was moved meanwhile").Hint("try again")
+	}
+	return nil
+}
 
 // PassLease has the VM in dir replace the one in old, also in its lease if that has one.
 func PassLease(old, dir string) error {
@@ -47,12 +58,23 @@ func PassLease(old, dir string) error {
 	return err
 }
 
-// VM returns what the VM of the lease is called by now, "" when there is none any more.
-func (l *Lease) VM(h *Home) string {
-	info, err := l.f.Stat()
-	if err != nil || info.Sys().(*syscall.Stat_t).Nlink < 2 {
-		return ""
+// VM returns what the VM of the lease is called by now, "" when there is none any more. An error is one that there is
+// and that cannot be found now.
+func (l *Lease) VM(h *Home) (name string, err error) {
+	for range 3 { // it may be renamed under this one's eyes
+		info, err := l.f.Stat()
+		if err != nil || info.Sys().(*syscall.Stat_t).Nlink < 2 {
+			return "", err
+		}
+		if name = l.find(h, info); name != "" {
+			return name, nil
+		}
 	}
+	return "", errs.New(errs.ErrBusy, "its files are being moved or removed")
+}
+
+// find looks for the VM that has the lease whose file is info.
+func (l *Lease) find(h *Home, info fs.FileInfo) string {
 	holds := func(name string) bool {
 		at, err := os.Lstat(filepath.Join(h.VMDir(name), leaseFile))
 		return err == nil && os.SameFile(at, info)
@@ -77,27 +99,36 @@ func (l *Lease) End() {
 }
 
 // lockLease locks the file path, which it makes. errs.ErrBusy is that its process lives.
-func lockLease(ctx context.Context, path string) (*os.File, error) {
-	return lockFile(ctx, path, unix.LOCK_EX, 0, "it")
+func lockLease(ctx context.Context, path string, wait time.Duration) (*os.File, error) {
+	return lockFile(ctx, path, unix.LOCK_EX, wait, "it")
 }
 
 // sweepLease removes the VM of the lease base in the staging area, unless the process that made it lives.
 func (h *Home) sweepLease(ctx context.Context, base, verb string) error {
-	f, err := lockLease(ctx, filepath.Join(h.StagingRoot(), base))
+	f, err := lockLease(ctx, filepath.Join(h.StagingRoot(), base), 0)
 	if errors.Is(err, errs.ErrBusy) {
 		return nil
 	} else if err != nil {
 		return err
 	}
 	l := &Lease{f}
-	for name := l.VM(h); name != ""; name = l.VM(h) {
-		if done, err := h.evict(ctx, l, name, verb); !done || err != nil {
+	for {
+		name, err := l.VM(h)
+		if err == nil && name == "" {
+			l.End()
+			return nil
+		}
+		done := false
+		if err == nil {
+			done, err = h.evict(ctx, l, name, verb)
+		} else if errors.Is(err, errs.ErrBusy) {
+			err = nil
+		}
+		if !done || err != nil {
 			unlockFile(f) // for the next Sweep
 			return err
 		}
 	}
-	l.End()
-	return nil
 }
 
 // evict removes the VM name of the lease l. It is not done when somebody works on the VM, or where it runs elsewhere: a
@@ -110,8 +141,8 @@ func (h *Home) evict(ctx context.Context, l *Lease, name, verb string) (done boo
 		return false, err
 	}
 	defer lock.Unlock()
-	if l.VM(h) != name { // since
-		return true, nil
+	if now, err := l.VM(h); now != name { // since
+		return err == nil, nil
 	}
 	v, _, _ := readVM(h.VMDir(name), name)
 	if !v.Process.Alive() && vmm.Elsewhere(h.VMDir(name), 0) {

@@ -44,8 +44,11 @@ func sweepTo(t *testing.T, h *Home, staged int, vms ...string) {
 func TestLease(t *testing.T) {
 	h, l := leased(t)
 	sweepTo(t, h, 1, "a")
-	if err := h.Rename("a", "b"); err != nil || l.VM(h) != "b" {
-		t.Fatalf("renamed to b, it is %q: %v", l.VM(h), err)
+	if err := h.Rename("a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := l.VM(h); name != "b" || err != nil {
+		t.Fatalf("renamed to b, it is %q, %v", name, err)
 	}
 	addVM(t, h, testVM("a", epoch)) // another one
 	addVM(t, h, testVM("c", epoch))

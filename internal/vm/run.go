@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"noid/internal/errs"
 	"noid/internal/home"
@@ -41,7 +42,6 @@ func (m *Manager) Run(ctx context.Context, o RunOptions, c Command, streams Stre
 		s.discard(ctx)
 	case err == nil && exit.Job == "" || ctx.Err() != nil:
 		s.stopRun(ctx)
-		m.notice(fmt.Sprintf("vm %q is stopped; 'noid destroy %s' removes it", s.vm.Name, s.vm.Name))
 	case err != nil:
 		m.warn(fmt.Sprintf("vm %q runs on; 'noid destroy %s' removes it", s.vm.Name, s.vm.Name))
 	}
@@ -123,28 +123,63 @@ func (m *Manager) cloneRun(ctx context.Context, o RunOptions) (*session, error) 
 func (s *session) discard(ctx context.Context) {
 	end, cancel := cleanup(ctx)
 	defer cancel()
-	name := s.lease.VM(s.Home)
-	if name == "" { // somebody was quicker
-		s.lease.End()
-		return
+	name, err := s.lease.VM(s.Home)
+	for ; name != "" && err == nil; name, err = s.lease.VM(s.Home) {
+		var lock *home.Lock
+		if lock, err = s.Home.Lock(end, name, s.verb); err == nil {
+			var now string
+			if now, err = s.lease.VM(s.Home); err == nil && now == name { // else it was renamed since
+				err = s.destroyVM(end, name, false)
+			}
+			lock.Unlock()
+		}
+		if err != nil && !errors.Is(err, errs.ErrNotFound) {
+			break
+		}
 	}
-	lock, err := s.Home.Lock(end, name, s.verb)
-	if err == nil {
-		err = s.destroyVM(end, name, false)
-		lock.Unlock()
-	}
-	if err != nil && !errors.Is(err, errs.ErrNotFound) {
-		s.warn(fmt.Sprintf("vm %q is removed by the next command that changes something: %v", name, err))
+	if err != nil {
+		s.warn(fmt.Sprintf("vm %q is removed by the next command that changes something: %v", s.vm.Name, err))
 		return
 	}
 	s.lease.End()
 }
 
-// stopRun stops the VM of a command that has ended.
+// stopRun stops the VM of a command that has ended, by whatever name, and says so. One that was destroyed or restored
+// meanwhile is another's.
 func (s *session) stopRun(ctx context.Context) {
 	end, cancel := cleanup(ctx)
 	defer cancel()
-	if err := s.Stop(end, s.vm.Name, false); err != nil && !errors.Is(err, errs.ErrNotFound) {
-		s.warn(fmt.Sprintf("vm %q was not stopped: %v", s.vm.Name, err))
+	for name := s.called(); name != ""; name = s.called() {
+		now, err := s.open(end, name, s.verb)
+		if errors.Is(err, errs.ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			same := now.vm.Process == s.vm.Process
+			if same {
+				err = now.stop(end, false)
+			}
+			now.close()
+			if err == nil && !same {
+				continue
+			}
+		}
+		if err == nil {
+			s.notice(fmt.Sprintf("vm %q is stopped; 'noid destroy %s' removes it", name, name))
+		} else {
+			s.warn(fmt.Sprintf("vm %q was not stopped: %v", name, err))
+		}
+		return
 	}
+}
+
+// called returns what the VM that s has started is called by now, "" when there is none any more.
+func (s *session) called() string {
+	names, _ := s.Home.VMNames()
+	for _, name := range slices.Concat([]string{s.vm.Name}, names) {
+		if v, err := s.Home.LoadVM(name); err == nil && v.Process == s.vm.Process {
+			return name
+		}
+	}
+	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -104,6 +105,44 @@ func TestRunStays(t *testing.T) {
 		t.Errorf("exec fails: %v, it is %s", err, info.State)
 	}
 	w.noLeftovers("runs")
+}
+
+// heard says when something was written.
+type heard chan struct{}
+
+func (h heard) Write(b []byte) (int, error) {
+	select {
+	case h <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+// TestRunRenamed: a VM that was renamed while its command ran is stopped, or goes; one that has its name now does not.
+func TestRunRenamed(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		w := newRunWorld(t)
+		o := RunOptions{VM: "a", Checkpoint: "old", CreateOptions: CreateOptions{Name: "b"}, Remove: remove}
+		in, typed := io.Pipe()
+		up, exit := make(heard, 1), make(chan error, 1)
+		go func() {
+			_, _, err := w.m.Run(t.Context(), o, Command{Argv: []string{"sh", "-c", "echo up; read line"}, Stdin: true, Wait: time.Minute}, Streams{Out: up, In: in})
+			exit <- err
+		}()
+		<-up
+		must(t, w.m.Rename(t.Context(), "b", "c"))
+		must(t, w.m.Create(t.Context(), CreateOptions{Name: "b"}))
+		typed.Close()
+		must(t, <-exit)
+		b, err := w.m.Info(t.Context(), "b")
+		if err != nil || b.State != Running {
+			t.Errorf("remove %t: another's VM is %s, %v", remove, b.State, err)
+		}
+		c, err := w.m.Info(t.Context(), "c")
+		if remove != errors.Is(err, errs.ErrNotFound) || !remove && c.State != Stopped {
+			t.Errorf("remove %t: its own VM is %s, %v", remove, c.State, err)
+		}
+	}
 }
 
 // TestRunNames: runs side by side, for which there are few names, get one each.

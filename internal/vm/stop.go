@@ -24,13 +24,18 @@ func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
 		return err
 	}
 	defer s.close()
+	return s.stop(ctx, force)
+}
+
+// stop is Stop for a VM that is locked.
+func (s *session) stop(ctx context.Context, force bool) error {
 	st := s.state(ctx)
 	if st == Stopped || st == Dead {
 		return s.vm.Process.Kill(ctx) // a VMM may outlive its halted guest
 	}
 	s.vm.StopRequested = true
 	if err := s.save(); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		m.warn("the disk is full: if this vm must be killed, it will be shown as dead, not as stopped")
+		s.warn("the disk is full: if this vm must be killed, it will be shown as dead, not as stopped")
 	} else if err != nil {
 		return err
 	}
