@@ -73,11 +73,6 @@ func ImportFrom(ctx context.Context, dir, work string, s Source) (Kernel, error)
 	if err := c.judge(); err != nil {
 		return Kernel{}, err
 	}
-	if s.Unpacked {
-		if err := os.RemoveAll(final); err != nil {
-			return Kernel{}, err
-		}
-	}
 	if err := storage.PublishTree(c.ready, final); err != nil {
 		return Kernel{}, err
 	}

@@ -3,7 +3,6 @@ package setup
 import (
 	"context"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -40,7 +39,7 @@ func ImportKernel(ctx context.Context, o Options, source string, s kernels.Sourc
 	return kernels.Import(ctx, o.Home.KernelsDir(), s)
 }
 
-// RemoveKernel removes the kernel called name. One that is the default, or that a VM was made of, is errs.ErrBusy.
+// RemoveKernel removes the kernel called name. The default is errs.ErrBusy. VMs that were made of it boot from copies.
 func RemoveKernel(o Options, name string) error {
 	dir := o.Home.KernelsDir()
 	uses := func(path string) bool {
@@ -49,19 +48,6 @@ func RemoveKernel(o Options, name string) error {
 	}
 	if uses(o.Config.Kernel) {
 		return errs.New(errs.ErrBusy, "kernel %q is the default of new VMs", name).Hint("'noid config set kernel' another first, or 'noid config unset kernel'")
-	}
-	names, err := o.Home.VMNames()
-	if err != nil {
-		return err
-	}
-	var users []string
-	for _, vm := range names {
-		if v, err := o.Home.LoadVM(vm); err == nil && uses(v.SourceKernel) {
-			users = append(users, vm)
-		}
-	}
-	if len(users) > 0 {
-		return errs.New(errs.ErrBusy, "kernel %q is that of %s", name, strings.Join(users, ", ")).Hint("'noid destroy' these VMs first; their checkpoints need it not")
 	}
 	return kernels.Remove(dir, name)
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -46,13 +47,17 @@ func WorkDir(dir string) (work string, done func(), err error) {
 	}, nil
 }
 
-// PublishTree renames the file or directory from to to, once all of it is on disk. It replaces a file, and no directory
-// that has something in it.
+// PublishTree renames the file or directory from to to, once all of it is on disk. Of a directory that is there, the
+// two change places: the caller removes the old one, which is at from then.
 func PublishTree(from, to string) error {
 	if err := SyncFS(from); err != nil {
 		return err
 	}
-	if err := os.Rename(from, to); err != nil {
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
+		return Exchange(from, to)
+	}
+	if err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(to))
