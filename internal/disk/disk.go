@@ -29,7 +29,7 @@ const growBlocks = 2 << 40 / 4096
 // Empty returns an empty ext4 of mib MiB in dir, to be cloned. It is made once; it takes about 1 MiB, the rest is a
 // hole. Without e2fsprogs it is errs.ErrHost.
 func Empty(ctx context.Context, dir string, mib int) (string, error) {
-	path := filepath.Join(dir, fmt.Sprintf("empty-%d.ext4", mib))
+	path := filepath.Join(dir, fmt.Sprintf(emptyFile, mib))
 	if _, err := os.Lstat(path); err == nil {
 		return path, nil
 	}
@@ -38,13 +38,36 @@ func Empty(ctx context.Context, dir string, mib int) (string, error) {
 			return err
 		}
 		// Nothing is written to what is a hole: that reads as zeros.
-		return run(ctx, f, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "1", "-J", fmt.Sprintf("size=%d", journalMiB),
-			"-E", fmt.Sprintf("nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0,resize=%d", growBlocks))
+		options := "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0"
+		if int64(mib)<<20/4096 < growBlocks {
+			options += fmt.Sprintf(",resize=%d", int64(growBlocks))
+		}
+		return run(ctx, f, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "1", "-J", fmt.Sprintf("size=%d", journalMiB), "-E", options)
 	})
 	if err != nil {
 		return "", fmt.Errorf("making an empty disk: %w", err)
 	}
 	return path, nil
+}
+
+// emptyFile is the name of an empty disk of so many MiB.
+const emptyFile = "empty-%d.ext4"
+
+// RemoveEmpty removes from dir what Empty has made there, and returns how many bytes of disk that had.
+func RemoveEmpty(dir string) (freed int64) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		var mib int
+		if _, err := fmt.Sscanf(e.Name(), emptyFile, &mib); err != nil || e.Name() != fmt.Sprintf(emptyFile, mib) {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		_, bytes, _ := storage.Usage(path)
+		if os.Remove(path) == nil {
+			freed += bytes
+		}
+	}
+	return freed
 }
 
 // Flat makes dst, which must not exist, of base, with a journal and mib MiB long. A base that is longer is

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"noid/internal/errs"
 	"noid/internal/storage"
 )
@@ -54,6 +56,28 @@ func TestEmpty(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("left beside it: %v", entries)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "empty-mine.ext4"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if freed := RemoveEmpty(dir); freed != onDisk {
+		t.Errorf("removing it freed %d bytes, not %d", freed, onDisk)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 || entries[0].Name() != "empty-mine.ext4" {
+		t.Errorf("left: %v", entries)
+	}
+}
+
+// TestEmptyLong makes a disk that is longer than there is room to grow to. The file system of the test need not hold it.
+func TestEmptyLong(t *testing.T) {
+	path, err := Empty(t.Context(), t.TempDir(), 3<<20)
+	if errors.Is(err, unix.EFBIG) {
+		t.Skip("NOT RUN: no file here is so long")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(features(t, path), "has_journal") {
+		t.Error("it has no journal")
 	}
 }
 

@@ -28,6 +28,16 @@ func (s *session) capture(ctx context.Context, st State, label string) (c checkp
 	if err := os.MkdirAll(s.Home.CheckpointsDir(name), 0o700); err != nil {
 		return c, staging, err
 	}
+	if was := s.vm.Base; was != nil {
+		if err := s.stampBase(ctx); err != nil {
+			return c, staging, err
+		}
+		if s.vm.Base != was {
+			if err := s.save(); err != nil {
+				return c, staging, err
+			}
+		}
+	}
 	if c, err = s.newCheckpoint(st, label); err != nil {
 		return c, staging, err
 	}

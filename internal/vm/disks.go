@@ -70,7 +70,29 @@ func (s *session) makeDisks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return stage(ctx, s.dir, empty, v.SourceBase)
+	if err := stage(ctx, s.dir, empty, v.SourceBase); err != nil {
+		return err
+	}
+	return s.stampBase(ctx)
+}
+
+// stampBase has the VM's record tell its base as the file is by now: a copy, and a home that was moved, has another
+// inode.
+func (s *session) stampBase(ctx context.Context) error {
+	path := s.file(vmm.BaseFile)
+	info, err := os.Lstat(path)
+	if err != nil || s.vm.Base.Untouched(info) {
+		return err
+	}
+	now, err := checkpoint.HashFile(ctx, path)
+	if err != nil {
+		return err
+	}
+	if now.Sum != s.vm.Base.Sum {
+		return fmt.Errorf("%s differs from the image that the vm was made of: the file is damaged", path)
+	}
+	s.vm.Base = &now
+	return nil
 }
 
 // stage makes a VM's directory with its own disk, a clone of rootfs, with base, if it is not empty, and with an idle

@@ -11,6 +11,7 @@ import (
 
 	"noid/internal/boot"
 	"noid/internal/checkpoint"
+	"noid/internal/disk"
 	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/storage"
@@ -20,8 +21,8 @@ import (
 // pruneAge is how long a kernel or initramfs that noid made and no record names is kept for the next 'create'.
 const pruneAge = 24 * time.Hour
 
-// PruneCache removes all templates, and the kernels and initramfs that noid made and no VM and no checkpoint boots
-// from. It returns how many bytes of disk that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy
+// PruneCache removes all templates, the kernels and initramfs that noid made and no VM and no checkpoint boots from, and
+// the empty disks that new VMs of images get. It returns how many bytes of disk that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy
 // is that somebody does.
 func (m *Manager) PruneCache(ctx context.Context) (freed int64, err error) {
 	m.beginChange(ctx, "prune")
@@ -33,7 +34,7 @@ func (m *Manager) PruneCache(ctx context.Context) (freed int64, err error) {
 	before := m.cacheBytes(ctx)
 	m.DropTemplates()
 	err = m.pruneUnused(ctx, 0)
-	return before - m.cacheBytes(ctx), err
+	return before - m.cacheBytes(ctx) + disk.RemoveEmpty(m.Home.ImagesDir()), err
 }
 
 // cacheBytes is what kernels and templates have of the disk that nothing else has.

@@ -37,7 +37,7 @@ func (m *Manager) Resize(ctx context.Context, name string, diskMiB int) error {
 		return nil
 	}
 	if err := s.growFS(ctx, int64(diskMiB)<<20); err != nil {
-		return errs.WithHint(s.errorf("resizing", err), fmt.Sprintf("the disk is larger, its file system not yet: repeat this, or 'noid stop %s' and 'noid start %s'", name, name))
+		return errs.WithHint(s.errorf("resizing", err), fmt.Sprintf("the disk is larger, its file system not yet: repeat this, or 'noid stop %s' and 'noid start %s', or grow it in the guest", name, name))
 	}
 	return nil
 }
@@ -59,20 +59,13 @@ func (m *Manager) growDevice(ctx context.Context, name string, length int64) (s 
 	if err := s.growFile(length); err != nil {
 		return nil, false, s.errorf("resizing", err)
 	}
-	s.vm.Machine.DiskMiB = int(length >> 20)
-	if s.vm.Unannounced != nil { // it is no longer what its template would be made for
-		s.vm.Unannounced.Template = ""
-	}
-	if err := s.save(); err != nil {
-		return nil, false, s.errorf("resizing", err)
-	}
 	if up {
 		err = s.explain(s.driver.GrowDisk(ctx, s.dir, length))
 	}
 	return s, up, err
 }
 
-// growFile makes the disk's file length bytes long, if it is shorter: with a hole.
+// growFile records that the disk is to be length bytes long, and makes its file so, if it is shorter: with a hole.
 func (s *session) growFile(length int64) error {
 	f, err := untrusted.Open(s.dir, vmm.RootfsFile, unix.O_RDWR)
 	if err != nil {
@@ -85,8 +78,13 @@ func (s *session) growFile(length int64) error {
 		return err
 	case info.Size() > length:
 		return errs.New(errs.ErrUsage, "the disk has %d MiB already: it can only grow", info.Size()>>20)
-	case info.Size() == length: // done before, or by a resize that was killed
-		return nil
+	}
+	s.vm.Machine.DiskMiB = int(length >> 20)
+	if s.vm.Unannounced != nil { // it is no longer what its template would be made for
+		s.vm.Unannounced.Template = ""
+	}
+	if err := s.save(); err != nil || info.Size() == length { // done before, or by a resize that was killed
+		return err
 	}
 	if err := f.Truncate(length); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"noid/internal/boot"
 	"noid/internal/checkpoint"
 	"noid/internal/home"
 	"noid/internal/storage"
@@ -108,6 +109,9 @@ func (r *restoration) load(ctx context.Context) (err error) {
 		return err
 	}
 	if r.staged != nil {
+		for _, path := range []string{n.vm.Machine.KernelPath, n.vm.Machine.InitrdPath} {
+			boot.Use(path) // so that no prune takes it before the VM is recorded
+		}
 		r.staged()
 	}
 	if !r.c.Memory {

@@ -158,6 +158,36 @@ func prepared(t *testing.T, layers bool) *world {
 	return w
 }
 
+// TestBaseMoved: a base that is another file than it was, as after a move of the home, is looked at once; one that is
+// damaged gets into no checkpoint.
+func TestBaseMoved(t *testing.T) {
+	w := prepared(t, true)
+	base := filepath.Join(w.dir("a"), vmm.BaseFile)
+	data, err := os.ReadFile(base)
+	must(t, err)
+	replace := func(data []byte) {
+		must(t, os.Remove(base))
+		must(t, os.WriteFile(base, data, 0o400))
+	}
+	replace(data)
+	c, err := w.m.Checkpoint(t.Context(), "a", "moved")
+	must(t, err)
+	info, err := os.Lstat(base)
+	must(t, err)
+	if !c.Files[vmm.BaseFile].Untouched(info) {
+		t.Error("the checkpoint tells its base as it was before")
+	}
+	if v, err := w.m.Home.LoadVM("a"); err != nil || !v.Base.Untouched(info) {
+		t.Errorf("so does the VM: %v", err)
+	}
+	data[len(data)/2]++
+	replace(data)
+	if _, err := w.m.Checkpoint(t.Context(), "a", "damaged"); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged base: %v", err)
+	}
+	w.noLeftovers("a damaged base")
+}
+
 // TestVerbs has each verb take its steps in their order, and each of its steps fail: nothing has changed then, the
 // source runs, nothing is left over, and the same verb works again.
 func TestVerbs(t *testing.T) {
