@@ -52,6 +52,8 @@ func addCompletion(cmd *cobra.Command) {
 		switch f.Name {
 		case "kernel":
 			cmd.RegisterFlagCompletionFunc(f.Name, completeKernel)
+		case "image":
+			cmd.RegisterFlagCompletionFunc(f.Name, completeImage)
 		case "rootfs", "modules", "config": // files
 		case "driver":
 			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(drivers.Names(), cobra.ShellCompDirectiveNoFileComp))
@@ -119,6 +121,11 @@ func complete(cmd *cobra.Command, args []string, begun string) (list []string, d
 		return completePlace(begun)
 	}
 	return list, directive
+}
+
+// completeImage completes the name of an image that is here.
+func completeImage(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return vm.ImageNames(), cobra.ShellCompDirectiveNoFileComp
 }
 
 // takesJob reports whether cmd's ID is a job's, not a checkpoint's.

@@ -148,9 +148,10 @@ func (a *app) attach(ctx context.Context, c *vm.Command, run func(context.Contex
 		}
 		return err
 	}
-	defer func() { restore() }()
+	s.End = func() { restore() }
+	defer s.End()
 	exit, err := run(ctx, s)
-	restore()
+	s.End()
 	switch {
 	case errors.Is(err, syscall.EPIPE):
 		return codeError{brokenPipe}

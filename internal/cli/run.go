@@ -30,7 +30,8 @@ func (a *app) runCmd() *cobra.Command {
 streams, signals and exit code are the command's, as with 'noid exec'. CMD replaces the image's own command, but not its
 entrypoint. Without --name the VM gets a name of two words.
 When the command has ended the VM is stopped: its disk stays, and 'noid start' boots it. With --rm it is destroyed; if
-noid is killed, the next command that changes something does that. With -d the VM runs on, and its name is printed.
+noid is killed, the next command that changes something does that. With -d the VM runs on, and its name is printed. So
+it does, without --rm, when noid is killed or could not run the command.
 `,
 		Annotations: map[string]string{ExitStatus: commandStatus},
 		Example: `  noid run --rm python:3.13 python -c 'print(1)'

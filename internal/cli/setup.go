@@ -38,6 +38,13 @@ func (a *app) setupCmd() *cobra.Command {
 			if undo && wish == "btrfs" {
 				return usageError("--undo-storage with --storage btrfs", "give one of the two")
 			}
+			if wish != "" && wish != "btrfs" && wish != "plain" {
+				return usageError(fmt.Sprintf("no way to keep the storage: %q", wish), "choose btrfs or plain")
+			}
+			if undo && dryRun {
+				printPlan(a.out, setup.Plan{}, "plain")
+				return nil
+			}
 			if undo {
 				return setup.SetStorage(ctx, a.setupOptions(m), "plain", "setup --undo-storage")
 			}
@@ -53,11 +60,11 @@ func (a *app) setupCmd() *cobra.Command {
 				return err
 			}
 			if dryRun {
-				printPlan(a.out, plan)
+				printPlan(a.out, plan, wish)
 				return nil
 			}
 			if len(plan.Steps) > 0 && a.onTerminal() {
-				printPlan(a.err, plan)
+				printPlan(a.err, plan, wish)
 				if !yes && !a.confirm(ctx) {
 					return errs.WithHint(errors.New("nothing was done"), "'noid setup --kernel FILE --rootfs FILE' takes files of your own")
 				}
@@ -74,9 +81,15 @@ func (a *app) setupCmd() *cobra.Command {
 	return cmd
 }
 
-// printPlan prints what setup does, a line each.
-func printPlan(w io.Writer, plan setup.Plan) {
+// printPlan prints what setup does, a line each. storage is what the storage is to be, "" for what it is.
+func printPlan(w io.Writer, plan setup.Plan, storage string) {
 	lines := plan.Lines()
+	switch storage {
+	case "btrfs":
+		lines = append(lines, "move the storage to a btrfs volume in the home, unless it is there or shares blocks already (--storage btrfs)")
+	case "plain":
+		lines = append(lines, "move the storage out of its btrfs volume, if it is in one")
+	}
 	if len(lines) == 0 {
 		lines = []string{"nothing: all that VMs need is there"}
 	}

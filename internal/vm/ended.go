@@ -12,6 +12,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/lazy"
 	"noid/internal/link"
+	"noid/internal/storage"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
@@ -20,6 +21,11 @@ import (
 const (
 	quotedLines = 10
 	quotedLine  = 200 // characters
+)
+
+const (
+	fullDisk  = 1 << 20 // bytes that are free, below which a VMM's end is put down to that
+	littleMiB = 96      // of memory, which distributions' kernels may not boot with
 )
 
 // A stateError is an error about a VM's state that names verb and VM.
@@ -31,7 +37,11 @@ func (e stateError) Unwrap() error { return e.error }
 // host's.
 func (s *session) paused() error {
 	if why := s.driver.WhyPaused(s.dir); why != "" {
-		return stateError{errs.New(errs.ErrHost, "%s: vm %q is paused: %s", s.verb, s.vm.Name, why).Hint(FullHint + "; it then goes on by itself")}
+		hint := FullHint + "; it then goes on by itself"
+		if s.lease != nil {
+			hint = FullHint
+		}
+		return stateError{errs.New(errs.ErrHost, "%s: vm %q is paused: %s", s.verb, s.vm.Name, why).Hint(hint)}
 	}
 	return stateError{errs.New(errs.ErrState, "%s: vm %q is paused", s.verb, s.vm.Name).Hint("let it run with 'noid resume " + s.vm.Name + "'")}
 }
@@ -53,11 +63,21 @@ func (s *session) ended(st State) error {
 	if st == Dead {
 		is = "is dead"
 	}
-	hint := "boot it with 'noid start " + name + "'"
+	kind, hint := errs.ErrState, "boot it with 'noid start "+name+"'"
 	if quote != "" {
 		hint = "'noid logs " + name + "' and 'noid logs --vmm " + name + "' show more; 'noid start " + name + "' boots it from its disk"
 	}
-	return stateError{errs.New(errs.ErrState, "%s: vm %q %s%s%s", s.verb, name, is, why, quote).Hint(hint)}
+	if s.lease != nil {
+		hint = "without --rm the vm and its logs stay"
+	}
+	free, err := storage.Free(s.dir)
+	switch {
+	case st == Dead && err == nil && free < fullDisk:
+		kind, why, hint = errs.ErrHost, why+": the disk is full", FullHint
+	case st == Dead && s.vm.Unannounced != nil && s.vm.Machine.MemMiB < littleMiB:
+		hint = fmt.Sprintf("%d MiB of memory may be too little for its kernel (--mem); ", s.vm.Machine.MemMiB) + hint
+	}
+	return stateError{errs.New(kind, "%s: vm %q %s%s%s", s.verb, name, is, why, quote).Hint(hint)}
 }
 
 // ending says how the guest ended, to be appended to the VM's state, and which file of the VM's directory shows more.

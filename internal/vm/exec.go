@@ -47,6 +47,8 @@ type Streams struct {
 	// Begin is called once, right before the command is sent to a guest whose agent answers: from then on Signals is
 	// read. An error of it is Exec's. A command over the serial console has no signals: cancel ctx.
 	Begin func() error
+	// End is called by Run when the command has ended, before noid says anything.
+	End func()
 }
 
 // Exit is how a command ended.

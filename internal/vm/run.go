@@ -37,7 +37,11 @@ func (m *Manager) Run(ctx context.Context, o RunOptions, c Command, streams Stre
 	}
 	c.Argv, _ = o.argv(s.vm.Image)
 	c.stopSignal = stopSignal(s.vm.Image)
-	switch exit, err = s.exec(ctx, c, streams); {
+	exit, err = s.exec(ctx, c, streams)
+	if streams.End != nil {
+		streams.End()
+	}
+	switch {
 	case s.lease != nil:
 		s.discard(ctx)
 	case err == nil && exit.Job == "" || ctx.Err() != nil:

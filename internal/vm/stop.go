@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ func (m *Manager) Stop(ctx context.Context, name string, force bool) error {
 func (s *session) stop(ctx context.Context, force bool) error {
 	st := s.state(ctx)
 	if st == Stopped || st == Dead {
-		return s.vm.Process.Kill(ctx) // a VMM may outlive its halted guest
+		return s.end(ctx) // a VMM may outlive its halted guest
 	}
 	s.vm.StopRequested = true
 	if err := s.save(); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -46,7 +47,16 @@ func (s *session) stop(ctx context.Context, force bool) error {
 	}
 	end, cancel := cleanup(ctx)
 	defer cancel()
-	return errors.Join(s.vm.Process.Kill(end), ctx.Err())
+	return errors.Join(s.end(end), ctx.Err())
+}
+
+// end ends the VMM and removes the guest's memory, which nobody needs any more and which may be as large as that.
+func (s *session) end(ctx context.Context) error {
+	err := s.vm.Process.Kill(ctx)
+	if memory := s.driver.MemorySource(s.dir); err == nil && memory != "" {
+		os.Remove(memory)
+	}
+	return err
 }
 
 // shutDown asks the guest to power off and waits for that. An error is one for which the VMM is not to be killed.

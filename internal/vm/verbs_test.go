@@ -134,7 +134,7 @@ var verbs = []struct {
 		return errors.Join(err, failed)
 	}, []string{"write back", "pause", "snapshot", "resume", "load", "resume"}, `vm a is running, memory "now"vm b is running, memory "now"; checkpoint "old"`},
 	{"pause", func(w *world) error { return w.m.Pause(w.Context(), "a") }, []string{"pause"}, `vm a is paused, memory "now"; checkpoint "old"`},
-	{"stop --force", func(w *world) error { return w.m.Stop(w.Context(), "a", true) }, nil, `vm a is stopped, memory "now"; checkpoint "old"`},
+	{"stop --force", func(w *world) error { return w.m.Stop(w.Context(), "a", true) }, nil, `vm a is stopped, memory ""; checkpoint "old"`},
 	{"destroy", func(w *world) error { _, err := w.m.Destroy(w.Context(), "a", false); return err }, nil, `; checkpoint "old"`},
 	{"rename", func(w *world) error { return w.m.Rename(w.Context(), "a", "b") }, nil, `vm b is running, memory "now"; checkpoint "old"`},
 	{"resize", func(w *world) error { return w.m.Resize(w.Context(), "a", 9<<10) }, []string{"grow disk"}, `vm a is running, memory "now"; checkpoint "old"`},
@@ -377,7 +377,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: the driver was asked to %v", tt.name, calls)
 		}
 	}
-	if got := w.look(); got != `vm a is stopped, memory "booted"` {
+	if got := w.look(); got != `vm a is stopped, memory ""` {
 		t.Error(got)
 	}
 }

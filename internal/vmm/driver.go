@@ -67,7 +67,7 @@ type Driver interface {
 	// clone of what is known of memory. It may be repeated or left out.
 	WriteBack(ctx context.Context, dir string) error
 	// MemorySource returns the file of which the coming Snapshot's memory will be a clone, but for what was written
-	// since. It is empty when there is none, and all memory will be written.
+	// since. It is empty when there is none, and all memory will be written. Once the VMM has ended it may be removed.
 	MemorySource(dir string) string
 	// Snapshot writes the paused guest of dir to dst/memory.snap and dst/vmstate.snap, neither of which exists. It
 	// leaves the VM paused and able to resume whether it fails or not, and no file in dst when it fails. It may be
