@@ -40,7 +40,7 @@ func openRegistry(ctx context.Context, ref string, o Options) (*Image, error) {
 			return img, err
 		}
 	}
-	return pull(ctx, r, o)
+	return pull(ctx, r.Context(), r.Identifier(), o)
 }
 
 // openMirror finds an image of Docker Hub on the mirror.
@@ -50,22 +50,17 @@ func openMirror(ctx context.Context, r name.Reference, o Options) (*Image, error
 		scheme, host = "https", o.Mirror
 	}
 	o.Insecure = o.Insecure || scheme == "http"
-	separator := ":"
-	if _, ok := r.(name.Digest); ok {
-		separator = "@"
-	}
-	r, err := parse(strings.TrimSuffix(host, "/") + "/" + r.Context().RepositoryStr() + separator + r.Identifier())
+	reg, err := name.NewRegistry(strings.TrimSuffix(host, "/")) // parse takes a host without a dot for a part of the repository
 	if err != nil {
 		return nil, err
 	}
-	return pull(ctx, r, o)
+	return pull(ctx, reg.Repo(r.Context().RepositoryStr()), r.Identifier(), o)
 }
 
-// pull finds an image where its reference says.
-func pull(ctx context.Context, r name.Reference, o Options) (*Image, error) {
-	repo := r.Context()
+// pull finds the image of the repository that has the tag or digest id.
+func pull(ctx context.Context, repo name.Repository, id string, o Options) (*Image, error) {
 	if o.Insecure {
-		repo, _ = name.NewRepository(repo.Name(), name.Insecure) // it is one
+		repo.Registry, _ = name.NewRegistry(repo.RegistryStr(), name.Insecure) // it is one
 	}
 	host := hostOf(repo)
 	s := &registry{repo: repo}
@@ -78,7 +73,7 @@ func pull(ctx context.Context, r name.Reference, o Options) (*Image, error) {
 		return nil, explain(err, host)
 	}
 	s.client = &http.Client{Transport: t}
-	d, data, err := s.manifest(ctx, r.Identifier())
+	d, data, err := s.manifest(ctx, id)
 	if err != nil {
 		return nil, explain(err, host)
 	}

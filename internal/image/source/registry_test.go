@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -282,12 +283,34 @@ func TestPlainHTTP(t *testing.T) {
 	}
 }
 
-// TestMirror asks a mirror for an image of Docker Hub.
+// redial has connections to an address made to the one that to returns.
+func redial(t *testing.T, to func(address string) string) {
+	t.Helper()
+	transport := http.DefaultTransport.(*http.Transport)
+	dial := transport.DialContext
+	t.Cleanup(func() { transport.DialContext = dial })
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dial(ctx, network, to(address))
+	}
+}
+
+// TestMirror asks a mirror for an image of Docker Hub: also one whose name has no dot, and never Docker Hub as if it was
+// the mirror.
 func TestMirror(t *testing.T) {
 	o, r, layers := options(t), imagetest.Serve(t), twoLayers(t)
-	r.Push(t, "library/app:1", imagetest.Image(t, layers...))
-	o.Mirror = "http://" + r.Host
-	wantImage(t, "app:1", o, layers)
+	img := imagetest.Image(t, layers...)
+	r.Push(t, "library/app:1", img)
+	redial(t, func(address string) string {
+		if address != r.Host && address != "cache:80" && address != "cache:443" {
+			t.Errorf("%s is asked", address)
+		}
+		return r.Host
+	})
+	for _, host := range []string{r.Host, "cache"} {
+		o.Mirror = "http://" + host
+		wantImage(t, "app:1", o, layers)
+		wantImage(t, "app@"+imagetest.Digest(t, img), o, layers)
+	}
 }
 
 // TestCanonical gives each image one name.
