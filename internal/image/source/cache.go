@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +23,6 @@ import (
 const (
 	parallel   = 4 // layers that are downloaded at the same time
 	breakTries = 5 // downloads in a row that break before they bring a byte
-
 )
 
 // PartSuffix ends the name of a layer that is not all there.
@@ -231,15 +231,24 @@ func (c *cache) receive(ctx context.Context, f *os.File, d *download, h hash.Has
 	return nil
 }
 
-// breakError is a transfer that ended early.
+// breakError is a transfer that ended early, or could not begin.
 type breakError struct{ error }
 
 func (e breakError) Unwrap() error { return e.error }
+
+// unreachable reports whether err is a request without an answer, which a later one may have.
+func unreachable(err error) bool {
+	_, ok := errors.AsType[*url.Error](err)
+	return ok && !errors.Is(err, errPlain)
+}
 
 // part is one request of receive. It returns the bytes that it has brought.
 func (c *cache) part(ctx context.Context, f *os.File, d *download, h hash.Hash, have int64, early bool) (int64, error) {
 	r, start, err := d.fetch(ctx, have)
 	if err != nil {
+		if unreachable(err) {
+			err = breakError{err}
+		}
 		return 0, err
 	}
 	defer r.Close()

@@ -165,7 +165,7 @@ func (s *registry) layer(d v1.Descriptor, diffID string) *Layer {
 // explain says what an error of the registry host means, and its cure.
 func explain(err error, host string) error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
-		return errs.WithHint(fmt.Errorf("there is no registry %q: the host is unknown", host), "check the spelling and the network; without one, see 'noid image import --help'")
+		return errs.New(err, "there is no registry %q: the host is unknown", host).Hint("check the spelling and the network; without one, see 'noid image import --help'")
 	}
 	if errors.Is(err, errPlain) {
 		return errs.WithHint(fmt.Errorf("registry %q does not answer by HTTPS: %w", host, err), "if you trust the network, give --insecure")

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,6 +148,29 @@ func TestBrokenTransfer(t *testing.T) {
 		if sent := r.Sent.Load(); !whole && sent != img.Layers[0].Size+img.Layers[1].Size {
 			t.Errorf("%d bytes were sent: it did not go on where it broke", sent)
 		}
+	}
+}
+
+// TestUnreachable loses the registry in the middle of a layer: nothing listens at its address for three times.
+func TestUnreachable(t *testing.T) {
+	o, r, layers := options(t), imagetest.Serve(t), twoLayers(t)
+	ref := r.Push(t, "app:1", imagetest.Image(t, layers...))
+	r.Break.Store(30_000)
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
+	var refused atomic.Int64
+	redial(t, func(address string) string {
+		if r.Sent.Load() > 0 && refused.Add(1) <= 3 {
+			return nobody.Addr().String()
+		}
+		return address
+	})
+	wantImage(t, ref, o, layers)
+	if refused.Load() < 3 {
+		t.Errorf("it was lost %d times, not 3", refused.Load())
 	}
 }
 
