@@ -52,7 +52,7 @@ func (f *flattener) run() (*Node, error) {
 	return root, nil
 }
 
-// read calls do for each header of a layer.
+// read calls do for each header of a layer. It reads the layer to its end, where its digest is checked.
 func (f *flattener) read(layer int, do func(header uint32, h *tar.Header, r io.Reader) error) error {
 	at := func(err error, name string) error { return place(err, layer, len(f.layers), name) }
 	r, err := f.layers[layer].Open(f.ctx)
@@ -67,7 +67,8 @@ func (f *flattener) read(layer int, do func(header uint32, h *tar.Header, r io.R
 	for i := uint32(0); ; i++ {
 		h, err := archive.Next()
 		if err == io.EOF {
-			return nil
+			_, err := io.Copy(io.Discard, a)
+			return at(err, "")
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // parse looks for itself
 			if last != "" {
@@ -176,18 +177,11 @@ func (f *flattener) settle(layer int) error {
 			return errors.New("the layer is another one than when it was read first")
 		}
 		delete(wanted, i)
-		if e.node.Blob, err = f.store.Write(r, e.node.Size); err == nil && len(wanted) == 0 {
-			err = errDone
-		}
+		e.node.Blob, err = f.store.Write(r, e.node.Size)
 		return err
 	})
-	if errors.Is(err, errDone) {
-		return nil
-	}
-	if err == nil {
+	if err == nil && len(wanted) > 0 {
 		err = place(errors.New("the layer is shorter than when it was read first"), layer, len(f.layers), "")
 	}
 	return err
 }
-
-var errDone = errors.New("all is read")

@@ -258,7 +258,7 @@ func TestHostile(t *testing.T) {
 }
 
 // changing is a layer that is another one when it is read again.
-type changing struct{ list []layer }
+type changing struct{ list []Layer }
 
 func (c *changing) Open(ctx context.Context) (io.ReadCloser, error) {
 	l := c.list[0]
@@ -266,16 +266,18 @@ func (c *changing) Open(ctx context.Context) (io.ReadCloser, error) {
 	return l.Open(ctx)
 }
 
-// TestReadAgain needs a layer's hidden file after all, and the layer is not what it was, or cannot be opened.
+// TestReadAgain needs a layer's hidden file after all, and the layer is not what it was: also where that is known at its
+// end alone.
 func TestReadAgain(t *testing.T) {
 	bottom := pack(t, "f a 1", "h b a")
-	for want, second := range map[string]layer{
+	for want, second := range map[string]Layer{
 		"layer 1 of 2: \"c\": the layer is another one": pack(t, "f c 1"),
 		"layer 1 of 2: the layer is shorter":            pack(t),
+		"layer 1 of 2: unexpected EOF":                  broken(bottom.data),
 		"":                                              bottom,
 	} {
 		m := newMemory()
-		root, err := Flatten(t.Context(), []Layer{&changing{[]layer{bottom, second}}, pack(t, "f a 2")}, m, Default)
+		root, err := Flatten(t.Context(), []Layer{&changing{[]Layer{bottom, second}}, pack(t, "f a 2")}, m, Default)
 		if want == "" {
 			if err != nil || listing(root, m)["b"] != "=1" {
 				t.Error(err)

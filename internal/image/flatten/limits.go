@@ -79,9 +79,9 @@ func (s *stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// place says where in an image err is. The entry's name is the image's.
+// place says where in an image err is, unless it is nil. The entry's name is the image's.
 func place(err error, layer, layers int, entry string) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	if entry == "" {

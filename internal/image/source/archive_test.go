@@ -261,6 +261,21 @@ func TestWrongFiles(t *testing.T) {
 	}
 }
 
+// TestChangedLayer changes a file between two readings of its layer: the second is checked as the first was.
+func TestChangedLayer(t *testing.T) {
+	o, layers := options(t), twoLayers(t)
+	dir := saveLayout(t, imagetest.Image(t, layers...))
+	img := wantImage(t, "oci:"+dir, o, layers)
+	path := func(l *Layer) string { return filepath.Join(dir, "blobs", strings.Replace(l.Digest, ":", "/", 1)) }
+	if err := os.Rename(path(img.Layers[0]), path(img.Layers[1])); err != nil {
+		t.Fatal(err)
+	}
+	_, err := readLayers(img)
+	if wrong, ok := errors.AsType[*DigestError](err); !ok || wrong.Got != digestOf(layers[0]) {
+		t.Error(err)
+	}
+}
+
 // TestWrongDiffID finds an archive that is not the one of the configuration, though its compressed bytes are.
 func TestWrongDiffID(t *testing.T) {
 	layers := twoLayers(t)

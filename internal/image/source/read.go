@@ -50,18 +50,16 @@ type reader struct {
 	layer *Layer
 	raw   io.ReadCloser
 	tar   io.ReadCloser
-	ahead *ahead    // of tar; nil once closed
-	sum   hash.Hash // nil once the layer was checked
-	err   error     // what ended it, io.EOF included
+	ahead *ahead // of tar; nil once closed
+	sum   hash.Hash
+	err   error // what ended it, io.EOF included
 }
 
 func newReader(ctx context.Context, l *Layer, raw io.ReadCloser) (*reader, error) {
 	r := &reader{ctx: ctx, layer: l, raw: raw}
 	var err error
-	if !l.verified {
-		if r.sum, err = newHash(l.DiffID); err != nil {
-			return nil, err
-		}
+	if r.sum, err = newHash(l.DiffID); err != nil { // each time: a file may have been changed since
+		return nil, err
 	}
 	if r.tar, err = decompress(raw); err != nil {
 		return nil, r.explain(err)
@@ -78,9 +76,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, r.err
 	}
 	n, err := r.ahead.Read(p)
-	if r.sum != nil {
-		r.sum.Write(p[:n])
-	}
+	r.sum.Write(p[:n])
 	switch {
 	case err == nil:
 	case err == io.EOF:
@@ -93,9 +89,6 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // check is what follows the last byte: io.EOF, or another error if the digest is wrong.
 func (r *reader) check() error {
-	if r.sum == nil {
-		return io.EOF
-	}
 	if err := checkSum(r.sum, r.layer.DiffID); err != nil {
 		r.damaged()
 		return fmt.Errorf("layer %s: %w", r.layer.name(), err)
@@ -129,7 +122,7 @@ func (r *reader) Close() error {
 	if r.ahead == nil {
 		return nil
 	}
-	if r.err == nil && r.sum != nil {
+	if r.err == nil {
 		io.CopyN(io.Discard, r, maxPadding) // its error is r.err
 	}
 	err := r.err

@@ -103,7 +103,7 @@ type Layer struct {
 
 	raw      func(context.Context) (io.ReadCloser, error) // the bytes as they are kept: waits for them
 	damaged  func()                                       // is called when they are not those of the digests; may be nil
-	verified bool                                         // the archive was read once, and is DiffID's
+	verified bool                                         // the archive was read, and is DiffID's
 }
 
 // Open returns the layer as a tar archive that is not compressed, while it is downloaded. An archive with another digest
