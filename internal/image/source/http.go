@@ -10,18 +10,21 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"noid/internal/errs"
 )
 
 // How long a registry is waited for.
 const (
 	answerWait = time.Minute      // for the first byte of an answer
-	idleWait   = time.Minute      // for the next bytes of a layer
 	busyTries  = 4                // requests that a registry answers with 429 or 503
 	busyWait   = 90 * time.Second // the longest wait that it may ask for
 )
 
-// busyPause is the wait where the registry names none. It doubles.
-var busyPause = 2 * time.Second
+var (
+	busyPause = 2 * time.Second // the wait where the registry names none. It doubles
+	idleWait  = time.Minute     // for the next bytes of an answer
+)
 
 // client is an http.RoundTripper as docker has it: no plain HTTP but to this host, or where the user asked for it; and
 // patience with a registry that is busy.
@@ -47,10 +50,16 @@ func (c *client) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errPlain
 	}
 	for try, pause := 1, busyPause; ; try, pause = try+1, 2*pause {
-		resp, err := c.RoundTripper.RoundTrip(req)
+		ctx, cancel := context.WithCancelCause(req.Context())
+		resp, err := c.RoundTripper.RoundTrip(req.WithContext(ctx))
 		wait, again := pause, errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if err == nil {
 			wait, again = askedWait(resp, pause)
+		}
+		if resp == nil {
+			cancel(nil)
+		} else {
+			resp.Body = &idleReader{resp.Body, ctx, cancel}
 		}
 		if !again || req.Method != http.MethodGet || try == busyTries || wait > busyWait {
 			return resp, err
@@ -97,25 +106,26 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// idleReader ends a transfer that stands still: cancel ends the request.
+var errIdle = errors.New("no bytes came for too long")
+
+// idleReader is the body of an answer. It ends a transfer that stands still: cancel ends the request.
 type idleReader struct {
 	io.ReadCloser
-	timer  *time.Timer
-	cancel context.CancelFunc
-}
-
-func newIdleReader(r io.ReadCloser, cancel context.CancelFunc) *idleReader {
-	return &idleReader{r, time.AfterFunc(idleWait, cancel), cancel}
+	ctx    context.Context
+	cancel context.CancelCauseFunc
 }
 
 func (r *idleReader) Read(p []byte) (int, error) {
+	timer := time.AfterFunc(idleWait, func() { r.cancel(errIdle) })
+	defer timer.Stop()
 	n, err := r.ReadCloser.Read(p)
-	r.timer.Reset(idleWait)
+	if err != nil && err != io.EOF && context.Cause(r.ctx) == errIdle {
+		err = errs.WithHint(errIdle, "check the network, and try again: layers go on where they broke")
+	}
 	return n, err
 }
 
 func (r *idleReader) Close() error {
-	r.timer.Stop()
-	r.cancel()
+	r.cancel(nil)
 	return r.ReadCloser.Close()
 }

@@ -148,16 +148,14 @@ func (s *registry) small(ctx context.Context, d v1.Descriptor, max int64) ([]byt
 
 func (s *registry) layer(d v1.Descriptor, diffID string) *Layer {
 	get := s.cache.add(d.Digest.String(), d.Size, func(ctx context.Context, offset int64) (io.ReadCloser, int64, error) {
-		ctx, cancel := context.WithCancel(ctx)
 		resp, err := s.get(ctx, "blobs", d.Digest.String(), "", offset)
 		if err != nil {
-			cancel()
 			return nil, 0, explain(err, hostOf(s.repo))
 		}
 		if resp.StatusCode == http.StatusOK {
 			offset = 0 // this registry sends all, whatever it is asked for
 		}
-		return newIdleReader(resp.Body, cancel), offset, nil
+		return resp.Body, offset, nil
 	})
 	return &Layer{Digest: d.Digest.String(), DiffID: diffID, Size: d.Size, raw: get, damaged: func() { s.cache.drop(d.Digest.String()) }}
 }

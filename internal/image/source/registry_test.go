@@ -296,6 +296,41 @@ func TestRegistryErrors(t *testing.T) {
 	wantImage(t, ref, o, layers)
 }
 
+// TestIdle gives up on a registry that stops in the middle of an answer: of each kind.
+func TestIdle(t *testing.T) {
+	o, r, layers := options(t), imagetest.Serve(t), twoLayers(t)
+	pushed := imagetest.Image(t, layers...)
+	r.Push(t, "app:1", pushed)
+	m, err := pushed.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func(d time.Duration) { idleWait = d }(idleWait)
+	idleWait = 100 * time.Millisecond
+	for _, end := range []string{"/v2/", "/manifests/1", m.Config.Digest.String(), m.Layers[0].Digest.String()} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if !strings.HasSuffix(req.URL.Path, end) {
+				r.ServeHTTP(w, req)
+				return
+			}
+			w.Header().Set("Content-Length", "100000")
+			w.(http.Flusher).Flush()
+			<-req.Context().Done()
+		}))
+		img, err := Open(t.Context(), strings.TrimPrefix(s.URL, "http://")+"/app:1", o)
+		if err == nil {
+			_, err = readLayers(img)
+			img.Close()
+		}
+		s.Close()
+		if end == "/v2/" && err == nil {
+			o.LayersDir = t.TempDir() // all that this answer says is in its header, so the layers have come
+		} else if !errors.Is(err, errIdle) || !strings.Contains(errs.Hint(err), "network") {
+			t.Errorf("%s: %v (%s)", end, err, errs.Hint(err))
+		}
+	}
+}
+
 // TestPlainHTTP refuses to speak HTTP with another host, before it dials.
 func TestPlainHTTP(t *testing.T) {
 	req, err := http.NewRequest(http.MethodGet, "http://192.0.2.1/v2/", nil)
