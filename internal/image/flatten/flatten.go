@@ -60,7 +60,7 @@ func (f *flattener) read(layer int, do func(header uint32, h *tar.Header, r io.R
 		return at(err, "")
 	}
 	defer r.Close()
-	a := readAhead(&stream{f.ctx, r, f.meter.Data})
+	a := readAhead(&stream{f.ctx, r, f.meter})
 	defer a.Close()
 	archive := tar.NewReader(a)
 	last := ""

@@ -23,7 +23,7 @@ func FuzzFlatten(f *testing.F) {
 		for part := range bytes.SplitSeq(data, []byte("|")) {
 			layers = append(layers, odd(part))
 		}
-		limits := Limits{Entries: 200, Text: 1 << 14, Data: 1 << 20, Depth: 8, Steps: 1 << 14}
+		limits := Limits{Entries: 200, Text: 1 << 14, Data: 1 << 30, Depth: 8, Steps: 1 << 14}
 		m, plain := newMemory(), newMemory()
 		root, err := Flatten(t.Context(), layers, m, limits)
 		f := newFlattener(t.Context(), layers, plain, limits)

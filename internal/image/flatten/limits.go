@@ -13,7 +13,7 @@ import (
 type Limits struct {
 	Entries int   // headers, of all layers
 	Text    int64 // bytes of names, link targets and extended attributes, which are in memory
-	Data    int64 // bytes: the lengths of all files, holes included; and the length of one layer's stream
+	Data    int64 // bytes: the lengths of all files, holes included; and of all that is read of layers
 	Depth   int   // directories in one another
 	Steps   int   // names looked up: entries may say long ways through symbolic links
 }
@@ -31,8 +31,8 @@ const (
 // meter counts what a whole image takes of its limits.
 type meter struct {
 	Limits
-	entries, steps int
-	text, data     int64
+	entries, steps     int
+	text, data, stream int64
 }
 
 func (m *meter) step(n int) error {
@@ -59,22 +59,20 @@ func (m *meter) take(text int, size int64) error {
 	return nil
 }
 
-// stream is a layer that can be cancelled and is not read without end.
+// stream is a layer that can be cancelled. What is read of all layers is not without end.
 type stream struct {
-	ctx  context.Context
-	r    io.Reader
-	left int64
+	ctx   context.Context
+	r     io.Reader
+	meter *meter
 }
-
-var errLong = errors.New("its tar stream is too long")
 
 func (s *stream) Read(b []byte) (int, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
 	}
 	n, err := s.r.Read(b)
-	if s.left -= int64(n); s.left < 0 {
-		return 0, errLong
+	if s.meter.stream += int64(n); s.meter.stream > s.meter.Data {
+		return 0, fmt.Errorf("the layers of the image have more than %d GiB", s.meter.Data>>30)
 	}
 	return n, err
 }

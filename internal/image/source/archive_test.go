@@ -261,6 +261,26 @@ func TestWrongFiles(t *testing.T) {
 	}
 }
 
+// TestTreeBomb refuses a small file that unpacks to more than the limit.
+func TestTreeBomb(t *testing.T) {
+	o := options(t)
+	file := filepath.Join(t.TempDir(), "bomb")
+	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, 8<<20)); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "zstd", "-q", file)
+	defer func(n int64) { maxArchive = n }(maxArchive)
+	for _, maxArchive = range []int64{8 << 20, 8<<20 - 1} {
+		img, err := Open(t.Context(), "tar:"+file+".zst", o)
+		if allowed := maxArchive == 8<<20; allowed != (err == nil) || err != nil && !strings.Contains(err.Error(), "more than") {
+			t.Errorf("%d bytes allowed: %v", maxArchive, err)
+		}
+		if err == nil {
+			img.Close()
+		}
+	}
+}
+
 // TestChangedLayer changes a file between two readings of its layer: the second is checked as the first was.
 func TestChangedLayer(t *testing.T) {
 	o, layers := options(t), twoLayers(t)

@@ -43,6 +43,9 @@ func openTar(ctx context.Context, name string, _ Options) (*Image, error) {
 	return img, nil
 }
 
+// maxArchive bounds the archive of a root file system, in bytes, as package flatten does those of an image.
+var maxArchive int64 = 256 << 30
+
 // oneLayer is an image of the archive that raw opens.
 func oneLayer(ctx context.Context, size int64, raw func(context.Context) (io.ReadCloser, error)) (*Image, error) {
 	r, err := raw(ctx)
@@ -56,8 +59,10 @@ func oneLayer(ctx context.Context, size int64, raw func(context.Context) (io.Rea
 	}
 	defer z.Close()
 	h := sha256.New()
-	if n, err := io.Copy(h, z); err != nil {
+	if n, err := io.Copy(h, io.LimitReader(z, maxArchive+1)); err != nil {
 		return nil, fmt.Errorf("reading the archive: %w", err)
+	} else if n > maxArchive {
+		return nil, fmt.Errorf("the archive has more than the %d GiB allowed", maxArchive>>30)
 	} else if n < 512 {
 		return nil, errors.New("it is no tar archive")
 	}

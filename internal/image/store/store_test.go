@@ -224,7 +224,7 @@ func TestFailedBuild(t *testing.T) {
 	get(t, s, ref, Missing, sums(data))
 }
 
-// TestUnreadLayer refuses a layer that the build has not read, if it is another than its digest says.
+// TestUnreadLayer refuses a layer that the build has not read.
 func TestUnreadLayer(t *testing.T) {
 	s, _ := newStore(t)
 	r := imagetest.Serve(t)
@@ -232,8 +232,7 @@ func TestUnreadLayer(t *testing.T) {
 	s.build = func(context.Context, *os.File, []flatten.Layer, base.Options) (base.Stats, error) {
 		return base.Stats{}, nil
 	}
-	r.Tamper.Store(true)
-	if _, _, err := s.Get(t.Context(), ref, Missing); err == nil || !strings.Contains(err.Error(), "digest") {
+	if _, _, err := s.Get(t.Context(), ref, Missing); err == nil || !strings.Contains(err.Error(), "layer 1 of 1 could not be checked") {
 		t.Error(err)
 	}
 }
