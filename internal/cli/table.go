@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -85,8 +87,23 @@ func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") 
 // utc is how JSON shows a time: RFC 3339, to the second.
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
+// printJSON writes v. What a terminal might act on is escaped: package json does so with less of it than untrusted.Text.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b, out strings.Builder
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	for _, r := range b.String() {
+		if r < 0x7f || unicode.IsGraphic(r) {
+			out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -21,6 +22,22 @@ func TestTable(t *testing.T) {
 		``}, "\n")
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestPrintJSON escapes what terminals act on, and says the same.
+func TestPrintJSON(t *testing.T) {
+	text := "é😀 \x1b[31m\x7f\u009b31m\u202e\u200b\U000e0041<\n"
+	var b strings.Builder
+	if err := printJSON(&b, text); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"é😀 \u001b[31m\u007f\u009b31m\u202e\u200b\udb40\udc41\u003c\n"` + "\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+	var got string
+	if err := json.Unmarshal([]byte(b.String()), &got); err != nil || got != text {
+		t.Errorf("it says %q: %v", got, err)
 	}
 }
 
