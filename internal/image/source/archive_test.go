@@ -4,12 +4,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	ocilayout "github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"noid/internal/errs"
@@ -200,6 +203,36 @@ func TestDaemons(t *testing.T) {
 	}
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(dir, "none"))
 	if _, err := Open(t.Context(), "docker-daemon:me/app:1", o); !errors.Is(err, errs.ErrHost) {
+		t.Error(err)
+	}
+}
+
+// TestForeignText has an image and a daemon write lines of their own, and to the terminal.
+func TestForeignText(t *testing.T) {
+	o := options(t)
+	lie := "x\nnoid: all is well\x1b[31m"
+	want := `x noid: all is well\x1b[31m`
+	socket := filepath.Join(t.TempDir(), "docker.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		json.NewEncoder(w).Encode(map[string]string{"message": lie})
+	}))
+	server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	defer server.Close()
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	img := imagetest.For(t, imagetest.Image(t, twoLayers(t)...), lie)
+	for _, ref := range []string{"docker-daemon:app", "oci:" + saveLayout(t, img), "docker-archive:" + saveDocker(t, img)} {
+		if _, err := Open(t.Context(), ref, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	if err := explain(&transport.Error{Errors: []transport.Diagnostic{{Message: lie}}, StatusCode: http.StatusNotFound}, "host"); !strings.Contains(err.Error(), want) {
 		t.Error(err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/untrusted"
 )
 
 // openDocker finds an image that docker has.
@@ -86,5 +87,5 @@ func daemonError(program, ref string, resp *http.Response) error {
 	if resp.StatusCode == http.StatusNotFound {
 		return errs.New(errs.ErrNotFound, "%s has no image %q", program, ref).Hint(program + " pull " + ref)
 	}
-	return errors.New(program + ": " + answer.Message)
+	return errors.New(program + ": " + untrusted.Line(answer.Message, 200))
 }

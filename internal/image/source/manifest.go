@@ -15,6 +15,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/image"
+	"noid/internal/untrusted"
 )
 
 // What an image may have at most: registries and docker have the same limits, or lower ones.
@@ -126,7 +127,7 @@ func noPlatform(want string, have []string) error {
 	if len(have) > 30 {
 		have = append(have[:30], "…")
 	}
-	return errs.New(errs.ErrNotFound, "it is not there for %s, only for %s", want, strings.Join(have, ", ")).Hint(
+	return errs.New(errs.ErrNotFound, "it is not there for %s, only for %s", want, untrusted.Line(strings.Join(have, ", "), 500)).Hint(
 		"guests have this host's architecture: choose an image that is built for it")
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"noid/internal/errs"
+	"noid/internal/untrusted"
 )
 
 // manifestTypes are what a registry is asked for.
@@ -192,5 +193,5 @@ func saidBy(e *transport.Error) string {
 	if len(e.Errors) == 0 {
 		return fmt.Sprintf(" (HTTP %d)", e.StatusCode)
 	}
-	return fmt.Sprintf(": %.200s", e.Errors[0].Message)
+	return ": " + untrusted.Line(e.Errors[0].Message, 200)
 }
