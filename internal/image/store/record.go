@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,7 @@ func (s *Store) read(digest string, refs map[string]string) (image.Image, error)
 	if err != nil {
 		err = manifest.Broken(err, dir, recordFile)
 		if !errors.Is(err, fs.ErrNotExist) {
-			err = errs.WithHint(err, "noid image rm "+digest+"; its vms are not touched")
+			err = errs.WithHint(err, cmp.Or(errs.Hint(err), "noid image rm "+digest+"; its vms are not touched"))
 		}
 		return image.Image{}, err
 	}
@@ -84,7 +85,7 @@ func (s *Store) readRefs() (map[string]string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]string{}, nil
 	} else if err != nil {
-		return nil, errs.WithHint(fmt.Errorf("reading %s: %w", path, err), "remove it: images stay, but lose their names")
+		return nil, errs.WithHint(fmt.Errorf("reading %s: %w", path, err), cmp.Or(errs.Hint(err), "remove it: images stay, but lose their names"))
 	}
 	if r.Refs == nil {
 		r.Refs = map[string]string{}

@@ -370,6 +370,27 @@ func TestBroken(t *testing.T) {
 	get(t, s, bad, Missing, sums(two))
 }
 
+// TestNewer has files that a newer noid wrote: the cure is not to remove them.
+func TestNewer(t *testing.T) {
+	s, _ := newStore(t)
+	r := imagetest.Serve(t)
+	one := layer(t, "one")
+	ref := r.Push(t, "app:1", imagetest.Image(t, one))
+	img := get(t, s, ref, Missing, sums(one))
+	for _, name := range []string{recordFile, refsFile} {
+		path := filepath.Join(s.imageDir(img.Digest), name)
+		if name == refsFile {
+			path = filepath.Join(s.dir, name)
+		}
+		if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte(`{"format": 9}`), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Find(ref); err == nil || errs.Hint(err) != "upgrade noid" {
+			t.Errorf("%s: %v (%s)", name, err, errs.Hint(err))
+		}
+	}
+}
+
 // lockDir locks a directory as another noid does.
 func lockDir(t *testing.T, dir string) *os.File {
 	t.Helper()
