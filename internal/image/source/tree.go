@@ -80,6 +80,10 @@ func openDir(ctx context.Context, dir string, _ Options) (*Image, error) {
 	} else if !info.IsDir() {
 		return nil, errs.New(errs.ErrUsage, "%s is not a directory", dir).Hint("an archive is tar:FILE, oci-archive:FILE or docker-archive:FILE")
 	}
+	dir, err := filepath.EvalSymlinks(dir) // else a link to a directory is walked as a link
+	if err != nil {
+		return nil, err
+	}
 	return oneLayer(ctx, -1, func(ctx context.Context) (io.ReadCloser, error) {
 		r, w := io.Pipe()
 		go func() {
