@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 // Remove removes the name ref; the image too, with the layers that no other needs, if it was its last. A digest, or the
 // beginning of one, removes the image with all its names. VMs made of it stay.
 func (s *Store) Remove(ctx context.Context, ref string) error {
+	var layers []string // by their files' names
 	err := s.changeRefs(ctx, func(refs map[string]string) error {
 		digest := ""
 		if name, err := source.Canonical(ref); err == nil && refs[name] != "" {
@@ -39,12 +39,16 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 				delete(refs, name)
 			}
 		}
+		img, _ := s.read(digest, nil) // of a broken one the layers stay until Prune
+		for _, layer := range img.Layers {
+			layers = append(layers, source.LayerFile(layer))
+		}
 		return s.discard(digest)
 	})
 	if err != nil {
 		return err
 	}
-	_, err = s.dropLayers(false)
+	_, err = s.dropLayers(layers)
 	return err
 }
 
@@ -79,8 +83,13 @@ func (s *Store) Prune(ctx context.Context) (p Pruned, err error) {
 		}
 		return nil
 	})
-	dropped, err2 := s.dropLayers(true)
-	p.Layers = dropped
+	entries, _ := os.ReadDir(filepath.Join(s.dir, layersDir)) // no directory is no layer
+	var layers []string
+	for _, e := range entries {
+		layers = append(layers, e.Name())
+	}
+	var err2 error
+	p.Layers, err2 = s.dropLayers(layers)
 	p.Bytes = max(0, before-s.occupied(ctx))
 	return p, errs.Join(err, err2)
 }
@@ -101,31 +110,22 @@ func (s *Store) discard(digest string) error {
 	return storage.RemoveAll(old)
 }
 
-// dropLayers removes the layers that no image needs, and returns how many: with partial also what has come of those that
-// nobody is downloading. Who builds an image of a layer has it open.
-func (s *Store) dropLayers(partial bool) (dropped int, err error) {
-	dir := filepath.Join(s.dir, layersDir)
-	entries, err := os.ReadDir(dir)
-	if os.IsNotExist(err) {
-		return 0, nil
-	} else if err != nil {
-		return 0, err
-	}
+// dropLayers removes those of the layers, by their files' names, that no image has and nobody is downloading, and
+// returns how many. An image that cannot be read needs none, as none that is built does: a pull may download it again.
+// Who builds an image of a layer has it open.
+func (s *Store) dropLayers(layers []string) (dropped int, err error) {
 	needed := map[string]bool{}
 	for _, digest := range s.digests() {
-		img, err := s.read(digest, nil)
-		if err != nil {
-			return 0, errs.WithHint(fmt.Errorf("layers stay that may be needed: %w", err), errs.Hint(err))
-		}
+		img, _ := s.read(digest, nil)
 		for _, layer := range img.Layers {
 			needed[source.LayerFile(layer)] = true
 		}
 	}
-	for _, e := range entries {
-		if needed[e.Name()] || !partial && strings.HasSuffix(e.Name(), source.PartSuffix) {
+	for _, name := range layers {
+		if needed[name] {
 			continue
 		}
-		if err := removeFree(filepath.Join(dir, e.Name())); err == nil {
+		if err := removeFree(filepath.Join(s.dir, layersDir, name)); err == nil {
 			dropped++
 		} else if !errors.Is(err, errs.ErrBusy) {
 			return dropped, err

@@ -280,9 +280,16 @@ func TestRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	pulled := filepath.Join(s.dir, layersDir, "sha256-"+strings.Repeat("0", 64)) // by somebody who has been interrupted
+	if err := os.WriteFile(pulled, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	rm(two)
 	get(t, s, "again:1", Never, sums(shared, own))
 	rm("again:1")
+	if err := os.Remove(pulled); err != nil {
+		t.Error(err)
+	}
 	want := []string{"refs.lock", "layers/" + strings.Replace(first.Layers[0], ":", "-", 1), "refs.json",
 		filepath.Base(s.imageDir(first.Digest)) + "/base.ext4", filepath.Base(s.imageDir(first.Digest)) + "/image.json",
 		filepath.Base(s.imageDir(first.Digest)) + "/config.json", filepath.Base(s.imageDir(first.Digest)) + "/manifest.json"}
@@ -345,7 +352,7 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// TestBroken lists the other images beside a broken one, which can be removed.
+// TestBroken lists the other images beside a broken one, which can be removed. It keeps no layers.
 func TestBroken(t *testing.T) {
 	s, _ := newStore(t)
 	r := imagetest.Serve(t)
@@ -363,6 +370,12 @@ func TestBroken(t *testing.T) {
 	}
 	if _, _, err := s.Get(t.Context(), bad, Missing); err == nil {
 		t.Error("a broken image was got")
+	}
+	if err := s.Remove(t.Context(), good); err != nil {
+		t.Error(err)
+	}
+	if p, err := s.Prune(t.Context()); err != nil || p.Layers != 1 {
+		t.Errorf("%+v, %v", p, err)
 	}
 	if err := s.Remove(t.Context(), img.Digest); err != nil {
 		t.Error(err)
