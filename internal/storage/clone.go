@@ -272,7 +272,7 @@ func explain(err error, path string) error {
 }
 
 // FullHint is the cure for a full disk.
-const FullHint = "make room there, with 'noid forget' or 'noid destroy', or put NOID_HOME on a larger file system"
+const FullHint = "make room there, with 'noid image prune', 'noid forget' or 'noid destroy', or put NOID_HOME on a larger file system"
 
 // full adds numbers and the cure to the error of a full disk under dir. need is how many bytes were wanted there, 0
 // if unknown.

@@ -331,6 +331,14 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestNoRoom names what frees room of images, too.
+func TestNoRoom(t *testing.T) {
+	err := checkRoom(t.Context(), t.TempDir(), 1<<60)
+	if !errors.Is(err, errs.ErrHost) || !strings.Contains(errs.Hint(err), "noid image prune") {
+		t.Errorf("%v (%s)", err, errs.Hint(err))
+	}
+}
+
 // TestPlainHTTP refuses to speak HTTP with another host, before it dials.
 func TestPlainHTTP(t *testing.T) {
 	req, err := http.NewRequest(http.MethodGet, "http://192.0.2.1/v2/", nil)

@@ -41,7 +41,7 @@ func Room(dir string) error {
 		return nil
 	}
 	if u.HostFree < hostLow && u.Size-u.Taken > u.HostFree {
-		return errs.New(errs.ErrHost, "the file system of %s has %d MiB free, too little for the volume in it: %w", dir, u.HostFree>>20, unix.ENOSPC).Hint("make room beside the volume, or in it, with 'noid forget' or 'noid destroy'")
+		return errs.New(errs.ErrHost, "the file system of %s has %d MiB free, too little for the volume in it: %w", dir, u.HostFree>>20, unix.ENOSPC).Hint("make room beside the volume, or in it, with 'noid image prune', 'noid forget' or 'noid destroy'")
 	}
 	if size := grown(u); size > 0 && os.Geteuid() == 0 {
 		grow(dir, size) // not being able to is no failure
