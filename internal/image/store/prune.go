@@ -20,7 +20,7 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 	var layers []string // by their files' names
 	err := s.changeRefs(ctx, func(refs map[string]string) error {
 		digest := ""
-		if name, err := source.Canonical(ref); err == nil && refs[name] != "" {
+		if name, err := source.Canonical(ref); err == nil && refs[name] != "" && !isDigest(ref) {
 			digest = refs[name]
 			delete(refs, name)
 			for _, of := range refs {

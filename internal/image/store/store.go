@@ -84,8 +84,12 @@ func (s *Store) get(ctx context.Context, ref string, p Policy) (image.Image, err
 	return s.Import(ctx, name, name)
 }
 
-// Import gets the image from its source, whatever is there, and gives it a name.
+// Import gets the image from its source, whatever is there, and gives it a name. Only its source may be one that says
+// what is in it: a digest, a file or a program.
 func (s *Store) Import(ctx context.Context, from, name string) (image.Image, error) {
+	if kind, _ := source.Split(name); from != name && (kind != "" || isDigest(name) || strings.Contains(name, "@")) {
+		return image.Image{}, errs.New(errs.ErrUsage, "%q says what is in it: it cannot be a new name", name).Hint("write NAME[:TAG], such as mine:1")
+	}
 	name, err := source.Canonical(name)
 	if err != nil {
 		return image.Image{}, err
@@ -121,7 +125,7 @@ func (s *Store) Find(ref string) (image.Image, error) {
 	if err != nil {
 		return image.Image{}, err
 	}
-	if name, err := source.Canonical(ref); err == nil && refs[name] != "" {
+	if name, err := source.Canonical(ref); err == nil && refs[name] != "" && !isDigest(ref) {
 		img, err := s.read(refs[name], refs)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return img, err

@@ -150,6 +150,25 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// TestDigestIsNoName has a tag that reads like the digest of another image: the digest is the image's.
+func TestDigestIsNoName(t *testing.T) {
+	s, _ := newStore(t)
+	r := imagetest.Serve(t)
+	one, two := layer(t, "one"), layer(t, "two")
+	img := get(t, s, r.Push(t, "one:1", imagetest.Image(t, one)), Missing, sums(one))
+	other := get(t, s, r.Push(t, "two:1", imagetest.Image(t, two)), Missing, sums(two))
+	if _, err := s.setRef(t.Context(), img.Digest, other.Digest); err != nil {
+		t.Fatal(err)
+	}
+	get(t, s, img.Digest, Missing, sums(one))
+	if err := s.Remove(t.Context(), img.Digest); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := s.List(); err != nil || len(left) != 1 || left[0].Digest != other.Digest {
+		t.Errorf("%+v, %v", left, err)
+	}
+}
+
 // TestFiles looks at a file again each time, unless the policy is never.
 func TestFiles(t *testing.T) {
 	s, b := newStore(t)
@@ -174,8 +193,11 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	get(t, s, "docker.io/library/mine:1", Missing, sums(two))
-	if _, err := s.Import(t.Context(), "tar:"+file, "NO:1"); !errors.Is(err, errs.ErrUsage) {
-		t.Error(err)
+	digest := "sha256:" + strings.Repeat("a", 64)
+	for _, name := range []string{"NO:1", "tar:" + file + "2", "docker-daemon:mine:1", digest, "mine@" + digest} {
+		if _, err := s.Import(t.Context(), "tar:"+file, name); !errors.Is(err, errs.ErrUsage) || errs.Hint(err) == "" {
+			t.Errorf("%s: %v (%s)", name, err, errs.Hint(err))
+		}
 	}
 }
 
