@@ -358,7 +358,11 @@ func readDocker(f files, o Options) (*Image, error) {
 	if len(diffIDs) != len(m.Layers) || len(diffIDs) == 0 || len(diffIDs) > maxLayers {
 		return nil, fmt.Errorf("it is damaged: %d layers, and digests of %d", len(m.Layers), len(diffIDs))
 	}
-	img.Digest = digestOf(data)
+	var manifest struct{ SchemaVersion json.RawMessage }
+	if json.Unmarshal(data, &manifest); manifest.SchemaVersion != nil {
+		return nil, errors.New("its configuration is a manifest, too: another image has its digest")
+	}
+	img.Digest = digestOf(data) // docker calls it so
 	for i, name := range m.Layers {
 		img.Layers = append(img.Layers, fileLayer(f, path.Clean(name), "", diffIDs[i], -1))
 	}

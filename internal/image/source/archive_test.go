@@ -25,6 +25,7 @@ import (
 	ocilayout "github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"noid/internal/errs"
 	"noid/internal/image/imagetest"
@@ -329,6 +330,31 @@ func TestChangedLayer(t *testing.T) {
 	}
 	_, err := readLayers(img)
 	if wrong, ok := errors.AsType[*DigestError](err); !ok || wrong.Got != digestOf(layers[0]) {
+		t.Error(err)
+	}
+}
+
+// TestTwoReadings refuses what is two things at once: its digest would be of two images.
+func TestTwoReadings(t *testing.T) {
+	both := []byte(`{"schemaVersion": 2, "layers": [{}], "manifests": [{}]}`)
+	for _, mediaType := range []types.MediaType{types.OCIImageIndex, types.OCIManifestSchema1, ""} {
+		if _, _, err := choose(t.Context(), nil, v1.Descriptor{MediaType: mediaType}, both, Options{}); err == nil || !strings.Contains(err.Error(), "in two ways") {
+			t.Errorf("%q: %v", mediaType, err)
+		}
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"manifest.json": `[{"Config": "config", "Layers": ["layer"]}]`,
+		"config":        `{"schemaVersion": 2, "rootfs": {"type": "layers", "diff_ids": ["sha256:` + strings.Repeat("a", 64) + `"]}}`,
+		"layer":         "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "image.tar")
+	run(t, "tar", "-C", dir, "-cf", file, ".")
+	if _, err := Open(t.Context(), "docker-archive:"+file, options(t)); err == nil || !strings.Contains(err.Error(), "is a manifest, too") {
 		t.Error(err)
 	}
 }

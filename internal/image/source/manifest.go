@@ -77,8 +77,8 @@ func readImage(ctx context.Context, s store, d v1.Descriptor, data []byte, o Opt
 // choose follows an index to the manifest of the platform: at most one index in another.
 func choose(ctx context.Context, s store, d v1.Descriptor, data []byte, o Options) (v1.Descriptor, []byte, error) {
 	for range 3 {
-		if !isIndex(d.MediaType, data) {
-			return d, data, nil
+		if is, err := isIndex(d.MediaType, data); err != nil || !is {
+			return d, data, err
 		}
 		index, err := v1.ParseIndexManifest(bytes.NewReader(data))
 		if err != nil {
@@ -94,15 +94,18 @@ func choose(ctx context.Context, s store, d v1.Descriptor, data []byte, o Option
 	return d, nil, errors.New("its index leads to indexes without end")
 }
 
-// isIndex reports whether data is an index. Some registries and archives have no media type.
-func isIndex(t types.MediaType, data []byte) bool {
+// isIndex reports whether data is an index. Some registries and archives have no media type. One digest is one image,
+// whatever media type comes with it: what could be read as a manifest, too, is an error.
+func isIndex(t types.MediaType, data []byte) (bool, error) {
+	var doc struct{ Manifests, Layers json.RawMessage }
+	json.Unmarshal(data, &doc) // who reads all of it finds what is wrong
+	if doc.Manifests != nil && doc.Layers != nil {
+		return false, errors.New("its manifest is an index, too: it can be read in two ways")
+	}
 	if t.IsIndex() || t.IsImage() {
-		return t.IsIndex()
+		return t.IsIndex(), nil
 	}
-	var doc struct {
-		Manifests json.RawMessage `json:"manifests"`
-	}
-	return json.Unmarshal(data, &doc) == nil && doc.Manifests != nil
+	return doc.Manifests != nil, nil
 }
 
 // pick returns the manifest of the platform.
