@@ -36,6 +36,9 @@ func (s *Store) ensure(ctx context.Context, src *source.Image) error {
 			return err
 		}
 		defer storage.Unlock(lock)
+		if _, err := os.Lstat(dir); err == nil { // published between the look at it and Mkdir
+			return storage.RemoveAll(staged)
+		}
 		err = s.fill(ctx, staged, src)
 		if err == nil {
 			err = storage.Publish(ctx, staged, dir)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 	"noid/internal/image/base"
 	"noid/internal/image/flatten"
 	"noid/internal/image/imagetest"
+	"noid/internal/image/source"
 	"noid/internal/storage"
 )
 
@@ -224,6 +226,41 @@ func TestOneBuilder(t *testing.T) {
 	get(t, s, ref, Never, sums(data))
 	if b.begun.Load() != 1 {
 		t.Errorf("it was built %d times", b.begun.Load())
+	}
+}
+
+// asked is a context that tells when somebody waits for its end.
+type asked struct {
+	context.Context
+	tell func()
+}
+
+func (a asked) Done() <-chan struct{} {
+	a.tell()
+	return a.Context.Done()
+}
+
+// TestPublishedMeanwhile has another noid publish the image after this one has looked for it.
+func TestPublishedMeanwhile(t *testing.T) {
+	s, b := newStore(t)
+	src := &source.Image{Digest: "sha256:" + strings.Repeat("a", 64)}
+	dir := s.imageDir(src.Digest)
+	staged := filepath.Join(s.dir, newPrefix+filepath.Base(dir))
+	if err := os.MkdirAll(staged, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock := lockDir(t, staged)
+	publish := sync.OnceFunc(func() {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Error(err)
+		}
+		storage.Unlock(lock)
+	})
+	if err := s.ensure(asked{t.Context(), publish}, src); err != nil || b.begun.Load() > 0 {
+		t.Errorf("it was built %d times more: %v", b.begun.Load(), err)
+	}
+	if _, err := os.Lstat(staged); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", staged, err)
 	}
 }
 
