@@ -26,6 +26,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 	"noid/internal/image/imagetest"
@@ -145,6 +146,34 @@ func TestTrees(t *testing.T) {
 		if !strings.HasPrefix(ref, "dir:") && img.Digest != digestOf(all[0]) {
 			t.Errorf("%s: digest %s", ref, img.Digest)
 		}
+	}
+}
+
+// TestTreeFaults names what is wrong with a directory: that it changes, and an attribute that no archive can have.
+func TestTreeFaults(t *testing.T) {
+	o, dir := options(t), t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	img, err := Open(t.Context(), "dir:"+dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if err := os.WriteFile(file, []byte("two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readLayers(img); err == nil || !strings.Contains(err.Error(), "it has changed") || !strings.Contains(errs.Hint(err), "try again") {
+		t.Errorf("%v (%s)", err, errs.Hint(err))
+	}
+	if err := unix.Setxattr(file, "user.a=b", []byte("value"), 0); errors.Is(err, unix.ENOTSUP) {
+		return // this file system has no attributes
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), "dir:"+dir, o); err == nil || !strings.Contains(err.Error(), file+`: no tar archive can have its attribute "user.a=b"`) {
+		t.Error(err)
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/therootcompany/xz"
+
+	"noid/internal/errs"
 )
 
 // maxWindow bounds the memory that a decompressor may use, in bytes: zstd -19 and xz -9 need 8 and 64 MiB.
@@ -91,6 +93,9 @@ func (r *reader) Read(p []byte) (int, error) {
 func (r *reader) check() error {
 	if err := checkSum(r.sum, r.layer.DiffID); err != nil {
 		r.damaged()
+		if r.layer.tree {
+			return errs.WithHint(fmt.Errorf("it has changed since it was read for its digest: %w", err), "try again when nothing writes there")
+		}
 		return fmt.Errorf("layer %s: %w", r.layer.name(), err)
 	}
 	r.layer.verified = true

@@ -103,6 +103,7 @@ type Layer struct {
 
 	raw      func(context.Context) (io.ReadCloser, error) // the bytes as they are kept: waits for them
 	damaged  func()                                       // is called when they are not those of the digests; may be nil
+	tree     bool                                         // its digest was made by reading it before
 	verified bool                                         // the archive was read, and is DiffID's
 }
 

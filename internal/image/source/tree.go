@@ -67,7 +67,7 @@ func oneLayer(ctx context.Context, size int64, raw func(context.Context) (io.Rea
 		return nil, errors.New("it is no tar archive")
 	}
 	digest := "sha256:" + hex.EncodeToString(h.Sum(nil))
-	return &Image{Digest: digest, Layers: []*Layer{{DiffID: digest, Size: size, raw: raw}}}, nil
+	return &Image{Digest: digest, Layers: []*Layer{{DiffID: digest, Size: size, raw: raw, tree: true}}}, nil
 }
 
 // openDir makes an image of a directory with a root file system: one layer, without a configuration. It reads all of it
@@ -200,6 +200,9 @@ func xattrs(path string) (map[string]string, error) {
 		n, err := unix.Lgetxattr(path, name, value)
 		if err != nil {
 			return nil, ignoreUnsupported(err, path)
+		}
+		if strings.Contains(name, "=") { // ends a record's name
+			return nil, errs.WithHint(fmt.Errorf("%s: no tar archive can have its attribute %q", path, name), "remove it, with setfattr -x")
 		}
 		records["SCHILY.xattr."+name] = string(value[:n])
 	}
