@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,18 +109,30 @@ func isIndex(t types.MediaType, data []byte) (bool, error) {
 	return doc.Manifests != nil, nil
 }
 
-// pick returns the manifest of the platform.
+// baselines are the variants that every CPU of an architecture runs: of amd64 and of arm64.
+var baselines = []string{"", "v1", "v8"}
+
+// pick returns the manifest of the platform: the first one for every CPU of it, or the first of any variant.
 func pick(list []v1.Descriptor, o Options) (v1.Descriptor, error) {
 	goos, arch := o.platform()
 	var have []string
+	var other *v1.Descriptor
 	for _, d := range list {
 		switch p := d.Platform; {
-		case p == nil && len(list) == 1, p != nil && p.OS == goos && p.Architecture == arch:
+		case p == nil && len(list) == 1:
 			return d, nil
+		case p != nil && p.OS == goos && p.Architecture == arch:
+			if slices.Contains(baselines, p.Variant) {
+				return d, nil
+			}
+			other = cmp.Or(other, &d)
 		case p == nil, p.OS == "unknown": // an attestation
 		default:
 			have = append(have, p.OS+"/"+p.Architecture+prefixed("/", p.Variant))
 		}
+	}
+	if other != nil {
+		return *other, nil
 	}
 	return v1.Descriptor{}, noPlatform(goos+"/"+arch, have)
 }
@@ -130,7 +143,8 @@ func noPlatform(want string, have []string) error {
 	if len(have) > 30 {
 		have = append(have[:30], "…")
 	}
-	return errs.New(errs.ErrNotFound, "it is not there for %s, only for %s", want, untrusted.Line(strings.Join(have, ", "), 500)).Hint(
+	only := prefixed(", only for ", untrusted.Line(strings.Join(have, ", "), 500))
+	return errs.New(errs.ErrNotFound, "it is not there for %s%s", want, only).Hint(
 		"guests have this host's architecture: choose an image that is built for it")
 }
 

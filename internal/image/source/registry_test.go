@@ -262,6 +262,24 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
+// TestVariants prefers the image that every CPU runs, and takes any other where there is none.
+func TestVariants(t *testing.T) {
+	list := func(variants ...string) (all []v1.Descriptor) {
+		for _, v := range variants {
+			all = append(all, v1.Descriptor{ArtifactType: v, Platform: &v1.Platform{OS: "linux", Architecture: "arm64", Variant: v}})
+		}
+		return all
+	}
+	for want, from := range map[string][]v1.Descriptor{"": list("v3", ""), "v8": list("v9", "v8", ""), "v2": list("v2", "v3")} {
+		if got, err := pick(from, Options{Platform: "linux/arm64"}); err != nil || got.ArtifactType != want {
+			t.Errorf("%q, %v, want %q", got.ArtifactType, err, want)
+		}
+	}
+	if _, err := pick(nil, Options{Platform: "linux/arm64"}); err == nil || err.Error() != "it is not there for linux/arm64" {
+		t.Error(err)
+	}
+}
+
 // TestRegistryErrors says what is wrong, and the cure.
 func TestRegistryErrors(t *testing.T) {
 	o, r, layers := options(t), imagetest.Serve(t), twoLayers(t)
