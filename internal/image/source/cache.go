@@ -165,7 +165,7 @@ func (c *cache) fill(ctx context.Context, f *os.File, d *download) error {
 	if err != nil {
 		return err
 	}
-	have, err := io.Copy(h, io.LimitReader(f, d.size))
+	have, err := io.Copy(h, io.LimitReader(&contextReader{ctx, f}, d.size))
 	if err != nil {
 		return err
 	}

@@ -211,6 +211,24 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestCancelResume is cancelled before a terabyte of an earlier download has been read.
+func TestCancelResume(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "part"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(1 << 40); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := newCache(t.TempDir(), nil)
+	if err := c.fill(ctx, f, newDownload(digestOf(nil), 1<<41, nil)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 // TestTwoPullers download the same layers at the same time: each is sent once.
 func TestTwoPullers(t *testing.T) {
 	o, r, layers := options(t), imagetest.Serve(t), twoLayers(t)
