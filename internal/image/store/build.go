@@ -64,6 +64,15 @@ func (s *Store) fill(ctx context.Context, dir string, src *source.Image) error {
 			return err
 		}
 	}
+	img := image.Image{Digest: src.Digest, Config: src.Config, Built: time.Now().UTC().Truncate(time.Second)}
+	for _, l := range src.Layers {
+		if l.Digest != "" {
+			img.Layers = append(img.Layers, l.Digest)
+		}
+	}
+	if _, err := manifest.Encode(record{format, img}); err != nil { // before anything is downloaded
+		return fmt.Errorf("its configuration: %w", err)
+	}
 	path := filepath.Join(dir, image.BaseFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -84,12 +93,7 @@ func (s *Store) fill(ctx context.Context, dir string, src *source.Image) error {
 	if _, _, err := storage.Finish(ctx, path); err != nil {
 		return err
 	}
-	img := image.Image{Digest: src.Digest, Config: src.Config, Built: time.Now().UTC().Truncate(time.Second), Size: stats.Size}
-	for _, l := range src.Layers {
-		if l.Digest != "" {
-			img.Layers = append(img.Layers, l.Digest)
-		}
-	}
+	img.Size = stats.Size
 	data, err := manifest.Encode(record{format, img})
 	if err != nil {
 		return err

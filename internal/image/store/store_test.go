@@ -283,6 +283,21 @@ func TestFailedBuild(t *testing.T) {
 	get(t, s, ref, Missing, sums(data))
 }
 
+// TestLongConfig refuses an image that could not be recorded, before it downloads any layer.
+func TestLongConfig(t *testing.T) {
+	s, b := newStore(t)
+	src := &source.Image{Digest: "sha256:" + strings.Repeat("a", 64), Config: image.Config{Env: []string{strings.Repeat("x", 1<<20)}}}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ensure(t.Context(), src); err == nil || !strings.Contains(err.Error(), "its configuration: ") || b.begun.Load() > 0 {
+		t.Errorf("%d were built: %v", b.begun.Load(), err)
+	}
+	if left := files(t, s); len(left) > 0 {
+		t.Errorf("%s is left", left)
+	}
+}
+
 // TestUnreadLayer refuses a layer that the build has not read.
 func TestUnreadLayer(t *testing.T) {
 	s, _ := newStore(t)
