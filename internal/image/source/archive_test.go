@@ -232,12 +232,23 @@ func TestDaemons(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	wantImage(t, "podman:me/app:1", o, layers)
 	wantImage(t, "docker-daemon:me/app:1", o, layers)
+	defer func(path string) { dockerSocket = path }(dockerSocket)
+	dockerSocket = filepath.Join(dir, "none")
+	if err := os.Symlink(socket, filepath.Join(dir, "docker.sock")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_HOST", "")
+	wantImage(t, "docker-daemon:me/app:1", o, layers)
 	if _, err := Open(t.Context(), "docker-daemon:other", o); !errors.Is(err, errs.ErrNotFound) || errs.Hint(err) != "docker pull other" {
 		t.Errorf("%v (%s)", err, errs.Hint(err))
 	}
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(dir, "none"))
-	if _, err := Open(t.Context(), "docker-daemon:me/app:1", o); !errors.Is(err, errs.ErrHost) {
-		t.Error(err)
+	if _, err := Open(t.Context(), "docker-daemon:me/app:1", o); !errors.Is(err, errs.ErrHost) || !strings.HasPrefix(errs.Hint(err), "start it; or: docker save me/app:1") {
+		t.Errorf("%v (%s)", err, errs.Hint(err))
+	}
+	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", unix.EACCES)}
+	if err := noAnswer("docker", "app", refused); !strings.HasPrefix(errs.Hint(err), "add yourself to group docker; or: ") {
+		t.Errorf("%v (%s)", err, errs.Hint(err))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -16,41 +17,57 @@ import (
 	"noid/internal/untrusted"
 )
 
-// openDocker finds an image that docker has.
+var dockerSocket = "/var/run/docker.sock"
+
+// openDocker finds an image that docker has, or this user's rootless docker.
 func openDocker(ctx context.Context, ref string, o Options) (*Image, error) {
-	socket, remote := "/var/run/docker.sock", os.Getenv("DOCKER_HOST")
+	sockets, remote := append([]string{dockerSocket}, userSocket("docker.sock")...), os.Getenv("DOCKER_HOST")
 	if path, ok := strings.CutPrefix(remote, "unix://"); ok {
-		socket = path
+		sockets = []string{path}
 	} else if remote != "" {
 		return nil, errs.New(errs.ErrHost, "DOCKER_HOST is %q: noid asks docker over a socket alone", remote).Hint("docker save " + ref + " -o FILE, and docker-archive:FILE")
 	}
-	return openDaemon(ctx, "docker", []string{socket}, ref, o)
+	return openDaemon(ctx, "docker", sockets, ref, o)
 }
 
 // openPodman finds an image that podman has, by its service, which answers as docker does.
 func openPodman(ctx context.Context, ref string, o Options) (*Image, error) {
-	sockets := []string{"/run/podman/podman.sock"}
+	return openDaemon(ctx, "podman", append(userSocket("podman/podman.sock"), "/run/podman/podman.sock"), ref, o)
+}
+
+// userSocket is the socket of this user, if there can be one.
+func userSocket(name string) []string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		sockets = append([]string{filepath.Join(dir, "podman/podman.sock")}, sockets...)
+		return []string{filepath.Join(dir, name)}
 	}
-	return openDaemon(ctx, "podman", sockets, ref, o)
+	return nil
 }
 
 // openDaemon has the program of the first socket that is there save the image.
 func openDaemon(ctx context.Context, program string, sockets []string, ref string, o Options) (*Image, error) {
-	var conn net.Conn
-	var err error
+	var problem error
 	for _, socket := range sockets {
-		if conn, err = (&net.Dialer{}).DialContext(ctx, "unix", socket); err == nil {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err == nil {
 			conn.Close()
 			return saved(ctx, program, socket, ref, o)
 		}
+		if problem == nil || errors.Is(problem, fs.ErrNotExist) {
+			problem = err
+		}
 	}
-	cure := "start it, or: " + program + " save " + ref + " -o FILE, and docker-archive:FILE"
+	return nil, noAnswer(program, ref, problem)
+}
+
+// noAnswer is the error of a program whose socket cannot be reached.
+func noAnswer(program, ref string, err error) error {
+	cure := "start it"
 	if program == "podman" {
-		cure = "systemctl --user start podman.socket; or: podman save " + ref + " -o FILE, and docker-archive:FILE"
+		cure = "systemctl --user start podman.socket"
+	} else if errors.Is(err, fs.ErrPermission) {
+		cure = "add yourself to group docker"
 	}
-	return nil, errs.New(errs.ErrHost, "%s does not answer: %w", program, err).Hint(cure)
+	return errs.New(errs.ErrHost, "%s does not answer: %w", program, err).Hint(cure + "; or: " + program + " save " + ref + " -o FILE, and docker-archive:FILE")
 }
 
 // saved reads the archive that the program at socket makes of the image.
