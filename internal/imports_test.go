@@ -61,7 +61,7 @@ var edges = map[string]string{
 	"image/base":      "image/flatten untrusted",
 	"image/flatten":   "untrusted",
 	"image/imagetest": "",
-	"image/source":    "errs image storage untrusted",
+	"image/source":    "errs image lazy storage untrusted",
 	"image/store":     "errs image image/base image/flatten image/source manifest storage",
 
 	"errs": "", "kvm": "", "lazy": "", "untrusted": "", "version": "",

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,5 +141,8 @@ func (a *app) obtainImage(ctx context.Context, m *vm.Manager, ref string) (*imag
 		img, base, err = s.Get(ctx, ref, store.Missing)
 		return err
 	})
+	if err != nil { // it may have been meant as a file
+		err = cmp.Or(checkSource(ref), err)
+	}
 	return &img, base, err
 }

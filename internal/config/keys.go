@@ -168,7 +168,7 @@ func cleanMirror(s string) (string, error) {
 		text = "https://" + s
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.TrimSuffix(text, "/") != u.Scheme+"://"+u.Host {
+	if err != nil || !isText(s) || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.TrimSuffix(text, "/") != u.Scheme+"://"+u.Host {
 		return "", errs.WithHint(usage("%q is not a registry", s), "write HOST or HOST:PORT, after http:// if it knows no HTTPS")
 	}
 	return strings.TrimSuffix(s, "/"), nil

@@ -2,11 +2,13 @@ package source
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 )
 
 // hub is what go-containerregistry calls Docker Hub.
@@ -33,10 +35,14 @@ func Canonical(ref string) (string, error) {
 	return text, nil
 }
 
+// component is a path-component of github.com/distribution/reference, which the library does not insist on.
+var component = lazy.Regexp(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
+
 // parse reads a reference to a registry, with docker's defaults.
 func parse(ref string, o ...name.Option) (name.Reference, error) {
 	r, err := name.ParseReference(ref, o...)
-	if err != nil {
+	if err != nil || strings.ContainsAny(r.Context().RegistryStr()[:1], ".-") || slices.ContainsFunc(strings.Split(r.Context().RepositoryStr(), "/"),
+		func(part string) bool { return !component().MatchString(part) }) {
 		return nil, errs.New(errs.ErrUsage, "%.200q is not a reference to an image: write [REGISTRY/]NAME[:TAG|@DIGEST]", ref).Hint(
 			"such as python:3.13 or ghcr.io/org/app:1; 'noid image pull --help' names the other sources")
 	}
