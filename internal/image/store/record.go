@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,7 +106,8 @@ func (s *Store) changeRefs(ctx context.Context, change func(refs map[string]stri
 	if err != nil {
 		return err
 	}
-	if err := change(refs); err != nil {
+	before := maps.Clone(refs)
+	if err := change(refs); err != nil || maps.Equal(refs, before) { // a full disk can hold no new file
 		return err
 	}
 	data, err := manifest.Encode(refsRecord{format, refs})

@@ -98,6 +98,14 @@ func (s *Store) Import(ctx context.Context, from, name string) (image.Image, err
 		return image.Image{}, err
 	}
 	s.Sweep()
+	if kind, _ := source.Split(from); kind == "" { // it may be here by another name
+		if img, err := s.Find(from); err == nil && !slices.Contains(img.Refs, name) {
+			if named, err := s.setRef(ctx, name, img.Digest); named || err != nil {
+				img.Refs = append(img.Refs, name)
+				return img, err
+			}
+		}
+	}
 	src, err := source.Open(ctx, from, s.Options)
 	if err != nil {
 		return image.Image{}, err
