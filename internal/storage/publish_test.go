@@ -106,7 +106,7 @@ func TestSyncFailing(t *testing.T) {
 			if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", small).CombinedOutput(); err != nil {
 				t.Skipf("NOT RUN: no mount, not root: %v: %s", err, out)
 			}
-			t.Cleanup(func() { exec.Command("umount", small).Run() })
+			t.Cleanup(func() { exec.Command("umount", "-l", small).Run() }) // a loop device in it goes a moment later
 			dir := mountIn(t, small, 400<<20, mkfs, "-q")
 			path := filepath.Join(dir, "file")
 			if err := os.WriteFile(path, bytes.Repeat([]byte{1}, 128<<20), 0o600); err != nil {
