@@ -42,7 +42,7 @@ func (l *Lease) Bind(dir string) error {
 	if err := os.Link(l.f.Name(), path); err != nil {
 		return err
 	}
-	if !isAt(l.f, path) { // the storage was moved since: what is there now is a copy that nobody holds
+	if !storage.IsAt(l.f, path) { // the storage was moved since: what is there now is a copy that nobody holds
 		os.Remove(path)
 		return errs.New(errs.ErrBusy, "the home's storage was moved meanwhile").Hint("try again")
 	}
@@ -95,7 +95,7 @@ func (l *Lease) find(h *Home, info fs.FileInfo) string {
 // End ends the lease. A VM that it has stays.
 func (l *Lease) End() {
 	os.Remove(l.f.Name())
-	unlockFile(l.f)
+	storage.Unlock(l.f)
 }
 
 // lockLease locks the file path, which it makes. errs.ErrBusy is that its process lives.
@@ -125,7 +125,7 @@ func (h *Home) sweepLease(ctx context.Context, base, verb string) error {
 			err = nil
 		}
 		if !done || err != nil {
-			unlockFile(f) // for the next Sweep
+			storage.Unlock(f) // for the next Sweep
 			return err
 		}
 	}

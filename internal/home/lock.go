@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/storage"
 )
 
 // LockWait is how long Lock waits: longer than most commands take, shorter than a user's patience.
@@ -77,7 +78,7 @@ func (h *Home) lockWithin(ctx context.Context, name, verb string, wait time.Dura
 	}
 	f, err := lockFile(ctx, filepath.Join(h.LocksDir(), name+".lock"), unix.LOCK_EX, wait-time.Since(start), fmt.Sprintf("vm %q", name))
 	if err != nil {
-		unlockFile(home)
+		storage.Unlock(home)
 		return nil, lockError(name, err)
 	}
 	writeHolder(f, verb)
@@ -106,7 +107,7 @@ func lockFile(ctx context.Context, path string, how int, wait time.Duration, wha
 		if err != nil {
 			return nil, err
 		}
-		if err = flockWithin(ctx, f, how, time.Until(deadline)); err == nil && isAt(f, path) {
+		if err = flockWithin(ctx, f, how, time.Until(deadline)); err == nil && storage.IsAt(f, path) {
 			return f, nil
 		} else if errors.Is(err, errs.ErrBusy) {
 			err = busyError(what, f)
@@ -116,21 +117,6 @@ func lockFile(ctx context.Context, path string, how int, wait time.Duration, wha
 			return nil, err
 		}
 	}
-}
-
-// isAt reports whether f is the file path still.
-func isAt(f *os.File, path string) bool {
-	a, err := f.Stat()
-	b, err2 := os.Lstat(path)
-	return err == nil && err2 == nil && os.SameFile(a, b)
-}
-
-// unlockFile gives the lock of f free and closes it.
-func unlockFile(f *os.File) {
-	// LOCK_UN and not Close alone: a child that is between fork and exec this moment has a copy of the descriptor, and
-	// would keep the lock until its exec.
-	unix.Flock(int(f.Fd()), unix.LOCK_UN)
-	f.Close()
 }
 
 func openLock(path string) (*os.File, error) {
@@ -178,9 +164,9 @@ func (l *Lock) Unlock() {
 	if l.of != nil && !slices.ContainsFunc(l.of, exists) {
 		os.Remove(l.f.Name())
 	}
-	unlockFile(l.f)
+	storage.Unlock(l.f)
 	l.f = nil
 	if l.home != nil {
-		unlockFile(l.home)
+		storage.Unlock(l.home)
 	}
 }

@@ -35,7 +35,7 @@ func TryLockPath(path string, flags int) (*os.File, error) {
 		return nil, err
 	}
 	err = retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
-	if errors.Is(err, unix.EWOULDBLOCK) || err == nil && !isAt(f, path) {
+	if errors.Is(err, unix.EWOULDBLOCK) || err == nil && !IsAt(f, path) {
 		err = errs.New(errs.ErrBusy, "%s is busy", path)
 	} else if err != nil {
 		err = &fs.PathError{Op: "flock", Path: path, Err: err}
@@ -47,8 +47,8 @@ func TryLockPath(path string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// isAt reports whether f is the file path still.
-func isAt(f *os.File, path string) bool {
+// IsAt reports whether f is the file path still.
+func IsAt(f *os.File, path string) bool {
 	a, err := f.Stat()
 	b, err2 := os.Lstat(path)
 	return err == nil && err2 == nil && os.SameFile(a, b)
@@ -56,7 +56,8 @@ func isAt(f *os.File, path string) bool {
 
 // Unlock gives the lock of f free and closes it.
 func Unlock(f *os.File) {
-	// LOCK_UN and not Close alone: a child that is between fork and exec this moment has a copy of the descriptor.
+	// LOCK_UN and not Close alone: a child that is between fork and exec this moment has a copy of the descriptor, and
+	// would keep the lock until its exec.
 	unix.Flock(int(f.Fd()), unix.LOCK_UN)
 	f.Close()
 }

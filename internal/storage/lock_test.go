@@ -38,7 +38,7 @@ func TestLockPath(t *testing.T) {
 	}
 	Unlock(first)
 	second := <-got
-	if second == nil || !isAt(second, path) {
+	if second == nil || !IsAt(second, path) {
 		t.Error("a file that has another name is locked")
 	}
 	if _, err := TryLockPath(path, os.O_RDWR); !errors.Is(err, errs.ErrBusy) {

@@ -22,28 +22,24 @@ func WorkDir(dir string) (work string, done func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, workLockFile), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	lock, err := TryLockPath(filepath.Join(dir, workLockFile), os.O_RDWR|os.O_CREATE)
+	if errors.Is(err, errs.ErrBusy) {
+		err = errs.New(errs.ErrBusy, "another noid works in %q", dir).Hint("wait for it to end, and try again")
+	}
 	if err != nil {
 		return "", nil, err
 	}
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = errs.New(errs.ErrBusy, "another noid works in %q", dir).Hint("wait for it to end, and try again")
+	leftovers, _ := filepath.Glob(filepath.Join(dir, workPrefix+"*"))
+	for _, path := range leftovers {
+		os.RemoveAll(path)
 	}
-	if err == nil {
-		leftovers, _ := filepath.Glob(filepath.Join(dir, workPrefix+"*"))
-		for _, path := range leftovers {
-			os.RemoveAll(path)
-		}
-		work, err = os.MkdirTemp(dir, workPrefix)
-	}
-	if err != nil {
-		lock.Close()
+	if work, err = os.MkdirTemp(dir, workPrefix); err != nil {
+		Unlock(lock)
 		return "", nil, err
 	}
 	return work, func() {
 		os.RemoveAll(work)
-		lock.Close()
+		Unlock(lock)
 	}, nil
 }
 
