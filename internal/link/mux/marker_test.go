@@ -50,6 +50,19 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// TestNonce sees, as FuzzScan did once, that a nonce never holds back the data behind it.
+func TestNonce(t *testing.T) {
+	for range 4096 {
+		var s scanner
+		var got []byte
+		stream := escape(message(resync, newNonce()), marker[1:2])
+		s.scan(stream, resync, func(b []byte) { got = append(got, b...) }, func(nonce) { got = nil })
+		if !bytes.Equal(got, marker[1:2]) {
+			t.Fatalf("%q behind a nonce came out as %q", marker[1:2], got)
+		}
+	}
+}
+
 // FuzzListen gives the guest's end bytes as a hostile or broken host might: it must neither panic nor miss the host
 // after.
 func FuzzListen(f *testing.F) {
