@@ -54,9 +54,11 @@ func addCompletion(cmd *cobra.Command) {
 			cmd.RegisterFlagCompletionFunc(f.Name, completeKernel)
 		case "image":
 			cmd.RegisterFlagCompletionFunc(f.Name, completeImage)
-		case "rootfs", "modules", "config": // files
+		case "rootfs", "modules", "config", "output": // files
 		case "driver":
 			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(drivers.Names(), cobra.ShellCompDirectiveNoFileComp))
+		case "format":
+			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions([]string{"oci", "docker"}, cobra.ShellCompDirectiveNoFileComp))
 		default:
 			cmd.RegisterFlagCompletionFunc(f.Name, cobra.NoFileCompletions)
 		}

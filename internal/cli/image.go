@@ -45,9 +45,9 @@ func (a *app) imageCmd() *cobra.Command {
 			if len(args) > 0 {
 				return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
 			}
-			return usageError("pull, ls, inspect, rm, prune or import?", "see 'noid image --help'")
+			return usageError("pull, ls, inspect, rm, prune, import or save?", "see 'noid image --help'")
 		}}
-	cmd.AddCommand(a.imagePullCmd(), a.imageLsCmd(), a.imageInspectCmd(), a.imageRmCmd(), a.imagePruneCmd(), a.imageImportCmd())
+	cmd.AddCommand(a.imagePullCmd(), a.imageLsCmd(), a.imageInspectCmd(), a.imageRmCmd(), a.imagePruneCmd(), a.imageImportCmd(), a.imageSaveCmd())
 	return cmd
 }
 

@@ -14,7 +14,7 @@ type Image struct {
 	Digest string    `json:"digest"` // of its manifest for this platform, such as "sha256:…"; of its content where it has none
 	Refs   []string  `json:"refs,omitempty"`
 	Config Config    `json:"config"`
-	Layers []string  `json:"layers,omitempty"` // digests of the compressed layers, the bottom one first
+	Layers []string  `json:"layers,omitempty"` // digests of the layers as they are kept, the bottom one first
 	Built  time.Time `json:"built"`
 	Size   int64     `json:"size"` // of the base, in bytes
 }

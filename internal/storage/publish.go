@@ -133,7 +133,7 @@ func SyncFS(path string) error {
 // WriteFile replaces path by data: after a crash path has all of the old or all of the new. A symbolic link at path
 // is replaced, not followed. perm does not depend on the umask.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	return writeNew(path, perm, func(f *os.File) error {
+	return WriteNew(path, perm, func(f *os.File) error {
 		_, err := f.Write(data)
 		return err
 	})
@@ -145,7 +145,7 @@ func WriteOnce(path string, perm fs.FileMode, write func(*os.File) error) error 
 	dir := filepath.Dir(path)
 	f, err := unnamed(dir)
 	if err != nil {
-		return writeNew(path, perm, write)
+		return WriteNew(path, perm, write)
 	}
 	defer f.Close()
 	err = complete(f, perm, write)
@@ -179,8 +179,8 @@ func unnamed(dir string) (*os.File, error) {
 	return os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
 }
 
-// writeNew is WriteFile for what write writes.
-func writeNew(path string, perm fs.FileMode, write func(*os.File) error) error {
+// WriteNew is WriteFile for what write writes. When that fails, path is what it was.
+func WriteNew(path string, perm fs.FileMode, write func(*os.File) error) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, tempPrefix+filepath.Base(path)+"-")
 	if err != nil {

@@ -3,11 +3,13 @@ package vm
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 
 	"noid/internal/checkpoint"
 	"noid/internal/image/store"
+	"noid/internal/storage"
 )
 
 // Images are the images of the home. Whoever changes them holds a lock of the home: a VM's, or that of ChangeImages.
@@ -34,6 +36,24 @@ func (m *Manager) ChangeImages(ctx context.Context, verb string, change func(*st
 	s.Sweep()
 	defer m.dropTemplatesOfNone()
 	return change(s)
+}
+
+// SaveImages writes images as one archive into the file path, or to w where path is empty. Should it fail, a file that
+// was there is what it was. What is there and is no regular file, such as a pipe, is written to. Errors are those of
+// store.Save.
+func (m *Manager) SaveImages(ctx context.Context, refs []string, format store.Format, path string, w io.Writer) error {
+	save := func(w io.Writer) error { return m.Images().Save(ctx, w, refs, format) }
+	if path == "" {
+		return save(w)
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(save(f), f.Close())
+	}
+	return storage.WriteNew(path, 0o600, func(f *os.File) error { return save(f) })
 }
 
 // dropTemplatesOfNone removes the templates of images that are gone: they hold their bases.

@@ -53,7 +53,7 @@ func noImages(h *home) error { return os.RemoveAll(filepath.Join(h.dir, "images"
 // ofImage makes new, a VM with a base.
 var ofImage = []string{"create", "new", "--kernel", "KERNEL", "--image", "IMAGE", "--no-agent", "--mem", "64", "--disk", "512"}
 
-// commands are tortured in this order. KERNEL, ROOTFS and ARCHIVE stand for files, IMAGE for an image at a registry.
+// commands are tortured in this order. KERNEL, ROOTFS, ARCHIVE and SAVED stand for files, IMAGE for an image at a registry.
 var commands = []command{
 	{name: "create", args: []string{"create", "new", "--kernel", "KERNEL", "--rootfs", "ROOTFS", "--no-agent", "--mem", "64"}, done: []int{4}},
 	{name: "start", args: []string{"start", "new"}, prepare: then(clone, "stop", "--force", "new"), done: []int{5}},
@@ -88,6 +88,7 @@ var commands = []command{
 	{name: "image import", args: []string{"image", "import", "tar:ARCHIVE", "named:1"}, prepare: noImages},
 	{name: "image rm", args: []string{"image", "rm", "IMAGE"}, prepare: then(noImages, "image", "pull", "IMAGE"), done: []int{3}},
 	{name: "image prune", args: []string{"image", "prune"}, prepare: then(then(noImages, "image", "import", "IMAGE", "named:1"), "image", "import", "tar:ARCHIVE", "named:1")},
+	{name: "image save", args: []string{"image", "save", "-o", "SAVED", "IMAGE"}, prepare: then(noImages, "image", "pull", "IMAGE")},
 	{name: "kernel import", args: []string{"kernel", "import", "KERNEL", "--name", "made"}, prepare: noKernel, done: []int{4}},
 	{name: "kernel rm", args: []string{"kernel", "rm", "made"}, prepare: then(noKernel, "kernel", "import", "KERNEL", "--name", "made"), done: []int{3}},
 	{name: "verify", args: []string{"verify", "src", "--read-data"}},
@@ -99,7 +100,7 @@ func find(name string) command {
 }
 
 func (h *home) arguments(args []string) []string {
-	words := strings.NewReplacer("KERNEL", h.kernel, "ROOTFS", h.rootfs, "ARCHIVE", h.archive, "IMAGE", h.image)
+	words := strings.NewReplacer("KERNEL", h.kernel, "ROOTFS", h.rootfs, "ARCHIVE", h.archive, "IMAGE", h.image, "SAVED", filepath.Join(h.scratch, "saved.tar"))
 	args = slices.Clone(args)
 	for i := range args {
 		args[i] = words.Replace(args[i])

@@ -169,8 +169,12 @@ func readConfig(data []byte, o Options) (*Image, []string, error) {
 	for _, id := range c.RootFS.DiffIDs {
 		diffIDs = append(diffIDs, id.String())
 	}
-	return &Image{ConfigFile: data, Config: image.Config{Env: c.Config.Env, User: c.Config.User, WorkingDir: c.Config.WorkingDir, Entrypoint: c.Config.Entrypoint,
-		Cmd: c.Config.Cmd, StopSignal: c.Config.StopSignal}}, diffIDs, nil
+	return &Image{ConfigFile: data, Config: configOf(c)}, diffIDs, nil
+}
+
+func configOf(c *v1.ConfigFile) image.Config {
+	return image.Config{Env: c.Config.Env, User: c.Config.User, WorkingDir: c.Config.WorkingDir, Entrypoint: c.Config.Entrypoint,
+		Cmd: c.Config.Cmd, StopSignal: c.Config.StopSignal}
 }
 
 // readAll reads at most max bytes of r, and checks their digest unless it is "".

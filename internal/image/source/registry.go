@@ -158,7 +158,7 @@ func (s *registry) layer(d v1.Descriptor, diffID string) *Layer {
 		}
 		return resp.Body, offset, nil
 	})
-	return &Layer{Digest: d.Digest.String(), DiffID: diffID, Size: d.Size, raw: get, damaged: func() { s.cache.drop(d.Digest.String()) }}
+	return &Layer{Digest: d.Digest.String(), DiffID: diffID, Size: d.Size, raw: get, download: true, damaged: func() { s.cache.drop(d.Digest.String()) }}
 }
 
 // explain says what an error of the registry host means, and its cure.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"strings"
 
@@ -27,6 +28,11 @@ type Image struct {
 
 // Close ends downloads that nobody waits for, and removes temporary files. No layer can be opened any more.
 func (i *Image) Close() {
+	for _, l := range i.Layers {
+		if l.held != nil {
+			l.held.Close()
+		}
+	}
 	if i.close != nil {
 		i.close()
 	}
@@ -97,7 +103,7 @@ func Open(ctx context.Context, ref string, o Options) (*Image, error) {
 
 // Layer is one layer of an image.
 type Layer struct {
-	Digest string // of the bytes as they are kept, compressed perhaps; "" where nobody has taken it
+	Digest string // of the bytes as they are kept, compressed perhaps; "" where nobody has taken it, before Keep
 	DiffID string // of the tar archive
 	Size   int64  // of the bytes as they are kept; -1 where it is not known
 
@@ -105,6 +111,8 @@ type Layer struct {
 	damaged  func()                                       // is called when they are not those of the digests; may be nil
 	tree     bool                                         // its digest was made by reading it before
 	verified bool                                         // the archive was read, and is DiffID's
+	download bool                                         // raw downloads it to where layers are kept
+	held     *os.File                                     // it is kept here; may be nil
 }
 
 // Open returns the layer as a tar archive that is not compressed, while it is downloaded. An archive with another digest

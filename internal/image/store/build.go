@@ -79,6 +79,12 @@ func (s *Store) fill(ctx context.Context, dir string, src *source.Image) error {
 		return err
 	}
 	defer f.Close()
+	if err := src.Keep(ctx, s.Options.LayersDir, false); err != nil {
+		return err
+	}
+	if err := src.Complete(); err != nil {
+		return err
+	}
 	layers := make([]flatten.Layer, len(src.Layers))
 	for i, l := range src.Layers {
 		layers[i] = l
@@ -93,15 +99,15 @@ func (s *Store) fill(ctx context.Context, dir string, src *source.Image) error {
 	if _, _, err := storage.Finish(ctx, path); err != nil {
 		return err
 	}
-	img.Size = stats.Size
+	img.Size, img.Layers = stats.Size, nil
+	for _, l := range src.Layers { // each has a digest now
+		img.Layers = append(img.Layers, l.Digest)
+	}
 	data, err := manifest.Encode(record{format, img})
 	if err != nil {
 		return err
 	}
 	for name, data := range map[string][]byte{recordFile: data, manifestFile: src.Manifest, configFile: src.ConfigFile} {
-		if data == nil {
-			continue
-		}
 		if err := storage.WriteFile(filepath.Join(dir, name), data, 0o400); err != nil {
 			return err
 		}

@@ -22,11 +22,11 @@ import (
 // Names in a store. Any other file is not its own: 'noid setup' keeps root file systems there.
 const (
 	recordFile   = "image.json"    // beside BaseFile, in a directory that is named by the image's digest
-	manifestFile = "manifest.json" // the image's, byte by byte, where it has one: its digest is the image's
+	manifestFile = "manifest.json" // the image's, byte by byte: its digest is the image's, unless noid has made it
 	configFile   = "config.json"   // the same of its configuration
 	refsFile     = "refs.json"     // which name is which image
 	lockFile     = "refs.lock"     // held to change refsFile, and to remove images
-	layersDir    = "layers"        // downloaded layers, by their digests; an image that is built needs none
+	layersDir    = "layers"        // the layers of the images, by their digests; a VM needs none
 	newPrefix    = ".new-"         // begins the directory in which an image is built, whose lock its builder holds
 	oldPrefix    = ".old-"         // begins the directory of an image that is being removed
 )
@@ -113,6 +113,9 @@ func (s *Store) Import(ctx context.Context, from, name string) (image.Image, err
 	defer src.Close()
 	for {
 		if err := s.ensure(ctx, src); err != nil {
+			return image.Image{}, fmt.Errorf("image %q: %w", from, err)
+		}
+		if err := src.Keep(ctx, s.Options.LayersDir, true); err != nil {
 			return image.Image{}, fmt.Errorf("image %q: %w", from, err)
 		}
 		named, err := s.setRef(ctx, name, src.Digest)
