@@ -1,6 +1,6 @@
 // Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
 // PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools serve
-// noid's cp (tar-create, tar-extract) and resize (grow-disk).
+// noid's cp (tar-create, tar-extract), resize (grow-disk) and commit (changes).
 package main
 
 import (
@@ -29,11 +29,9 @@ func main() {
 		case "tar-create", "tar-extract":
 			os.Exit(tarfs.Main(args, os.Stdin, os.Stdout, os.Stderr))
 		case "grow-disk":
-			if err := agent.GrowDisk(args[1:]); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
-			}
-			return
+			end(agent.GrowDisk(args[1:]))
+		case "changes":
+			end(agent.Changes(os.Stdout, os.Stderr))
 		case "--version":
 			fmt.Println("noid-agent", version.Release)
 			return
@@ -47,4 +45,13 @@ func main() {
 		}
 	}
 	agent.Run(version.Release, len(args) > 0)
+}
+
+// end ends a tool.
+func end(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }

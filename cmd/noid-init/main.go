@@ -156,6 +156,9 @@ func switchRoot(makePlace bool) error {
 	return unix.Chdir("/")
 }
 
+// aloneWord of the kernel's command line has the agent be init, whatever the root file system has: nothing else runs.
+const aloneWord = "noid.alone"
+
 // inits are where the kernel itself looks for an init before it falls back to a shell.
 var inits = []string{"/sbin/init", "/etc/init", "/bin/init"}
 
@@ -163,7 +166,7 @@ var inits = []string{"/sbin/init", "/etc/init", "/bin/init"}
 // is no init. a is nil without an agent. If the host can reach it, noid is told so by a line on the console: it then
 // waits for the agent, however slow the guest is, and types nothing into a shell there. It only returns on failure.
 func handOver(cmdline string, args []string, a *agent, reachable bool) error {
-	if a != nil && valueOf(cmdline, "init") == "" && !slices.ContainsFunc(inits, exists) {
+	if a != nil && (hasWord(cmdline, aloneWord) || valueOf(cmdline, "init") == "" && !slices.ContainsFunc(inits, exists)) {
 		if reachable {
 			say(agentRuns)
 		}

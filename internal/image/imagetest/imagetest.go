@@ -12,8 +12,10 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Tar is an archive of files, by name. A name that ends in "/" is a directory.
@@ -79,4 +81,33 @@ func Digest(t testing.TB, of interface{ Digest() (v1.Hash, error) }) string {
 		t.Fatal(err)
 	}
 	return h.String()
+}
+
+// Layout writes an image of OCI's kind into a directory in OCI's layout, under the name ref. Its layers are those of img.
+func Layout(t testing.TB, dir, ref string, img v1.Image) {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := img.ConfigFile()
+	oci := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	for _, l := range layers {
+		if err == nil {
+			oci, err = mutate.Append(oci, mutate.Addendum{Layer: l, MediaType: types.OCILayer})
+		}
+	}
+	if err == nil {
+		oci, err = mutate.ConfigFile(oci, c)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = l.AppendImage(oci, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": ref}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
