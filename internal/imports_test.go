@@ -58,7 +58,7 @@ var edges = map[string]string{
 	"config":       "errs lazy storage",
 
 	"disk":            "errs storage",
-	"image":           "",
+	"image":           "errs",
 	"image/base":      "image/flatten untrusted",
 	"image/flatten":   "untrusted",
 	"image/imagetest": "",

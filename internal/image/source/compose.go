@@ -7,6 +7,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"noid/internal/image"
 )
 
 // Complete gives an image whose layers are kept the configuration and the manifest that it has none of. Its digest stays.
@@ -38,10 +40,9 @@ func (i *Image) Complete() error {
 }
 
 // Compose makes an image of the layers of base, nil for none, and of top over them: a kept layer that is packed by gzip.
-// change changes the configuration, which is base's. Close base and the new image both.
-func Compose(base *Image, top *Layer, made v1.History, change func(*v1.ConfigFile)) (*Image, error) {
-	c := newConfig()
-	img := &Image{}
+// config is what it says of its programs; the rest of its configuration is base's. Close base and the new image both.
+func Compose(base *Image, top *Layer, made v1.History, config image.Config) (*Image, error) {
+	c, img := newConfig(), &Image{Config: config}
 	var layers []v1.Descriptor
 	if base != nil {
 		var err error
@@ -54,27 +55,23 @@ func Compose(base *Image, top *Layer, made v1.History, change func(*v1.ConfigFil
 		}
 		img.Layers, layers = append(img.Layers, base.Layers...), m.Layers
 	}
-	if top != nil {
-		d, err := top.descriptor(types.OCILayer)
-		if err == nil {
-			err = addLayer(c, top, made)
-		}
-		if err != nil {
-			return nil, err
-		}
-		img.Layers, layers = append(img.Layers, top), append(layers, d)
+	d, err := top.descriptor(types.OCILayer)
+	if err == nil {
+		err = addLayer(c, top, made)
 	}
+	if err != nil {
+		return nil, err
+	}
+	img.Layers = append(img.Layers, top)
 	c.Created, c.Author, c.Container, c.DockerVersion = made.Created, made.Author, "", ""
-	change(c)
-	var err error
+	c.Config.Env, c.Config.User, c.Config.WorkingDir = config.Env, config.User, config.WorkingDir
+	c.Config.Entrypoint, c.Config.Cmd, c.Config.StopSignal = config.Entrypoint, config.Cmd, config.StopSignal
 	if img.ConfigFile, err = json.Marshal(c); err != nil {
 		return nil, err
 	}
-	if err := img.describe(layers); err != nil {
-		return nil, err
-	}
-	img.Digest, img.Config = digestOf(img.Manifest), configOf(c)
-	return img, nil
+	err = img.describe(append(layers, d))
+	img.Digest = digestOf(img.Manifest)
+	return img, err
 }
 
 // newConfig is the configuration of an image that says nothing of itself.

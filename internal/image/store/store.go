@@ -111,6 +111,11 @@ func (s *Store) Import(ctx context.Context, from, name string) (image.Image, err
 		return image.Image{}, err
 	}
 	defer src.Close()
+	return s.take(ctx, src, name, from)
+}
+
+// take builds the image of src, called from, unless it is there, and gives it a name.
+func (s *Store) take(ctx context.Context, src *source.Image, name, from string) (image.Image, error) {
 	for {
 		if err := s.ensure(ctx, src); err != nil {
 			return image.Image{}, fmt.Errorf("image %q: %w", from, err)
