@@ -180,7 +180,7 @@ func (a *app) root() *cobra.Command {
 		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.resizeCmd(), a.renameCmd(), a.destroyCmd()}},
 		{groupRun, "In the guest", []*cobra.Command{a.runCmd(), a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.attachCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
 		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd()}},
-		{groupImages, "Images", []*cobra.Command{a.imageCmd()}},
+		{groupImages, "Images", []*cobra.Command{a.imageCmd(), a.commitCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.kernelCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

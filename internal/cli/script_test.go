@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -16,8 +17,10 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"noid/internal/agent"
+	"noid/internal/agent/changes"
 	"noid/internal/link/tarfs"
 	"noid/internal/vm"
 	"noid/internal/vm/vmtest"
@@ -42,7 +45,9 @@ func scriptNoid() {
 
 // scriptAgent runs the guest's commands on this machine until it is killed, or is one of the agent's tools.
 func scriptAgent() {
-	if len(os.Args) > 1 {
+	if len(os.Args) > 1 && os.Args[1] == "changes" {
+		os.Exit(scriptChanges())
+	} else if len(os.Args) > 1 {
 		os.Exit(tarfs.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	time.AfterFunc(10*time.Minute, func() { os.Exit(1) }) // a test that was killed does not end it
@@ -53,6 +58,29 @@ func scriptAgent() {
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
+}
+
+// scriptChanges is what a guest has changed: guest/upper and guest/root of the script's directory stand for its overlay.
+func scriptChanges() int {
+	vmDir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", os.Getppid()))
+	guest := filepath.Join(vmDir, "../../../../guest")
+	if _, refused := os.Lstat(filepath.Join(guest, "refuse")); refused == nil {
+		err = errors.New("no\x1b[31m way")
+	}
+	var dirs [2]int
+	for i, name := range []string{"upper", "root"} {
+		if err == nil {
+			dirs[i], err = unix.Open(filepath.Join(guest, name), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		}
+	}
+	if err == nil {
+		err = changes.Write(os.Stdout, dirs[0], dirs[1], func(text string) { fmt.Fprintln(os.Stderr, text) })
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // TestScripts runs testdata/script/*.txtar: one script a verb, to be read as documentation. Each has a home of its own.

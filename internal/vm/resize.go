@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -99,11 +98,11 @@ func (s *session) growFS(ctx context.Context, length int64) error {
 	}
 	client := s.agent()
 	client.Patience = growWait
-	var said bytes.Buffer
+	said := &guestText{}
 	exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: byteSlices([]string{"grow-disk", strconv.FormatInt(length, 10)})},
-		link.Streams{Out: &said, Err: &said})
+		link.Streams{Out: said, Err: said})
 	if err == nil && exit.Code != 0 {
-		err = errors.New("the guest says: " + untrusted.Line(said.String(), 500))
+		err = errors.New("the guest says: " + untrusted.Line(said.text.String(), 500))
 	}
 	return err
 }

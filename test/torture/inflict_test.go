@@ -68,6 +68,9 @@ var commands = []command{
 	{name: "fork", args: []string{"fork", "src", "--as", "new"}, done: []int{4}},
 	// The guest is no Linux, so the command fails; what has been made of it goes.
 	{name: "run --rm", args: []string{"run", "--rm", "--name", "new", "--wait-timeout", "50ms", "src@one", "true"}, code: 125},
+	// The guest is no Linux here too: its clone never answers, and goes.
+	{name: "commit, image", args: []string{"commit", "new@made", "named:2", "--wait-timeout", "50ms"}, code: 6,
+		prepare: then(then(noImages, slices.DeleteFunc(slices.Clone(ofImage), func(arg string) bool { return arg == "--no-agent" })...), "checkpoint", "new", "--label", "made")},
 	{name: "rename", args: []string{"rename", "new", "other"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},
 	{name: "create, image", args: ofImage, prepare: then(noImages, "image", "pull", "IMAGE"), done: []int{4}},
 	{name: "checkpoint, image", args: []string{"checkpoint", "new", "--label", "made"}, prepare: then(noImages, ofImage...)},
@@ -278,6 +281,9 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 		}
 		if c.verb() == "run" && vm.Name == "new" {
 			say("leaked", "%s is there", vm.Name)
+		}
+		if c.verb() == "commit" && vm.Name != "new" && vm.Name != "src" {
+			say("leaked", "the clone %s is there", vm.Name)
 		}
 	}
 	asNew := c.name == "restore --as" || c.name == "fork"
