@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -50,7 +49,7 @@ has changed. What is mounted in the guest is not in the image, as /proc, a tmpfs
 	f := cmd.Flags()
 	f.StringVarP(&o.Message, "message", "m", "", "what has changed, for people: 'docker history' shows it")
 	f.StringArrayVarP(&o.Changes, "change", "c", nil, "apply a `LINE` of a Dockerfile to the image")
-	durationVar(f, &o.Wait, "wait-timeout", time.Minute, "how long to wait for the clone's guest to be up")
+	durationVar(f, &o.Wait, "wait-timeout", createWait, "how long to wait for the clone's guest to be up")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

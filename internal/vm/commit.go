@@ -45,7 +45,7 @@ func (m *Manager) Commit(ctx context.Context, name string, o CommitOptions) (img
 		if v.Image != nil {
 			l.Config = v.Image.Config
 			if v.Machine.Base {
-				l.Base = v.Image.Digest
+				l.Base = v.Image
 			}
 		}
 		if err := l.Config.Change(o.Changes); err != nil {

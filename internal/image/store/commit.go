@@ -25,7 +25,7 @@ import (
 
 // Layer is what Commit makes an image of.
 type Layer struct {
-	Base    string       // digest of the image below; "" for none
+	Base    *image.Image // the one below; nil for none
 	Config  image.Config // the new image's
 	Message string
 	// Write writes the layer as a tar archive. Nobody trusts what it says.
@@ -43,8 +43,8 @@ func (s *Store) Commit(ctx context.Context, name string, l Layer) (image.Image, 
 		return image.Image{}, err
 	}
 	var base *source.Image
-	if l.Base != "" {
-		if base, err = s.below(ctx, l.Base); err != nil {
+	if l.Base != nil {
+		if base, err = s.below(ctx, *l.Base); err != nil {
 			return image.Image{}, err
 		}
 		defer base.Close()
@@ -66,15 +66,15 @@ func (s *Store) Commit(ctx context.Context, name string, l Layer) (image.Image, 
 	return img, err
 }
 
-// below opens the image of that digest.
-func (s *Store) below(ctx context.Context, digest string) (*source.Image, error) {
-	img, err := s.Find(digest)
+// below opens the image.
+func (s *Store) below(ctx context.Context, img image.Image) (*source.Image, error) {
+	found, err := s.Find(img.Digest)
 	if errors.Is(err, errs.ErrNotFound) {
-		return nil, errs.New(errs.ErrNotFound, "the image below is not here any more: %s", digest).Hint("'noid image pull' gets it again by the name that it had")
+		return nil, errs.New(errs.ErrNotFound, "the image below is not here any more: %s", img.Digest).Hint(again(img))
 	} else if err != nil {
 		return nil, err
 	}
-	return s.kept(ctx, img)
+	return s.kept(ctx, found)
 }
 
 // writeLayer keeps what write writes, packed. path is where it is now and was not before.

@@ -33,7 +33,7 @@ func TestCommit(t *testing.T) {
 	below := get(t, s, r.Push(t, "app:1", imagetest.Image(t, one, two)), Missing, sums(one, two))
 	config := below.Config
 	config.User, config.Cmd = "root", []string{"new"}
-	made, err := s.Commit(t.Context(), "mine:1", Layer{Base: below.Digest, Config: config, Message: "more", Write: writes(three)})
+	made, err := s.Commit(t.Context(), "mine:1", Layer{Base: &below, Config: config, Message: "more", Write: writes(three)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestCommit(t *testing.T) {
 	}
 	// One of another that is not here any more is refused before anything is written.
 	for _, digest := range []string{below.Digest, "sha256:" + strings.Repeat("0", 64)} {
-		_, err = s.Commit(t.Context(), "mine:2", Layer{Base: digest, Write: func(context.Context, io.Writer) error { t.Error("it is written"); return nil }})
+		_, err = s.Commit(t.Context(), "mine:2", Layer{Base: &image.Image{Digest: digest}, Write: func(context.Context, io.Writer) error { t.Error("it is written"); return nil }})
 		if !errors.Is(err, errs.ErrNotFound) || errs.Hint(err) == "" {
 			t.Error(err, errs.Hint(err))
 		}
@@ -86,7 +86,7 @@ func TestFailedCommit(t *testing.T) {
 			w.Write(layer(t, "half")[:600])
 			return errors.New("broken")
 		}},
-		"base": {Base: "sha256:" + strings.Repeat("0", 64)},
+		"base": {Base: &image.Image{Digest: "sha256:" + strings.Repeat("0", 64)}},
 	} {
 		if _, err := s.Commit(t.Context(), "mine:1", l); err == nil {
 			t.Errorf("%s: no error", name)

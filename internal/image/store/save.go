@@ -70,10 +70,7 @@ func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, format For
 
 // kept opens an image as its source was, with the layers that are kept.
 func (s *Store) kept(ctx context.Context, img image.Image) (*source.Image, error) {
-	dir, cure := s.imageDir(img.Digest), "'noid image pull' gets it again"
-	if len(img.Refs) > 0 {
-		cure = "'noid image pull " + img.Refs[0] + "' gets it again"
-	}
+	dir := s.imageDir(img.Digest)
 	manifest, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if err != nil && errors.Is(err, fs.ErrNotExist) { // an older noid has made it
 		return nil, errs.New(errs.ErrNotFound, "the manifest of image %s is not kept", img.Digest).Hint("'noid image rm " + img.Digest[:19] + "', and get it again")
@@ -87,11 +84,20 @@ func (s *Store) kept(ctx context.Context, img image.Image) (*source.Image, error
 	}
 	src, err := source.OpenKept(ctx, manifest, config, s.Options)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errs.New(errs.ErrNotFound, "image %s: a layer is not kept any more: %w", img.Digest, err).Hint(cure)
+		return nil, errs.New(errs.ErrNotFound, "image %s: a layer is not kept any more: %w", img.Digest, err).Hint(again(img))
 	} else if err != nil {
 		return nil, fmt.Errorf("image %s: %w", img.Digest, err)
 	}
 	return src, nil
+}
+
+// again is the cure for an image, or a part of one, that is gone.
+func again(img image.Image) string {
+	ref := "NAME"
+	if len(img.Refs) > 0 {
+		ref = img.Refs[0]
+	}
+	return "'noid image pull " + ref + "' gets it again, if it is still the same there"
 }
 
 // archive is what Save writes.
