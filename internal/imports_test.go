@@ -32,6 +32,9 @@ var edges = map[string]string{
 	"proc":            "confine errs",
 	"confine":         "storage",
 
+	"network":         "",
+	"network/address": "",
+
 	"vmm/conformance":            "disk errs helper link link/wire proc storage untrusted vmm",
 	"vmm/conformance/guestfiles": "boot",
 	"vmm/conformance/tinyguest":  "errs vmm",

@@ -1,0 +1,38 @@
+// Package network describes the network of a VM: what it may reach, and which ports of the host lead to it.
+package network
+
+import "net/netip"
+
+// ConfigFile, in a VM's directory, has its Config as JSON. ControlSocket is where the network helper listens, and
+// LogFile is its log, one JSON object a line.
+const (
+	ConfigFile    = "net.json"
+	ControlSocket = "net.sock"
+	LogFile       = "net.log"
+)
+
+// Mode is what a VM may reach where no rule says otherwise.
+type Mode string
+
+const (
+	None    Mode = "none"    // it has no network device
+	Default Mode = "default" // the internet, and nothing of this host or of private networks
+	Open    Mode = "open"    // all that this host reaches, but not this host itself
+)
+
+// Config is the network of a VM as the user wants it. It is the VM's own: a clone has the rules and no ports.
+type Config struct {
+	Mode  Mode     `json:"mode"`
+	Allow []string `json:"allow,omitempty"` // CIDR, address or domain, with a port perhaps; alone they mean: nothing else
+	Deny  []string `json:"deny,omitempty"`  // likewise; they win over Allow
+	// HostPorts are TCP and UDP ports of this host's loopback that the guest reaches at address.HostName.
+	HostPorts []uint16 `json:"host_ports,omitempty"`
+	Ports     []Port   `json:"ports,omitempty"`
+}
+
+// Port is a port of the host that leads to one of the guest.
+type Port struct {
+	Proto string         `json:"proto"` // tcp or udp
+	Host  netip.AddrPort `json:"host"`  // where the helper listens
+	Guest uint16         `json:"guest"`
+}
