@@ -57,7 +57,7 @@ if [ -n "${NOID_DEMO_KERNEL:-}" ]; then # given, where nothing can be fetched
   "$noid" config set kernel "$NOID_DEMO_KERNEL"
   "$noid" config set rootfs "$NOID_DEMO_ROOTFS"
 fi
-run setup
+run setup --image none # the demo needs no network
 echo; echo "# An image, as of a registry: here of the files that are in the root file system of 'noid setup'"
 mkdir "$NOID_HOME/tree"
 PATH=$PATH:/usr/sbin:/sbin debugfs -R "rdump / $NOID_HOME/tree" "$("$noid" config get rootfs)" >/dev/null 2>&1 # other owners need root

@@ -4,7 +4,7 @@ export NOID_TEST_BIN=$PWD/bin/noid
 NOID_TEST_HOME=${NOID_TEST_HOME:-$PWD/bin/test-home}
 export NOID_TEST_HOME
 mkdir -p "$NOID_TEST_HOME" # root makes no home in another user's directory, which this one may be
-NOID_HOME=$NOID_TEST_HOME NOID_DRIVER=qemu "$NOID_TEST_BIN" setup
+NOID_HOME=$NOID_TEST_HOME NOID_DRIVER=qemu "$NOID_TEST_BIN" setup --image none
 NOID_TEST_KERNEL=$(NOID_HOME=$NOID_TEST_HOME "$NOID_TEST_BIN" config get kernel)
 NOID_TEST_ROOTFS=$(NOID_HOME=$NOID_TEST_HOME "$NOID_TEST_BIN" config get rootfs)
 export NOID_TEST_KERNEL NOID_TEST_ROOTFS

@@ -13,15 +13,19 @@ import (
 	"golang.org/x/term"
 
 	"noid/internal/errs"
+	"noid/internal/image/source"
+	"noid/internal/image/store"
 	"noid/internal/setup"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
 
-const setupHelp = `Get a VMM that needs no KVM, a kernel and a root file system where they are missing, and make the two files the defaults.
+const setupHelp = `Get what is missing and make it the default: a VMM that needs no KVM, a kernel, and the image ` + setup.DefaultImage + `.
+Where no registry answers, setup makes a small root file system instead of the image.
+
 On a terminal, setup says what it will do and why, and asks. What it cannot do it leaves to you, with the one line to
 type. It may be interrupted and repeated. http_proxy and https_proxy are honoured. Without a network, name the files:
---kernel FILE --rootfs FILE.
+--kernel FILE --rootfs FILE, or --image with a file as 'noid image pull --help' names them.
 
 `
 
@@ -30,7 +34,7 @@ func (a *app) setupCmd() *cobra.Command {
 	var undo, dryRun, yes bool
 	var files setup.Files
 	cmd := &cobra.Command{
-		Use: "setup", Short: "Get a VMM, a kernel and a root file system",
+		Use: "setup", Short: "Get a VMM, a kernel and an image",
 		Long:    setupHelp + storageHelp,
 		Example: "  noid setup\n  noid setup --dry-run\n  sudo NOID_HOME=$HOME/.noid noid setup --storage btrfs",
 		PreRun:  func(*cobra.Command, []string) { a.asRoot = undo || wish != "" },
@@ -48,11 +52,17 @@ func (a *app) setupCmd() *cobra.Command {
 			if undo {
 				return setup.SetStorage(ctx, a.setupOptions(m), "plain", "setup --undo-storage")
 			}
+			if files.Image != "" && files.Rootfs != "" {
+				return usageError("--image with --rootfs", "give one of the two")
+			}
 			driver, err := driverWish(m, "")
 			if err == nil {
 				driver, err = m.ChooseDriver(ctx, driver)
 			}
 			if err != nil {
+				return err
+			}
+			if files.Image, err = canonicalImage(files.Image); err != nil {
 				return err
 			}
 			plan, err := setup.MakePlan(ctx, a.setupOptions(m), driver, files)
@@ -76,6 +86,7 @@ func (a *app) setupCmd() *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what setup would do, and do nothing")
 	cmd.Flags().StringVar(&files.Kernel, "kernel", "", "`file` or name of a kernel to use, instead of getting one")
 	cmd.Flags().StringVar(&files.Rootfs, "rootfs", "", "`file` with a root file system to use, an ext4 image, instead of making one")
+	cmd.Flags().StringVar(&files.Image, "image", "", "`image` to pull and use, instead of "+setup.DefaultImage+"; "+setup.NoImage+": make the small root file system")
 	cmd.Flags().StringVar(&wish, "storage", "", "btrfs: move the home's storage to a btrfs volume; plain: move it back")
 	cmd.Flags().BoolVar(&undo, "undo-storage", false, "move the home's storage out of its btrfs volume, and do nothing else")
 	return cmd
@@ -123,6 +134,14 @@ func (a *app) confirm(ctx context.Context) bool {
 	}
 }
 
+// canonicalImage is the one form of a reference that config.toml keeps.
+func canonicalImage(ref string) (string, error) {
+	if ref == "" || ref == setup.NoImage {
+		return ref, nil
+	}
+	return source.Canonical(ref)
+}
+
 // setupOptions are those of package setup for the home of m.
 func (a *app) setupOptions(m *vm.Manager) setup.Options {
 	return setup.Options{
@@ -133,6 +152,21 @@ func (a *app) setupOptions(m *vm.Manager) setup.Options {
 				return "", err
 			}
 			return d.Version(ctx)
+		},
+		CheckImage: func(ctx context.Context, ref string) error {
+			src, err := source.Open(ctx, ref, m.Images().Options)
+			if err == nil {
+				src.Close()
+			}
+			return err
+		},
+		PullImage: func(ctx context.Context, ref string) error {
+			return m.ChangeImages(ctx, "setup", func(s *store.Store) error {
+				s.Options.Progress = &source.Progress{}
+				defer a.showDownload(s.Options.Progress)()
+				_, _, err := s.Get(ctx, ref, store.Missing)
+				return err
+			})
 		},
 		Progress: func(line string) { a.say("%s", line) },
 		Notice: func(line string) {

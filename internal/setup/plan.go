@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"noid/internal/boot"
 	"noid/internal/errs"
@@ -12,8 +13,18 @@ import (
 	"noid/internal/setup/distro"
 )
 
-// Files are what the user has, for a host that can fetch nothing. What is "" setup gets.
-type Files struct{ Kernel, Rootfs string }
+// Files are what the user has, for a host that can fetch nothing. What is "" setup gets. Image is a reference, or
+// NoImage.
+type Files struct{ Kernel, Rootfs, Image string }
+
+const (
+	// DefaultImage is what VMs are made of where nobody says otherwise and a registry answers: small, and has apt-get.
+	DefaultImage = "debian:stable-slim"
+	// NoImage is the wish for the small root file system.
+	NoImage = "none"
+	// registryWait bounds the question whether a registry answers.
+	registryWait = 10 * time.Second
+)
 
 // A Step is one thing that setup does.
 type Step struct {
@@ -73,7 +84,12 @@ func MakePlan(ctx context.Context, o Options, driver string, files Files) (Plan,
 
 func (p *planner) plan(ctx context.Context, driver string, files Files) (Plan, error) {
 	p.planVMM(ctx, driver)
-	// The place of a default image: where a registry is reached, it takes that of the small root file system.
+	if files.Image != "" && files.Image != NoImage && files.Image != p.Config.Image {
+		if err := p.planImage(ctx, files.Image, "you named it"); err != nil {
+			return p.Plan, err
+		}
+		p.Config.Image = files.Image
+	}
 	for _, part := range []struct {
 		key, given string
 		check      func(path string) error
@@ -104,9 +120,35 @@ func (p *planner) plan(ctx context.Context, driver string, files Files) (Plan, e
 				err = errs.New(errs.ErrHost, "%w", problem)
 			}
 		}
+		if part.key == "rootfs" && configured == "" && files.Image == "" && debian.FindRootfs(p.debian()) == "" {
+			imageErr := p.planImage(ctx, DefaultImage, "VMs are made of it unless you name another")
+			if imageErr == nil {
+				continue
+			}
+			if ctx.Err() != nil {
+				return p.Plan, context.Cause(ctx)
+			}
+			err = errs.New(errs.ErrHost, "%w", imageErr)
+		}
 		part.get(err.Error())
 	}
 	return p.Plan, nil
+}
+
+// planImage plans to make an image the default, if it can be had.
+func (p *planner) planImage(ctx context.Context, ref, why string) error {
+	asking, cancel := context.WithTimeoutCause(ctx, registryWait, errs.New(errs.ErrTimeout, "no answer in %v", registryWait))
+	defer cancel()
+	if err := p.CheckImage(asking, ref); err != nil {
+		return err
+	}
+	p.step("pull the image "+ref+" and make it the default", why, func(ctx context.Context) error {
+		if err := p.PullImage(ctx, ref); err != nil {
+			return err
+		}
+		return setFile(p.Options, "image", ref, func(string) error { return nil })
+	})
+	return nil
 }
 
 func (p *planner) step(do, why string, run func(context.Context) error) {

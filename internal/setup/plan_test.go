@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,13 +23,45 @@ func bare(t *testing.T, release, metaPackage string, root bool) *planner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &planner{
+	p := &planner{
 		Options:  options(t, func(string) (string, error) { return "", errors.New("not there") }),
 		Plan:     Plan{release: distro.Parse(string(text))},
 		installs: root && metaPackage != "",
 		hasTool:  func(string, distro.Need) bool { return false },
 		kernel:   func(debian.Options) string { return "" },
 		fetches:  func(distro.Release) string { return metaPackage },
+	}
+	p.CheckImage = func(context.Context, string) error { return errs.New(errs.ErrHost, "no registry answers") }
+	return p
+}
+
+// TestPlanImage: where a registry answers, VMs are made of an image, unless the user has or wants a root file system.
+func TestPlanImage(t *testing.T) {
+	const pull = "pull the image "
+	for _, tt := range []struct {
+		files      Files
+		configured string // rootfs
+		want       string // a step
+	}{
+		{Files{}, "", pull + DefaultImage + " and make it the default"},
+		{Files{Image: "mine:1"}, "", pull + "mine:1 and make it the default"},
+		{Files{Image: NoImage}, "", "make a small root file system"},
+		{Files{}, "/none", "make a small root file system"}, // a file that was lost is made again, not replaced by an image
+	} {
+		p := bare(t, "debian-12", "linux-image-cloud-amd64", true)
+		p.CheckImage = func(context.Context, string) error { return nil }
+		p.Config.Rootfs = tt.configured
+		plan, err := p.plan(t.Context(), "qemu", tt.files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := plan.Lines(); !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, tt.want) }) {
+			t.Errorf("%+v: %q", tt.files, lines)
+		}
+	}
+	p := bare(t, "debian-12", "linux-image-cloud-amd64", true)
+	if _, err := p.plan(t.Context(), "qemu", Files{Image: "mine:1"}); !errors.Is(err, errs.ErrHost) {
+		t.Errorf("an image that cannot be had: %v", err)
 	}
 }
 

@@ -19,6 +19,8 @@ type Options struct {
 	Config config.Config
 	// Version asks a driver for the version of its VMM. The error says why that cannot be used.
 	Version func(ctx context.Context, driver string) (string, error)
+	// CheckImage looks for an image where it is, PullImage gets it. The errors are those of package image/store.
+	CheckImage, PullImage func(ctx context.Context, ref string) error
 	// Progress is told what goes on, Notice what the user must not miss; a line each, without a newline.
 	Progress, Notice func(line string)
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"noid/internal/image/imagetest"
 )
@@ -24,8 +26,8 @@ import (
 //
 //   - ids, process ids, times, the downtime and the guest's kernel version differ, and column widths follow (variable);
 //   - where there is no KVM, noid says so on stderr (notice);
-//   - "noid setup" gets nothing: the tests have their kernel and root file system (see scripts/guest-env.sh);
-//   - a registry of the test's stands for Docker Hub, with an image of the tests' root file system;
+//   - "noid setup" gets no kernel: the tests have theirs (see scripts/guest-env.sh);
+//   - a registry of the test's stands for Docker Hub; all its images are the tests' root file system;
 //   - exec waits longer for the guest than it would by itself, as all tests here do;
 //   - "make build" is not run: it made the noid that is tested.
 //
@@ -33,8 +35,15 @@ import (
 func TestQuickStartReadme(t *testing.T) {
 	n := setup(t)
 	registry := imagetest.Serve(t) // for Docker Hub, which the test cannot count on
-	registry.Push(t, "library/busybox", imagetest.Image(t, archive(t, tree(t))))
+	image := imagetest.Image(t, archive(t, tree(t)))
+	registry.Push(t, "library/busybox", image)
+	debian, err := mutate.Config(image, v1.Config{Cmd: []string{"/bin/sh"}}) // whose user is root
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry.Push(t, "library/debian:stable-slim", debian)
 	n.want(0, "config", "set", "registry_mirror", "http://"+registry.Host)
+	n.want(0, "config", "unset", "rootfs")
 	q := quickStart{noid: n, dir: t.TempDir()}
 	if err := os.MkdirAll(filepath.Join(q.dir, "project"), 0o700); err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ var commands = []command{
 	{name: "forget", args: []string{"forget", "src", "made"}, prepare: then(nothing, "checkpoint", "src", "--label", "made"), done: []int{3}},
 	{name: "destroy", args: []string{"destroy", "new"}, prepare: clone, done: []int{3}},
 	{name: "destroy --checkpoints", args: []string{"destroy", "new", "--checkpoints"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},
-	{name: "setup", args: []string{"setup"}, prepare: func(h *home) error {
+	{name: "setup", args: []string{"setup", "--image", "none"}, prepare: func(h *home) error {
 		for _, args := range [][]string{{"config", "set", "kernel", h.kernel}, {"config", "unset", "rootfs"}} {
 			if _, err := h.must(args...); err != nil {
 				return err
