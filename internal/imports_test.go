@@ -39,7 +39,7 @@ var edges = map[string]string{
 	"vmm/conformance/guestfiles": "boot",
 	"vmm/conformance/tinyguest":  "errs vmm",
 
-	"agent":         "agent/changes link/mux link/wire",
+	"agent":         "agent/changes kmod link/mux link/wire",
 	"agent/changes": "",
 	"link":          "errs link/wire untrusted",
 	"link/mux":      "",
@@ -52,7 +52,8 @@ var edges = map[string]string{
 	"home":           "checkpoint errs image manifest proc storage vmm",
 	"storage":        "errs",
 	"storage/volume": "errs home storage vmm",
-	"boot":           "errs lazy storage",
+	"boot":           "errs kmod lazy storage",
+	"kmod":           "",
 	"kernels":        "boot errs lazy storage",
 
 	"setup":        "boot config confine errs home image kernels kvm setup/debian setup/distro storage storage/volume",

@@ -6,4 +6,11 @@ cd "$(dirname "$0")/.."
 export NOID_TEST_BIN=$PWD/bin/noid NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault NOID_TORTURE=${NOID_TORTURE:-all}
 go test -v -count=1 -timeout 48h -run TestTorture ./test/torture
 . scripts/guest-env.sh
+# A Debian with Docker, as a tar.
+export NOID_TEST_DOCKER=$NOID_TEST_HOME/images/test-docker.tar
+if ! [ -s "$NOID_TEST_DOCKER" ]; then
+  mmdebstrap --quiet --variant=minbase --include=systemd-sysv,docker.io,apparmor bookworm "$NOID_TEST_DOCKER.new.tar"
+  mv "$NOID_TEST_DOCKER.new.tar" "$NOID_TEST_DOCKER"
+fi
+go test -v -count=1 -timeout 1h -run TestDocker ./test/e2e
 NOID_TEST_STRESS=${NOID_TEST_STRESS:-10m} go test -v -count=1 -timeout 1h -run TestManyAtOnce ./test/e2e

@@ -1,6 +1,6 @@
 // Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
 // PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools serve
-// noid's cp (tar-create, tar-extract), resize (grow-disk) and commit (changes).
+// noid's cp (tar-create, tar-extract), resize (grow-disk) and commit (changes). It is also the guest kernel's modprobe.
 package main
 
 import (
@@ -32,6 +32,8 @@ func main() {
 			end(agent.GrowDisk(args[1:]))
 		case "changes":
 			end(agent.Changes(os.Stdout, os.Stderr))
+		case "-q": // so the kernel asks for a module: modprobe -q -- NAME
+			end(agent.Modprobe(args[len(args)-1]))
 		case "--version":
 			fmt.Println("noid-agent", version.Release)
 			return

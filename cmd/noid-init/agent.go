@@ -16,6 +16,10 @@ const (
 	// keptPath is where the agent stays: the kernel starts it again from there when it was killed. Every devtmpfs of a
 	// guest is the same one, so whatever the root's init mounts on /dev, it is there.
 	keptPath = "/dev/.noid-agent"
+	// archivePath is where the initramfs has the modules that the kernel may ask for, keptArchive where the agent looks
+	// for them (internal/agent/modprobe.go).
+	archivePath = "/modules.tar"
+	keptArchive = "/dev/.noid-modules"
 	// agentRuns is what noid looks for in the console's log (internal/console).
 	agentRuns = "the agent runs"
 )
@@ -50,12 +54,13 @@ func openAgent() *agent {
 		return nil
 	}
 	unix.Unlink(agentPath)
-	if kept, err := keep(fd); err == nil {
+	if kept, err := keep(fd, keptPath, 0o700); err == nil {
 		unix.Close(fd)
 		fd = kept
 	} else {
 		say(failure{"copying the agent to " + keptPath, err}.Error())
 	}
+	keepArchive()
 	a := &agent{fd: fd}
 	if a.proc, err = unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
 		a.null, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -67,9 +72,27 @@ func openAgent() *agent {
 	return a
 }
 
-// keep copies the file fd to keptPath and opens that.
-func keep(fd int) (int, error) {
-	to, err := unix.Open(keptPath, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o700)
+// keepArchive moves the archive of modules to keptArchive.
+func keepArchive() {
+	fd, err := unix.Open(archivePath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return
+	}
+	kept := -1
+	if err == nil {
+		kept, err = keep(fd, keptArchive, 0o600)
+		unix.Close(fd)
+		unix.Close(kept)
+	}
+	if err != nil {
+		say(failure{"copying the modules to " + keptArchive, err}.Error())
+	}
+	unix.Unlink(archivePath)
+}
+
+// keep copies the file fd to path and opens that.
+func keep(fd int, path string, mode uint32) (int, error) {
+	to, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, mode)
 	if err != nil {
 		return -1, err
 	}
@@ -78,10 +101,10 @@ func keep(fd int) (int, error) {
 	}
 	unix.Close(to)
 	if err != nil {
-		unix.Unlink(keptPath)
+		unix.Unlink(path)
 		return -1, err
 	}
-	return unix.Open(keptPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
 // enter makes /proc the working directory and returns the agent's path from there. Package syscall forks and executes

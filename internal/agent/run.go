@@ -28,6 +28,7 @@ func Run(release string, asInit bool) {
 			outlive() // without cgroups in the guest's kernel, an agent that is killed stays dead
 		}()
 	}
+	offerModules()
 	nameFromFile()
 	s.init()
 	go serveAlways("vsock", func() (net.Listener, error) { return listenVsock(wire.VsockPort) }, s)

@@ -1,16 +1,19 @@
 package boot
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"noid/internal/kmod"
 	"noid/internal/lazy"
 	"noid/internal/storage"
 )
@@ -23,8 +26,8 @@ const (
 )
 
 const (
-	// format is part of an initramfs's key: to be raised when writeInitramfs or guestModules changes what comes out.
-	format = 4
+	// format is part of an initramfs's key: to be raised when writeInitramfs, guestModules or onDemand changes what comes out.
+	format = 5
 	// tmpPrefix begins the name of a file that storage.WriteOnce writes. One that is an hour old was left by a noid
 	// that was killed.
 	tmpPrefix = ".tmp-"
@@ -113,9 +116,15 @@ func build(path, arch, modulesDir string, withAgent bool) error {
 			return err
 		}
 	}
-	var modules []Module
+	var modules []kmod.Module
+	var later []byte
 	if modulesDir != "" {
 		if modules, err = ResolveModules(modulesDir, guestModules); err != nil {
+			return err
+		}
+	}
+	if modulesDir != "" && withAgent {
+		if later, err = archiveModules(modulesDir, modules); err != nil {
 			return err
 		}
 	}
@@ -124,7 +133,21 @@ func build(path, arch, modulesDir string, withAgent bool) error {
 		return err
 	}
 	removeStale(dir)
-	return storage.WriteOnce(path, 0o600, func(f *os.File) error { return writeInitramfs(f, init, agent, modules) })
+	return storage.WriteOnce(path, 0o600, func(f *os.File) error { return writeInitramfs(f, init, agent, modules, later) })
+}
+
+// archiveModules packs those of onDemand that are in dir, and what they need, but for what is loaded.
+func archiveModules(dir string, loaded []kmod.Module) ([]byte, error) {
+	modules, err := ResolveModules(dir, onDemand)
+	if err != nil {
+		return nil, err
+	}
+	modules = slices.DeleteFunc(modules, func(m kmod.Module) bool {
+		return slices.ContainsFunc(loaded, func(l kmod.Module) bool { return l.Name == m.Name })
+	})
+	var archive bytes.Buffer
+	err = kmod.Write(&archive, modules)
+	return archive.Bytes(), err
 }
 
 // removeStale deletes what killed noids left half written. It is a courtesy: failing is no failure.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"noid/internal/errs"
+	"noid/internal/kmod"
 )
 
 // drivers are those without which a kernel cannot mount the root file system: the module's name, what only a kernel has
@@ -57,7 +58,7 @@ func (k Kernel) checkDrivers(path string, drivers []driver) error {
 	if k.Version == "" { // no Linux
 		return nil
 	}
-	var modules []Module
+	var modules []kmod.Module
 	dir := FindModules(path, k.Version)
 	if dir != "" {
 		var wanted []string
@@ -70,7 +71,7 @@ func (k Kernel) checkDrivers(path string, drivers []driver) error {
 		}
 	}
 	for _, d := range drivers {
-		isModule := slices.ContainsFunc(modules, func(m Module) bool { return m.Name == d.module })
+		isModule := slices.ContainsFunc(modules, func(m kmod.Module) bool { return m.Name == d.module })
 		if isModule {
 			continue
 		}

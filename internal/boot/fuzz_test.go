@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"noid/internal/kmod"
 )
 
 // entry is a file of an initramfs.
@@ -63,12 +65,12 @@ func FuzzInitramfs(f *testing.F) {
 		if strings.ContainsAny(name, "/\x00") {
 			return // no file's name
 		}
-		var modules []Module
+		var modules []kmod.Module
 		for i := range int(count) % maxModules {
-			modules = append(modules, Module{Name: name, Data: data[:min(i, len(data))]})
+			modules = append(modules, kmod.Module{Name: name, Data: data[:min(i, len(data))]})
 		}
 		var b bytes.Buffer
-		if err := writeInitramfs(&b, init, agent, modules); err != nil {
+		if err := writeInitramfs(&b, init, agent, modules, nil); err != nil {
 			t.Fatal(err)
 		}
 		got, err := readCpio(b.Bytes())
@@ -137,7 +139,8 @@ func FuzzModule(f *testing.F) {
 		if len(data) > max {
 			t.Fatalf("unpacked %d bytes", len(data))
 		}
-		names, err := dependencies(data)
+		m, err := inspectModule("module", data)
+		names := append(m.Needs, m.Aliases...)
 		if err != nil {
 			return
 		}

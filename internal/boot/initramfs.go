@@ -4,13 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-)
 
-// Module is a kernel module as it goes into the initramfs.
-type Module struct {
-	Name string // without ".ko", such as "virtio_blk"
-	Data []byte // the unpacked ELF object
-}
+	"noid/internal/kmod"
+)
 
 // Types and permissions of cpio entries: inode(7).
 const (
@@ -21,9 +17,10 @@ const (
 )
 
 // writeInitramfs writes an initramfs: an uncompressed newc cpio archive with init as /init, agent as /agent unless it
-// is empty, and the modules in /modules in their order. The same input makes the same bytes. The caller checks the
-// modules' names: one with a slash or a NUL would be another file.
-func writeInitramfs(w io.Writer, init, agent []byte, modules []Module) error {
+// is empty, the modules in /modules in their order, and the archive that onDemand makes as /modules.tar unless it is
+// empty. The same input makes the same bytes. The caller checks the modules' names: one with a slash or a NUL would be
+// another file.
+func writeInitramfs(w io.Writer, init, agent []byte, modules []kmod.Module, onDemand []byte) error {
 	a := &cpioWriter{Writer: bufio.NewWriter(w)}
 	for _, dir := range []string{"dev", "modules", "newroot", "proc", "sys"} {
 		a.entry(dir, modeDir, 0, 0, nil)
@@ -36,6 +33,9 @@ func writeInitramfs(w io.Writer, init, agent []byte, modules []Module) error {
 	}
 	for i, m := range modules {
 		a.entry(fmt.Sprintf("modules/%03d-%s.ko", i, m.Name), modeFile, 0, 0, m.Data)
+	}
+	if len(onDemand) > 0 {
+		a.entry("modules.tar", modeFile, 0, 0, onDemand)
 	}
 	a.entry("TRAILER!!!", 0, 0, 0, nil)
 	if err := a.Flush(); err != nil {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"noid/internal/kmod"
 )
 
 // TestWriteInitramfs has cpio read what was written.
@@ -15,10 +17,10 @@ func TestWriteInitramfs(t *testing.T) {
 	if err != nil {
 		t.Skip("no busybox, whose cpio is wanted")
 	}
-	modules := []Module{{"virtio_ring", []byte("ring")}, {"virtio", []byte("virtio!")}}
+	modules := []kmod.Module{{Name: "virtio_ring", Data: []byte("ring")}, {Name: "virtio", Data: []byte("virtio!")}}
 	var first, second bytes.Buffer
 	for _, b := range []*bytes.Buffer{&first, &second} {
-		if err := writeInitramfs(b, []byte("#!init"), []byte("#!agent"), modules); err != nil {
+		if err := writeInitramfs(b, []byte("#!init"), []byte("#!agent"), modules, []byte("more")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,7 +40,7 @@ func TestWriteInitramfs(t *testing.T) {
 		}
 	}
 	want := []string{"drwxr-xr-x dev", "drwxr-xr-x modules", "drwxr-xr-x newroot", "drwxr-xr-x proc", "drwxr-xr-x sys",
-		"crw------- dev/console", "-rwxr-xr-x init", "-rwxr-xr-x agent", "-rw-r--r-- modules/000-virtio_ring.ko", "-rw-r--r-- modules/001-virtio.ko"}
+		"crw------- dev/console", "-rwxr-xr-x init", "-rwxr-xr-x agent", "-rw-r--r-- modules/000-virtio_ring.ko", "-rw-r--r-- modules/001-virtio.ko", "-rw-r--r-- modules.tar"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s\n%s", diff, out)
 	}

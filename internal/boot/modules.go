@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"noid/internal/kmod"
 )
 
 // guestModules are the modules that noid's devices and root filesystem need, in the order to load them. The order
@@ -26,6 +28,16 @@ var guestModules = []string{
 	"button", "evdev", // the ACPI power button, for guests that listen to it
 	"i8042", "atkbd", // Ctrl+Alt+Del, which is how Firecracker asks a guest to shut down
 }
+
+// onDemand are the modules that a guest's kernel may ask for: for container engines, packet filters and tunnels, and
+// what inspects sockets. Those that they need come along.
+var onDemand = strings.Fields(`
+	bridge br_netfilter veth dummy macvlan ipvlan vxlan 8021q tun wireguard
+	nf_tables nft_compat nft_chain_nat nft_ct nft_nat nft_masq nft_redir nft_reject_inet nft_fib_inet nft_limit nft_log nft_numgen nft_hash
+	nf_conntrack_netlink nfnetlink_log xt_MASQUERADE xt_conntrack xt_addrtype xt_nat xt_comment xt_tcpudp xt_mark xt_connmark xt_multiport
+	xt_state xt_limit xt_LOG xt_REDIRECT xt_statistic xt_recent xt_physdev xt_owner xt_set ip_set_hash_ip ip_set_hash_net ip_set_hash_ipport
+	iptable_nat iptable_filter iptable_mangle iptable_raw ip6table_nat ip6table_filter ip6table_mangle ipt_REJECT ip6t_REJECT
+	inet_diag tcp_diag udp_diag unix_diag fuse loop squashfs binfmt_misc`)
 
 const (
 	// maxModules bounds what goes into an initramfs; a name is three digits there.
@@ -66,7 +78,7 @@ func FindModules(kernelPath, version string) string {
 // ResolveModules returns the wanted modules that are in dir, each after those that it depends on. What is missing
 // counts as built into the kernel. Dependencies are read from the modules themselves: a package that was unpacked and
 // not installed has no modules.dep.
-func ResolveModules(dir string, wanted []string) ([]Module, error) {
+func ResolveModules(dir string, wanted []string) ([]kmod.Module, error) {
 	paths, err := indexModules(dir)
 	if err != nil {
 		return nil, fmt.Errorf("listing the modules in %q: %w", dir, err)
@@ -79,9 +91,6 @@ func ResolveModules(dir string, wanted []string) ([]Module, error) {
 	}
 	return r.modules, nil
 }
-
-// normal makes names equal that the kernel holds equal.
-func normal(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // suffixes are how distributions pack modules.
 var suffixes = []string{"", ".gz", ".xz", ".zst"}
@@ -98,8 +107,8 @@ func indexModules(dir string) (map[string]string, error) {
 			return err
 		}
 		if name, suffix, ok := strings.Cut(d.Name(), ".ko"); ok && d.Type().IsRegular() && slices.Contains(suffixes, suffix) {
-			if _, dup := paths[normal(name)]; !dup {
-				paths[normal(name)] = path
+			if _, dup := paths[kmod.Normal(name)]; !dup {
+				paths[kmod.Normal(name)] = path
 			}
 		}
 		return nil
@@ -110,11 +119,11 @@ func indexModules(dir string) (map[string]string, error) {
 type resolver struct {
 	paths   map[string]string
 	seen    map[string]bool
-	modules []Module
+	modules []kmod.Module
 }
 
 func (r *resolver) add(name string) error {
-	name = normal(name)
+	name = kmod.Normal(name)
 	path, ok := r.paths[name]
 	if !ok || r.seen[name] {
 		return nil
@@ -127,16 +136,16 @@ func (r *resolver) add(name string) error {
 	if err != nil {
 		return fmt.Errorf("reading module %q: %w", path, err)
 	}
-	needs, err := dependencies(data)
+	m, err := inspectModule(name, data)
 	if err != nil {
 		return fmt.Errorf("reading module %q: %w", path, err)
 	}
-	for _, need := range needs {
+	for _, need := range m.Needs {
 		if err := r.add(need); err != nil {
 			return err
 		}
 	}
-	r.modules = append(r.modules, Module{Name: name, Data: data})
+	r.modules = append(r.modules, m)
 	return nil
 }
 
@@ -164,40 +173,50 @@ func unpackModule(r io.Reader, l limits) ([]byte, error) {
 	return data, err
 }
 
-// dependencies reads a module's .modinfo: NUL-separated key=value. Besides depends it honours softdep's "pre:", which
+// inspectModule reads a module's .modinfo: NUL-separated key=value. Besides depends it honours softdep's "pre:", which
 // may name algorithms that no module is called by: those are not found, and skipped.
-func dependencies(data []byte) ([]string, error) {
+func inspectModule(name string, data []byte) (kmod.Module, error) {
+	m := kmod.Module{Name: name, Data: data}
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return nil, err
+		return m, err
 	}
 	section := f.Section(".modinfo")
 	if section == nil {
-		return nil, errors.New("not a kernel module: it has no .modinfo")
+		return m, errors.New("not a kernel module: it has no .modinfo")
 	}
 	// A compressed section, which modules do not have, could unpack to any size.
 	if section.Flags&elf.SHF_COMPRESSED != 0 || section.Size > maxModinfo {
-		return nil, fmt.Errorf("its .modinfo is compressed, or larger than %d bytes", maxModinfo)
+		return m, fmt.Errorf("its .modinfo is compressed, or larger than %d bytes", maxModinfo)
 	}
 	info, err := section.Data()
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	var names []string
 	for _, field := range strings.Split(string(info), "\x00") {
 		switch key, value, _ := strings.Cut(field, "="); key {
 		case "depends":
-			names = append(names, strings.FieldsFunc(value, func(r rune) bool { return r == ',' })...)
-		case "softdep":
-			pre := false
-			for _, word := range strings.Fields(value) {
-				if strings.HasSuffix(word, ":") {
-					pre = word == "pre:"
-				} else if pre {
-					names = append(names, word)
-				}
+			for _, need := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' }) {
+				m.Needs = append(m.Needs, kmod.Normal(need))
 			}
+		case "softdep":
+			m.Needs = append(m.Needs, pre(value)...)
+		case "alias":
+			m.Aliases = append(m.Aliases, strings.Fields(value)...)
 		}
 	}
-	return names, nil
+	return m, nil
+}
+
+// pre returns the modules of a softdep that come before: "pre: a b post: c".
+func pre(softdep string) (names []string) {
+	is := false
+	for _, word := range strings.Fields(softdep) {
+		if strings.HasSuffix(word, ":") {
+			is = word == "pre:"
+		} else if is {
+			names = append(names, kmod.Normal(word))
+		}
+	}
+	return names
 }

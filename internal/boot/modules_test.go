@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
+
+	"noid/internal/kmod"
 )
 
 // module returns an ELF object with a .modinfo section that holds info.
@@ -69,7 +71,7 @@ func modulesDir(t *testing.T, modules map[string]string) string {
 	return dir
 }
 
-func names(modules []Module) (names []string) {
+func names(modules []kmod.Module) (names []string) {
 	for _, m := range modules {
 		names = append(names, m.Name)
 	}
