@@ -34,6 +34,7 @@ var edges = map[string]string{
 
 	"network":         "",
 	"network/address": "",
+	"network/policy":  "errs lazy network network/address",
 
 	"vmm/conformance":            "disk errs helper link link/wire proc storage untrusted vmm",
 	"vmm/conformance/guestfiles": "boot",

@@ -20,6 +20,9 @@ const (
 	Open    Mode = "open"    // all that this host reaches, but not this host itself
 )
 
+// Modes are all of them.
+var Modes = []Mode{None, Default, Open}
+
 // Config is the network of a VM as the user wants it. It is the VM's own: a clone has the rules and no ports.
 type Config struct {
 	Mode  Mode     `json:"mode"`

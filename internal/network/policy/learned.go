@@ -1,0 +1,99 @@
+package policy
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// The bounds of what is learned: a guest may ask for any number of names.
+const (
+	maxNames     = 4096
+	maxAddresses = 64 // of a name
+	// Programs keep an address for longer than DNS says, but not for ever.
+	minLife = 5 * time.Minute
+	maxLife = 24 * time.Hour
+)
+
+// learned is which names the resolver gave which addresses for. It forgets the names that were used longest ago.
+type learned struct {
+	mu    sync.Mutex
+	now   func() time.Time
+	names map[string]*list.Element // of *name
+	order list.List                // of *name, the one used last first
+	at    map[netip.Addr]map[*name]bool
+}
+
+// name is a domain name, and until when it stands for its addresses.
+type name struct {
+	text  string
+	until map[netip.Addr]time.Time
+}
+
+func newLearned() *learned {
+	return &learned{now: time.Now, names: map[string]*list.Element{}, at: map[netip.Addr]map[*name]bool{}}
+}
+
+// learn notes that text stands for addrs for ttl.
+func (l *learned) learn(text string, addrs []netip.Addr, ttl time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.names[text]
+	if e == nil {
+		e = l.order.PushFront(&name{text: text, until: map[netip.Addr]time.Time{}})
+		l.names[text] = e
+	}
+	l.order.MoveToFront(e)
+	n := e.Value.(*name)
+	until := l.now().Add(min(max(ttl, minLife), maxLife))
+	for _, a := range addrs[:min(len(addrs), maxAddresses)] {
+		a = a.WithZone("").Unmap()
+		if _, known := n.until[a]; !known && len(n.until) >= maxAddresses {
+			l.drop(n, n.oldest())
+		}
+		n.until[a] = until
+		if l.at[a] == nil {
+			l.at[a] = map[*name]bool{}
+		}
+		l.at[a][n] = true
+	}
+	if l.order.Len() > maxNames {
+		last := l.order.Remove(l.order.Back()).(*name)
+		for a := range last.until {
+			l.drop(last, a)
+		}
+		delete(l.names, last.text)
+	}
+}
+
+// oldest is the address that ends first.
+func (n *name) oldest() (first netip.Addr) {
+	for a, until := range n.until {
+		if !first.IsValid() || until.Before(n.until[first]) {
+			first = a
+		}
+	}
+	return first
+}
+
+func (l *learned) drop(n *name, a netip.Addr) {
+	delete(n.until, a)
+	if delete(l.at[a], n); len(l.at[a]) == 0 {
+		delete(l.at, a)
+	}
+}
+
+// any reports whether a name that stands for a satisfies ok. With late, one counts that did so once.
+func (l *learned) any(a netip.Addr, late bool, ok func(name string) bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	for n := range l.at[a] {
+		if (late || now.Before(n.until[a])) && ok(n.text) {
+			l.order.MoveToFront(l.names[n.text])
+			return true
+		}
+	}
+	return false
+}
