@@ -32,8 +32,9 @@ var edges = map[string]string{
 	"proc":            "confine errs",
 	"confine":         "storage",
 
-	"network":         "",
+	"network":         "errs manifest storage",
 	"network/address": "",
+	"network/control": "errs network",
 	"network/policy":  "errs lazy network network/address",
 
 	"vmm/conformance":            "disk errs helper link link/wire proc storage untrusted vmm",

@@ -1,0 +1,71 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"noid/internal/errs"
+)
+
+// maxAnswer bounds an answer, in bytes: a helper may be asked for thousands of flows.
+const maxAnswer = 8 << 20
+
+// Client asks the helper of one VM. Dial connects to its socket.
+type Client struct {
+	Dial func(ctx context.Context) (net.Conn, error)
+}
+
+// again is the time between two tries to reach a helper that starts.
+const again = 10 * time.Millisecond
+
+// Ask sends r and returns the answer. It waits for a helper that starts until ctx ends: errs.ErrTimeout then. What the
+// helper refuses is an error too.
+func (c Client) Ask(ctx context.Context, r Request) (Answer, error) {
+	a, conn, err := c.ask(ctx, r)
+	if conn != nil {
+		conn.Close()
+	}
+	return a, err
+}
+
+// Hold is Ask for a request whose effect ends with the connection, which the caller closes.
+func (c Client) Hold(ctx context.Context, r Request) (Answer, net.Conn, error) {
+	a, conn, err := c.ask(ctx, r)
+	if err != nil && conn != nil {
+		conn.Close()
+		conn = nil
+	}
+	return a, conn, err
+}
+
+func (c Client) ask(ctx context.Context, r Request) (a Answer, conn net.Conn, err error) {
+	for {
+		if conn, err = c.Dial(ctx); err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return a, nil, errs.New(errs.ErrTimeout, "the network helper does not answer: %w", err)
+		case <-time.After(again):
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err = json.NewEncoder(conn).Encode(r); err == nil {
+		err = json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&a)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = errs.New(errs.ErrTimeout, "the network helper does not answer: %w", ctx.Err())
+	case err != nil:
+		err = fmt.Errorf("the network helper: %w", err)
+	case a.Error != "":
+		err = errors.New(a.Error)
+	}
+	return a, conn, err
+}

@@ -1,0 +1,67 @@
+// Package control is how noid talks to the network helper of a VM: over a unix socket in the VM's directory, one
+// request and one answer a connection, each a line of JSON.
+package control
+
+import (
+	"net/netip"
+	"time"
+
+	"noid/internal/network"
+)
+
+// Op is what a request asks for.
+type Op string
+
+const (
+	// Reload has the helper read the configuration again. Flows that it no longer allows are cut.
+	Reload Op = "reload"
+	Status Op = "status"
+	Flows  Op = "flows"
+	// Forward adds Request.Ports for as long as the connection stays open: after its answer nothing more is sent.
+	Forward Op = "forward"
+)
+
+// Request is what noid asks.
+type Request struct {
+	Op    Op             `json:"op"`
+	Ports []network.Port `json:"ports,omitempty"`
+}
+
+// Answer is what the helper says. With Error it has done nothing.
+type Answer struct {
+	Error string `json:"error,omitempty"`
+	// Ports are all that it should listen on, of Forward those of the request.
+	Ports  []Port `json:"ports,omitempty"`
+	Cut    int    `json:"cut,omitempty"` // flows that Reload has cut
+	Status *State `json:"status,omitempty"`
+	Flows  []Flow `json:"flows,omitempty"`
+}
+
+// Port is a port, and why the helper does not listen on it, if so.
+type Port struct {
+	network.Port
+	Problem string `json:"problem,omitempty"`
+}
+
+// State is how a helper is.
+type State struct {
+	PID     int       `json:"pid"`
+	Since   time.Time `json:"since"`
+	Memory  int64     `json:"memory"` // bytes, resident
+	Flows   int       `json:"flows"`
+	Sent    uint64    `json:"sent"` // bytes from the guest
+	Got     uint64    `json:"got"`  // bytes to the guest
+	Refused uint64    `json:"refused"`
+	Ping    bool      `json:"ping"` // this host forwards the guest's pings
+	IPv6    bool      `json:"ipv6"` // this host has a route
+}
+
+// Flow is a connection of the guest's, or one to it.
+type Flow struct {
+	Proto string         `json:"proto"`
+	Guest netip.AddrPort `json:"guest"` // the guest's end
+	Peer  netip.AddrPort `json:"peer"`  // the other end as the guest sees it
+	// Seq and Ack are those of the TCP segment that the guest awaits next, and of what it has sent.
+	Seq uint32 `json:"seq,omitempty"`
+	Ack uint32 `json:"ack,omitempty"`
+}
