@@ -36,6 +36,7 @@ var edges = map[string]string{
 	"network/address": "",
 	"network/control": "errs network",
 	"network/policy":  "errs lazy network network/address",
+	"network/space":   "confine errs network/address proc",
 
 	"vmm/conformance":            "disk errs helper link link/wire proc storage untrusted vmm",
 	"vmm/conformance/guestfiles": "boot",

@@ -31,30 +31,38 @@ type Policy struct {
 }
 
 // Start starts cmd, whose Path must be absolute, confined as p says. It is otherwise cmd.Start.
-func Start(cmd *exec.Cmd, p Policy) error {
+func Start(cmd *exec.Cmd, p Policy) error { return StartIn(cmd, p, func() error { return nil }) }
+
+// StartIn is Start by a thread that has called enter before it was confined, and then ends: into namespaces say.
+func StartIn(cmd *exec.Cmd, p Policy, enter func() error) error {
 	closeOnExec()
 	rules := newRules(p, cmd.Path)
 	defer rules.close()
 	var err error
-	onDyingThread(func() {
-		got := confineThread(p, cmd.Path, rules)
-		cmd.Env = append(cmd.Environ(), fmt.Sprintf("%s=%d", landlockEnv, got))
+	OnDyingThread(func() {
+		if err = enter(); err != nil {
+			return
+		}
+		got := confineThread(p.reachable, cmd.Path, rules)
+		cmd.Env = append(cmd.Environ(), landlockIs(got))
 		err = cmd.Start()
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		p.Limits.set(cmd.Process.Pid)
+		p.Limits.join(cmd.Process.Pid, p.Dir)
 	}
-	p.Limits.set(cmd.Process.Pid)
-	p.Limits.join(cmd.Process.Pid, p.Dir)
-	return nil
+	return err
 }
 
 // landlockEnv is a VMM's environment variable with Landlock's ABI when it was started, 0 for none: the kernel does
 // not tell.
 const landlockEnv = "NOID_LANDLOCK"
 
+func landlockIs(abi int) string { return fmt.Sprintf("%s=%d", landlockEnv, abi) }
+
 // confineThread confines the calling thread for good, and returns Landlock's ABI, or 0 where it was not to be had.
-func confineThread(p Policy, binary string, rules *ruleset) (abi int) {
+// reachable is for dropCapabilities, with binary.
+func confineThread(reachable func(binary string) bool, binary string, rules *ruleset) (abi int) {
 	// It is a thread's own, and inherited; Landlock and seccomp want it of whoever has no CAP_SYS_ADMIN.
 	unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	if unix.Unshare(unix.CLONE_FS) == nil { // the umask is all threads' otherwise
@@ -63,7 +71,7 @@ func confineThread(p Policy, binary string, rules *ruleset) (abi int) {
 	if rules.enforce() == nil {
 		abi = rules.abi
 	}
-	dropCapabilities(func() bool { return p.reachable(binary) })
+	dropCapabilities(func() bool { return reachable(binary) })
 	filterCalls()
 	return abi
 }
@@ -95,9 +103,9 @@ func (p Policy) reachable(binary string) bool {
 	return true
 }
 
-// onDyingThread runs f on a thread that ends when f returns: a goroutine that is locked to its thread ends it. The
+// OnDyingThread runs f on a thread that ends when f returns: a goroutine that is locked to its thread ends it. The
 // runtime copies no locked thread: from LockOSThread on it has a clean one for that.
-func onDyingThread(f func()) {
+func OnDyingThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -105,7 +113,7 @@ func onDyingThread(f func()) {
 		if unix.Gettid() == unix.Getpid() {
 			// The main thread does not end, and it stands for the process in /proc. While it is held here, f gets
 			// another.
-			onDyingThread(f)
+			OnDyingThread(f)
 			runtime.UnlockOSThread()
 			return
 		}

@@ -387,13 +387,13 @@ func TestSelfStaysFree(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			onDyingThread(func() {
+			OnDyingThread(func() {
 				if unix.Gettid() == unix.Getpid() {
 					t.Error("it is the main thread")
 				}
 				rules := newRules(Policy{Dir: dir}, "/bin/true")
 				defer rules.close()
-				confineThread(Policy{Dir: dir}, "/bin/true", rules)
+				confineThread(Policy{Dir: dir}.reachable, "/bin/true", rules)
 			})
 		})
 	}

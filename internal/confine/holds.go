@@ -101,8 +101,8 @@ func Probe(dir string) (h Holds, err error) {
 	p := Policy{Dir: inner, Read: []string{"/proc/self"}}
 	rules := newRules(p, self)
 	defer rules.close()
-	onDyingThread(func() {
-		abi := confineThread(p, self, rules)
+	OnDyingThread(func() {
+		abi := confineThread(p.reachable, self, rules)
 		if h, err = status("thread-self"); err != nil {
 			return
 		}

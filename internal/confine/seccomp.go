@@ -8,8 +8,9 @@ import (
 )
 
 // filterCalls denies the calling thread system calls that no VMM needs and that Landlock does not cover: connecting
-// to anything, sockets but unix ones, io_uring (which gets round a filter), new namespaces (in which a user has all
-// capabilities), looking into other processes, and changing the limit of a file's length. The VMM's own filter comes on top: the strictest holds.
+// to anything, sockets but unix ones, options of a packet socket that it was given, io_uring (which gets round a filter),
+// new namespaces (in which a user has all capabilities), looking into other processes, and changing the limit of a
+// file's length. The VMM's own filter comes on top: the strictest holds.
 func filterCalls() error {
 	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
 	if !ok {
@@ -74,6 +75,8 @@ func filter(arch uint32) []unix.SockFilter {
 		load(dataNr), jump(unix.BPF_JEQ, unix.SYS_PRLIMIT64, 0, 7),
 		load(dataArg1), jump(unix.BPF_JEQ, unix.RLIMIT_FSIZE, 0, 5), // reading it, without a new one, is allowed
 		load(dataArg2), jump(unix.BPF_JEQ, 0, 0, 2), load(dataArg2+4), jump(unix.BPF_JEQ, 0, 1, 0), fail(unix.EPERM),
+		load(dataNr), jump(unix.BPF_JEQ, unix.SYS_SETSOCKOPT, 0, 3),
+		load(dataArg1), jump(unix.BPF_JEQ, unix.SOL_PACKET, 0, 1), fail(unix.EPERM), // its rings have had many a hole
 		load(dataNr))
 	return append(program,
 		jump(unix.BPF_JEQ, unix.SYS_SOCKET, 0, 3),
