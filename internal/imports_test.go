@@ -14,9 +14,9 @@ import (
 // edges are all the imports that noid's own packages may have of one another: cmd → cli → vm → what vm is built of →
 // leaves. A new one is a decision: state it here. Tests, test/ and bench/ are free.
 var edges = map[string]string{
-	"cmd/noid":       "cli",
+	"cmd/noid":       "cli network/space",
 	"cmd/noid-agent": "agent link/tarfs version",
-	"cmd/noid-init":  "",
+	"cmd/noid-init":  "network/address",
 
 	"cli":     "config errs helper image image/source image/store kernels setup untrusted version vm vmm/drivers",
 	"cli/man": "cli version",
@@ -24,10 +24,10 @@ var edges = map[string]string{
 		"storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
-	"vmm":             "confine errs lazy proc storage untrusted",
+	"vmm":             "confine errs lazy network/space proc storage untrusted",
 	"vmm/drivers":     "errs kvm vmm vmm/firecracker vmm/qemu",
-	"vmm/firecracker": "errs lazy link/wire proc storage untrusted vmm",
-	"vmm/qemu":        "errs helper lazy link/mux link/wire proc storage untrusted vmm",
+	"vmm/firecracker": "errs lazy link/wire network/address network/space proc storage untrusted vmm",
+	"vmm/qemu":        "errs helper lazy link/mux link/wire network/address network/space proc storage untrusted vmm",
 	"helper":          "console errs link proc vmm",
 	"proc":            "confine errs",
 	"confine":         "storage",
@@ -38,7 +38,7 @@ var edges = map[string]string{
 	"network/policy":  "errs lazy network network/address",
 	"network/space":   "confine errs network/address proc",
 
-	"vmm/conformance":            "disk errs helper link link/wire proc storage untrusted vmm",
+	"vmm/conformance":            "disk errs helper link link/wire network/address network/space proc storage untrusted vmm",
 	"vmm/conformance/guestfiles": "boot",
 	"vmm/conformance/tinyguest":  "errs vmm",
 

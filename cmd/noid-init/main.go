@@ -1,8 +1,8 @@
 //go:build linux
 
 // Command noid-init is /init of noid's initramfs. It loads the modules beside it, mounts /dev/vda, or the VM's disk over
-// its base, starts noid's agent if the initramfs has one, and executes the root filesystem's own init. Where there is
-// none, the agent becomes init.
+// its base, gives the network device its addresses, starts noid's agent if the initramfs has one, and executes the root
+// filesystem's own init. Where there is none, the agent becomes init.
 // When something fails it prints a line to the console and resets the machine: the VMM ends, and the line is in the
 // console's log.
 //
@@ -66,9 +66,12 @@ func boot() error {
 	if err := mountRoot(cmdline, hasWord(cmdline, "ro")); err != nil {
 		return err
 	}
-	a, reachable := openAgent(), hasTransport()
+	a, reachable, networked := openAgent(), hasTransport(), raiseNetwork()
 	if err := switchRoot(a != nil); err != nil {
 		return err
+	}
+	if networked {
+		nameServer()
 	}
 	return handOver(cmdline, args, a, reachable)
 }

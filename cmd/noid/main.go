@@ -5,6 +5,10 @@ import (
 	"os"
 
 	"noid/internal/cli"
+	"noid/internal/network/space"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:])) }
+func main() {
+	space.Main() // this process may be a VMM to be
+	os.Exit(cli.Main(os.Args[1:]))
+}

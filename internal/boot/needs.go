@@ -20,6 +20,7 @@ var needs = []struct{ option, module, text, without string }{
 	{"CONFIG_VIRTIO_MMIO", "virtio_mmio", "virtio-mmio", "virtio over MMIO: Firecracker cannot boot it"},
 	{"CONFIG_VIRTIO_CONSOLE", "virtio_console", "virtio_console", "virtio console: with QEMU, exec needs --serial"},
 	{"CONFIG_VIRTIO_VSOCKETS", "vmw_vsock_virtio_transport", "vmw_vsock_virtio_transport", "virtio vsock: with Firecracker, exec needs --serial"},
+	{"CONFIG_VIRTIO_NET", "virtio_net", "virtio_net", "virtio net: no VM gets a network with it"},
 	{"CONFIG_OVERLAY_FS", "overlay", "overlayfs: ", "overlayfs: no VM gets a disk over an image with it"},
 }
 

@@ -13,12 +13,13 @@ import (
 )
 
 // all are texts of a kernel that has everything built in.
-const all = initrdText + " virtio-pci virtio-mmio virtio_console vmw_vsock_virtio_transport overlayfs: "
+const all = initrdText + " virtio-pci virtio-mmio virtio_console vmw_vsock_virtio_transport virtio_net overlayfs: "
 
 // TestLacks says what a kernel lacks: by its text, its modules and its configuration, wherever that is.
 func TestLacks(t *testing.T) {
-	const noVsock = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_MMIO=y\nCONFIG_VIRTIO_CONSOLE=y\n# CONFIG_VIRTIO_VSOCKETS is not set\nCONFIG_OVERLAY_FS=m\n"
+	const noVsock = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_MMIO=y\nCONFIG_VIRTIO_CONSOLE=y\n# CONFIG_VIRTIO_VSOCKETS is not set\nCONFIG_VIRTIO_NET=y\nCONFIG_OVERLAY_FS=m\n"
 	const withoutVsock, withoutOverlay = "no virtio vsock: with Firecracker, exec needs --serial", "no overlayfs: no VM gets a disk over an image with it"
+	const withoutNet = "no virtio net: no VM gets a network with it"
 	moduleMissing := withoutOverlay + " (overlay is a module, and not among its modules)"
 	version := "6.1.0-42-cloud-amd64"
 	for _, tt := range []struct {
@@ -29,6 +30,7 @@ func TestLacks(t *testing.T) {
 	}{
 		{"all", all, nil, "", nil},
 		{"no overlay", strings.TrimSuffix(all, "overlayfs: "), nil, "", []string{withoutOverlay}},
+		{"no network device", strings.Replace(all, "virtio_net ", "", 1), nil, "", []string{withoutNet}},
 		{"overlay as a module", strings.TrimSuffix(all, "overlayfs: "), map[string]string{"modules/" + version + "/kernel/overlay.ko": ""}, "", nil},
 		{"a configuration beside it", all, map[string]string{"config-" + version: "# x\n" + noVsock}, "", []string{withoutVsock, moduleMissing}},
 		{"and the module", all, map[string]string{"config-" + version: "# x\n" + noVsock, "modules/" + version + "/overlay.ko.xz": ""}, "", []string{withoutVsock}},

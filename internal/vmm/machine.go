@@ -18,6 +18,9 @@ type Machine struct {
 	// DiskMiB is the size of the own disk, 0 for that of the file that it is a copy of. The guest's file system grows
 	// to it when it boots.
 	DiskMiB int `json:"disk_mib,omitempty"`
+	// Net says that the VM has a network device. It ends in a network namespace of the VMM's own: see package
+	// network/space, whose Socket returns its other end.
+	Net bool `json:"net,omitempty"`
 	// Hardware pins what the driver chose at Start (QEMU's versioned machine type, accelerator, CPU model), so that
 	// Load builds the same. Start fills it in; Load obeys it.
 	Hardware map[string]string `json:"hardware,omitempty"`

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/confine"
+	"noid/internal/network/space"
 	"noid/internal/proc"
 )
 
@@ -27,7 +28,7 @@ type Child struct {
 // Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logFile (in dir, emptied) as its
 // stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for. The VMM is confined,
 // for a guest of m: of dir it writes the disk, logFile and the files that access names, and reads kernel, initrd and
-// what its binary needs.
+// what its binary needs. With m.Net it is in a network namespace, in which it finds space.Tap.
 func Spawn(dir string, argv []string, logFile string, m *Machine, access Access) (*Child, error) {
 	in, err := os.OpenFile(filepath.Join(dir, SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -48,7 +49,11 @@ func Spawn(dir string, argv []string, logFile string, m *Machine, access Access)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, in, out, log
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := confine.Start(cmd, policy(dir, m, logFile, access)); err != nil {
+	start := confine.Start
+	if m.Net {
+		start = space.Start
+	}
+	if err := start(cmd, policy(dir, m, logFile, access)); err != nil {
 		return nil, err
 	}
 	child := &Child{exited: make(chan struct{})}
@@ -81,6 +86,9 @@ type Access struct {
 func policy(dir string, m *Machine, logFile string, access Access) confine.Policy {
 	p := confine.Policy{Dir: dir, Write: append([]string{RootfsFile, logFile}, access.Write...), Make: access.Make, Devices: access.Devices,
 		Limits: confine.Limits{CPUs: m.CPUs, MemBytes: int64(m.MemMiB) << 20}}
+	if m.Net {
+		p.Devices = append(p.Devices, space.Device)
+	}
 	for _, path := range []string{m.KernelPath, m.InitrdPath} {
 		if path != "" {
 			p.Read = append(p.Read, path)

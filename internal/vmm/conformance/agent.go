@@ -15,6 +15,7 @@ import (
 	"noid/internal/helper"
 	"noid/internal/link"
 	"noid/internal/link/wire"
+	"noid/internal/network/space"
 	"noid/internal/vmm"
 )
 
@@ -24,9 +25,10 @@ const atOnce = 20
 // helperArg is the first argument with which a test binary is started to be a VM's helper. See Helper.
 const helperArg = "noid-conformance-helper"
 
-// Helper is for a driver's TestMain, before anything else: where this process was started as the helper of a VM of the
-// suite, it is that for d until the VMM's end and exits.
+// Helper is for a driver's TestMain, before anything else: where this process was started to be a VMM, or the helper of
+// a VM of the suite, it is that, the helper for d until the VMM's end.
 func Helper(d vmm.Driver) {
+	space.Main()
 	if len(os.Args) < 2 || os.Args[1] != helperArg {
 		return
 	}

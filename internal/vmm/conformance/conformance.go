@@ -74,5 +74,6 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Errors", func(t *testing.T) { testErrors(t, h) })
 	t.Run("Cancel", func(t *testing.T) { testCancel(t, h) })
 	t.Run("Base", func(t *testing.T) { testBase(t, h) })
+	t.Run("Net", func(t *testing.T) { testNet(t, h) })
 	t.Run("Life", func(t *testing.T) { testLife(t, h) })
 }

@@ -126,6 +126,27 @@ func TestStartRequests(t *testing.T) {
 	}
 }
 
+// TestNetRequest has the guest's device end at the tap of every VM, by its name alone.
+func TestNetRequest(t *testing.T) {
+	m := machine()
+	device := func() (found []any) {
+		for _, r := range bootRequests(m) {
+			if r.path == "/network-interfaces/eth0" {
+				found = append(found, r.body)
+			}
+		}
+		return found
+	}
+	if found := device(); found != nil {
+		t.Errorf("without a network: %v", found)
+	}
+	m.Net = true
+	want := []any{networkInterface{IfaceID: "eth0", HostDevName: "tap0", GuestMAC: "02:6e:6f:69:64:02"}}
+	if diff := cmp.Diff(want, device()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestLoadRequests(t *testing.T) {
 	backend := map[string]any{"backend_type": "File", "backend_path": "memory.snap"}
 	for _, test := range []struct {

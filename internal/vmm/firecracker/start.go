@@ -77,7 +77,9 @@ func (d *Driver) launch(ctx context.Context, dir string, m *vmm.Machine, request
 		return nil, fmt.Errorf("starting firecracker: %w", context.Cause(ctx))
 	}
 	child, err := vmm.Spawn(dir, argv(binary), LogFile, m, vmm.Access{Devices: []string{vmm.KVMDevice}, Make: newSnapDir})
-	if err != nil {
+	if errors.Is(err, errs.ErrHost) { // not of the program
+		return nil, fmt.Errorf("starting firecracker: %w", err)
+	} else if err != nil {
 		return nil, d.binary.Unusable(err)
 	}
 	var version string

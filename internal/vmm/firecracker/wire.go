@@ -1,6 +1,10 @@
 package firecracker
 
 import (
+	"net"
+
+	"noid/internal/network/address"
+	"noid/internal/network/space"
 	"noid/internal/vmm"
 )
 
@@ -76,6 +80,12 @@ type snapshotLoad struct {
 	ClockRealtime       bool       `json:"clock_realtime,omitempty"`
 }
 
+type networkInterface struct {
+	IfaceID     string `json:"iface_id"`
+	HostDevName string `json:"host_dev_name"`
+	GuestMAC    string `json:"guest_mac"`
+}
+
 // request is one PUT of a start.
 type request struct {
 	path string
@@ -120,6 +130,9 @@ func bootRequests(m *vmm.Machine) []request {
 	}
 	if m.Base {
 		requests = append(requests, request{"/drives/base", drive{DriveID: "base", PathOnHost: vmm.BaseFile, IsReadOnly: true, CacheType: "Unsafe"}})
+	}
+	if m.Net { // a load opens the device of the same name
+		requests = append(requests, request{"/network-interfaces/eth0", networkInterface{"eth0", space.Tap, net.HardwareAddr(address.GuestMAC[:]).String()}})
 	}
 	return append(requests,
 		request{"/vsock", vsock{guestCID, VsockFile}},

@@ -2,11 +2,15 @@ package qemu
 
 import (
 	"fmt"
+	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"noid/internal/link/wire"
+	"noid/internal/network/address"
+	"noid/internal/network/space"
 	"noid/internal/vmm"
 )
 
@@ -48,7 +52,7 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		"-device", "virtio-blk-pci,drive=d0",
 		"-device", "virtio-rng-pci",
 	}
-	if l := hw[hwLayout]; (l == layout || l == layoutWithBase) && strings.HasPrefix(hw[hwMachine], "pc-q35") {
+	if slices.Contains(layouts[:3], hw[hwLayout]) && strings.HasPrefix(hw[hwMachine], "pc-q35") {
 		args = append(args, "-global", "ICH9-LPC.disable_s3=1")
 	}
 	if hw[hwLayout] != layoutWithoutPort {
@@ -62,6 +66,11 @@ func argv(m *vmm.Machine, incoming bool) []string {
 			"-blockdev", "driver=file,node-name=f1,read-only=on,auto-read-only=off,drop-cache=off,filename="+vmm.BaseFile,
 			"-blockdev", "driver=raw,node-name=d1,read-only=on,file=f1",
 			"-device", "virtio-blk-pci,drive=d1")
+	}
+	if m.Net { // likewise
+		args = append(args,
+			"-netdev", "tap,id=net0,ifname="+space.Tap+",script=no,downscript=no,vhost=off",
+			"-device", "virtio-net-pci,netdev=net0,mac="+net.HardwareAddr(address.GuestMAC[:]).String()+",romfile=")
 	}
 	args = append(args, "-kernel", m.KernelPath)
 	if m.InitrdPath != "" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"noid/internal/errs"
@@ -22,18 +23,22 @@ const (
 
 // layout is raised when argv adds, removes or reorders devices. What was saved with an older one is loaded with that.
 const (
+	layoutWithNet     = "5" // layout with a network device, and perhaps a second disk: of a Machine with a network alone
 	layoutWithBase    = "4" // layout with a second disk: of a Machine with a base alone
 	layout            = "3"
 	layoutWithSleep   = "2" // ACPI has S3, of which a guest comes back without ACPI: it cannot power off then
 	layoutWithoutPort = "1" // nor is there a port for the agent
 )
 
+// layouts are all, the newest first. Those from layoutWithSleep on are old.
+var layouts = []string{layoutWithNet, layoutWithBase, layout, layoutWithSleep, layoutWithoutPort}
+
 // q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on,
 // as without it the kernel calibrates its timers slowly.
 const q35Options = ",sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=off"
 
 // chooseHardware picks the hardware of a VM that boots now.
-func (d *Driver) chooseHardware(ctx context.Context, base bool) (map[string]string, error) {
+func (d *Driver) chooseHardware(ctx context.Context, m *vmm.Machine) (map[string]string, error) {
 	help, err := d.binary.Ask(ctx, "-machine", "help")
 	if err != nil {
 		return nil, err
@@ -47,7 +52,10 @@ func (d *Driver) chooseHardware(ctx context.Context, base bool) (map[string]stri
 		return nil, d.binary.Unusable(fmt.Errorf("it has no machine type %q", alias))
 	}
 	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: emulatedCPU(), hwLayout: layout}
-	if base {
+	switch {
+	case m.Net:
+		hw[hwLayout] = layoutWithNet
+	case m.Base:
 		hw[hwLayout] = layoutWithBase
 	}
 	if d.kvm() {
@@ -74,8 +82,8 @@ func (d *Driver) checkHardware(hw map[string]string) error {
 			return cannotLoad("it does not record its hardware (%s)", key)
 		}
 	}
-	if l := hw[hwLayout]; l != layoutWithBase && l != layout && l != layoutWithSleep && l != layoutWithoutPort {
-		return cannotLoad("it has device layout %q, this noid builds %q", l, layoutWithBase)
+	if l := hw[hwLayout]; !slices.Contains(layouts, l) {
+		return cannotLoad("it has device layout %q, this noid builds %q", l, layouts[0])
 	}
 	switch hw[hwAccel] {
 	case "tcg":
