@@ -28,7 +28,7 @@ var edges = map[string]string{
 	"vmm/drivers":     "errs kvm vmm vmm/firecracker vmm/qemu",
 	"vmm/firecracker": "errs lazy link/wire network/address network/space proc storage untrusted vmm",
 	"vmm/qemu":        "errs helper lazy link/mux link/wire network/address network/space proc storage untrusted vmm",
-	"helper":          "console errs link proc vmm",
+	"helper":          "console errs link network/space proc vmm",
 	"proc":            "confine errs",
 	"confine":         "storage",
 

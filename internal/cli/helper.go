@@ -30,7 +30,7 @@ func (a *app) helperCmd() *cobra.Command {
 					return err
 				}
 				return m.ResumeHere(ctx)
-			})
+			}, nil)
 		},
 	}
 }

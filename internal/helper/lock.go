@@ -1,5 +1,6 @@
 // Package helper is the process that noid runs beside each VMM, in the VM's directory: it bounds the logs, guards
-// pauses, and does the driver's own part, such as serving the agent's connections. It lives as long as the VMM.
+// pauses, keeps the VM's network helper running, and does the driver's own part, such as serving the agent's
+// connections. It lives as long as the VMM.
 package helper
 
 import (
