@@ -37,6 +37,8 @@ var edges = map[string]string{
 	"network/control": "errs network",
 	"network/policy":  "errs lazy network network/address",
 	"network/space":   "confine errs network/address proc",
+	"network/nettest": "network/address",
+	"network/stack":   "network/address",
 
 	"vmm/conformance":            "disk errs helper link link/wire network/address network/space proc storage untrusted vmm",
 	"vmm/conformance/guestfiles": "boot",

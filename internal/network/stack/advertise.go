@@ -1,0 +1,47 @@
+package stack
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"noid/internal/network/address"
+)
+
+// advertiseEvery is how often the guest hears that there is a router, which it believes for routerLifetime.
+const (
+	advertiseEvery = 10 * time.Minute
+	routerLifetime = 30 * time.Minute
+)
+
+var allNodes = netip.MustParseAddr("ff02::1")
+
+// advertise tells the guest every now and then what a router solicitation is answered with.
+func (s *Stack) advertise() {
+	tick := time.NewTicker(advertiseEvery)
+	defer tick.Stop()
+	for {
+		s.sendAdvertisement()
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// sendAdvertisement says that the gateway is the router for IPv6 (RFC 4861, 4.2), its link address and the MTU, and
+// who resolves names (RFC 8106). It has no prefix: the guest has the one address that the agent gives it.
+func (s *Stack) sendAdvertisement() {
+	put := binary.BigEndian
+	message := make([]byte, 16)
+	message[0], message[4] = uint8(header.ICMPv6RouterAdvert), defaultTTL
+	put.PutUint16(message[6:], uint16(routerLifetime/time.Second))
+	message = append(append(message, 1, 1), address.GatewayMAC[:]...)                            // source link-layer address
+	message = put.AppendUint32(append(message, 5, 1, 0, 0), address.MTU)                         // MTU
+	message = put.AppendUint32(append(message, 25, 3, 0, 0), uint32(routerLifetime/time.Second)) // recursive DNS server
+	message = append(message, address.Gateway6.AsSlice()...)
+	s.sendICMP(linkLocal, allNodes, message)
+}

@@ -1,0 +1,146 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/network/address"
+)
+
+const (
+	// guestWait bounds a connection to the guest, which answers at once unless it is paused or very busy.
+	guestWait = 20 * time.Second
+	// firstPort is the lowest port from which the host's datagrams come.
+	firstPort = 16384
+)
+
+// Forward relays a connection that came to a port of the host to a port of the guest, until its end. Where only a
+// server on the guest's loopback listens, the guest's agent connects it.
+func (s *Stack) Forward(host *net.TCPConn, port uint16) {
+	guest, err := s.dialServer(port)
+	if err != nil {
+		reset(host)
+		return
+	}
+	f := &flow{key: key{tcpAddr(guest.RemoteAddr()), tcpAddr(guest.LocalAddr())}, proto: "tcp", inbound: true}
+	s.relay(f, guest, host)
+}
+
+func (s *Stack) dialServer(port uint16) (*conn, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, guestWait)
+	defer cancel()
+	guest, err := s.dialGuest(ctx, port)
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return guest, err
+	}
+	if guest, err = s.dialGuest(ctx, address.RelayPort); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(guest, "%d\n", port); err != nil {
+		guest.Close()
+		return nil, err
+	}
+	return guest, nil
+}
+
+func tcpAddr(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort()
+	}
+	return netip.AddrPort{}
+}
+
+// sender is who sends datagrams to a port of the host.
+type sender struct {
+	to   *net.UDPConn
+	from netip.AddrPort
+}
+
+// senders have a flow each.
+type senders struct {
+	mu    sync.Mutex
+	flows map[sender]*flow
+}
+
+// ForwardUDP carries a datagram that came to a port of the host, from an address, to a port of the guest, and from now
+// on what the guest answers.
+func (s *Stack) ForwardUDP(to *net.UDPConn, from netip.AddrPort, port uint16, data []byte) {
+	who := sender{to, from}
+	s.senders.mu.Lock()
+	f := s.senders.flows[who]
+	s.senders.mu.Unlock()
+	if f == nil {
+		f = s.addSender(who, port)
+	}
+	f.got.Add(uint64(len(data)))
+	f.touch()
+	s.sendUDP(f.remote, f.guest, data)
+}
+
+// addSender gives a sender a port of its own on the host's address in the guest's network.
+func (s *Stack) addSender(who sender, port uint16) *flow {
+	guest := netip.AddrPortFrom(address.Guest4.Addr(), port)
+	k := key{guest, netip.AddrPortFrom(address.Host4, firstPort)}
+	for range s.udp.max + 1 {
+		k.remote = netip.AddrPortFrom(address.Host4, firstPort+uint16(rand.N(1<<16-firstPort)))
+		if s.udp.find(k) == nil {
+			break
+		}
+	}
+	f := &flow{key: k, proto: "udp", inbound: true}
+	f.send = func(data []byte) {
+		f.sent.Add(uint64(len(data)))
+		f.touch()
+		who.to.WriteToUDPAddrPort(data, who.from)
+	}
+	f.end = func() {
+		s.senders.mu.Lock()
+		defer s.senders.mu.Unlock()
+		if s.senders.flows[who] == f {
+			delete(s.senders.flows, who)
+		}
+	}
+	s.senders.mu.Lock()
+	if s.senders.flows == nil {
+		s.senders.flows = map[sender]*flow{}
+	}
+	s.senders.flows[who] = f
+	s.senders.mu.Unlock()
+	s.udp.add(f)
+	time.AfterFunc(answeredWait, func() { s.expire(f) })
+	return f
+}
+
+// expire ends a flow that has been idle, and looks at one that has not been again later.
+func (s *Stack) expire(f *flow) {
+	if left := answeredWait - f.idle(); left > 0 && s.udp.find(f.key) == f {
+		time.AfterFunc(left, func() { s.expire(f) })
+		return
+	}
+	s.udp.remove(f)
+	f.end()
+}
+
+// CloseForward ends the flows that came by a port of the host which is one no more.
+func (s *Stack) CloseForward(to *net.UDPConn) {
+	s.senders.mu.Lock()
+	var gone []*flow
+	for who, f := range s.senders.flows {
+		if who.to == to {
+			gone = append(gone, f)
+		}
+	}
+	s.senders.mu.Unlock()
+	for _, f := range gone {
+		s.udp.remove(f)
+		f.end()
+	}
+}
