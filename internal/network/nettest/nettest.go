@@ -29,12 +29,15 @@ const childEnv = "NOID_TEST_NETNS"
 
 // Main runs the tests of a package in a user and network namespace of their own.
 func Main(m *testing.M) {
-	if os.Getenv(childEnv) == "" {
+	switch os.Getenv(childEnv) {
+	case "":
 		os.Exit(again())
-	}
-	if err := internet(); err != nil {
-		fmt.Fprintln(os.Stderr, "making a network for the tests:", err)
-		os.Exit(1)
+	case "new":
+		if err := internet(); err != nil {
+			fmt.Fprintln(os.Stderr, "making a network for the tests:", err)
+			os.Exit(1)
+		}
+		os.Setenv(childEnv, "made") // for the processes that fuzz
 	}
 	os.Exit(m.Run())
 }
@@ -42,7 +45,7 @@ func Main(m *testing.M) {
 // again runs this program again in new namespaces, and returns its exit code.
 func again() int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), childEnv+"=1")
+	cmd.Env = append(os.Environ(), childEnv+"=new")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	root := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
