@@ -38,7 +38,7 @@ var edges = map[string]string{
 	"network/policy":   "errs lazy network network/address",
 	"network/space":    "confine errs network/address proc",
 	"network/nettest":  "network/address",
-	"network/stack":    "network/address",
+	"network/stack":    "network/address network/control",
 	"network/dhcp":     "network/address",
 	"network/resolver": "network/address",
 

@@ -56,12 +56,12 @@ type State struct {
 	IPv6    bool      `json:"ipv6"` // this host has a route
 }
 
-// Flow is a connection of the guest's, or one to it.
+// Flow is a connection of the guest, or datagrams between two addresses.
 type Flow struct {
-	Proto string         `json:"proto"`
-	Guest netip.AddrPort `json:"guest"` // the guest's end
-	Peer  netip.AddrPort `json:"peer"`  // the other end as the guest sees it
-	// Seq and Ack are those of the TCP segment that the guest awaits next, and of what it has sent.
-	Seq uint32 `json:"seq,omitempty"`
-	Ack uint32 `json:"ack,omitempty"`
+	Proto   string         `json:"proto"` // tcp, udp or icmp
+	Guest   netip.AddrPort `json:"guest"`
+	Remote  netip.AddrPort `json:"remote"`            // as the guest sees it
+	Inbound bool           `json:"inbound,omitempty"` // it came by a port of the host
+	Sent    uint64         `json:"sent"`              // bytes of the guest
+	Got     uint64         `json:"received"`          // bytes for the guest
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"noid/internal/network/control"
 )
 
 // Limits bound what a guest can have the stack keep. The least recently used flow goes for a new one. Zero fields mean
@@ -32,16 +34,6 @@ func (l Limits) orDefault() Limits {
 	return l
 }
 
-// Flow is a connection of the guest, or datagrams between two addresses.
-type Flow struct {
-	Proto   string         `json:"proto"` // tcp, udp or icmp
-	Guest   netip.AddrPort `json:"guest"`
-	Remote  netip.AddrPort `json:"remote"`            // as the guest sees it
-	Inbound bool           `json:"inbound,omitempty"` // it came by a port of the host
-	Sent    uint64         `json:"sent"`              // bytes of the guest
-	Got     uint64         `json:"received"`          // bytes for the guest
-}
-
 type key struct{ guest, remote netip.AddrPort }
 
 // flow is one that lives. Its end takes it out of its table.
@@ -61,9 +53,10 @@ func (f *flow) idle() time.Duration { return time.Duration(time.Now().UnixNano()
 
 // table has the flows of one kind, max of them at most.
 type table struct {
-	mu    sync.Mutex
-	max   int
-	flows map[key]*flow
+	mu        sync.Mutex
+	max       int
+	flows     map[key]*flow
+	sent, got uint64 // of flows that have ended
 }
 
 func (t *table) find(k key) *flow {
@@ -82,7 +75,7 @@ func (t *table) add(f *flow) {
 	var gone *flow
 	if len(t.flows) >= t.max {
 		gone = t.oldest()
-		delete(t.flows, gone.key)
+		t.drop(gone)
 	}
 	t.flows[f.key] = f
 	t.mu.Unlock()
@@ -105,8 +98,26 @@ func (t *table) remove(f *flow) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.flows[f.key] == f {
-		delete(t.flows, f.key)
+		t.drop(f)
 	}
+}
+
+func (t *table) drop(f *flow) {
+	delete(t.flows, f.key)
+	t.sent += f.sent.Load()
+	t.got += f.got.Load()
+}
+
+// total returns how many bytes have gone both ways.
+func (t *table) total() (sent, got uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sent, got = t.sent, t.got
+	for _, f := range t.flows {
+		sent += f.sent.Load()
+		got += f.got.Load()
+	}
+	return sent, got
 }
 
 // list returns the flows as they are now.
@@ -133,11 +144,11 @@ func (t *table) cut(chosen func(*flow) bool) (n int) {
 }
 
 // Flows returns the flows as they are now.
-func (s *Stack) Flows() []Flow {
-	all := []Flow{}
+func (s *Stack) Flows() []control.Flow {
+	all := []control.Flow{}
 	for _, t := range s.tables() {
 		for _, f := range t.list() {
-			all = append(all, Flow{Proto: f.proto, Guest: f.guest, Remote: f.remote, Inbound: f.inbound, Sent: f.sent.Load(), Got: f.got.Load()})
+			all = append(all, control.Flow{Proto: f.proto, Guest: f.guest, Remote: f.remote, Inbound: f.inbound, Sent: f.sent.Load(), Got: f.got.Load()})
 		}
 	}
 	return all

@@ -32,12 +32,13 @@ type Policy interface {
 	Keep(proto string, to netip.AddrPort) error
 }
 
-// Interceptor serves TCP connections in place of the stack.
+// Interceptor looks into TCP connections of the guest that the policy allows.
 type Interceptor interface {
-	// Wants reports whether Serve is to have the connections to an address.
-	Wants(to netip.AddrPort) bool
-	// Serve serves one, until its end, and closes it. dial connects to where it leads. ctx ends when the flow is cut.
-	Serve(ctx context.Context, guest net.Conn, to netip.AddrPort, dial func(context.Context) (net.Conn, error))
+	// Wants reports whether Handle is to see the connections to port.
+	Wants(port uint16) bool
+	// Handle serves a connection that the guest opened to port, until its end, and returns nil; or it returns the
+	// connection, to be relayed as it is. An error means that it is closed.
+	Handle(guest net.Conn, port uint16) (net.Conn, error)
 }
 
 // Config is what a Stack is made of. All but FD and Policy may be left out.
@@ -146,6 +147,23 @@ func (s *Stack) tune() tcpip.Error {
 		}
 	}
 	return nil
+}
+
+// Stats are numbers since the start, and what this host can do.
+type Stats struct {
+	Sent, Got uint64 // bytes from and to the guest, of flows that have ended too
+	Refused   uint64
+	NoPing    error // why this host forwards no pings over IPv4
+}
+
+// Stats returns them as they are now.
+func (s *Stack) Stats() Stats {
+	stats := Stats{Refused: s.refused.Load(), NoPing: s.pings[0]}
+	for _, t := range s.tables() {
+		sent, got := t.total()
+		stats.Sent, stats.Got = stats.Sent+sent, stats.Got+got
+	}
+	return stats
 }
 
 // Run serves the guest until Close. It returns nil then, or what reading the link failed with.

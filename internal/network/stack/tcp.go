@@ -3,9 +3,11 @@ package stack
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +44,7 @@ func (s *Stack) accept(r *tcp.ForwarderRequest) {
 		return
 	}
 	f := &flow{key: key{guest, to}, proto: "tcp", end: cancel}
-	if i := s.config.Interceptor; i != nil && i.Wants(to) {
+	if i := s.config.Interceptor; i != nil && i.Wants(to.Port()) {
 		s.intercept(ctx, r, f)
 		return
 	}
@@ -70,6 +72,7 @@ func (s *Stack) complete(r *tcp.ForwarderRequest) *conn {
 	return newConn(ep, queue)
 }
 
+// intercept completes the connection before the server is asked: the interceptor may ask another.
 func (s *Stack) intercept(ctx context.Context, r *tcp.ForwarderRequest, f *flow) {
 	c := s.complete(r)
 	if c == nil {
@@ -80,17 +83,37 @@ func (s *Stack) intercept(ctx context.Context, r *tcp.ForwarderRequest, f *flow)
 	c.flow = f
 	s.tcp.add(f)
 	defer s.tcp.remove(f)
-	s.config.Interceptor.Serve(ctx, c, f.remote, func(ctx context.Context) (net.Conn, error) {
-		// Asked once more: the policy may have changed since.
-		if err := s.allow("tcp", f.remote); err != nil {
-			return nil, err
+	guest, err := s.config.Interceptor.Handle(c, f.remote.Port())
+	if err != nil || guest == nil {
+		return
+	}
+	host, err := dial(ctx, f.remote)
+	if err != nil {
+		c.abort()
+		return
+	}
+	defer context.AfterFunc(ctx, func() { reset(host) })()
+	splice(guest, host)
+}
+
+// splice carries data both ways until both ends are done, and closes both.
+func splice(guest net.Conn, host *net.TCPConn) {
+	defer guest.Close()
+	defer host.Close()
+	var both sync.WaitGroup
+	both.Go(func() {
+		if _, err := io.Copy(host, guest); err != nil {
+			reset(host)
+			return
 		}
-		host, err := dial(ctx, f.remote)
-		if err != nil {
-			return nil, err
-		}
-		return host, nil
+		host.CloseWrite()
 	})
+	if _, err := io.Copy(struct{ io.Writer }{guest}, host); err != nil {
+		guest.Close()
+	} else if half, ok := guest.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+	both.Wait()
 }
 
 // dial connects to an address of the guest's choice that the policy allows.

@@ -9,6 +9,8 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"noid/internal/network/control"
 )
 
 const (
@@ -28,7 +30,7 @@ type stale struct {
 // Reset has the guest learn that its TCP connections of before are gone, and not when it next uses them: each gets a
 // segment out of its window, which a TCP answers with an ACK (RFC 9293, 3.10.7.4), and the stack answers that with RST.
 // It returns at once.
-func (s *Stack) Reset(flows []Flow) {
+func (s *Stack) Reset(flows []control.Flow) {
 	s.stale.mu.Lock()
 	s.stale.flows = map[key]bool{}
 	for _, f := range flows {
