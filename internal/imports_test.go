@@ -46,7 +46,7 @@ var edges = map[string]string{
 	"vmm/conformance/guestfiles": "boot",
 	"vmm/conformance/tinyguest":  "errs vmm",
 
-	"agent":         "agent/changes kmod link/mux link/wire",
+	"agent":         "agent/changes kmod link/mux link/wire network/address",
 	"agent/changes": "",
 	"link":          "errs link/wire untrusted",
 	"link/mux":      "",

@@ -31,6 +31,7 @@ func Run(release string, asInit bool) {
 	offerModules()
 	nameFromFile()
 	s.init()
+	serveRelays()
 	go serveAlways("vsock", func() (net.Listener, error) { return listenVsock(wire.VsockPort) }, s)
 	go serveAlways("port", func() (net.Listener, error) {
 		p, err := openPort(wire.PortName)

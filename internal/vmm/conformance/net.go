@@ -23,6 +23,9 @@ func testNet(t *testing.T, h Harness) {
 	vm.m.Net = true
 	vm.boot(t)
 	vm.wantAddresses(t)
+	vm.wantAgent(t, "after the boot")
+	// 10.63.0.2 port 61, as the kernel writes it: the agent's relay.
+	vm.con.wantRun(t, "until grep -q ' 02003F0A:003D ' /proc/net/tcp; do sleep 0.1; done; grep -c ':003D ' /proc/net/tcp6", "1")
 	vm.wantPing(t, "after the boot")
 	vm.tell(t, vmm.Pause)
 	checkpoint := vm.checkpoint(t)
