@@ -66,7 +66,7 @@ var edges = map[string]string{
 	"setup":        "boot config confine errs home image kernels kvm setup/debian setup/distro storage storage/volume",
 	"setup/debian": "boot errs kernels lazy setup/distro storage",
 	"setup/distro": "",
-	"config":       "errs lazy storage",
+	"config":       "errs lazy network network/policy storage",
 
 	"disk":            "errs storage",
 	"image":           "errs",

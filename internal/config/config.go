@@ -20,16 +20,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/network"
 )
 
 // Config is config.toml with its values checked. A zero field is a key that is not set.
 type Config struct {
-	Kernel      string // absolute path
-	Rootfs      string // absolute path
-	CPUs        int
-	MemMiB      int
-	DiskMiB     int
-	Image       string // of which VMs are made, before Rootfs
+	Kernel  string // absolute path
+	Rootfs  string // absolute path
+	CPUs    int
+	MemMiB  int
+	DiskMiB int
+	Image   string // of which VMs are made, before Rootfs
+	Net     string // the network of new VMs: a mode, or the name of one of Networks
+	// Networks are the profiles of the table [network], by name.
+	Networks    map[string]network.Config
 	Driver      string // "firecracker" or "qemu"
 	BootArgs    string // appended to the driver's kernel command line
 	Firecracker string // the VMM's binary, absolute path
@@ -70,6 +74,13 @@ func Load(path string) (Config, error) {
 		}
 		k.store(&c, k.shown(path, text))
 		delete(values, k.name)
+	}
+	if c.Networks, err = profiles(values); err != nil {
+		return Config{}, fileError(path, lines(data)[networkTable], err, "correct the file: 'noid help network' has an example")
+	}
+	delete(values, networkTable)
+	if err := checkNet(c.Net, c.Networks); err != nil {
+		return Config{}, fileError(path, lines(data)["net"], fmt.Errorf("net: %w", err), errs.Hint(err))
 	}
 	if len(values) > 0 {
 		c.Ignored = ignored(path, data, values)

@@ -72,10 +72,10 @@ of_a_newer_noid = [1, 2]
 
 // TestIgnored warns of every key that noid does not know, in the order of the lines, and takes one out.
 func TestIgnored(t *testing.T) {
-	path := writeConfig(t, "# mine\nmemm = 512\ncpus = 2\nnet.kind = \"x\"\nnet.size = 3\n\n[rootf]\npath = 1\n[rootf.sub]\ncpus = 3\n[[other]]\n")
+	path := writeConfig(t, "# mine\nmemm = 512\ncpus = 2\nnett.kind = \"x\"\nnett.size = 3\n\n[rootf]\npath = 1\n[rootf.sub]\ncpus = 3\n[[other]]\n")
 	c, err := Load(path)
 	var want []string
-	for _, w := range []string{`2: the key "memm" is not known and is ignored: did you mean "mem"?`, `4: the key "net" is not known and is ignored`,
+	for _, w := range []string{`2: the key "memm" is not known and is ignored: did you mean "mem"?`, `4: the key "nett" is not known and is ignored: did you mean "net"?`,
 		`7: the key "rootf" is not known and is ignored: did you mean "rootfs"?`, `11: the key "other" is not known and is ignored`} {
 		want = append(want, path+":"+w)
 	}

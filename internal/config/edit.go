@@ -80,6 +80,19 @@ func Set(path, name, value string, check Check) error {
 			return err
 		}
 	}
+	if name == "net" {
+		_, values, err := read(path)
+		if err != nil {
+			return err
+		}
+		networks, err := profiles(values)
+		if err == nil {
+			err = checkNet(value, networks)
+		}
+		if err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
 	if check != nil {
 		if err := check(name, value); err != nil {
 			return fmt.Errorf("setting %s: %w", name, err)

@@ -60,6 +60,8 @@ var keys = []key{
 		isPath: true, clean: cleanPath, store: func(c *Config, v string) { c.Kernel = v }},
 	{name: "mem", about: "memory of a new VM, in MiB, or with a unit such as 2G; default 128, of an image 1024",
 		isInt: true, clean: cleanInt(ParseMiB), store: func(c *Config, v string) { c.MemMiB, _ = strconv.Atoi(v) }},
+	{name: "net", about: "network of a new VM: none, default, open or a profile of the table [network]; default 'default' where this host can",
+		clean: cleanNet, store: func(c *Config, v string) { c.Net = v }},
 	{name: "qemu", about: "path of QEMU's binary; default from PATH, then /usr/local/bin",
 		isPath: true, isExec: true, clean: cleanPath, store: func(c *Config, v string) { c.QEMU = v }},
 	{name: "registry_mirror", about: "registry to ask before Docker Hub, as [http://]HOST[:PORT]; default none",
