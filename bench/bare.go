@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -166,19 +167,24 @@ func (v *bare) client() (c *link.Client, done func()) {
 
 // run runs a command in a Linux guest and returns its output.
 func (v *bare) run(argv ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(v.x.ctx, askLimit)
+	defer cancel()
+	var out strings.Builder
+	err := v.runTo(ctx, &out, argv...)
+	return out.String(), err
+}
+
+func (v *bare) runTo(ctx context.Context, out io.Writer, argv ...string) error {
 	client, done := v.client()
 	defer done()
-	var out strings.Builder
 	job := wire.Exec{}
 	for _, a := range argv {
 		job.Argv = append(job.Argv, []byte(a))
 	}
-	ctx, cancel := context.WithTimeout(v.x.ctx, askLimit)
-	defer cancel()
-	if _, err := client.Exec(ctx, job, link.Streams{Out: &out}); err != nil {
-		return "", fmt.Errorf("the bare vm's agent: %q: %w", argv, err)
+	if _, err := client.Exec(ctx, job, link.Streams{Out: out}); err != nil {
+		return fmt.Errorf("the bare vm's agent: %q: %w", argv, err)
 	}
-	return out.String(), nil
+	return nil
 }
 
 func (v *bare) set(token string) error {

@@ -3,6 +3,7 @@ module noid/bench
 go 1.26.0
 
 require (
+	github.com/google/go-containerregistry v0.22.1
 	golang.org/x/sys v0.50.0
 	noid v0.0.0
 )

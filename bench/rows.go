@@ -41,6 +41,11 @@ var rows = []row{
 	{"23", "image pull of Debian, three layers, beside umoci unpack and mke2fs -d", ratio(0.7), "tcg", rowImage},
 	{"24", "bytes of that image's file system on the disk, beside mke2fs'", ratio(1.1), "tcg", rowImageBytes},
 	{"25", "peak memory of noid, which pulls an image of 1 GiB", value(200), "tcg", rowImageMemory},
+	{"26", "create of a cached image of 1 GiB, on plain ext4, beside create of a root file system of 64 MiB, copied", ratio(1), "tcg", rowCreate},
+	{"27", "written by create of a cached image of 1 GiB, on plain ext4, beside the same", value(8), "tcg", rowCreateBytes},
 	{"28", "run --rm of a checkpoint, beside restore --as, exec and destroy", ratio(0.8), "tcg lab", rowRun},
 	{"29", "run --rm of an image, warm, beside create --wait, exec and destroy", ratio(0.8), "tcg lab", rowRunImage},
+	{"30", "of a VM with a base of 1 GiB, on plain ext4 beside btrfs", ratio(1.3), "tcg", rowHosts},
+	{"31", "work in the guest, on a base and its own disk beside a flat one", ratio(1.15), "tcg", rowWork},
+	{"32", "first run of an image, 110 MB, from a local registry to the first byte, beside skopeo copy, umoci unpack, mke2fs -d and a bare boot", ratio(0.8), "tcg", rowFirstRun},
 }

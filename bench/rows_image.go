@@ -95,18 +95,24 @@ func (b *imageBuilder) noid() (string, float64, error) {
 	return bases[0], took, nil
 }
 
-// bare unpacks the image and has mke2fs make a file system of it, with the blocks that noid's have.
+// bare unpacks the image, has mke2fs make a file system of it, and writes that back.
 func (b *imageBuilder) bare() (string, float64, error) {
-	bundle, base := filepath.Join(b.x.dir, "bundle"), filepath.Join(b.x.dir, "base.ext4")
 	began := time.Now()
-	for _, argv := range [][]string{{"umoci", "unpack", "--image", b.layout + ":test", bundle},
-		{"mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-b", "4096", "-m", "0", "-d", filepath.Join(bundle, "rootfs"), base, "1G"},
-		{"sync", base}} {
-		if out, err := exec.CommandContext(b.x.ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			return "", 0, fmt.Errorf("%s: %w: %s", argv[0], err, out)
-		}
+	base, err := b.flat()
+	if err == nil {
+		err = b.x.tool("sync", base)
 	}
-	return base, since(began), nil
+	return base, since(began), err
+}
+
+// flat is bare without the writing back. The file system has blocks of the size that noid's have.
+func (b *imageBuilder) flat() (string, error) {
+	bundle, base := filepath.Join(b.x.dir, "bundle"), filepath.Join(b.x.dir, "base.ext4")
+	err := b.x.tool("umoci", "unpack", "--image", b.layout+":test", bundle)
+	if err == nil {
+		err = b.x.tool("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-b", "4096", "-m", "0", "-d", filepath.Join(bundle, "rootfs"), base, "1G")
+	}
+	return base, err
 }
 
 func (b *imageBuilder) remove() error {
@@ -144,16 +150,33 @@ func rowImageMemory(x *trial) error {
 	return nil
 }
 
-// largeTar writes a root file system of 1 GiB.
+// random is n bytes, the same for the same seed.
+func random(n int, seed byte) []byte {
+	data := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(data)
+	return data
+}
+
+// largeTar writes a root file system of 1 GiB, with busybox where there is one.
 func largeTar(ctx context.Context, path string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	part := make([]byte, 1<<20)
-	rand.NewChaCha8([32]byte{1}).Read(part)
+	part := random(1<<20, 1)
 	w := tar.NewWriter(f)
+	if program, err := os.ReadFile("/bin/busybox"); err == nil {
+		for _, name := range []string{"sh", "true", "cat"} {
+			w.WriteHeader(&tar.Header{Name: "bin/" + name, Mode: 0o755, Size: int64(len(program))})
+			if _, err := w.Write(program); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.WriteHeader(&tar.Header{Name: "root/", Mode: 0o700}); err != nil {
+		return err
+	}
 	for i := range 60_000 {
 		if err := errors.Join(ctx.Err(), w.WriteHeader(&tar.Header{Name: fmt.Sprintf("usr/share/d%d/file%d", i/20, i), Mode: 0o644, Size: 7 << 10})); err != nil {
 			return err

@@ -26,6 +26,15 @@ func rowRun(x *trial) error {
 
 // rowRunImage is rowRun of an image, which has run before.
 func rowRunImage(x *trial) error {
+	if err := x.importBusybox(); err != nil {
+		return err
+	}
+	mem := strconv.Itoa(bootMiB)
+	return x.runs("app", func(name string) []string { return []string{"create", name, "--image", "app", "--mem", mem, "--wait"} }, "--mem", mem)
+}
+
+// importBusybox has an image "app" of a static busybox, with sh and true.
+func (x *trial) importBusybox() error {
 	program, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		return notRun("no busybox: %v", err)
@@ -41,11 +50,8 @@ func rowRunImage(x *trial) error {
 	if err != nil {
 		return err
 	}
-	if _, err := x.noid("image", "import", "dir:"+dir, "app"); err != nil {
-		return err
-	}
-	mem := strconv.Itoa(bootMiB)
-	return x.runs("app", func(name string) []string { return []string{"create", name, "--image", "app", "--mem", mem, "--wait"} }, "--mem", mem)
+	_, err = x.noid("image", "import", "dir:"+dir, "app")
+	return err
 }
 
 // runs takes in turns 'run --rm' of a VM of what, with more flags, and three commands, of which the first makes a VM of

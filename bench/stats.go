@@ -37,8 +37,8 @@ type result struct {
 	Name string `json:"name"` // what A is, beside what B is
 	Unit string `json:"unit"` // of the samples: ms, %, bytes
 	Goal goal   `json:"goal"`
-	// A and B are the samples in the order in which they were taken, in turns. B is empty when the goal's kind is
-	// "value".
+	// A and B are the samples in the order in which they were taken, in turns. With a goal of kind
+	// "value", B counts for nothing and may be empty.
 	A      []float64 `json:"a"`
 	B      []float64 `json:"b,omitempty"`
 	Note   string    `json:"note,omitempty"`

@@ -71,7 +71,8 @@ type trial struct {
 	dir  string // for the bare side, on the file system to measure
 	home string // noid's
 	bare []*bare
-	made int // names given
+	made int      // names given
+	also []*trial // the same on other file systems
 }
 
 func (b *bench) open(ctx context.Context, s setting, r row) (*trial, error) {
@@ -105,6 +106,9 @@ func (x *trial) kernel() string {
 
 // close ends every VM of the trial and removes its files.
 func (x *trial) close() {
+	for _, y := range x.also {
+		y.close()
+	}
 	x.ctx = context.Background() // also after Ctrl+C
 	for _, v := range x.bare {
 		v.kill()
@@ -148,13 +152,7 @@ func (x *trial) noid(args ...string) (string, error) {
 
 // timed runs noid and returns its stdout and how long that took, in milliseconds.
 func (x *trial) timed(args ...string) (string, float64, error) {
-	if args[0] == "exec" {
-		args = append([]string{"exec", "--wait-timeout", "4m"}, args[1:]...)
-	}
-	cmd := exec.CommandContext(x.ctx, x.b.noid, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 20 * time.Second
-	cmd.Env = append(os.Environ(), "NOID_HOME="+x.home, "NOID_DRIVER="+x.driver)
+	cmd := x.command(args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began := time.Now()
@@ -164,6 +162,18 @@ func (x *trial) timed(args ...string) (string, float64, error) {
 		return "", took, fmt.Errorf("noid %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), took, nil
+}
+
+// command is noid with args in the trial's home.
+func (x *trial) command(args ...string) *exec.Cmd {
+	if args[0] == "exec" {
+		args = append([]string{"exec", "--wait-timeout", "4m"}, args[1:]...)
+	}
+	cmd := exec.CommandContext(x.ctx, x.b.noid, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 20 * time.Second
+	cmd.Env = append(os.Environ(), "NOID_HOME="+x.home, "NOID_DRIVER="+x.driver)
+	return cmd
 }
 
 // since is in milliseconds.
