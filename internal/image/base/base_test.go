@@ -1,7 +1,6 @@
 package base
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"noid/internal/image/flatten"
+	"noid/internal/image/imagetest"
 )
 
 // layer is a layer in memory.
@@ -21,34 +21,27 @@ func (l layer) Open(context.Context) (io.ReadCloser, error) {
 }
 
 // file is an entry of a layer that a test makes.
-type file struct {
-	tar.Header
-	content string
-}
+type file = imagetest.File
 
-// pack makes a layer of files.
-func pack(t testing.TB, files []file) layer {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, f := range files {
-		if f.Typeflag == 0 {
-			f.Typeflag = tar.TypeReg
-		}
-		if f.Typeflag == tar.TypeReg {
-			f.Size = int64(len(f.content))
-		}
-		if err := w.WriteHeader(&f.Header); err != nil {
-			t.Fatalf("%q: %v", f.Name, err)
-		}
-		if _, err := io.WriteString(w, f.content); err != nil {
-			t.Fatalf("%q: %v", f.Name, err)
-		}
+var (
+	then     = imagetest.Then
+	dir      = imagetest.Dir
+	reg      = imagetest.Reg
+	symlink  = imagetest.Symlink
+	hardlink = imagetest.Hardlink
+	with     = imagetest.With
+	random   = imagetest.Random
+)
+
+func pack(t testing.TB, files []file) layer { return imagetest.Pack(t, files) }
+
+func nasty(t testing.TB, holes string) []layer { return layersOf(imagetest.Nasty(t, holes)) }
+
+func layersOf(all [][]byte) (layers []layer) {
+	for _, data := range all {
+		layers = append(layers, data)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return layers
 }
 
 // build builds a base, which e2fsck finds no fault in, and returns its path.

@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"noid/internal/image/flatten"
+	"noid/internal/image/imagetest"
+	"noid/internal/image/imagetest/listing"
 )
 
 // TestSame builds twice and gets the same bytes; of another image, another UUID.
@@ -42,25 +44,9 @@ func contents(t *testing.T, path string) []byte {
 
 // TestTwentyLayers has what umoci unpacks of many layers that change one another's files.
 func TestTwentyLayers(t *testing.T) {
-	layers := []layer{pack(t, []file{dir("./", 0o755)})}
-	for i := range 19 {
-		own := fmt.Sprintf("own/%d", i)
-		list := []file{dir("own", 0o755), dir(own, 0o700), reg(own+"/file", fmt.Sprint(i)), reg("shared", strings.Repeat("x", i)), dir("d", 0o755)}
-		for j := range 19 {
-			list = append(list, reg(fmt.Sprintf("d/%d-%d", i, j), random(100*j, uint64(i))))
-			if j < i && (i+j)%5 == 0 {
-				list = append(list, reg(fmt.Sprintf("d/.wh.%d-%d", j, i), ""), hardlink(fmt.Sprintf("d/%d-from-%d", i, j), fmt.Sprintf("d/%d-%d", j, j)))
-			}
-		}
-		if i%7 == 6 {
-			list = append(list, reg(fmt.Sprintf("own/.wh.%d", i-3), ""), dir(fmt.Sprintf("own/%d", i-2), 0o711), reg(fmt.Sprintf("own/%d/.wh..wh..opq", i-2), ""))
-		}
-		layers = append(layers, pack(t, list))
-	}
+	layers := layersOf(imagetest.Twenty(t))
 	got, want := mounted(t, build(t, opened(layers))), unpacked(t, layers)
-	for _, name := range []string{".", "own", "d"} {
-		want[name].Time = got[name].Time // umoci's are of now
-	}
+	imagetest.MendTwenty(want, got)
 	if diff := cmp.Diff(want, got, ignoreBlocks); diff != "" {
 		t.Errorf("umoci's are -, ours +:\n%s", diff)
 	}
@@ -141,7 +127,7 @@ func TestManyExtents(t *testing.T) {
 		}
 	})}))
 	for name, content := range map[string]string{"pieces": pieces.String(), "long": strings.Repeat(part, copies)} {
-		if got[name] == nil || got[name].Sum != sum([]byte(content)) {
+		if got[name] == nil || got[name].Sum != listing.Sum([]byte(content)) {
 			t.Errorf("%s has another content", name)
 		}
 	}
