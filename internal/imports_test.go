@@ -18,7 +18,7 @@ var edges = map[string]string{
 	"cmd/noid-agent": "agent link/tarfs version",
 	"cmd/noid-init":  "network/address",
 
-	"cli":     "config errs helper image image/source image/store kernels setup untrusted version vm vmm/drivers",
+	"cli":     "config errs helper image image/source image/store kernels network/grant secret setup untrusted version vm vmm/drivers",
 	"cli/man": "cli version",
 	"vm": "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/wire manifest proc " +
 		"storage storage/volume untrusted vmm",
@@ -60,6 +60,7 @@ var edges = map[string]string{
 	"checkpoint":     "errs image manifest storage untrusted vmm",
 	"manifest":       "errs storage",
 	"home":           "checkpoint errs image manifest proc storage vmm",
+	"secret":         "errs manifest network/ca network/grant storage untrusted",
 	"storage":        "errs",
 	"storage/volume": "errs home storage vmm",
 	"boot":           "errs kmod lazy storage",

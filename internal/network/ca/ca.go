@@ -69,7 +69,7 @@ func New(now time.Time) (*Authority, error) {
 	return Parse(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 }
 
-// Parse makes an authority of its two files.
+// Parse makes an authority of its two files, which may be one.
 func Parse(certPEM, keyPEM []byte) (*Authority, error) {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
@@ -79,7 +79,15 @@ func Parse(certPEM, keyPEM []byte) (*Authority, error) {
 	if !ok || !pair.Leaf.IsCA {
 		return nil, errors.New("certificate authority: its certificate is of no authority")
 	}
-	return &Authority{CertPEM: certPEM, KeyPEM: keyPEM, cert: pair.Leaf, key: key, leaves: map[string]*tls.Certificate{}}, nil
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return &Authority{ // encoded anew: nothing else of one file must be in the other
+		CertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}),
+		KeyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+		cert:    pair.Leaf, key: key, leaves: map[string]*tls.Certificate{},
+	}, nil
 }
 
 // Leaf returns a certificate for the host name. It is valid as long as the authority: a guest that is restored has the

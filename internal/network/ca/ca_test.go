@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
@@ -20,6 +21,10 @@ func TestLeaf(t *testing.T) {
 	}
 	if a, err = Parse(a.CertPEM, a.KeyPEM); err != nil {
 		t.Fatal(err)
+	}
+	one := append(bytes.Clone(a.KeyPEM), a.CertPEM...)
+	if a, err = Parse(one, one); err != nil || bytes.Contains(a.CertPEM, []byte("KEY")) || bytes.Contains(a.KeyPEM, []byte("CERT")) {
+		t.Fatalf("of one file: %v", err)
 	}
 	long := strings.Repeat("a.", 60) + "example"
 	for _, name := range []string{"api.example.com", long} {

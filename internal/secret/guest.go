@@ -1,0 +1,69 @@
+package secret
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"noid/internal/manifest"
+	"noid/internal/network/ca"
+	"noid/internal/storage"
+)
+
+// GuestBundle, in a guest, has the authorities that it trusts and this home's; GuestAuthority has the home's alone.
+const (
+	GuestBundle    = "/etc/ssl/noid-bundle.pem"
+	GuestAuthority = "/etc/ssl/noid-ca.pem"
+)
+
+// TrustVariables name GuestBundle to programs that do not look at a system's authorities, the last one GuestAuthority.
+var TrustVariables = []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}
+
+// Environment is what a guest's commands have in their environment of the secrets that its VM may use: placeholders, and
+// where the home's authority is. Without secrets it is empty.
+func Environment(list []Secret) (env []string) {
+	for _, s := range list {
+		env = append(env, s.Name+"="+s.Placeholder)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	for _, name := range TrustVariables[:len(TrustVariables)-1] {
+		env = append(env, name+"="+GuestBundle)
+	}
+	return append(env, TrustVariables[len(TrustVariables)-1]+"="+GuestAuthority)
+}
+
+// Authority returns the home's, which is made once. Its key is in the home: whoever has it can deceive this home's guests,
+// and nobody else.
+func (s Store) Authority() (*ca.Authority, error) {
+	path := filepath.Join(s.Dir, "ca.pem")
+	data, _, err := manifest.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeAuthority(path); err == nil {
+			data, _, err = manifest.Read(path)
+		}
+	}
+	var a *ca.Authority
+	if err == nil {
+		a, err = ca.Parse(data, data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return a, nil
+}
+
+func makeAuthority(path string) error {
+	a, err := ca.New(time.Now())
+	if err != nil {
+		return err
+	}
+	return storage.WriteOnce(path, 0o600, func(f *os.File) error {
+		_, err := f.Write(append(a.CertPEM, a.KeyPEM...))
+		return err
+	})
+}

@@ -1,0 +1,214 @@
+package secret
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+
+	"noid/internal/errs"
+	"noid/internal/network/grant"
+	"noid/internal/storage"
+	"noid/internal/untrusted"
+)
+
+// keep puts value where n says, and notes in n how to find it.
+func (n *Secret) keep(ctx context.Context, home, value string) (err error) {
+	n.Item, n.Sealed = "", nil
+	if n.Where == "" {
+		if n.Where = InFile; keyringThere(ctx) == nil {
+			n.Where = InKeyring
+		}
+	}
+	switch n.Where {
+	case InCommand:
+		return nil
+	case InKeyring:
+		n.Item = n.Name + "-" + rand.Text() // two homes have one keyring
+		return keyringSet(ctx, n.Item, value)
+	case InFile:
+		n.Sealed, err = seal(home, value)
+		return err
+	}
+	return errs.New(errs.ErrUsage, "no place for secrets is called %q", n.Where).Hint("choose keyring or file")
+}
+
+// drop removes the value of n from where it is beside the record.
+func (n *Secret) drop(ctx context.Context) error {
+	if n.Item == "" {
+		return nil
+	}
+	return keyringDelete(ctx, n.Item)
+}
+
+func (n *Secret) value(ctx context.Context, home string) (string, error) {
+	switch n.Where {
+	case InCommand:
+		return Run(ctx, n.Command)
+	case InKeyring:
+		return keyringGet(ctx, n.Item)
+	}
+	return open(home, n.Sealed)
+}
+
+const (
+	// runWait is how long a command may take to print a value, maxStderr how much of what it says about an error is kept.
+	runWait   = 30 * time.Second
+	maxStderr = 500
+)
+
+// Run returns what a command prints, without the newline at its end. It is run by sh, in the environment of noid, without
+// input.
+func Run(ctx context.Context, command string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, runWait)
+	defer cancel()
+	out, diag := &limited{max: grant.MaxValue + 2, err: errs.New(errs.ErrUsage, "it prints more than a value")}, &limited{max: maxStderr}
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, diag, time.Second
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return "", errs.New(errs.ErrTimeout, "%q has not ended: %w", command, ctx.Err())
+	case err != nil:
+		return "", fmt.Errorf("%q: %w: %s", command, err, untrusted.Text(bytes.TrimSpace(diag.kept)))
+	}
+	return Line(out.kept), nil
+}
+
+// Line is what was read as a value, without the newline at its end.
+func Line(data []byte) string {
+	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+}
+
+// limited keeps the first bytes that are written to it, and fails with err at more, unless that is nil.
+type limited struct {
+	kept []byte
+	max  int
+	err  error
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	fits := min(len(p), l.max-len(l.kept))
+	l.kept = append(l.kept, p[:fits]...)
+	if fits < len(p) && l.err != nil {
+		return fits, l.err
+	}
+	return len(p), nil
+}
+
+// KeyPath is the file of the key that encrypts values: NOID_SECRET_KEY, or secret.key in the user's configuration. One in
+// the home is errs.ErrUsage: whoever copies the home would have both.
+func KeyPath(home string) (string, error) {
+	path := os.Getenv("NOID_SECRET_KEY")
+	if path == "" {
+		dir, err := os.UserConfigDir()
+		if err != nil {
+			return "", errs.New(errs.ErrHost, "finding a place for the key of secrets: %w", err).Hint("set NOID_SECRET_KEY to a file outside noid's home")
+		}
+		path = filepath.Join(dir, "noid", "secret.key")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if rel, err := filepath.Rel(real(home), filepath.Join(real(filepath.Dir(path)), filepath.Base(path))); err == nil && filepath.IsLocal(rel) {
+		return "", errs.New(errs.ErrUsage, "the key of secrets, %s, would be in noid's home beside them", path).Hint("set NOID_SECRET_KEY to a file outside it")
+	}
+	return path, nil
+}
+
+// real is path without links, as far as it is there.
+func real(path string) string {
+	if r, err := filepath.EvalSymlinks(path); err == nil {
+		return r
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(real(parent), filepath.Base(path))
+	}
+	return path
+}
+
+// key reads the key, and makes one if there is none and made is true.
+func key(home string, made bool) (*age.X25519Identity, error) {
+	path, err := KeyPath(home)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && made {
+		if text, err = makeKey(path); err != nil {
+			return nil, err
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errs.New(errs.ErrHost, "the key of secrets is not there: %w", err).Hint("bring it back, or set the secret again")
+	} else if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		return nil, errs.New(errs.ErrHost, "others may read the key of secrets, %s", path).Hint("chmod 600 " + path)
+	}
+	for line := range strings.Lines(string(text)) {
+		if id, err := age.ParseX25519Identity(strings.TrimSpace(line)); err == nil {
+			return id, nil
+		}
+	}
+	return nil, errs.New(errs.ErrHost, "there is no key of age in %s", path)
+}
+
+func makeKey(path string) ([]byte, error) {
+	id, err := age.GenerateX25519Identity()
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err == nil {
+		err = storage.WriteOnce(path, 0o600, func(f *os.File) error {
+			_, err := fmt.Fprintf(f, "# noid encrypts secrets with this key. Keep it apart from noid's home.\n%s\n", id)
+			return err
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path) // another noid's perhaps
+}
+
+func seal(home, value string) ([]byte, error) {
+	id, err := key(home, true)
+	if err != nil {
+		return nil, err
+	}
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, id.Recipient())
+	if err == nil {
+		_, err = io.WriteString(w, value)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return sealed.Bytes(), err
+}
+
+func open(home string, sealed []byte) (string, error) {
+	id, err := key(home, false)
+	if err != nil {
+		return "", err
+	}
+	r, err := age.Decrypt(bytes.NewReader(sealed), id)
+	if err != nil {
+		path, _ := KeyPath(home)
+		return "", errs.New(errs.ErrHost, "the key in %s does not open it: %w", path, err).Hint("bring the key back that it was set with, or set the secret again")
+	}
+	value, err := io.ReadAll(io.LimitReader(r, grant.MaxValue+1))
+	return string(value), err
+}
