@@ -16,6 +16,7 @@ import (
 var edges = map[string]string{
 	"cmd/noid":       "cli network/space",
 	"cmd/noid-agent": "agent link/tarfs version",
+	"cmd/noid-net":   "network/server",
 	"cmd/noid-init":  "network/address",
 
 	"cli":     "config errs helper image image/source image/store kernels network/grant secret setup untrusted version vm vmm/drivers",
@@ -41,7 +42,9 @@ var edges = map[string]string{
 	"network/intercept": "network/ca network/grant",
 	"network/nettest":   "network/address",
 	"network/policy":    "errs lazy network network/address",
+	"network/ports":     "network network/control",
 	"network/resolver":  "network/address",
+	"network/server":    "confine network network/control network/dhcp network/policy network/ports network/resolver network/stack proc storage untrusted vmm",
 	"network/space":     "confine errs network/address proc",
 	"network/stack":     "network/address network/control",
 

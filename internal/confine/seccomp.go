@@ -12,7 +12,7 @@ import (
 // new namespaces (in which a user has all capabilities), looking into other processes, and changing the limit of a
 // file's length. The VMM's own filter comes on top: the strictest holds.
 func filterCalls() error {
-	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
+	arch, ok := arches[runtime.GOARCH]
 	if !ok {
 		return unix.ENOSYS
 	}
@@ -25,6 +25,8 @@ func filterCalls() error {
 	}
 	return nil
 }
+
+var arches = map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}
 
 // Offsets in struct seccomp_data; the arguments' low halves on little-endian machines.
 const (
@@ -39,8 +41,11 @@ const (
 const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
 // denied are the calls that fail with EPERM.
-var denied = []uint32{
-	unix.SYS_CONNECT, unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV,
+var denied = append([]uint32{unix.SYS_CONNECT}, privileged...)
+
+// privileged are those of denied that no process needs which serves a guest.
+var privileged = []uint32{
+	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV,
 	unix.SYS_PIDFD_GETFD, unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_EXECVEAT,
 }
 
@@ -48,21 +53,31 @@ var denied = []uint32{
 // memory, where no filter can look.
 var missing = []uint32{unix.SYS_CLONE3, unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER}
 
-// filter is the program. Jumps count the instructions that they skip.
-func filter(arch uint32) []unix.SockFilter {
-	load := func(offset uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
-	}
-	jump := func(test uint16, k uint32, yes, no uint8) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_JMP | test | unix.BPF_K, Jt: yes, Jf: no, K: k}
-	}
-	answer := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k} }
-	fail := func(errno unix.Errno) unix.SockFilter { return answer(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
+// The instructions of a filter. Jumps count the instructions that they skip.
 
-	program := []unix.SockFilter{
+func load(offset uint32) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+}
+
+func jump(test uint16, k uint32, yes, no uint8) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_JMP | test | unix.BPF_K, Jt: yes, Jf: no, K: k}
+}
+
+func answer(k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k} }
+
+func fail(errno unix.Errno) unix.SockFilter { return answer(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
+
+// begin is how filters begin: they leave the number of the call to look at.
+func begin(arch uint32) []unix.SockFilter {
+	return []unix.SockFilter{
 		load(dataArch), jump(unix.BPF_JEQ, arch, 1, 0), fail(unix.EPERM), // a 32-bit call: its numbers are others
 		load(dataNr), jump(unix.BPF_JGE, 0x40000000, 0, 1), fail(unix.EPERM), // x32, likewise
 	}
+}
+
+// filter is the program.
+func filter(arch uint32) []unix.SockFilter {
+	program := begin(arch)
 	for _, nr := range denied {
 		program = append(program, jump(unix.BPF_JEQ, nr, 0, 1), fail(unix.EPERM))
 	}

@@ -9,6 +9,9 @@ const (
 	ConfigFile    = "net.json"
 	ControlSocket = "net.sock"
 	LogFile       = "net.log"
+	// FlowsFile has the flows of a VM's checkpoint, an array of control.Flow as JSON: the helper of the restored VM reads
+	// it once, removes it, and has the guest learn that they are gone.
+	FlowsFile = "net.flows"
 )
 
 // Mode is what a VM may reach where no rule says otherwise.

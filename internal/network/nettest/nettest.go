@@ -86,13 +86,14 @@ func IP(lines ...string) error {
 type Guest struct {
 	t     testing.TB
 	calls chan func()
+	over  chan struct{}
 	// FD carries its frames, each with a virtio_net_hdr before it. Whoever gets it closes it.
 	FD int
 }
 
 // NewGuest makes a guest with a device of the addresses that every guest has. Its end comes with the test's.
 func NewGuest(t testing.TB) *Guest {
-	g := &Guest{t: t, calls: make(chan func())}
+	g := &Guest{t: t, calls: make(chan func()), over: make(chan struct{})}
 	made := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
@@ -106,22 +107,30 @@ func NewGuest(t testing.TB) *Guest {
 			err = configure()
 		}
 		made <- err
-		for call := range g.calls {
-			call()
+		for {
+			select {
+			case call := <-g.calls:
+				call()
+			case <-g.over:
+				return
+			}
 		}
 	}()
 	if err := <-made; err != nil {
 		t.Fatal("making a guest: ", err)
 	}
-	t.Cleanup(func() { close(g.calls) })
+	t.Cleanup(func() { close(g.over) })
 	return g
 }
 
-// Do runs f in the guest, on its one thread.
+// Do runs f in the guest, on its one thread. After the test's end it does nothing.
 func (g *Guest) Do(f func()) {
 	done := make(chan struct{})
-	g.calls <- func() { defer close(done); f() }
-	<-done
+	select {
+	case g.calls <- func() { defer close(done); f() }:
+		<-done
+	case <-g.over:
+	}
 }
 
 // Run runs a command in the guest, and returns what it writes.

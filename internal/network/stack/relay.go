@@ -51,13 +51,13 @@ func fromGuest(f *flow, guest *conn, host *net.TCPConn) bool {
 		default:
 			return false
 		}
+		f.sent.Add(uint64(n))
+		f.touch()
 		_, werr := host.Write((*data)[:n])
 		buffers.Put(data)
 		if werr != nil {
 			return false
 		}
-		f.sent.Add(uint64(n))
-		f.touch()
 	}
 }
 
@@ -76,13 +76,13 @@ func fromHost(f *flow, guest *conn, host *net.TCPConn) bool {
 		case err != nil:
 			return false
 		}
+		f.got.Add(uint64(n))
+		f.touch()
 		werr := guest.send((*data)[:n])
 		buffers.Put(data)
 		if werr != nil {
 			return false
 		}
-		f.got.Add(uint64(n))
-		f.touch()
 	}
 }
 

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/network/control"
+)
+
+const (
+	// maxRequest bounds a request, in bytes, requestWait the wait for one, maxControl how many are served at a time.
+	maxRequest  = 1 << 20
+	requestWait = 10 * time.Second
+	maxControl  = 64
+)
+
+// control answers requests until l is closed.
+func (s *Server) control(ctx context.Context, l *net.UnixListener) {
+	places := make(chan struct{}, maxControl)
+	for {
+		places <- struct{}{}
+		conn, err := l.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		} else if err != nil {
+			time.Sleep(requestWait / 1000)
+			<-places
+			continue
+		}
+		go func() {
+			defer func() { <-places }()
+			defer conn.Close()
+			if s.trusts(conn) {
+				s.answer(ctx, conn)
+			}
+		}()
+	}
+}
+
+// trusts accepts this user's processes and root's, but not the VMM, which a hostile guest may have taken over.
+func (s *Server) trusts(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peer *unix.Ucred
+	var peerErr error
+	err = raw.Control(func(fd uintptr) { peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return err == nil && peerErr == nil && (peer.Uid == uint32(os.Geteuid()) || peer.Uid == 0) && int(peer.Pid) != s.vmm.PID
+}
+
+// answer reads one request and answers it.
+func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
+	var r control.Request
+	conn.SetDeadline(time.Now().Add(requestWait))
+	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&r); err != nil {
+		return
+	}
+	var a control.Answer
+	var err error
+	switch r.Op {
+	case control.Reload:
+		a, err = s.reload()
+	case control.Status:
+		a.Status, a.Ports = s.status(), s.ports.List()
+	case control.Flows:
+		a.Flows = s.stack.Flows()
+	case control.Forward:
+		ports, end := s.ports.Add(r.Ports)
+		defer end()
+		a.Ports = ports
+	default:
+		err = fmt.Errorf("this network helper does not know %.40q", string(r.Op))
+	}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	conn.SetDeadline(time.Now().Add(requestWait))
+	if json.NewEncoder(conn).Encode(a) != nil || r.Op != control.Forward || err != nil {
+		return
+	}
+	conn.SetDeadline(time.Time{})
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	io.Copy(io.Discard, conn) // until who asked hangs up
+}
+
+func (s *Server) status() *control.State {
+	stats := s.stack.Stats()
+	return &control.State{
+		PID: os.Getpid(), Since: s.began.UTC(), Memory: resident(), Flows: len(s.stack.Flows()), Sent: stats.Sent, Got: stats.Got,
+		Refused: stats.Refused, Ping: stats.NoPing == nil, IPv6: reaches(netip.MustParseAddrPort("[2001:db8::1]:9")),
+	}
+}
+
+// resident is how much memory this process takes, in bytes.
+func resident() int64 {
+	var pages, size int64
+	data, err := os.ReadFile("/proc/self/statm")
+	if _, err2 := fmt.Sscan(string(data), &size, &pages); err != nil || err2 != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// reaches reports whether this host has a route to an address. Connecting a socket of datagrams sends nothing.
+func reaches(to netip.AddrPort) bool {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
+
+	"noid/internal/storage"
+)
+
+const (
+	// maxLog bounds the log, in bytes; keepLog of its end stay when it gets longer.
+	maxLog, keepLog = 1 << 20, 512 << 10
+	// lineRate bounds how many lines a second a guest can have written, lineBurst at once.
+	lineRate, lineBurst = 50, 200
+	// maxText bounds each text of a line, in bytes.
+	maxText = 300
+)
+
+// Entry is a line of the log.
+type Entry struct {
+	Time  time.Time `json:"time"`
+	Event string    `json:"event"` // refused; missed: Count refusals are not in the log
+	Proto string    `json:"proto,omitempty"`
+	To    string    `json:"to,omitempty"` // an address, or a name that was to be resolved
+	Why   string    `json:"why,omitempty"`
+	Count int       `json:"count,omitempty"`
+}
+
+// logFile is net.log: bounded, and so is what is written to it in a second.
+type logFile struct {
+	path string
+
+	mu     sync.Mutex
+	file   *os.File
+	size   int64
+	bound  *rate.Limiter
+	missed int
+}
+
+func openLog(path string) *logFile {
+	return &logFile{path: path, bound: rate.NewLimiter(lineRate, lineBurst)}
+}
+
+// refused notes that the guest was refused something.
+func (l *logFile) refused(proto, to string, why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.bound.Allow() {
+		l.missed++
+		return
+	}
+	now := time.Now().UTC()
+	if l.missed > 0 {
+		l.write(Entry{Time: now, Event: "missed", Count: l.missed})
+		l.missed = 0
+	}
+	l.write(Entry{Time: now, Event: "refused", Proto: proto, To: cut(to), Why: cut(why.Error())})
+}
+
+func cut(s string) string { return s[:min(len(s), maxText)] }
+
+// write appends a line. A log that cannot be written is no reason to stop.
+func (l *logFile) write(line any) {
+	data, err := json.Marshal(line)
+	if err != nil {
+		return
+	}
+	if l.size > maxLog {
+		l.shorten()
+	}
+	if l.file == nil && l.open() != nil {
+		return
+	}
+	n, _ := l.file.Write(append(data, '\n'))
+	l.size += int64(n)
+}
+
+func (l *logFile) open() error {
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return err
+	}
+	l.file, l.size = f, info.Size()
+	return nil
+}
+
+// shorten replaces the log by its last lines.
+func (l *logFile) shorten() {
+	if l.file != nil {
+		l.file.Close()
+		l.file = nil
+	}
+	data, err := os.ReadFile(l.path)
+	if err == nil && len(data) > keepLog {
+		data = data[len(data)-keepLog:]
+		data = data[bytes.IndexByte(data, '\n')+1:]
+	}
+	if storage.WriteFile(l.path, data, 0o600) != nil {
+		os.Remove(l.path)
+	}
+}

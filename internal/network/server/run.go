@@ -1,0 +1,169 @@
+// Package server is the network helper of a VM: a process of its own, which ends with the VMM. It has the guest's wire,
+// and does what the VM's configuration says.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/network"
+	"noid/internal/network/control"
+	"noid/internal/network/dhcp"
+	"noid/internal/network/policy"
+	"noid/internal/network/ports"
+	"noid/internal/network/resolver"
+	"noid/internal/network/stack"
+	"noid/internal/proc"
+	"noid/internal/vmm"
+)
+
+const (
+	// linkFD is the descriptor of the guest's wire, lockFD that of the lock which tells that a helper is at work.
+	linkFD, lockFD = 3, 4
+	// memoryLimit, in bytes, has the collector work harder before flows are cut.
+	memoryLimit = 96 << 20
+)
+
+// resolvConf lists this host's resolvers.
+var resolvConf = "/etc/resolv.conf"
+
+// Server is the network helper of one VM.
+type Server struct {
+	began time.Time
+	vmm   proc.Process
+	stack *stack.Stack
+	ports *ports.Ports
+	log   *logFile
+
+	mu     sync.Mutex // one change at a time
+	policy atomic.Pointer[hosted]
+}
+
+// Run is the whole work of the helper of the VM in the current directory. args name its VMM, as proc.Process.Args does.
+// It returns after the VMM's end.
+func Run(ctx context.Context, args []string) error {
+	p, err := proc.Parse(args)
+	if err != nil {
+		return err
+	}
+	unix.CloseOnExec(lockFD)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		p.Wait(ctx)
+		end()
+	}()
+	debug.SetMemoryLimit(memoryLimit)
+	s, err := start(p, linkFD)
+	if err != nil {
+		return err
+	}
+	return s.serve(ctx)
+}
+
+// start makes a helper that has the guest's wire on a descriptor. Nothing of the guest has been looked at yet.
+func start(p proc.Process, fd int) (*Server, error) {
+	s := &Server{began: time.Now(), vmm: p, log: openLog(network.LogFile)}
+	now, err := load(nil)
+	if err != nil {
+		return nil, err
+	}
+	s.policy.Store(now)
+	names := &resolver.Resolver{
+		Policy:  func() resolver.Policy { return s.policy.Load() },
+		Refused: func(name string, why error) { s.log.refused("dns", name, why) },
+		Conf:    resolver.Conf{Path: resolvConf},
+	}
+	s.stack, err = stack.New(stack.Config{
+		FD: fd, Policy: now, Resolve: names.Answer, Lease: dhcp.Answer, Limits: limits(),
+		Refused: func(proto string, to netip.AddrPort, why error) { s.log.refused(proto, to.String(), why) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.ports = ports.New(s.stack)
+	s.ports.Set(now.config.Ports)
+	return s, nil
+}
+
+// limits are the stack's, less where this process may have few descriptors.
+func limits() stack.Limits {
+	var files unix.Rlimit
+	l := stack.Limits{}
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < 4096 {
+		l.TCP, l.UDP, l.Queries = max(int(files.Cur)/2, 16), max(int(files.Cur)/8, 16), max(int(files.Cur)/16, 8)
+	}
+	return l
+}
+
+// serve works until ctx ends.
+func (s *Server) serve(ctx context.Context) error {
+	listener, err := vmm.Listen(network.ControlSocket)
+	if err != nil {
+		return err
+	}
+	if err := s.confine(); err != nil {
+		return err
+	}
+	s.reset()
+	ended := make(chan error, 1)
+	go func() { ended <- s.stack.Run() }()
+	go s.control(ctx, listener)
+	select {
+	case err = <-ended:
+		if err == nil {
+			err = errors.New("the guest's wire is closed")
+		}
+	case <-ctx.Done():
+	}
+	s.ports.Set(nil)
+	listener.Close()
+	os.Remove(network.ControlSocket)
+	return err
+}
+
+// reload does what the configuration says now.
+func (s *Server) reload() (control.Answer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, err := load(s.policy.Load())
+	if err != nil {
+		return control.Answer{}, err
+	}
+	s.policy.Store(now)
+	return control.Answer{Cut: s.stack.SetPolicy(now), Ports: s.ports.Set(now.config.Ports)}, nil
+}
+
+// hosted is a policy that knows this host's addresses of now.
+type hosted struct {
+	*policy.Policy
+	config network.Config
+	host   *hostAddrs
+}
+
+// load reads the configuration. What the policy before has learned stays known.
+func load(old *hosted) (*hosted, error) {
+	c, err := network.Load(".")
+	if err != nil {
+		return nil, err
+	}
+	p, err := policy.Parse(c)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", network.ConfigFile, err)
+	}
+	now := &hosted{Policy: p, config: c, host: &hostAddrs{}}
+	if old != nil {
+		p.Inherit(old.Policy)
+		now.host = old.host
+	}
+	return now, now.host.refresh(p)
+}

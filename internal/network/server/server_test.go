@@ -1,0 +1,406 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"noid/internal/network"
+	"noid/internal/network/address"
+	"noid/internal/network/control"
+	"noid/internal/network/nettest"
+	"noid/internal/proc"
+	"noid/internal/vmm"
+)
+
+// confEnv makes this test binary a network helper that has another resolv.conf.
+const confEnv = "NOID_TEST_RESOLV_CONF"
+
+func TestMain(m *testing.M) {
+	if conf := os.Getenv(confEnv); conf != "" {
+		resolvConf = conf
+		if err := Run(context.Background(), os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	nettest.Main(m)
+}
+
+// server is an address of the tests' internet, and other another one. Neither is this host's own.
+const server, other = "198.51.100.2", "198.51.100.3"
+
+// world is a VM's directory, with a VMM of which only the process is real, a guest, and a helper.
+type world struct {
+	*nettest.Guest
+	t       *testing.T
+	dir     string
+	vmm     *exec.Cmd
+	args    []string
+	helper  *exec.Cmd
+	ended   chan error
+	control control.Client
+	link    *os.File
+}
+
+func newWorld(t *testing.T, c network.Config) *world {
+	w := &world{Guest: nettest.NewGuest(t), t: t, dir: t.TempDir(), vmm: exec.Command("sleep", "1000")}
+	w.link = os.NewFile(uintptr(w.FD), "link")
+	w.vmm.Dir = w.dir
+	must(t, w.vmm.Start())
+	t.Cleanup(func() { w.vmm.Process.Kill(); w.vmm.Wait() })
+	p, err := proc.Identify(w.vmm.Process.Pid)
+	must(t, err)
+	w.args = p.Args()
+	must(t, c.Save(w.dir))
+	w.control = control.Client{Dial: func(ctx context.Context) (net.Conn, error) {
+		return vmm.Dial(ctx, w.dir, network.ControlSocket)
+	}}
+	w.start()
+	return w
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts a helper, as a helper of noid's does.
+func (w *world) start() {
+	conf := filepath.Join(w.dir, "resolv.conf")
+	must(w.t, os.WriteFile(conf, []byte("nameserver "+other+"\n"), 0o600))
+	lock, err := os.Create(filepath.Join(w.dir, "net.lock"))
+	must(w.t, err)
+	defer lock.Close()
+	cmd := exec.Command("/proc/self/exe", w.args...)
+	cmd.Dir, cmd.Stderr, cmd.ExtraFiles = w.dir, os.Stderr, []*os.File{w.link, lock}
+	cmd.Env = append(os.Environ(), confEnv+"="+conf)
+	must(w.t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	w.helper, w.ended = cmd, ended
+	w.t.Cleanup(func() { cmd.Process.Kill() })
+	w.ask(control.Request{Op: control.Status})
+}
+
+func (w *world) ask(r control.Request) control.Answer {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	a, err := w.control.Ask(ctx, r)
+	must(w.t, err)
+	return a
+}
+
+func (w *world) dial(proto, to string) (c net.Conn, err error) {
+	w.Do(func() { c, err = net.DialTimeout(proto, to, time.Minute) })
+	if err == nil {
+		w.t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(time.Minute))
+	}
+	return c, err
+}
+
+// echo is a TCP server that sends back what it gets.
+func echo(t *testing.T, l net.Listener, err error) string {
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); io.Copy(c, c) }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func says(c net.Conn, text string) error {
+	if _, err := io.WriteString(c, text); err != nil {
+		return err
+	}
+	back := make([]byte, len(text))
+	if _, err := io.ReadFull(c, back); err != nil || string(back) != text {
+		return fmt.Errorf("%q came back: %w", back, err)
+	}
+	return nil
+}
+
+func listen(at string) (net.Listener, error) { return net.Listen("tcp", at) }
+
+// TestPolicy has what a configuration allows work, and what the next one does not allow end, at once.
+func TestPolicy(t *testing.T) {
+	l, err := listen(server + ":0")
+	to := echo(t, l, err)
+	w := newWorld(t, network.Config{Mode: network.Default, Allow: []string{server}})
+	c, err := w.dial("tcp", to)
+	must(t, err)
+	must(t, says(c, "hello"))
+	if _, err := w.dial("tcp", nettest.Server4+":80"); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("this host: %v", err)
+	}
+	flows := w.ask(control.Request{Op: control.Flows}).Flows
+	if len(flows) != 1 || flows[0].Remote.String() != to || flows[0].Sent != 5 || flows[0].Got != 5 {
+		t.Errorf("flows %+v", flows)
+	}
+	must(t, network.Config{Mode: network.Default, Deny: []string{server}}.Save(w.dir))
+	if a := w.ask(control.Request{Op: control.Reload}); a.Cut != 1 {
+		t.Errorf("reload: %+v", a)
+	}
+	if err := says(c, "hello?"); !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) {
+		t.Errorf("a flow that is no longer allowed: %v", err)
+	}
+	state := w.ask(control.Request{Op: control.Status}).Status
+	if state.PID != w.helper.Process.Pid || state.Refused != 1 || state.Sent != 5 || state.Got != 5 || state.Flows != 0 || state.Memory == 0 || !state.Ping {
+		t.Errorf("status %+v", state)
+	}
+	log, err := os.ReadFile(filepath.Join(w.dir, network.LogFile))
+	must(t, err)
+	var entry Entry
+	if err := json.Unmarshal(bytes.TrimSpace(log), &entry); err != nil || entry.Event != "refused" || entry.To != nettest.Server4+":80" || entry.Why == "" {
+		t.Errorf("log %s: %v", log, err)
+	}
+}
+
+// TestPorts adds ports and takes them away on a running guest, by TCP and UDP.
+func TestPorts(t *testing.T) {
+	w := newWorld(t, network.Config{Mode: network.Default})
+	var l net.Listener
+	var u net.PacketConn
+	var err, uerr error
+	w.Do(func() {
+		l, err = net.Listen("tcp", "0.0.0.0:80")
+		u, uerr = net.ListenPacket("udp", "0.0.0.0:53")
+	})
+	echo(t, l, err)
+	must(t, uerr)
+	defer u.Close()
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			n, from, err := u.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			u.WriteTo(buf[:n], from)
+		}
+	}()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer taken.Close()
+	ports := []network.Port{{Proto: "tcp", Host: netip.MustParseAddrPort("127.0.0.1:8080"), Guest: 80}, {Proto: "tcp", Host: netip.MustParseAddrPort("[::1]:8080"), Guest: 80},
+		{Proto: "udp", Host: netip.MustParseAddrPort("127.0.0.1:8053"), Guest: 53}, {Proto: "tcp", Host: netip.MustParseAddrPort(taken.Addr().String()), Guest: 80}}
+	must(t, network.Config{Mode: network.Default, Ports: ports}.Save(w.dir))
+	a := w.ask(control.Request{Op: control.Reload})
+	problems := 0
+	for _, p := range a.Ports {
+		if p.Problem != "" {
+			problems++
+			if p.Host.String() != taken.Addr().String() || p.Problem != "address already in use" {
+				t.Errorf("%+v", p)
+			}
+		}
+	}
+	if len(a.Ports) != 4 || problems != 1 {
+		t.Errorf("ports %+v", a.Ports)
+	}
+	var open []net.Conn
+	for _, at := range []string{"tcp 127.0.0.1:8080", "tcp [::1]:8080", "udp 127.0.0.1:8053"} {
+		proto, to, _ := strings.Cut(at, " ")
+		c, err := net.Dial(proto, to)
+		must(t, err)
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(time.Minute))
+		if err := says(c, "by "+at); err != nil {
+			t.Errorf("%s: %v", at, err)
+		}
+		open = append(open, c)
+	}
+	must(t, network.Config{Mode: network.Default}.Save(w.dir))
+	w.ask(control.Request{Op: control.Reload})
+	if _, err := net.Dial("tcp", "127.0.0.1:8080"); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a port that was taken away: %v", err)
+	}
+	if err := says(open[0], "still"); err != nil {
+		t.Errorf("a connection that there was: %v", err)
+	}
+}
+
+// TestForward has ports for as long as who asked for them holds the connection, to a server on the guest's loopback,
+// by way of the guest's agent.
+func TestForward(t *testing.T) {
+	w := newWorld(t, network.Config{Mode: network.None})
+	agent(t, w)
+	var l net.Listener
+	var err error
+	w.Do(func() { l, err = net.Listen("tcp", "127.0.0.1:5432") })
+	echo(t, l, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	a, conn, err := w.control.Hold(ctx, control.Request{Op: control.Forward, Ports: []network.Port{{Proto: "tcp", Host: netip.MustParseAddrPort("127.0.0.1:0"), Guest: 5432}}})
+	must(t, err)
+	if len(a.Ports) != 1 || a.Ports[0].Host.Port() == 0 {
+		t.Fatalf("%+v", a)
+	}
+	at := a.Ports[0].Host.String()
+	c, err := net.Dial("tcp", at)
+	must(t, err)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	must(t, says(c, "hello"))
+	conn.Close()
+	for { // until the helper has seen that
+		c, err := net.Dial("tcp", at)
+		if errors.Is(err, unix.ECONNREFUSED) {
+			break
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+}
+
+// agent is the part of noid's agent that connects the host to servers on the guest's loopback.
+func agent(t *testing.T, w *world) {
+	var l net.Listener
+	var err error
+	w.Do(func() { l, err = net.Listen("tcp", fmt.Sprintf("%s:%d", address.Guest4.Addr(), address.RelayPort)) })
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				var port int
+				if _, err := fmt.Fscanf(c, "%d\n", &port); err != nil {
+					return
+				}
+				var inner net.Conn
+				w.Do(func() { inner, err = net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)) })
+				if err != nil || inner == nil {
+					return
+				}
+				defer inner.Close()
+				go io.Copy(inner, c)
+				io.Copy(c, inner)
+			}()
+		}
+	}()
+}
+
+// TestNames has rules about a domain hold for what the resolver told the guest, over UDP and TCP.
+func TestNames(t *testing.T) {
+	l, err := listen(server + ":0")
+	to := echo(t, l, err)
+	pc, err := net.ListenPacket("udp", other+":53")
+	must(t, err)
+	names := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(rw dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		rr, _ := dns.NewRR(q.Question[0].Name + " 60 IN A " + server)
+		m.Answer = []dns.RR{rr}
+		rw.WriteMsg(m)
+	})}
+	go names.ActivateAndServe()
+	defer names.Shutdown()
+	w := newWorld(t, network.Config{Mode: network.Open, Allow: []string{"a.example"}})
+	if _, err := w.dial("tcp", to); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("before it is resolved: %v", err)
+	}
+	for _, proto := range []string{"udp", "tcp"} {
+		for name, want := range map[string]int{"b.example.": dns.RcodeRefused, "a.example.": dns.RcodeSuccess} {
+			c, err := w.dial(proto, address.Gateway4.String()+":53")
+			must(t, err)
+			conn := &dns.Conn{Conn: c}
+			must(t, conn.WriteMsg(new(dns.Msg).SetQuestion(name, dns.TypeA)))
+			m, err := conn.ReadMsg()
+			must(t, err)
+			if m.Rcode != want || len(m.Answer) != 1-want/dns.RcodeRefused {
+				t.Errorf("%s by %s: %v", name, proto, m)
+			}
+		}
+	}
+	c, err := w.dial("tcp", to)
+	must(t, err)
+	must(t, says(c, "hello"))
+	w.ask(control.Request{Op: control.Reload}) // which forgets nothing
+	must(t, says(c, "hello again"))
+}
+
+// TestEnd has a helper end with its VMM.
+func TestEnd(t *testing.T) {
+	w := newWorld(t, network.Config{Mode: network.Default})
+	must(t, w.vmm.Process.Kill())
+	w.vmm.Wait()
+	if err := <-w.ended; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, network.ControlSocket)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+// TestKilled has the next helper be told of the flows by nobody: connections that the guest has are reset when it uses
+// them, and new ones work.
+func TestKilled(t *testing.T) {
+	l, err := listen(server + ":0")
+	to := echo(t, l, err)
+	w := newWorld(t, network.Config{Mode: network.Default, Allow: []string{server}})
+	c, err := w.dial("tcp", to)
+	must(t, err)
+	must(t, says(c, "hello"))
+	w.helper.Process.Kill()
+	<-w.ended
+	w.start()
+	if err := says(c, "hello?"); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("a connection of before: %v", err)
+	}
+	c, err = w.dial("tcp", to)
+	must(t, err)
+	must(t, says(c, "hello"))
+}
+
+// TestRestored has a guest learn that connections of before its restore are gone, though it says nothing on them.
+func TestRestored(t *testing.T) {
+	l, err := listen(server + ":0")
+	to := echo(t, l, err)
+	w := newWorld(t, network.Config{Mode: network.Default, Allow: []string{server}})
+	c, err := w.dial("tcp", to)
+	must(t, err)
+	must(t, says(c, "hello"))
+	flows := w.ask(control.Request{Op: control.Flows}).Flows
+	w.helper.Process.Kill()
+	<-w.ended
+	data, err := json.Marshal(flows)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(w.dir, network.FlowsFile), data, 0o600))
+	w.start()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("an idle connection of before: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, network.FlowsFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file of flows is left: %v", err)
+	}
+}
