@@ -70,7 +70,7 @@ var edges = map[string]string{
 	"kmod":           "",
 	"kernels":        "boot errs lazy storage",
 
-	"setup":        "boot config confine errs home image kernels kvm setup/debian setup/distro storage storage/volume",
+	"setup":        "boot config confine errs home image kernels kvm network/space setup/debian setup/distro storage storage/volume",
 	"setup/debian": "boot errs kernels lazy setup/distro storage",
 	"setup/distro": "",
 	"config":       "errs lazy network network/policy storage",

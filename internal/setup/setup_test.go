@@ -64,7 +64,7 @@ func TestExamine(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	want := []string{"KVM", "Firecracker", "QEMU", "kernel", "root file system", "storage", "Landlock", "no new privileges", "seccomp", "capabilities", "cgroup"}
+	want := []string{"KVM", "Firecracker", "QEMU", "kernel", "root file system", "storage", "Landlock", "no new privileges", "seccomp", "capabilities", "cgroup", "network"}
 	if !slices.Equal(names, want) {
 		t.Errorf("checks %q, want %q", names, want)
 	}
