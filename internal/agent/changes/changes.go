@@ -184,7 +184,7 @@ func about(name string, err error) error { return fmt.Errorf("%q: %w", "/"+name,
 
 // What is not the image's: noid writes these files for each VM, and the kernel shows itself in these directories.
 var (
-	identity   = []string{"etc/hostname", "etc/machine-id", "var/lib/dbus/machine-id"}
+	identity   = []string{"etc/hostname", "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf"}
 	kernelDirs = []string{"dev/", "proc/", "sys/"}
 )
 

@@ -55,12 +55,12 @@ touch -d 1969-01-02T03:04:05.123456789 new; touch -h -d 2030-01-01T00:00:00.5 br
 mkdir odd; echo a >"odd/$(printf 'caf\351')"; echo b >"odd/a
 b"; mkdir -p odd/$(printf '%0200d/%0200d' 1 2); echo c >odd/$(printf '%0200d/%0200d' 1 2)/c
 chmod 1777 .
-echo mine >etc/hostname; rm etc/machine-id; mkdir -p dev; echo x >dev/x; mkdir -m 711 var/lib/docker
+echo mine >etc/hostname; rm etc/machine-id; echo nameserver >etc/resolv.conf; mkdir -p dev; echo x >dev/x; mkdir -m 711 var/lib/docker
 echo no >odd/.wh.no
 `
 	// What noid or no layer has: as in the image.
 	noids = `
-printf 'image\n' >etc/hostname; echo 1 >etc/machine-id; rm dev/x; rmdir var/lib/docker; rm odd/.wh.no odd/socket
+printf 'image\n' >etc/hostname; echo 1 >etc/machine-id; rm etc/resolv.conf dev/x; rmdir var/lib/docker; rm odd/.wh.no odd/socket
 `
 )
 
@@ -155,14 +155,14 @@ func TestWriteAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := unpack(t, layer.Bytes())
-	run(t, filepath.Join(dir, "root"), noids+": >etc/hostname; rm etc/machine-id; mkdir var/lib/docker; chmod 711 var/lib/docker")
+	run(t, filepath.Join(dir, "root"), noids+": >etc/hostname; : >etc/resolv.conf; rm etc/machine-id; mkdir var/lib/docker; chmod 711 var/lib/docker")
 	compare(t, got, files(t, filepath.Join(dir, "root")))
 }
 
 // compare leaves out the times of directories in which noids was run.
 func compare(t *testing.T, got, want map[string]stat) {
 	t.Helper()
-	for _, name := range []string{"etc", "dev", "var/lib", "odd", "etc/hostname", "etc/machine-id", "var/lib/docker"} {
+	for _, name := range []string{"etc", "dev", "var/lib", "odd", "etc/hostname", "etc/machine-id", "etc/resolv.conf", "var/lib/docker"} {
 		if f, ok := want[name]; ok {
 			f.time = got[name].time
 			want[name] = f
