@@ -18,6 +18,7 @@ type Verdict struct {
 	checkpoint.Record
 	Problem error // nil for a sound one
 	Note    string
+	Secrets []string // whose values ScanSecrets has found in it
 }
 
 // Verify looks at the checkpoint of name that ref means, at all of name with "" for ref, at all of the home with "" for
