@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	// headerWait bounds handshakes and the headers of a request, idle how long a connection waits for the next request.
 	headerWait = 30 * time.Second
 	idle       = 3 * time.Minute
+	// setWait bounds the wait for the first Set.
+	setWait = 10 * time.Second
 	// maxHeader bounds the headers of a request and of a response, in bytes.
 	maxHeader = 256 << 10
 	// maxStreams bounds the requests at a time on a guest's HTTP/2 connection, maxSpare the idle connections to a host.
@@ -46,6 +49,8 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Roots are the authorities that vouch for hosts; nil means this host's own.
 	Roots *x509.CertPool
+	// Awaits says that Set is to come at once: connections to grant.DefaultPort wait for it, up to a bound.
+	Awaits bool
 	// Log is told of each use. It may be called at the same time, and should not block.
 	Log func(Use)
 }
@@ -54,6 +59,8 @@ type Options struct {
 type Interceptor struct {
 	o         Options
 	grants    atomic.Pointer[table]
+	set       func()        // closes isSet
+	isSet     chan struct{} // closed when there was a Set, or none is awaited
 	queue     *queue
 	server    *http.Server
 	transport *http.Transport
@@ -68,8 +75,11 @@ type table struct {
 
 // New returns an Interceptor that has no grants yet. Close it.
 func New(o Options) *Interceptor {
-	i := &Interceptor{o: o, queue: newQueue()}
+	i := &Interceptor{o: o, queue: newQueue(), isSet: make(chan struct{})}
 	i.grants.Store(&table{})
+	if i.set = sync.OnceFunc(func() { close(i.isSet) }); !o.Awaits {
+		i.set()
+	}
 	i.transport = &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := o.Dial(ctx, network, address)
@@ -102,6 +112,7 @@ func New(o Options) *Interceptor {
 // Set replaces the grants. They hold for the next request of each connection. authority signs for their hosts.
 func (i *Interceptor) Set(authority *ca.Authority, grants []grant.Grant) {
 	i.grants.Store(&table{authority, grants})
+	i.set()
 	i.transport.CloseIdleConnections()
 }
 
@@ -113,6 +124,11 @@ func (i *Interceptor) Close() {
 
 // Wants reports whether connections to port are to go through Handle: a secret's host may be behind them.
 func (i *Interceptor) Wants(port uint16) bool {
+	select {
+	case <-i.isSet:
+	default:
+		return port == grant.DefaultPort
+	}
 	for _, g := range i.grants.Load().grants {
 		for _, host := range g.Hosts {
 			if _, p := grant.Host(host); p == port {
@@ -131,6 +147,11 @@ func (i *Interceptor) Handle(conn net.Conn, port uint16) (net.Conn, error) {
 	if err != nil {
 		conn.Close()
 		return nil, err
+	}
+	select {
+	case <-i.isSet:
+	case <-i.queue.closed:
+	case <-time.After(setWait):
 	}
 	t := i.grants.Load()
 	if p.name == "" || len(t.of(p.name, port)) == 0 {

@@ -217,6 +217,39 @@ func TestPassThrough(t *testing.T) {
 	}
 }
 
+// TestAwaits has a connection wait for the secrets that are to come: it is intercepted then.
+func TestAwaits(t *testing.T) {
+	i := New(Options{Awaits: true})
+	defer i.Close()
+	if !i.Wants(grant.DefaultPort) || i.Wants(80) {
+		t.Error("it does not wait for secrets")
+	}
+	handled, read := make(chan net.Conn), make(chan bool, 1)
+	go func() {
+		rest, _ := i.Handle(&memory{Reader: tells{bytes.NewReader(hellos(t)["example.test"]), read}}, grant.DefaultPort)
+		handled <- rest
+	}()
+	<-read
+	i.Set(authority(t), []grant.Grant{{Rules: grant.Rules{Hosts: []string{"example.test"}}}})
+	if rest := <-handled; rest != nil {
+		t.Error("a connection is handed on")
+	}
+}
+
+// tells says when it is read.
+type tells struct {
+	io.Reader
+	read chan bool
+}
+
+func (r tells) Read(b []byte) (int, error) {
+	select {
+	case r.read <- true:
+	default:
+	}
+	return r.Reader.Read(b)
+}
+
 // hellos are what a client may begin with.
 func hellos(t testing.TB) map[string][]byte {
 	record := func(name string) []byte {
@@ -288,6 +321,11 @@ type memory struct {
 
 func (m *memory) Read(b []byte) (int, error)           { return m.Reader.Read(b) }
 func (m *memory) SetReadDeadline(when time.Time) error { m.deadline = when; return nil }
+func (m *memory) SetDeadline(time.Time) error          { return nil }
+func (m *memory) SetWriteDeadline(time.Time) error     { return nil }
+func (m *memory) Write(b []byte) (int, error)          { return len(b), nil }
+func (m *memory) RemoteAddr() net.Addr                 { return &net.TCPAddr{} }
+func (m *memory) LocalAddr() net.Addr                  { return &net.TCPAddr{} }
 func (m *memory) CloseWrite() error                    { m.ended = true; return nil }
 func (m *memory) Close() error                         { return nil }
 
