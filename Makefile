@@ -10,7 +10,7 @@ export GO VERSION
 build: programs
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/noid ./cmd/noid
 
-# noid-init and noid-agent, which noid embeds: built into internal/boot/programs, which git ignores.
+# The programs that noid embeds: built into internal/boot/programs and internal/network/program, where git ignores them.
 programs:
 	scripts/programs.sh
 
@@ -59,4 +59,4 @@ bench: build
 	scripts/bench.sh $(BENCHFLAGS)
 
 clean:
-	rm -rf bin internal/boot/programs/*.gz
+	rm -rf bin internal/boot/programs/*.gz internal/network/program/*/noid-net.*

@@ -43,6 +43,7 @@ var edges = map[string]string{
 	"network/nettest":   "network/address",
 	"network/policy":    "errs lazy network network/address",
 	"network/ports":     "network network/control",
+	"network/program":   "errs storage",
 	"network/resolver":  "network/address",
 	"network/server":    "confine network network/control network/dhcp network/policy network/ports network/resolver network/stack proc storage untrusted vmm",
 	"network/space":     "confine errs network/address proc",

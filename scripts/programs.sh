@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# programs.sh [DIR]: builds the guest's programs, noid-init and noid-agent, for each architecture into DIR,
-# internal/boot/programs if not given. Package boot embeds them. VERSION and GO are those of the Makefile.
+# programs.sh [DIR]: builds the programs that noid embeds, for each architecture: the guest's, noid-init and noid-agent,
+# into internal/boot/programs, which package boot embeds, and the network helper, noid-net, into
+# internal/network/program. If DIR is given: into DIR and DIR/net. VERSION and GO are those of the Makefile.
 # The same toolchain makes the same bytes: no path, time, user's setting or version control state goes in.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-internal/boot/programs}
+net=${1:+$1/net}
+net=${net:-internal/network/program}
 set_version=${VERSION:+-X noid/internal/version.Release=$VERSION}
 mkdir -p bin "$out"
 exec 9>bin/programs.lock
@@ -12,16 +15,21 @@ flock 9
 work=$(mktemp -d bin/programs.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 export GOOS=linux CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 GOFLAGS='' GOWORK=off GOEXPERIMENT='' GODEBUG=''
+pack() { # pack PROGRAM TO: compresses it, unless TO has it already
+  if ! gzip -dc "$2" 2>/dev/null | cmp -s - "$1"; then
+    gzip -9nc "$1" >"$work/packed"
+    mv "$work/packed" "$2" # whole, for a 'go build' at the same time
+  fi
+}
 for arch in amd64 arm64; do
-  mkdir -p "bin/guest-$arch"
+  mkdir -p "bin/guest-$arch" "$net/$arch"
   # go build links only what is out of date.
   GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false -ldflags "-s -w $set_version" -o "bin/guest-$arch/" \
-    ./cmd/noid-init ./cmd/noid-agent
+    ./cmd/noid-init ./cmd/noid-agent ./cmd/noid-net
   for program in noid-init noid-agent; do
-    packed=$out/$program-$arch.gz
-    if ! gzip -dc "$packed" 2>/dev/null | cmp -s - "bin/guest-$arch/$program"; then
-      gzip -9nc "bin/guest-$arch/$program" >"$work/packed"
-      mv "$work/packed" "$packed" # whole, for a 'go build' at the same time
-    fi
+    pack "bin/guest-$arch/$program" "$out/$program-$arch.gz"
   done
+  pack "bin/guest-$arch/noid-net" "$net/$arch/noid-net.gz"
+  sha256sum <"$net/$arch/noid-net.gz" | cut -d' ' -f1 >"$work/sum" # the name that noid unpacks it to
+  cmp -s "$work/sum" "$net/$arch/noid-net.sha256" || mv "$work/sum" "$net/$arch/noid-net.sha256"
 done

@@ -29,7 +29,7 @@ fail() { echo "test-dist: $*" >&2; exit 1; }
 for place in one another/place; do
   mkdir -p "$work/$place"
   cp -r Makefile LICENSE ./*.md go.mod go.sum cmd docs internal packaging scripts "$work/$place/"
-  rm -f "$work/$place"/internal/boot/programs/*.gz
+  rm -f "$work/$place"/internal/boot/programs/*.gz "$work/$place"/internal/network/program/*/noid-net.*
 done
 export SOURCE_DATE_EPOCH=1700000000
 (cd "$work/one" && make -s dist DIST=out VERSION=1.2.3)
@@ -50,6 +50,8 @@ for a in amd64:3e00 arm64:b700; do
     perl -e 'local $/; open A, "<", shift; open B, "<", shift; exit(index(<A>, <B>) < 0)' "$tree/bin/noid" \
       "$work/one/internal/boot/programs/$program-${a%:*}.gz" || fail "the noid for ${a%:*} lacks its $program"
   done
+  perl -e 'local $/; open A, "<", shift; open B, "<", shift; exit(index(<A>, <B>) < 0)' "$tree/bin/noid" \
+    "$work/one/internal/network/program/${a%:*}/noid-net.gz" || fail "the noid for ${a%:*} lacks its network helper"
   ! grep -qaF "$work" "$tree/bin/noid" || fail "the noid for ${a%:*} says where it was built"
 done
 [ "$("$work/tar-$arch/bin/noid" version | cut -d' ' -f2)" = 1.2.3 ] || fail "the version is not the one asked for"
