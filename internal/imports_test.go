@@ -21,8 +21,8 @@ var edges = map[string]string{
 
 	"cli":     "config errs helper image image/source image/store kernels network/grant secret setup untrusted version vm vmm/drivers",
 	"cli/man": "cli version",
-	"vm": "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/wire manifest proc secret " +
-		"storage storage/volume untrusted vmm",
+	"vm":      "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/wire manifest network/program proc secret",
+	"storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy network/space proc storage untrusted",

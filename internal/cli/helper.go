@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"noid/internal/helper"
+	"noid/internal/vm"
 	"noid/internal/vmm/drivers"
 )
 
@@ -30,7 +31,7 @@ func (a *app) helperCmd() *cobra.Command {
 					return err
 				}
 				return m.ResumeHere(ctx)
-			}, nil)
+			}, vm.NetworkHelper)
 		},
 	}
 }
