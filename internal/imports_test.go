@@ -19,14 +19,13 @@ var edges = map[string]string{
 	"cmd/noid-net":   "network/server",
 	"cmd/noid-init":  "network/address",
 
-	"cli":     "config errs helper image image/source image/store kernels network/grant secret setup untrusted version vm vmm/drivers",
-	"cli/man": "cli version",
-	"vm":      "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/wire manifest network/program proc secret",
-	"storage storage/volume untrusted vmm",
+	"cli":       "config errs helper image image/source image/store kernels network/grant secret setup untrusted version vm vmm/drivers",
+	"cli/man":   "cli version",
+	"vm":        "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/wire manifest network network/control network/policy network/program proc secret storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy network/space proc storage untrusted",
-	"vmm/drivers":     "errs kvm vmm vmm/firecracker vmm/qemu",
+	"vmm/drivers":     "errs kvm network/space vmm vmm/firecracker vmm/qemu",
 	"vmm/firecracker": "errs lazy link/wire network/address network/space proc storage untrusted vmm",
 	"vmm/qemu":        "errs helper lazy link/mux link/wire network/address network/space proc storage untrusted vmm",
 	"helper":          "console errs link network/space proc vmm",
@@ -61,7 +60,7 @@ var edges = map[string]string{
 	"link/wire":     "",
 	"console":       "errs lazy untrusted vmm",
 
-	"checkpoint":     "errs image manifest storage untrusted vmm",
+	"checkpoint":     "errs image manifest network storage untrusted vmm",
 	"manifest":       "errs storage",
 	"home":           "checkpoint errs image manifest proc storage vmm",
 	"secret":         "errs manifest network/ca network/grant storage untrusted",

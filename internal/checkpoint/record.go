@@ -13,6 +13,7 @@ import (
 
 	"noid/internal/image"
 	"noid/internal/manifest"
+	"noid/internal/network"
 	"noid/internal/storage"
 	"noid/internal/vmm"
 )
@@ -55,7 +56,9 @@ type Record struct {
 	// Boots are the kernel and the initrd of the VM, by path, and AgentVersion is the noid whose agent it has.
 	Boots        map[string]manifest.File `json:"boots,omitempty"`
 	AgentVersion string                   `json:"agent_version,omitempty"`
-	Host         *Host                    `json:"host,omitempty"` // what the guest saw of it; nil for an emulated guest
+	// Network is what the VM's was, for clones. Nil for one without.
+	Network *network.Config `json:"network,omitempty"`
+	Host    *Host           `json:"host,omitempty"` // what the guest saw of it; nil for an emulated guest
 	// Checksum is, in the file alone, the sum of its bytes with zeros for this value.
 	Checksum string `json:"checksum,omitempty"`
 }

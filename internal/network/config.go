@@ -11,7 +11,8 @@ const (
 	LogFile       = "net.log"
 	// FlowsFile has the flows of a VM's checkpoint, an array of control.Flow as JSON: the helper of the restored VM reads
 	// it once, removes it, and has the guest learn that they are gone.
-	FlowsFile = "net.flows"
+	FlowsFile  = "net.flows"
+	ErrorsFile = "net.err" // what helpers said before they died
 )
 
 // Mode is what a VM may reach where no rule says otherwise.
@@ -34,6 +35,12 @@ type Config struct {
 	// HostPorts are TCP and UDP ports of this host's loopback that the guest reaches at address.HostName.
 	HostPorts []uint16 `json:"host_ports,omitempty"`
 	Ports     []Port   `json:"ports,omitempty"`
+}
+
+// ForClone is the network of a clone of a VM with c: its rules, and nothing that only one VM can have.
+func (c Config) ForClone() Config {
+	c.Ports = nil
+	return c
 }
 
 // Port is a port of the host that leads to one of the guest.

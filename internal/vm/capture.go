@@ -13,6 +13,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/helper"
 	"noid/internal/home"
+	"noid/internal/network"
 	"noid/internal/storage"
 	"noid/internal/vmm"
 )
@@ -99,6 +100,13 @@ func (s *session) newCheckpoint(st State, label string) (c checkpoint.Record, er
 		Memory: st == Running || st == Paused, NoidVersion: s.Version, SourceKernel: v.SourceKernel, SourceRootfs: v.SourceRootfs,
 		SourceBase: v.SourceBase, Image: v.Image, Files: withBase(v.Base),
 		Boots: v.Boots, AgentVersion: v.AgentVersion}
+	if v.Machine.Net {
+		n, err := network.Load(s.dir)
+		if err != nil {
+			return c, err
+		}
+		c.Network = &n
+	}
 	if c.Memory && s.driver.UsesHostCPU(v.Machine) {
 		if c.Host, err = checkpoint.ThisHost(); err != nil {
 			return c, err

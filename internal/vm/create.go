@@ -17,6 +17,7 @@ import (
 	"noid/internal/home"
 	"noid/internal/image"
 	"noid/internal/kernels"
+	"noid/internal/network"
 	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/vmm"
@@ -48,6 +49,7 @@ type CreateOptions struct {
 	// Wait is how long Create waits for the guest to run commands, errs.ErrTimeout then. 0 returns while it boots. If
 	// ctx ends meanwhile, the VM runs on.
 	Wait  time.Duration
+	Net   NetOptions
 	lease *home.Lease // Run's
 }
 
@@ -71,7 +73,22 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	return err
 }
 
+// create is Create without the wait. A VM whose network nobody asked for gets none where this host cannot.
 func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error) {
+	s, err := m.createAs(ctx, o)
+	if err == nil || !errors.Is(err, errs.ErrHost) || !m.netByDefault(o.Net) || ctx.Err() != nil {
+		return s, err
+	}
+	cannot := m.Drivers.CanNetwork()
+	if cannot == nil {
+		return nil, err
+	}
+	m.warn(fmt.Sprintf("vm %q gets no network: %v: %s", o.Name, cannot, errs.Hint(cannot)))
+	o.Net.Network = string(network.None)
+	return m.createAs(ctx, o)
+}
+
+func (m *Manager) createAs(ctx context.Context, o CreateOptions) (*session, error) {
 	for _, warning := range m.Config.Ignored {
 		m.warn(warning)
 	}
@@ -107,6 +124,9 @@ func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error)
 		return nil, err
 	}
 	err = s.makeDisks(ctx)
+	if err == nil {
+		err = s.saveNet()
+	}
 	if err == nil {
 		err = s.boot(ctx) // before it has its name: whoever sees the VM sees it running
 	}
@@ -147,8 +167,13 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	if err := checkSource(o); err != nil {
 		return nil, err
 	}
+	net, err := m.network(o.Net)
+	if err != nil {
+		return nil, err
+	}
 	machine := vmm.Machine{Driver: name, CPUs: cmp.Or(o.CPUs, c.CPUs, defaultCPUs), MemMiB: cmp.Or(o.MemMiB, c.MemMiB, memMiB),
-		BootArgs: joinArgs(c.BootArgs, o.BootArgs), Agent: !o.NoAgent, Base: o.Base != "" && !o.Flat, DiskMiB: o.DiskMiB}
+		BootArgs: joinArgs(c.BootArgs, o.BootArgs), Agent: !o.NoAgent, Base: o.Base != "" && !o.Flat, DiskMiB: o.DiskMiB,
+		Net: net.Mode != network.None}
 	if err := config.CheckMachine(machine.CPUs, machine.MemMiB, machine.BootArgs); err != nil {
 		return nil, err
 	}
@@ -156,7 +181,7 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 		return nil, err
 	}
 	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, SourceBase: o.Base, Image: o.Image}
-	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d, lease: o.lease}, nil
+	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d, net: &net, lease: o.lease}, nil
 }
 
 // choosePath makes *path absolute; an empty one becomes what is configured.

@@ -10,14 +10,16 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/home"
+	"noid/internal/network"
 )
 
 // ForkOptions say what Fork makes: one clone called As, or N clones.
 type ForkOptions struct {
 	As           string
 	N            int
-	Prefix       string // of N clones: the lowest numbers follow that no VM, nor a destroyed one's checkpoints, has
-	KeepIdentity bool   // they keep the source's hostname and machine-id
+	Prefix       string           // of N clones: the lowest numbers follow that no VM, nor a destroyed one's checkpoints, has
+	Ports        [][]network.Port // each clone's; they have none of the source's
+	KeepIdentity bool             // they keep the source's hostname and machine-id
 }
 
 // Fork makes running clones of the VM name, all as of one moment for which a running one stands still once, or of its
@@ -40,6 +42,8 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 			return 0, err
 		}
 		defer lock.Unlock()
+		s.ports = o.Ports
+		s.noticePorts()
 		s.clones(ctx, home.VM{RestoredFrom: s.c.VM + "@" + s.c.ID}, names, made)
 		return 0, nil
 	}
@@ -57,7 +61,8 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 	if err != nil {
 		return 0, s.explain(s.errorf("fork of", err))
 	}
-	captured := source{Manager: m, verb: "fork", c: c, dir: staging, driver: s.driver}
+	captured := source{Manager: m, verb: "fork", c: c, dir: staging, driver: s.driver, ports: o.Ports}
+	captured.noticePorts()
 	captured.clones(ctx, home.VM{ForkedFrom: name}, names, made)
 	return c.DowntimeMs, nil
 }

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -26,6 +27,7 @@ type Details struct {
 	DiskBytes   int64        // how long its own disk is
 	Guest       *Guest       // nil when the agent does not answer
 	Confinement *Confinement // nil when the VMM does not run
+	Network     Network
 }
 
 // Inspect returns all that is known of name. It takes no lock and asks the guest for a second at most.
@@ -48,6 +50,9 @@ func (m *Manager) Inspect(ctx context.Context, name string) (Details, error) {
 		if guest, err := s.agent().Info(ask); err == nil {
 			d.Guest = &guest
 		}
+	}
+	if d.Network, err = s.network(ctx); err != nil {
+		d.Err = cmp.Or(d.Err, err)
 	}
 	if d.Up() && s.vm.Process.Alive() {
 		if holds, err := confine.Of(s.vm.Process.PID); err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"noid/internal/agent"
 	"noid/internal/helper"
+	"noid/internal/network/space"
 	"noid/internal/vm/vmtest"
 	"noid/internal/vmm/drivers"
 )
@@ -20,6 +21,7 @@ const asHelper = "test-helper"
 const asAgent = "test-agent"
 
 func TestMain(m *testing.M) {
+	space.Main()
 	if len(os.Args) > 1 && os.Args[1] == asAgent {
 		time.AfterFunc(10*time.Minute, func() { os.Exit(1) }) // a test that was killed does not end it
 		if l, err := net.Listen("unix", vmtest.JobsSocket); err == nil {

@@ -13,6 +13,7 @@ import (
 	"noid/internal/boot"
 	"noid/internal/checkpoint"
 	"noid/internal/home"
+	"noid/internal/network"
 	"noid/internal/storage"
 	"noid/internal/vmm"
 )
@@ -24,8 +25,10 @@ type source struct {
 	c      checkpoint.Record
 	dir    string // where its files are
 	driver vmm.Driver
-	lease  *home.Lease // the new VM's, or nil
-	staged func()      // is called when the files in dir are not needed any more; or nil
+	net    *network.Config  // the new VM's, or nil
+	ports  [][]network.Port // that a clone is to have
+	lease  *home.Lease      // the new VM's, or nil
+	staged func()           // is called when the files in dir are not needed any more; or nil
 }
 
 // restoration makes one running VM of a source. Its steps are startBackup, load, resume, awaitBackup, beginTelling,
@@ -55,7 +58,7 @@ func (s source) restoration(v home.VM) *restoration {
 		v.CreatedAt = time.Now().UTC()
 	}
 	aside := s.Home.StagingDir(v.Name)
-	return &restoration{source: s, aside: aside, new: &session{Manager: s.Manager, vm: v, verb: s.verb, dir: aside, driver: s.driver, lease: s.lease}}
+	return &restoration{source: s, aside: aside, new: &session{Manager: s.Manager, vm: v, verb: s.verb, dir: aside, driver: s.driver, net: s.net, lease: s.lease}}
 }
 
 // run takes all the steps. The locks of the source and of the new VM's name are held.
@@ -133,6 +136,9 @@ func (r *restoration) stage(ctx context.Context) error {
 		base = filepath.Join(r.dir, vmm.BaseFile)
 	}
 	if err := stage(ctx, n.dir, filepath.Join(r.dir, vmm.RootfsFile), base); err != nil {
+		return err
+	}
+	if err := n.saveNet(); err != nil {
 		return err
 	}
 	if _, err := storage.Clone(ctx, n.file(vmm.SerialLogFile), filepath.Join(r.dir, vmm.SerialLogFile)); err != nil {
@@ -214,6 +220,7 @@ func (r *restoration) swap(context.Context) error {
 // warns.
 func (r *restoration) finish(ctx context.Context) {
 	var removed sync.WaitGroup
+	ran := r.replaces != nil && r.replaces.Process.Alive()
 	if r.replaces != nil {
 		removed.Go(func() {
 			if err := removeStaged(ctx, r.replaces.Process, r.aside); err != nil {
@@ -231,4 +238,10 @@ func (r *restoration) finish(ctx context.Context) {
 		r.new.warnUntold(err)
 	}
 	removed.Wait()
+	if ran && r.new.net != nil && len(r.new.net.Ports) > 0 {
+		// Until now the replaced VM's helper had the ports.
+		if _, err := r.new.reload(ctx); err != nil {
+			r.warn(fmt.Sprintf("ports of vm %q: %v", r.new.vm.Name, err))
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/manifest"
+	"noid/internal/network"
 )
 
 // keepBackups is how many automatic checkpoints from before restores a VM keeps.
@@ -19,9 +20,10 @@ const backupLabel = "before restore to "
 
 // RestoreOptions say what Restore does.
 type RestoreOptions struct {
-	As           string // the name of a new VM; empty restores in place
-	NoBackup     bool   // in place: do not keep the present as a checkpoint first
-	KeepIdentity bool   // a clone keeps its source's hostname and machine-id
+	As           string           // the name of a new VM; empty restores in place
+	NoBackup     bool             // in place: do not keep the present as a checkpoint first
+	KeepIdentity bool             // a clone keeps its source's hostname and machine-id
+	Ports        [][]network.Port // a clone's; it has none of its source's
 	// Kept, if set, is told the id of the checkpoint that a restore in place has made of the present.
 	Kept func(id string)
 }
@@ -38,6 +40,8 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	}
 	defer lock.Unlock()
 	if o.As != "" {
+		r.ports = o.Ports
+		r.noticePorts()
 		_, err = r.clone(ctx, home.VM{Name: o.As, RestoredFrom: r.c.VM + "@" + r.c.ID}, o.KeepIdentity)
 	} else {
 		err = r.inPlace(ctx, o)
@@ -95,6 +99,9 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 			v.Unannounced.Identity = old.Unannounced.Identity
 		}
 	}
+	if s.net, err = s.netInPlace(ctx, exists && old.Process.Alive()); err != nil {
+		return err
+	}
 	r := s.restoration(v)
 	if exists {
 		r.replaces = &old
@@ -116,6 +123,9 @@ func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) (*sessi
 		return nil, err
 	}
 	defer lock.Unlock()
+	if s.net, err = s.netOfClone(); err != nil {
+		return nil, err
+	}
 	if s.c.Memory && s.c.Machine.Agent {
 		v.Unannounced = &home.Announcement{Event: "clone", Identity: !keepIdentity}
 	}

@@ -115,7 +115,8 @@ func (m *Manager) cloneRun(ctx context.Context, o RunOptions) (*session, error) 
 	if _, err := o.argv(from.c.Image); err != nil {
 		return nil, err
 	}
-	from.lease, from.staged = o.lease, lock.Unlock
+	from.lease, from.staged, from.ports = o.lease, lock.Unlock, o.Net.Ports
+	from.noticePorts()
 	s, err := from.clone(ctx, home.VM{Name: o.Name, RestoredFrom: from.c.VM + "@" + from.c.ID}, false)
 	if err != nil && !errors.Is(err, errs.ErrExists) {
 		err = fmt.Errorf("restoring %s@%s: %w", from.c.VM, from.c.ID, err)

@@ -13,6 +13,7 @@ import (
 
 	"noid/internal/home"
 	"noid/internal/link"
+	"noid/internal/network"
 	"noid/internal/proc"
 	"noid/internal/vmm"
 )
@@ -25,8 +26,9 @@ type session struct {
 	verb   string // as the user typed it
 	dir    string // the VM's directory
 	driver vmm.Driver
-	lock   *home.Lock  // nil for a verb that only looks
-	lease  *home.Lease // of a VM that is made to go with this process; else nil
+	lock   *home.Lock      // nil for a verb that only looks
+	net    *network.Config // of a VM that is made: what saveNet writes
+	lease  *home.Lease     // of a VM that is made to go with this process; else nil
 }
 
 // open locks the VM name and ends a VMM that a killed command had no time to record. errs.ErrState is a VM that runs

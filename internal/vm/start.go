@@ -35,6 +35,9 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	if err := m.checkDriver(s.vm.Machine.Driver, s.vm.Machine.KernelPath); err != nil {
 		return s.errorf("starting", err)
 	}
+	if err := s.awaitPorts(ctx); err != nil {
+		return s.errorf("starting", err)
+	}
 	if s.vm.WarmFrom = nil; s.vm.Unannounced != nil { // its disk is no new one's any more
 		s.vm.Unannounced.Template = ""
 	}

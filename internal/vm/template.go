@@ -41,8 +41,8 @@ func (s *session) templateKey() (string, error) {
 	}
 	m := s.vm.Machine
 	// The names of kernel and initrd are made of their contents or of their sources' lengths and times.
-	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d\x00%s\x00%s\x00%s\x00%d\x00%d\x00%t\x00%d\x00%s", s.Version, source, info.Size(),
-		info.ModTime().UnixNano(), with, m.KernelPath, m.InitrdPath, m.CPUs, m.MemMiB, m.Base, m.DiskMiB, m.BootArgs))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d\x00%s\x00%s\x00%s\x00%d\x00%d\x00%t\x00%d\x00%t\x00%s", s.Version, source, info.Size(),
+		info.ModTime().UnixNano(), with, m.KernelPath, m.InitrdPath, m.CPUs, m.MemMiB, m.Base, m.DiskMiB, m.Net, m.BootArgs))
 	return fmt.Sprintf("%x", key[:8]), nil
 }
 
@@ -56,7 +56,7 @@ func (s *session) fromTemplate(ctx context.Context, key string) *session {
 	if err == nil {
 		err = untouched(dir, c)
 	}
-	from := source{Manager: s.Manager, verb: s.verb, c: c, dir: dir, driver: s.driver, lease: s.lease}
+	from := source{Manager: s.Manager, verb: s.verb, c: c, dir: dir, driver: s.driver, net: s.net, lease: s.lease}
 	if err == nil {
 		err = from.checkLoadable(ctx)
 	}
@@ -112,6 +112,7 @@ func (s *session) makeTemplate(ctx context.Context, key string) {
 		c.Files[name] = manifest.FileOf(info, storage.Hash{Length: info.Size()})
 		c.DiskBytes += onDisk
 	}
+	c.Network = nil // each VM has its own
 	if c.DiskBytes > maxTemplateBytes || checkpoint.Write(staging, c) != nil {
 		return
 	}
@@ -156,7 +157,7 @@ func (m *Manager) boundTemplates(newest string, c checkpoint.Record) {
 func sameKind(o, c checkpoint.Record) bool {
 	a, b := o.Machine, c.Machine
 	return o.SourceKernel == c.SourceKernel && o.SourceRootfs == c.SourceRootfs && o.SourceBase == c.SourceBase && a.Driver == b.Driver &&
-		a.CPUs == b.CPUs && a.MemMiB == b.MemMiB && a.Base == b.Base && a.DiskMiB == b.DiskMiB && a.BootArgs == b.BootArgs
+		a.CPUs == b.CPUs && a.MemMiB == b.MemMiB && a.Base == b.Base && a.DiskMiB == b.DiskMiB && a.Net == b.Net && a.BootArgs == b.BootArgs
 }
 
 // DropTemplates removes all templates.

@@ -27,6 +27,8 @@ type Drivers interface {
 	Emulates(name string) bool
 	// CanRun refuses, with an errs.ErrHost, a driver of which a Linux guest does not get up here.
 	CanRun(name string) error
+	// CanNetwork refuses, with an errs.ErrHost, a VM with a network on a host that cannot give it one.
+	CanNetwork() error
 }
 
 // Manager carries out verbs on the VMs of one home. Its methods may be called side by side.

@@ -48,6 +48,7 @@ type Driver struct {
 	// Program is the command that stands for a VMM; by default one that sleeps. It runs in the VM's directory and is an
 	// agent.Server on JobsSocket: the guest's commands run there, on this machine. All else stays faked.
 	Program []string
+	NoNet   error // why no VM with a network starts, if so
 
 	mu    sync.Mutex
 	calls []string
@@ -105,6 +106,9 @@ func (d *Driver) CanLoad(vmm.Machine) error { return d.call("can load") }
 func (d *Driver) Start(_ context.Context, dir string, m *vmm.Machine) (proc.Process, error) {
 	if err := d.call("start"); err != nil {
 		return proc.Process{}, err
+	}
+	if m.Net && d.NoNet != nil {
+		return proc.Process{}, d.NoNet
 	}
 	m.DriverVersion = "1.0"
 	if err := os.WriteFile(filepath.Join(dir, vmm.SerialLogFile), []byte("fake guest: booted\n"), 0o600); err != nil {

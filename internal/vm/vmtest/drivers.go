@@ -30,3 +30,6 @@ func (d Drivers) Emulates(string) bool { return d.Emulated }
 
 // CanRun implements vm.Drivers.
 func (d Drivers) CanRun(string) error { return d.Refuse }
+
+// CanNetwork implements vm.Drivers.
+func (d Drivers) CanNetwork() error { return d.Fake.NoNet }

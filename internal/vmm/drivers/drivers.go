@@ -8,6 +8,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/kvm"
+	"noid/internal/network/space"
 	"noid/internal/vmm"
 	"noid/internal/vmm/firecracker"
 	"noid/internal/vmm/qemu"
@@ -75,6 +76,10 @@ func (s *Set) CanRun(name string) error {
 	return errs.New(errs.ErrHost, "%s cannot run guests here: %w", name, realKVM()).
 		Hint("choose --driver " + s.qemu.Name() + ", which runs guests without KVM, slowly; or use a host with KVM. 'noid doctor' says what this one has")
 }
+
+// CanNetwork refuses, with an errs.ErrHost, a VM with a network where this host cannot give it one. It takes some
+// milliseconds.
+func (s *Set) CanNetwork() error { return space.Available() }
 
 // RealKVM reports whether guests run on this host's KVM at a speed worth having. The first call takes some
 // milliseconds.

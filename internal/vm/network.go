@@ -1,0 +1,145 @@
+package vm
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/network"
+	"noid/internal/network/policy"
+)
+
+// NetOptions say what network a new VM has.
+type NetOptions struct {
+	// Network is a mode or the name of a profile; empty is what the configuration says, then mode default.
+	Network     string
+	Allow, Deny []string // rules, added to the profile's
+	HostPorts   []uint16 // likewise
+	Ports       [][]network.Port
+}
+
+// netByDefault reports whether neither o nor the configuration asks for a network.
+func (m *Manager) netByDefault(o NetOptions) bool {
+	return o.Network == "" && m.Config.Net == "" && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports) == 0
+}
+
+// network is the network of o, with a free port in place of each 0. A port that is taken is errs.ErrBusy.
+func (m *Manager) network(o NetOptions) (network.Config, error) {
+	c, err := m.Config.Network(cmp.Or(o.Network, m.Config.Net, string(network.Default)))
+	if err != nil {
+		return c, err
+	}
+	if c.Mode == network.None && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports) > 0 {
+		return c, errs.New(errs.ErrUsage, "rules and ports need a network, and this vm has none").Hint("choose --net default")
+	}
+	addRules(&c, o.Allow, o.Deny)
+	for _, port := range o.HostPorts {
+		if !slices.Contains(c.HostPorts, port) {
+			c.HostPorts = append(c.HostPorts, port)
+		}
+	}
+	if _, err := policy.Parse(c); err != nil {
+		return c, err
+	}
+	c.Ports, err = network.Reserve(o.Ports)
+	return c, err
+}
+
+// addRules adds rules that are not there yet. What is no rule is added too: policy.Parse refuses it.
+func addRules(c *network.Config, allow, deny []string) {
+	for _, l := range []struct {
+		list *[]string
+		new  []string
+	}{{&c.Allow, allow}, {&c.Deny, deny}} {
+		for _, text := range l.new {
+			if r, err := policy.ParseRule(text); err == nil {
+				text = r.String()
+			}
+			if !slices.Contains(*l.list, text) {
+				*l.list = append(*l.list, text)
+			}
+		}
+	}
+}
+
+// saveNet writes the network of a VM that is being made.
+func (s *session) saveNet() error {
+	if s.net == nil || !s.vm.Machine.Net {
+		return nil
+	}
+	return s.net.Save(s.dir)
+}
+
+// netOfClone is the network of a clone of s: its rules, and the ports that the clone is to have.
+func (s source) netOfClone() (*network.Config, error) {
+	if !s.c.Machine.Net {
+		if len(s.ports) > 0 {
+			return nil, errs.New(errs.ErrState, "%s: vm %q had no network, so its clone has no ports", s.verb, s.c.VM).Hint("leave out -p")
+		}
+		return nil, nil
+	}
+	c := network.Config{Mode: network.Default}
+	if s.c.Network != nil {
+		c = s.c.Network.ForClone()
+	}
+	var err error
+	c.Ports, err = network.Reserve(s.ports)
+	return &c, err
+}
+
+// noticePorts says that clones of s have none of its ports.
+func (s source) noticePorts() {
+	if s.c.Network != nil && len(s.c.Network.Ports) > 0 && len(s.ports) == 0 {
+		s.notice(fmt.Sprintf("a clone has none of the ports of vm %q; -p gives it its own", s.c.VM))
+	}
+}
+
+// netInPlace is the network of a VM that is put back to s: what it is now, and for one that was destroyed what it was.
+// Where its helper does not have the ports, they must be free.
+func (s source) netInPlace(ctx context.Context, runs bool) (*network.Config, error) {
+	if !s.c.Machine.Net {
+		return nil, nil
+	}
+	c, err := network.Load(s.Home.VMDir(s.c.VM))
+	if err != nil {
+		s.warn(err.Error() + ": the rules are those of the checkpoint")
+	}
+	if c.Mode == network.None && s.c.Network != nil {
+		c = *s.c.Network
+	}
+	if !runs {
+		err = awaitPorts(ctx, c)
+	}
+	return &c, err
+}
+
+// portsWait is how long ports are waited for that the helper of a VM had which has just ended.
+const portsWait = time.Second
+
+// awaitPorts refuses to start the VM while its ports are another's: errs.ErrBusy.
+func (s *session) awaitPorts(ctx context.Context) error {
+	if !s.vm.Machine.Net {
+		return nil
+	}
+	c, err := network.Load(s.dir)
+	if err != nil {
+		return err
+	}
+	return awaitPorts(ctx, c)
+}
+
+func awaitPorts(ctx context.Context, c network.Config) error {
+	var groups [][]network.Port
+	for _, p := range c.Ports {
+		groups = append(groups, []network.Port{p})
+	}
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		_, err := network.Reserve(groups)
+		if err == nil || ctx.Err() != nil || time.Since(began) > portsWait {
+			return err
+		}
+	}
+}
