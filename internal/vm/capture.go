@@ -71,6 +71,9 @@ func (s *session) capture(ctx context.Context, st State, label string) (c checkp
 	if late := guard.End(); late != nil && !errors.Is(err, context.Canceled) {
 		err = late // what went wrong in a pause that was no pause says nothing
 	}
+	if err == nil && c.Memory {
+		s.keepFlows(ctx, staging)
+	}
 	return c, staging, err
 }
 

@@ -2,11 +2,13 @@ package vm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"noid/internal/network"
 	"noid/internal/network/control"
 	"noid/internal/network/policy"
+	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
@@ -186,6 +189,29 @@ func (m *Manager) RemovePorts(ctx context.Context, name string, groups [][]netwo
 	return removed, s.errNet(err)
 }
 
+// keepFlows writes the flows that the guest has, for what is restored of dir: its helper has the guest learn that they
+// are gone. Without that the guest learns it when it next uses one. It is asked for when the guest runs again: those
+// that are new since then do no harm.
+func (s *session) keepFlows(ctx context.Context, dir string) {
+	if !s.vm.Machine.Net || !exists(s.file(network.ControlSocket)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	a, err := s.control().Ask(ctx, control.Request{Op: control.Flows})
+	if err != nil || len(a.Flows) == 0 {
+		return
+	}
+	if data, err := json.Marshal(a.Flows); err == nil {
+		storage.WriteFile(filepath.Join(dir, network.FlowsFile), data, 0o600)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // Forward has ports of this host lead into the VM name until ctx ends, or its network helper does. ready is called when
 // they do, with a free port in place of each 0.
 func (m *Manager) Forward(ctx context.Context, name string, groups [][]network.Port, ready func([]network.Port)) error {
@@ -248,7 +274,7 @@ func (s *session) network(ctx context.Context) (n Network, err error) {
 	for _, p := range n.Config.Ports {
 		n.Ports = append(n.Ports, control.Port{Port: p})
 	}
-	if _, err := os.Lstat(s.file(network.ControlSocket)); err != nil || !s.vm.Process.Alive() {
+	if !exists(s.file(network.ControlSocket)) || !s.vm.Process.Alive() {
 		return n, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWait)

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"noid/internal/checkpoint"
 	"noid/internal/config"
 	"noid/internal/errs"
 	"noid/internal/network"
@@ -275,5 +277,42 @@ func TestForward(t *testing.T) {
 	}
 	if len(w.net("a").Ports) > 0 {
 		t.Error("the port stays")
+	}
+}
+
+// TestFlows: what connections a guest had goes with its checkpoint, and with the clones of a fork, to the helper of what
+// is restored.
+func TestFlows(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: true}))
+	flow := control.Flow{Proto: "tcp", Guest: netip.MustParseAddrPort("10.63.0.2:40000"), Remote: netip.MustParseAddrPort("1.1.1.1:443")}
+	answer := control.Answer{Flows: []control.Flow{flow}}
+	w.netHelper("a", func(r control.Request, _ network.Config) control.Answer {
+		if r.Op != control.Flows {
+			return control.Answer{Error: "not asked for"}
+		}
+		return answer
+	})
+	_, err := w.m.Checkpoint(t.Context(), "a", "old")
+	must(t, err)
+	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{As: "b"}))
+	_, err = w.m.Fork(t.Context(), "a", "", ForkOptions{As: "c"}, func(_ string, err error) { must(t, err) })
+	must(t, err)
+	for _, name := range []string{"b", "c"} {
+		var got []control.Flow
+		data, err := os.ReadFile(filepath.Join(w.dir(name), network.FlowsFile))
+		if err != nil || json.Unmarshal(data, &got) != nil || len(got) != 1 || got[0] != flow {
+			t.Errorf("%s has %s, %v", name, data, err)
+		}
+	}
+	answer = control.Answer{Error: "busy"}
+	_, err = w.m.Checkpoint(t.Context(), "a", "without")
+	must(t, err)
+	must(t, w.m.Restore(t.Context(), "a", "without", RestoreOptions{As: "d"}))
+	if exists(filepath.Join(w.dir("d"), network.FlowsFile)) {
+		t.Error("flows of a checkpoint that has none")
+	}
+	if _, err := w.m.Verify(t.Context(), "a", "", true, func(checkpoint.Record, string, int64) {}); err != nil {
+		t.Errorf("verify: %v", err)
 	}
 }

@@ -152,6 +152,11 @@ func (r *restoration) stage(ctx context.Context) error {
 	if !r.c.Memory {
 		return nil
 	}
+	if flows := filepath.Join(r.dir, network.FlowsFile); r.c.Machine.Net && exists(flows) {
+		if _, err := storage.Clone(ctx, n.file(network.FlowsFile), flows); err != nil {
+			return err
+		}
+	}
 	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
 		// The very inode of the checkpoint: clones share its page cache, and it outlives 'noid forget'.
 		if err := linkOrClone(ctx, n.file(file), filepath.Join(r.dir, file)); err != nil {
