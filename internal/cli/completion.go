@@ -57,6 +57,8 @@ func addCompletion(cmd *cobra.Command) {
 		case "rootfs", "modules", "config", "output": // files
 		case "driver":
 			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(drivers.Names(), cobra.ShellCompDirectiveNoFileComp))
+		case "net":
+			cmd.RegisterFlagCompletionFunc(f.Name, completeNet)
 		case "format":
 			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions([]string{"oci", "docker"}, cobra.ShellCompDirectiveNoFileComp))
 		default:
@@ -130,6 +132,11 @@ func completeImage(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 	return vm.ImageNames(), cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeNet completes the modes of networks and the profiles of the configuration.
+func completeNet(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return vm.NetworkNames(), cobra.ShellCompDirectiveNoFileComp
+}
+
 // takesJob reports whether cmd's ID is a job's, not a checkpoint's.
 func takesJob(cmd *cobra.Command) bool { return cmd.Name() == "kill" || cmd.Name() == "attach" }
 
@@ -171,6 +178,8 @@ func completeValue(key string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	case "driver":
 		return drivers.Names(), cobra.ShellCompDirectiveNoFileComp
+	case "net":
+		return completeNet(nil, nil, "")
 	case "storage":
 		return []string{"plain", "btrfs"}, cobra.ShellCompDirectiveNoFileComp
 	case "warm":

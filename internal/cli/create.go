@@ -21,6 +21,7 @@ func (a *app) createCmd() *cobra.Command {
 	var o vm.CreateOptions
 	var ref, cpus, mem, disk string
 	var wait, asJSON bool
+	var n netFlags
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a VM and boot it",
 		Long: `Make a VM and boot it in the background. The first command in the first VM of a kernel, root file system, size and driver, or
@@ -32,7 +33,7 @@ written to it. 'noid image --help' says how images are named.
 `,
 		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait\n  noid create py --image python:3.13 --disk 20G",
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			for _, flag := range []string{"kernel", "rootfs", "image", "cpus", "mem", "disk", "driver"} { // a script's unset variable
+			for _, flag := range []string{"kernel", "rootfs", "image", "cpus", "mem", "disk", "driver", "net"} { // a script's unset variable
 				if f := cmd.Flags().Lookup(flag); f.Changed && f.Value.String() == "" {
 					return usageError("--"+flag+" needs a value", "")
 				}
@@ -58,6 +59,9 @@ written to it. 'noid image --help' says how images are named.
 			if o.Driver, err = driverWish(m, o.Driver); err != nil {
 				return err
 			}
+			if o.Net, err = n.options(); err != nil {
+				return err
+			}
 			o.Name = args[0]
 			if wait {
 				o.Wait = createWait
@@ -73,6 +77,7 @@ written to it. 'noid image --help' says how images are named.
 			if err := m.Create(ctx, o); err != nil {
 				return err
 			}
+			a.tellPorts(ctx, m, o.Name, o.Net.Ports)
 			return a.printMade(ctx, m, o.Name, "", asJSON)
 		}),
 	}
@@ -85,6 +90,7 @@ written to it. 'noid image --help' says how images are named.
 	f.StringVar(&disk, "disk", "", "disk in MiB, or with a unit: 20G (default: of an image config, then 8G; else the root file system's)")
 	f.StringVar(&o.Driver, "driver", "", strings.Join(drivers.Names(), " or ")+" (default: NOID_DRIVER, then config, then the best that works here)")
 	f.StringVar(&o.BootArgs, "boot-args", "", "appended to the kernel's command line")
+	n.add(f)
 	f.BoolVar(&o.Flat, "flat", false, "copy the image to the disk, for a kernel without overlayfs")
 	f.BoolVar(&wait, "wait", false, "return when the VM can run commands, after 3 minutes at most")
 	f.BoolVar(&o.Cold, "cold", false, "boot it, whatever template there is")

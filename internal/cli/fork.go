@@ -32,6 +32,7 @@ type failedJSON struct {
 func (a *app) forkCmd() *cobra.Command {
 	var o vm.ForkOptions
 	var asJSON bool
+	var ports portFlags
 	cmd := &cobra.Command{
 		Use: "fork NAME[@ID]", Short: "Make running copies of a VM, or of a checkpoint",
 		Long: `Make running copies of a running or paused VM. The VM stands still once, and all copies start from that moment. With @ID
@@ -62,6 +63,12 @@ Their names are printed, and on stderr what failed: the others run all the same.
 			if err := vm.CheckName(first); err != nil {
 				return err
 			}
+			if o.Ports, err = ports.groups(); err != nil {
+				return err
+			}
+			if err := forkPorts(o.N, o.Ports); err != nil {
+				return err
+			}
 			m, err := a.manager()
 			if err != nil {
 				return err
@@ -72,6 +79,7 @@ Their names are printed, and on stderr what failed: the others run all the same.
 	cmd.Flags().StringVar(&o.As, "as", "", "the name of the one copy")
 	cmd.Flags().IntVarP(&o.N, "n", "n", 1, "how many copies")
 	cmd.Flags().StringVar(&o.Prefix, "prefix", "", "what their names begin with, before the next free number (default the VM's name and '-')")
+	ports.add(cmd.Flags())
 	cmd.Flags().BoolVar(&o.KeepIdentity, "keep-identity", false, "keep the source's hostname and machine-id")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -85,6 +93,7 @@ func (a *app) fork(ctx context.Context, m *vm.Manager, name, ref string, o vm.Fo
 		if err == nil {
 			if made = append(made, clone); !asJSON {
 				fmt.Fprintln(a.out, clone)
+				a.tellPorts(ctx, m, clone, o.Ports)
 			}
 			return
 		}

@@ -58,6 +58,7 @@ type inspectJSON struct {
 	Image         *imageJSON        `json:"image,omitempty"` // what it was made from, with the defaults of its commands
 	LastError     string            `json:"last_error,omitempty"`
 	Confinement   *vm.Confinement   `json:"confinement,omitempty"` // while it runs
+	Network       networkJSON       `json:"network"`
 }
 
 func (a *app) inspectCmd() *cobra.Command {
@@ -80,7 +81,8 @@ func inspectToJSON(d vm.Details) inspectJSON {
 	m := d.Machine
 	j := inspectJSON{vmJSON: toJSON(d.Info), DriverVersion: m.DriverVersion, Host: d.Process.Host, Dir: d.Dir, Kernel: d.SourceKernel, BootKernel: m.KernelPath, Initrd: m.InitrdPath,
 		Rootfs: d.SourceRootfs, BootArgs: m.BootArgs, Hardware: m.Hardware, RestoredFrom: d.RestoredFrom, ForkedFrom: d.ForkedFrom, Agent: m.Agent,
-		LastError: untrusted.Text([]byte(d.LastError)), Confinement: d.Confinement}
+		LastError: untrusted.Text([]byte(d.LastError)), Confinement: d.Confinement,
+		Network: networkToJSON(d.Network)}
 	j.DiskMiB = d.DiskBytes >> 20
 	if d.WarmFrom != nil {
 		j.WarmFrom = utc(*d.WarmFrom)

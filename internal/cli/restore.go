@@ -12,6 +12,7 @@ import (
 func (a *app) restoreCmd() *cobra.Command {
 	var o vm.RestoreOptions
 	var asJSON bool
+	var ports portFlags
 	restore := &cobra.Command{
 		Use: "restore NAME ID", Short: "Go back to a checkpoint, or make a new VM from it with --as", Args: refArguments,
 		Long: `Go back to a checkpoint, or make a new VM from it with --as. ID is an id, the beginning of one, or a label. NAME@ID will do too.
@@ -35,11 +36,18 @@ In place, the old VM runs until the new one does. Its state is saved as a checkp
 			if o.KeepIdentity && o.As == "" {
 				return usageError("--keep-identity without --as", "a restore in place keeps the identity anyway")
 			}
+			if o.Ports, err = ports.groups(); err != nil {
+				return err
+			}
+			if len(o.Ports) > 0 && o.As == "" {
+				return usageError("-p without --as", "a restore in place keeps the ports; 'noid port' changes them")
+			}
 			backup := ""
 			o.Kept = func(id string) { backup = id }
 			if err := m.Restore(command.Context(), name, ref, o); err != nil {
 				return err
 			}
+			a.tellPorts(command.Context(), m, cmp.Or(o.As, name), o.Ports)
 			err = a.printMade(command.Context(), m, cmp.Or(o.As, name), backup, asJSON)
 			if backup != "" && !asJSON && !a.quiet {
 				fmt.Fprintf(a.err, "noid: the state before is %s@%s\n", name, backup)
@@ -49,6 +57,7 @@ In place, the old VM runs until the new one does. Its state is saved as a checkp
 	}
 	restore.Flags().StringVar(&o.As, "as", "", "make a new VM of this name")
 	restore.Flags().BoolVar(&o.KeepIdentity, "keep-identity", false, "with --as: keep the source's hostname and machine-id")
+	ports.add(restore.Flags())
 	restore.Flags().BoolVar(&o.NoBackup, "no-backup", false, "do not keep the present state as a checkpoint")
 	restore.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return restore

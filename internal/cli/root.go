@@ -181,6 +181,7 @@ func (a *app) root() *cobra.Command {
 		{groupRun, "In the guest", []*cobra.Command{a.runCmd(), a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.attachCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
 		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd()}},
 		{groupImages, "Images", []*cobra.Command{a.imageCmd(), a.commitCmd()}},
+		{groupNetwork, "Network", []*cobra.Command{a.netCmd(), a.portCmd(), a.forwardCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.kernelCmd(), a.secretCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

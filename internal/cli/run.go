@@ -19,12 +19,13 @@ import (
 )
 
 // sizes are the flags of run that a clone of a checkpoint cannot have.
-var sizes = []string{"cpus", "mem", "disk", "driver"}
+var sizes = []string{"cpus", "mem", "disk", "driver", "net"}
 
 func (a *app) runCmd() *cobra.Command {
 	var o vm.RunOptions
 	var entrypoint, cpus, mem, disk string
 	var c vm.Command
+	var n netFlags
 	cmd := &cobra.Command{
 		Use: "run [flags] IMAGE|NAME@ID [--] [CMD...]", Short: "Run a command in a new VM",
 		Long: `Run a command in a new VM: one of an image, which is pulled if it is not here, or a clone of the checkpoint NAME@ID. Standard
@@ -46,13 +47,19 @@ it does, without --rm, when noid is killed or could not run the command.
 					return usageError("--"+flag+" needs a value", "")
 				}
 				if f.Changed && flag != "name" && isCheckpoint(args[0]) {
-					return usageError("--"+flag+" with a checkpoint", "a clone is as large as its source, on the same driver")
+					return usageError("--"+flag+" with a checkpoint", "a clone is as large as its source, on the same driver, with the same network")
 				}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			c.Argv = guestWords(args[1:])
+			if o.Net, err = n.options(); err != nil {
+				return err
+			}
+			if rules := len(o.Net.Allow) + len(o.Net.Deny) + len(o.Net.HostPorts); rules > 0 && isCheckpoint(args[0]) {
+				return usageError("rules with a checkpoint", "a clone has its source's; 'noid net' changes them")
+			}
 			if cmd.Flags().Changed("entrypoint") {
 				o.Entrypoint = &entrypoint
 			}
@@ -82,6 +89,7 @@ it does, without --rm, when noid is killed or could not run the command.
 	f.StringVar(&cpus, "cpus", "", "virtual CPUs (default: config, then 1)")
 	f.StringVar(&mem, "mem", "", "memory in MiB, or with a unit: 2G (default: config, then 1G)")
 	f.StringVar(&disk, "disk", "", "size of the VM's own disk, 8G by default")
+	n.add(f)
 	f.StringVar(&o.Driver, "driver", "", strings.Join(drivers.Names(), " or ")+" (default: NOID_DRIVER, then config, then the best that works here)")
 	return cmd
 }

@@ -92,9 +92,14 @@ func (c Config) Network(name string) (network.Config, error) {
 		p.Allow, p.Deny, p.HostPorts = slices.Clone(p.Allow), slices.Clone(p.Deny), slices.Clone(p.HostPorts)
 		return p, nil
 	}
-	words := slices.Sorted(maps.Keys(c.Networks))
+	return network.Config{}, suggest(usage("no network %.80q", name), name, c.NetworkNames(), "choose none, default, open, or a profile of [network] in config.toml")
+}
+
+// NetworkNames are what Network takes.
+func (c Config) NetworkNames() []string {
+	names := slices.Sorted(maps.Keys(c.Networks))
 	for _, m := range network.Modes {
-		words = append(words, string(m))
+		names = append(names, string(m))
 	}
-	return network.Config{}, suggest(usage("no network %.80q", name), name, words, "choose none, default, open, or a profile of [network] in config.toml")
+	return names
 }

@@ -71,6 +71,12 @@ func (p Port) String() string {
 	return p.Host.String() + ":" + strconv.Itoa(int(p.Guest)) + "/" + p.Proto
 }
 
+// At is p at another port of the same address of this host.
+func (p Port) At(port uint16) Port {
+	p.Host = netip.AddrPortFrom(p.Host.Addr(), port)
+	return p
+}
+
 // Same reports whether p and o listen at the same place.
 func (p Port) Same(o Port) bool { return p.Proto == o.Proto && p.Host == o.Host }
 
@@ -107,7 +113,7 @@ func listen(group []Port) (got []Port, end func(), err error) {
 	}
 	for _, p := range group {
 		if p.Host.Port() == 0 && len(got) > 0 {
-			p.Host = netip.AddrPortFrom(p.Host.Addr(), got[0].Host.Port())
+			p = p.At(got[0].Host.Port())
 		}
 		e, port, err := bind(p)
 		if errors.Is(err, unix.EADDRNOTAVAIL) && len(got) > 0 { // a host without IPv6
@@ -117,8 +123,7 @@ func listen(group []Port) (got []Port, end func(), err error) {
 			return nil, nil, bindError(p, err)
 		}
 		ends = append(ends, e)
-		p.Host = netip.AddrPortFrom(p.Host.Addr(), port)
-		got = append(got, p)
+		got = append(got, p.At(port))
 	}
 	return got, end, nil
 }

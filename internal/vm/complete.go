@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"noid/internal/config"
 	"noid/internal/home"
 	"noid/internal/kernels"
 )
@@ -59,6 +60,16 @@ func Kernels() []string {
 		return nil
 	}
 	return kernels.Names(h.KernelsDir())
+}
+
+// NetworkNames returns what --net takes in the default home, as Names does.
+func NetworkNames() []string {
+	h, err := lookDefault()
+	if err != nil {
+		return config.Config{}.NetworkNames()
+	}
+	c, _ := config.Load(h.ConfigPath())
+	return c.NetworkNames()
 }
 
 func lookDefault() (*home.Home, error) {

@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"noid/internal/network"
+	"noid/internal/network/policy"
+	"noid/internal/untrusted"
+	"noid/internal/vm"
+)
+
+// networkHelp is 'noid help network'.
+const networkHelp = `A VM has a network unless it was made with --net none, or 'noid config set net none' holds.
+
+  none      no network device
+  default   the internet; not this host, loopback, link-local and metadata addresses, private networks, or multicast
+  open      all that this host reaches, but not this host itself
+  PROFILE   one of config.toml
+
+Rules, of --allow, --deny and 'noid net', are ADDRESS, CIDR, DOMAIN, *.DOMAIN (all names below it) or * (every address),
+each perhaps with :PORT or :FIRST-LAST, then /tcp or /udp: 10.1.0.0/16:443, [fd00::1]:53/udp, *.pypi.org.
+Deny wins. Rules to allow mean: nothing else. One that names addresses which mode 'default' refuses opens these; * and
+a domain do not. A domain counts for the addresses that noid's own resolver told this guest. Nothing opens this host but
+--host-port, which the guest reaches at host.noid.internal.
+
+Ports, of -p and 'noid port', are [[ADDRESS:]HOST:]GUEST[/udp], as docker's. Without an address HOST is on loopback; 0, or
+none, is any free port. A clone has its source's rules, and none of its ports.
+
+A profile in config.toml, for --net work or 'noid config set net work':
+
+  [network.work]
+  mode = "default"
+  allow = ["10.1.0.0/16", "*"]
+  deny = ["*.ads.example"]
+  host_ports = [5432]
+`
+
+// netFlags are the flags of a command that makes a VM with a network of its own.
+type netFlags struct {
+	net         string
+	allow, deny []string
+	hostPorts   []string
+	portFlags
+}
+
+func (n *netFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&n.net, "net", "", "none, default, open or a profile: see 'noid help network' (default: config, then default)")
+	f.StringArrayVar(&n.allow, "allow", nil, "`RULE` of what the guest may reach, and nothing else; may be repeated")
+	f.StringArrayVar(&n.deny, "deny", nil, "`RULE` of what it may not; may be repeated")
+	f.StringArrayVar(&n.hostPorts, "host-port", nil, "`PORT` of this host that it reaches at host.noid.internal; may be repeated")
+	n.portFlags.add(f)
+}
+
+// options are what the flags say.
+func (n *netFlags) options() (o vm.NetOptions, err error) {
+	o.Network = n.net
+	for _, l := range []struct {
+		flag     string
+		from, to *[]string
+	}{{"allow", &n.allow, &o.Allow}, {"deny", &n.deny, &o.Deny}} {
+		for _, text := range *l.from {
+			if _, err := policy.ParseRule(text); err != nil {
+				return o, fmt.Errorf("--%s: %w", l.flag, err)
+			}
+		}
+		*l.to = *l.from
+	}
+	for _, text := range n.hostPorts {
+		port, err := policy.ParsePort(text)
+		if err != nil {
+			return o, fmt.Errorf("--host-port: %w", err)
+		}
+		o.HostPorts = append(o.HostPorts, port)
+	}
+	o.Ports, err = n.groups()
+	return o, err
+}
+
+// portFlags are the ports of a VM that is made.
+type portFlags struct{ texts []string }
+
+func (p *portFlags) add(f *pflag.FlagSet) {
+	f.StringArrayVarP(&p.texts, "publish", "p", nil, "`PORT` of this host that leads to the guest, as [[ADDRESS:]HOST:]GUEST[/udp]; may be repeated")
+}
+
+func (p *portFlags) groups() ([][]network.Port, error) {
+	groups, err := parsePorts(p.texts)
+	if err != nil {
+		err = fmt.Errorf("-p: %w", err)
+	}
+	return groups, err
+}
+
+func parsePorts(texts []string) (groups [][]network.Port, err error) {
+	for _, text := range texts {
+		group, err := network.ParsePort(text)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, group)
+	}
+	return groups, nil
+}
+
+// picks reports whether noid is to choose a port.
+func picks(groups [][]network.Port) bool {
+	return slices.ContainsFunc(groups, func(g []network.Port) bool { return g[0].Host.Port() == 0 })
+}
+
+// tellPorts says which ports the VM called name has got, if noid chose one of them.
+func (a *app) tellPorts(ctx context.Context, m *vm.Manager, name string, groups [][]network.Port) {
+	if !picks(groups) || a.quiet {
+		return
+	}
+	n, err := m.NetworkOf(ctx, name)
+	if err != nil {
+		return // it was made: the ports are in its listing
+	}
+	for _, p := range n.Config.Ports {
+		fmt.Fprintf(a.err, "noid: %s/%s leads to port %d of %q\n", p.Host, p.Proto, p.Guest, name)
+	}
+}
+
+// portRows are ports for a table, with what is wrong with each.
+func portRows(n vm.Network) (rows [][]string) {
+	for _, p := range n.Ports {
+		rows = append(rows, []string{p.Host.String(), fmt.Sprint(p.Guest), p.Proto, untrusted.Line(p.Problem, maxCell)})
+	}
+	return rows
+}
+
+// group is a command that only has commands below it; verbs names them in its error.
+func (a *app) group(cmd *cobra.Command, verbs string, below ...*cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.started = false
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+		}
+		return usageError(verbs+"?", "see '"+cmd.CommandPath()+" --help'")
+	}
+	cmd.AddCommand(below...)
+	return cmd
+}

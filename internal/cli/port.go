@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/errs"
+	"noid/internal/network"
+	"noid/internal/vm"
+)
+
+const portHelp = `A port is [[ADDRESS:]HOST:]GUEST[/udp], as docker's -p: 8080:80, 127.0.0.1:5353:53/udp. Without an address HOST is on
+loopback, of IPv4 and IPv6; 0, or none, is any free port. A server that listens on the guest's own loopback alone is
+reached too, if noid's agent is in the guest.
+`
+
+func (a *app) portCmd() *cobra.Command {
+	return a.group(&cobra.Command{Use: "port", Short: "Lead ports of this host into a VM",
+		Long:    "Lead ports of this host into a VM, whether it runs or not. They stay over stop, start and restore; a clone has none of them.\n\n" + portHelp,
+		Example: "  noid port add web 8080:80\n  noid port ls web\n  noid port rm web 8080:80"},
+		"add, rm or ls", a.portAddCmd(), a.portRemoveCmd(), a.portListCmd())
+}
+
+func (a *app) printPorts(ports []network.Port) {
+	for _, p := range ports {
+		fmt.Fprintln(a.out, p)
+	}
+}
+
+func (a *app) portAddCmd() *cobra.Command {
+	return &cobra.Command{Use: "add NAME PORT...", Short: "Add ports, and print them", Long: "Add ports, and print them.\n\n" + portHelp,
+		Example: "  noid port add web 8080:80 0:443",
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
+			groups, err := parsePorts(args[1:])
+			if err != nil {
+				return err
+			}
+			added, err := m.AddPorts(ctx, args[0], groups)
+			a.printPorts(added)
+			return err
+		})}
+}
+
+func (a *app) portRemoveCmd() *cobra.Command {
+	return &cobra.Command{Use: "rm NAME PORT...", Aliases: []string{"remove"}, Short: "Remove ports; GUEST alone is each that leads there",
+		Example: "  noid port rm web 8080:80\n  noid port rm web 443",
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
+			groups, err := parsePorts(args[1:])
+			if err != nil {
+				return err
+			}
+			_, err = m.RemovePorts(ctx, args[0], groups)
+			return err
+		})}
+}
+
+func (a *app) portListCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "ls NAME", Aliases: []string{"list"}, Short: "List the ports of a VM", Example: "  noid port ls web",
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
+			n, err := m.NetworkOf(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.out, portsToJSON(n.Ports))
+			}
+			table(a.out, []string{"host", "guest", "proto", "problem"}, portRows(n))
+			return nil
+		})}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) forwardCmd() *cobra.Command {
+	return &cobra.Command{Use: "forward NAME PORT...", Short: "Lead ports of this host into a running VM until Ctrl+C",
+		Long:    "Lead ports of this host into a running VM, and print them, until Ctrl+C. They go when this command ends, however it does.\n\n" + portHelp,
+		Example: "  noid forward db 5432\n  noid forward db 15432:5432",
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
+			groups, err := parsePorts(args[1:])
+			if err != nil {
+				return err
+			}
+			for i, g := range groups { // 5432 is 5432 here too, if that is free
+				if g[0].Host.Port() == 0 {
+					groups[i] = sameIfFree(g)
+				}
+			}
+			return m.Forward(ctx, args[0], groups, a.printPorts)
+		})}
+}
+
+// sameIfFree is group at the guest's own port, if that is free.
+func sameIfFree(group []network.Port) []network.Port {
+	same := make([]network.Port, len(group))
+	for i, p := range group {
+		same[i] = p.At(p.Guest)
+	}
+	if _, err := network.Reserve([][]network.Port{same}); err != nil {
+		return group
+	}
+	return same
+}
+
+// forkPorts refuses a port that several copies would have.
+func forkPorts(n int, groups [][]network.Port) error {
+	for _, g := range groups {
+		if n > 1 && g[0].Host.Port() != 0 {
+			return errs.New(errs.ErrUsage, "-p %s: %d copies cannot have one port", g[0], n).Hint("-p " + fmt.Sprint(g[0].Guest) + " gives each a free one")
+		}
+	}
+	return nil
+}
