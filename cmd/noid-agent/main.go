@@ -30,6 +30,8 @@ func main() {
 			os.Exit(tarfs.Main(args, os.Stdin, os.Stdout, os.Stderr))
 		case "grow-disk":
 			end(agent.GrowDisk(args[1:]))
+		case "trust":
+			end(agent.Trust("/", args[1:], os.Stdin))
 		case "changes":
 			end(agent.Changes(os.Stdout, os.Stderr))
 		case "-q": // so the kernel asks for a module: modprobe -q -- NAME
