@@ -28,8 +28,9 @@ const (
 	setWait = 10 * time.Second
 	// maxHeader bounds the headers of a request and of a response, in bytes.
 	maxHeader = 256 << 10
-	// maxStreams bounds the requests at a time on a guest's HTTP/2 connection, maxSpare the idle connections to a host.
-	maxStreams, maxSpare = 128, 32
+	// maxStreams bounds the requests at a time on a guest's HTTP/2 connection, maxConns the connections to a host, and
+	// maxSpare the idle ones.
+	maxStreams, maxConns, maxSpare = 128, 256, 32
 )
 
 // Use is one request that got a secret's value, or was refused it.
@@ -91,7 +92,7 @@ func New(o Options) *Interceptor {
 		ForceAttemptHTTP2:   true,
 		TLSClientConfig:     &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: headerWait, IdleConnTimeout: idle / 2, ExpectContinueTimeout: time.Second,
-		MaxIdleConnsPerHost: maxSpare, MaxResponseHeaderBytes: maxHeader,
+		MaxConnsPerHost: maxConns, MaxIdleConnsPerHost: maxSpare, MaxResponseHeaderBytes: maxHeader,
 	}
 	quiet := log.New(io.Discard, "", 0) // it would print a guest's text
 	i.proxy = &httputil.ReverseProxy{

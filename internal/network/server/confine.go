@@ -4,9 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"noid/internal/confine"
 )
+
+// trusted is where this host has the certificates of authorities that it trusts. /etc/ssl itself has private keys.
+var trusted = []string{"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs", "/etc/pki/tls/cacert.pem", "/etc/pki/tls/cert.pem",
+	"/etc/pki/ca-trust/extracted", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/var/lib/ca-certificates"}
 
 // confine takes from this process what it does not need, before it looks at anything of the guest's.
 func (s *Server) confine() error {
@@ -20,6 +25,14 @@ func (s *Server) confine() error {
 	}
 	if os.Geteuid() != 0 {
 		read = append(read, filepath.Dir(resolvConf))
+	}
+	read = append(read, trusted...)
+	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR"} { // crypto/x509 reads what they name
+		for path := range strings.SplitSeq(os.Getenv(name), ":") {
+			if path != "" {
+				read = append(read, path)
+			}
+		}
 	}
 	return confine.Self(confine.Access{Dir: ".", Read: read})
 }

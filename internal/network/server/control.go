@@ -74,6 +74,8 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 		a.Status, a.Ports = s.status(), s.ports.List()
 	case control.Flows:
 		a.Flows = s.stack.Flows()
+	case control.SetSecrets:
+		err = s.setSecrets(r.Secrets)
 	case control.Forward:
 		ports, end := s.ports.Add(r.Ports)
 		defer end()

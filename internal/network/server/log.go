@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
+	"noid/internal/network/intercept"
 	"noid/internal/storage"
 )
 
@@ -25,11 +26,16 @@ const (
 // Entry is a line of the log.
 type Entry struct {
 	Time  time.Time `json:"time"`
-	Event string    `json:"event"` // refused; missed: Count refusals are not in the log
+	Event string    `json:"event"` // refused; missed: Count refusals are not in the log; secret: one was used, or refused
 	Proto string    `json:"proto,omitempty"`
 	To    string    `json:"to,omitempty"` // an address, or a name that was to be resolved
 	Why   string    `json:"why,omitempty"`
 	Count int       `json:"count,omitempty"`
+	// Of a secret: its name, and the request that got its value. Why is there for one that was refused it.
+	Secret string `json:"secret,omitempty"`
+	Method string `json:"method,omitempty"`
+	Path   string `json:"path,omitempty"`   // without the query
+	Status int    `json:"status,omitempty"` // what the guest was answered
 }
 
 // logFile is net.log: bounded, and so is what is written to it in a second.
@@ -45,6 +51,21 @@ type logFile struct {
 
 func openLog(path string) *logFile {
 	return &logFile{path: path, bound: rate.NewLimiter(lineRate, lineBurst)}
+}
+
+// used notes that a secret was used. Requests that were refused it are bounded as other refusals.
+func (l *logFile) used(u intercept.Use) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := Entry{Time: u.Time, Event: "secret", To: u.Host, Secret: u.Secret, Method: cut(u.Method), Path: cut(u.Path), Status: u.Status}
+	if u.Denied {
+		if !l.bound.Allow() {
+			l.missed++
+			return
+		}
+		e.Why = "no pattern of the secret allows it"
+	}
+	l.write(e)
 }
 
 // refused notes that the guest was refused something.

@@ -18,6 +18,7 @@ import (
 	"noid/internal/network"
 	"noid/internal/network/control"
 	"noid/internal/network/dhcp"
+	"noid/internal/network/intercept"
 	"noid/internal/network/policy"
 	"noid/internal/network/ports"
 	"noid/internal/network/resolver"
@@ -41,11 +42,14 @@ type Server struct {
 	began time.Time
 	vmm   proc.Process
 	stack *stack.Stack
+	https *intercept.Interceptor
 	ports *ports.Ports
 	log   *logFile
 
 	mu     sync.Mutex // one change at a time
 	policy atomic.Pointer[hosted]
+	// secrets are those that noid gave last.
+	secrets *secrets
 }
 
 // Run is the whole work of the helper of the VM in the current directory. args name its VMM, as proc.Process.Args does.
@@ -83,8 +87,12 @@ func start(p proc.Process, fd int) (*Server, error) {
 		Refused: func(name string, why error) { s.log.refused("dns", name, why) },
 		Conf:    resolver.Conf{Path: resolvConf},
 	}
+	s.https = intercept.New(intercept.Options{
+		Dial: intercept.Dialer(names.Answer, func(proto string, to netip.AddrPort) error { return s.policy.Load().Allow(proto, to) }),
+		Log:  s.log.used, Awaits: len(now.config.Secrets) > 0,
+	})
 	s.stack, err = stack.New(stack.Config{
-		FD: fd, Policy: now, Resolve: names.Answer, Lease: dhcp.Answer, Limits: limits(),
+		FD: fd, Policy: now, Resolve: names.Answer, Lease: dhcp.Answer, Limits: limits(), Interceptor: s.https,
 		Refused: func(proto string, to netip.AddrPort, why error) { s.log.refused(proto, to.String(), why) },
 	})
 	if err != nil {
@@ -126,6 +134,7 @@ func (s *Server) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.ports.Set(nil)
+	s.https.Close()
 	listener.Close()
 	os.Remove(network.ControlSocket)
 	return err
@@ -140,6 +149,7 @@ func (s *Server) reload() (control.Answer, error) {
 		return control.Answer{}, err
 	}
 	s.policy.Store(now)
+	s.grant()
 	return control.Answer{Cut: s.stack.SetPolicy(now), Ports: s.ports.Set(now.config.Ports)}, nil
 }
 
