@@ -25,13 +25,17 @@ func (a *app) helperCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			n, err := vm.NetworkHelper()
+			if err != nil {
+				return err
+			}
 			return helper.Run(context.WithoutCancel(cmd.Context()), d, args[1:], func(ctx context.Context) error {
 				m, err := a.manager()
 				if err != nil {
 					return err
 				}
 				return m.ResumeHere(ctx)
-			}, vm.NetworkHelper)
+			}, n)
 		},
 	}
 }

@@ -33,10 +33,15 @@ const (
 	servedWait = 250 * time.Millisecond
 )
 
-// network runs the network helper of the VM whose VMM is p until ctx ends, which is with the VMM, if the VM has a
-// network. program returns the network helper's path. It is told p, as p.Args() does, and has the packet socket as its
-// descriptor 3.
-func network(ctx context.Context, p proc.Process, program func() (string, error)) {
+// Network is what the network helper of a VM is run with.
+type Network struct {
+	Program func() (string, error) // returns its path
+	Secrets Secrets                // nil for none
+}
+
+// keepNetwork runs the network helper of the VM whose VMM is p until ctx ends, which is with the VMM, if the VM has a
+// network. The network helper is told p, as p.Args() does, and has the packet socket as its descriptor 3.
+func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 	socket, err := space.Socket(p)
 	if err != nil {
 		return // the VM has none
@@ -44,7 +49,7 @@ func network(ctx context.Context, p proc.Process, program func() (string, error)
 	defer socket.Close()
 	for wait := firstWait; ctx.Err() == nil; {
 		began := time.Now()
-		err := runNetwork(ctx, p, program, socket)
+		err := runNetwork(ctx, p, n, socket)
 		if errors.Is(err, errServed) {
 			vmm.Sleep(ctx, servedWait)
 			continue
@@ -64,7 +69,7 @@ func network(ctx context.Context, p proc.Process, program func() (string, error)
 var errServed = errors.New("another is at work")
 
 // runNetwork runs the network helper once, and returns why it ended.
-func runNetwork(ctx context.Context, p proc.Process, program func() (string, error), socket *os.File) error {
+func runNetwork(ctx context.Context, p proc.Process, n *Network, socket *os.File) error {
 	fd, err := openLock(netLock)
 	if err != nil {
 		return err
@@ -76,7 +81,7 @@ func runNetwork(ctx context.Context, p proc.Process, program func() (string, err
 	} else if err != nil {
 		return err
 	}
-	path, err := program()
+	path, err := n.Program()
 	if err != nil {
 		return err
 	}
@@ -91,6 +96,11 @@ func runNetwork(ctx context.Context, p proc.Process, program func() (string, err
 	defer cmd.Stderr.(*os.File).Close()
 	if err := cmd.Start(); err != nil {
 		return err
+	}
+	if n.Secrets != nil {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		go giveSecrets(ctx, n.Secrets)
 	}
 	lock.Close() // from now on it is the network helper's alone
 	err = cmd.Wait()

@@ -90,11 +90,11 @@ func TestNetworkServed(t *testing.T) {
 	}
 	defer socket.Close()
 	program := func() (string, error) { return "/bin/true", nil }
-	if err := runNetwork(t.Context(), p, program, socket); err != errServed {
+	if err := runNetwork(t.Context(), p, &Network{Program: program}, socket); err != errServed {
 		t.Errorf("beside another: %v", err)
 	}
 	unix.Close(fd)
-	if err := runNetwork(t.Context(), p, program, socket); err == nil || err.Error() != "exit status 0" {
+	if err := runNetwork(t.Context(), p, &Network{Program: program}, socket); err == nil || err.Error() != "exit status 0" {
 		t.Errorf("after it: %v", err)
 	}
 }
@@ -105,10 +105,10 @@ func TestNetworkNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network(t.Context(), self, func() (string, error) {
+	keepNetwork(t.Context(), self, &Network{Program: func() (string, error) {
 		t.Error("a network helper is asked for")
 		return "", nil
-	})
+	}})
 }
 
 // networked returns a VMM with a network, which the test ends.
@@ -143,7 +143,7 @@ func helps(t *testing.T, p proc.Process, program func() (string, error)) (done c
 	t.Cleanup(cancel)
 	done = make(chan struct{})
 	go func() { p.Wait(ctx); cancel() }()
-	go func() { defer close(done); network(ctx, p, program) }()
+	go func() { defer close(done); keepNetwork(ctx, p, &Network{Program: program}) }()
 	return done, cancel
 }
 

@@ -24,9 +24,9 @@ const (
 // Run is the whole work of the helper of a VM of d. args name the VM's VMM, as proc.Process.Args does. It returns after
 // the VMM's end, or at once where another helper is at work. The current directory is the VM's, and everything goes by
 // relative names: whatever the directory is renamed to, it stays this VM's. resume is 'noid resume' for this VM; it
-// fails while another command has the VM. program returns the path of the network helper, which a VM with a network
+// fails while another command has the VM. n is what the network helper is run with that a VM with a network
 // gets; nil: none gets one.
-func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.Context) error, program func() (string, error)) error {
+func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.Context) error, n *Network) error {
 	p, err := proc.Parse(args)
 	if err != nil {
 		return err
@@ -48,8 +48,8 @@ func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.C
 		all.Go(func() { bound(ctx, log, p) })
 	}
 	all.Go(func() { guard{d, p}.serve(ctx) })
-	if program != nil {
-		all.Go(func() { network(ctx, p, program) })
+	if n != nil {
+		all.Go(func() { keepNetwork(ctx, p, n) })
 	}
 	err = d.Assist(ctx, resume)
 	all.Wait()

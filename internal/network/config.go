@@ -35,6 +35,8 @@ type Config struct {
 	// HostPorts are TCP and UDP ports of this host's loopback that the guest reaches at address.HostName.
 	HostPorts []uint16 `json:"host_ports,omitempty"`
 	Ports     []Port   `json:"ports,omitempty"`
+	// Secrets are the names of those that the VM may use. A clone has none.
+	Secrets []string `json:"secrets,omitempty"`
 }
 
 // ForClone is the network of a clone of a VM with c: its rules, and nothing that only one VM can have.

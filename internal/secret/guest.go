@@ -1,15 +1,19 @@
 package secret
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"noid/internal/errs"
 	"noid/internal/manifest"
 	"noid/internal/network/ca"
+	"noid/internal/network/control"
 	"noid/internal/storage"
 )
 
@@ -65,5 +69,36 @@ func makeAuthority(path string) error {
 	return storage.WriteOnce(path, 0o600, func(f *os.File) error {
 		_, err := f.Write(append(a.CertPEM, a.KeyPEM...))
 		return err
+	})
+}
+
+// Give returns what the network helper of a VM is told of the secrets that the VM may use. One whose value cannot be had is
+// left out, and is in the error.
+func (s Store) Give(ctx context.Context, names []string) (*control.Secrets, error) {
+	if len(names) == 0 {
+		return &control.Secrets{}, nil
+	}
+	a, err := s.Authority()
+	if err != nil {
+		return nil, err
+	}
+	given := &control.Secrets{CertPEM: a.CertPEM, KeyPEM: a.KeyPEM}
+	var problems []error
+	for _, name := range names {
+		g, err := s.Grant(ctx, name)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		given.Grants = append(given.Grants, g)
+	}
+	return given, errs.Join(problems...)
+}
+
+// Changes reports whether the value of one of the secrets may be another one without noid knowing: a command prints it.
+func (s Store) Changes(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		got, err := s.Get(name)
+		return err == nil && got.Where == InCommand
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/zalando/go-keyring"
 
 	"noid/internal/errs"
+	"noid/internal/network/ca"
 	"noid/internal/network/grant"
 )
 
@@ -264,6 +265,31 @@ func TestAuthority(t *testing.T) {
 		t.Errorf("%s, %v", second.CertPEM, err)
 	}
 	nowhere(t, s.Dir, value)
+}
+
+// TestGive leaves out what cannot be had, and says so.
+func TestGive(t *testing.T) {
+	s := newStore(t)
+	for name, where := range map[string]string{"A": InFile, "B": InCommand} {
+		n := of(name)
+		n.Where, n.Command = where, "cat "+filepath.Join(s.Dir, "none")
+		if _, err := s.Put(t.Context(), n, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	given, err := s.Give(t.Context(), []string{"B", "A", "C"})
+	if len(given.Grants) != 1 || given.Grants[0].Secret != "A" || given.Grants[0].Value != value || len(errs.List(err)) != 2 || !errors.Is(err, errs.ErrNotFound) {
+		t.Errorf("%+v, %v", given, err)
+	}
+	if _, err := ca.Parse(given.CertPEM, given.KeyPEM); err != nil {
+		t.Error(err)
+	}
+	if given, err := s.Give(t.Context(), nil); err != nil || given.Grants != nil {
+		t.Errorf("%+v, %v", given, err)
+	}
+	if s.Changes([]string{"A", "C"}) || !s.Changes([]string{"A", "B"}) {
+		t.Error("a value changes if a command prints it")
+	}
 }
 
 func TestEnvironment(t *testing.T) {

@@ -3,15 +3,19 @@ package vm
 import (
 	"path/filepath"
 
+	"noid/internal/helper"
 	"noid/internal/home"
 	"noid/internal/network/program"
+	"noid/internal/secret"
 )
 
-// NetworkHelper returns the path of the network helper's program in the user's home, unpacked.
-func NetworkHelper() (string, error) {
+// NetworkHelper returns what the network helper of a VM in the user's home is run with: its program, unpacked there, and
+// the home's secrets.
+func NetworkHelper() (*helper.Network, error) {
 	dir, err := home.DefaultDir()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return program.Unpack(filepath.Join(dir, home.ProgramsDir))
+	unpack := func() (string, error) { return program.Unpack(filepath.Join(dir, home.ProgramsDir)) }
+	return &helper.Network{Program: unpack, Secrets: secret.Store{Dir: dir}}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"noid/internal/network"
+	"noid/internal/network/grant"
 )
 
 // Op is what a request asks for.
@@ -19,12 +20,23 @@ const (
 	Flows  Op = "flows"
 	// Forward adds Request.Ports for as long as the connection stays open: after its answer nothing more is sent.
 	Forward Op = "forward"
+	// SetSecrets has Request.Secrets hold from the next request of the guest on, in place of those before. The helper keeps
+	// them in its memory alone.
+	SetSecrets Op = "secrets"
 )
 
 // Request is what noid asks.
 type Request struct {
-	Op    Op             `json:"op"`
-	Ports []network.Port `json:"ports,omitempty"`
+	Op      Op             `json:"op"`
+	Ports   []network.Port `json:"ports,omitempty"`
+	Secrets *Secrets       `json:"secrets,omitempty"`
+}
+
+// Secrets are what the VM may use, with their values, and the authority whose certificates the guest trusts.
+type Secrets struct {
+	CertPEM []byte        `json:"cert"`
+	KeyPEM  []byte        `json:"key"`
+	Grants  []grant.Grant `json:"grants"`
 }
 
 // Answer is what the helper says. With Error it has done nothing.
