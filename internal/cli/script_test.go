@@ -47,6 +47,12 @@ func scriptNoid() {
 func scriptAgent() {
 	if len(os.Args) > 1 && os.Args[1] == "changes" {
 		os.Exit(scriptChanges())
+	} else if len(os.Args) > 1 && os.Args[1] == "trust" {
+		if err := agent.Trust(scriptGuest(), os.Args[2:], os.Stdin); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	} else if len(os.Args) > 1 {
 		os.Exit(tarfs.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
@@ -60,10 +66,15 @@ func scriptAgent() {
 	os.Exit(1)
 }
 
+// scriptGuest is the directory of the script that stands for a guest's.
+func scriptGuest() string {
+	vmDir, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", os.Getppid()))
+	return filepath.Join(vmDir, "../../../../guest")
+}
+
 // scriptChanges is what a guest has changed: guest/upper and guest/root of the script's directory stand for its overlay.
 func scriptChanges() int {
-	vmDir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", os.Getppid()))
-	guest := filepath.Join(vmDir, "../../../../guest")
+	guest, err := scriptGuest(), error(nil)
 	if _, refused := os.Lstat(filepath.Join(guest, "refuse")); refused == nil {
 		err = errors.New("no\x1b[31m way")
 	}

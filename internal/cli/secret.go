@@ -18,15 +18,15 @@ func (a *app) secretCmd() *cobra.Command {
 		Long: `Keep secrets that guests may use and never see. In a guest the variable NAME has a placeholder; noid puts the value into
 the requests to the secret's host, on their way there.
 `,
-		Example: "  noid secret set GH_TOKEN --host api.github.com --from-cmd 'gh auth token'\n  noid secret ls",
+		Example: "  noid secret set GH_TOKEN --host api.github.com --from-cmd 'gh auth token'\n  noid secret grant GH_TOKEN dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.started = false
 			if len(args) > 0 {
 				return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
 			}
-			return usageError("set, ls or rm?", "see 'noid secret --help'")
+			return usageError("set, ls, grant, revoke or rm?", "see 'noid secret --help'")
 		}}
-	cmd.AddCommand(a.secretSetCmd(), a.secretListCmd(), a.secretRemoveCmd())
+	cmd.AddCommand(a.secretSetCmd(), a.secretListCmd(), a.secretGrantCmd(), a.secretRevokeCmd(), a.secretRemoveCmd())
 	return cmd
 }
 

@@ -59,6 +59,7 @@ its path, where there are any. There the value takes the place of the placeholde
 			}
 			kept, err := secret.Store{Dir: m.Home.Dir()}.Put(ctx, s, value)
 			if err == nil {
+				m.RenewSecret(ctx, s.Name)
 				a.say("guests have %s as %s", kept.Placeholder, kept.Name)
 			}
 			return err

@@ -41,7 +41,7 @@ type Config struct {
 
 // ForClone is the network of a clone of a VM with c: its rules, and nothing that only one VM can have.
 func (c Config) ForClone() Config {
-	c.Ports = nil
+	c.Ports, c.Secrets = nil, nil
 	return c
 }
 

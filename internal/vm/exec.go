@@ -135,6 +135,11 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 	client, started := s.agent(), make(chan struct{})
 	client.Patience = patience
 	go s.lookAgain(ctx, cancel, started)
+	placeholders, err := s.secretEnv(ctx, client)
+	if err != nil {
+		return Exit{}, s.execError(err)
+	}
+	c.Env = append(placeholders, c.Env...) // what the user names comes last, and holds
 	e := c.withImage(s.vm.Image).wire()
 	if c.Detach {
 		job, unfit, err := client.Start(ctx, e)

@@ -19,11 +19,12 @@ type NetOptions struct {
 	Allow, Deny []string // rules, added to the profile's
 	HostPorts   []uint16 // likewise
 	Ports       [][]network.Port
+	Secrets     []string // names of those that the VM may use
 }
 
 // netByDefault reports whether neither o nor the configuration asks for a network.
 func (m *Manager) netByDefault(o NetOptions) bool {
-	return o.Network == "" && m.Config.Net == "" && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports) == 0
+	return o.Network == "" && m.Config.Net == "" && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports)+len(o.Secrets) == 0
 }
 
 // network is the network of o, with a free port in place of each 0. A port that is taken is errs.ErrBusy.
@@ -32,8 +33,8 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.Mode == network.None && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports) > 0 {
-		return c, errs.New(errs.ErrUsage, "rules and ports need a network, and this vm has none").Hint("choose --net default")
+	if c.Mode == network.None && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports)+len(o.Secrets) > 0 {
+		return c, errs.New(errs.ErrUsage, "rules, ports and secrets need a network, and this vm has none").Hint("choose --net default")
 	}
 	addRules(&c, o.Allow, o.Deny)
 	for _, port := range o.HostPorts {
@@ -42,6 +43,9 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 		}
 	}
 	if _, err := policy.Parse(c); err != nil {
+		return c, err
+	}
+	if c.Secrets, err = m.addSecrets(nil, o.Secrets); err != nil {
 		return c, err
 	}
 	c.Ports, err = network.Reserve(o.Ports)

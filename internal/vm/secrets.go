@@ -1,0 +1,176 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"noid/internal/errs"
+	"noid/internal/link"
+	"noid/internal/link/wire"
+	"noid/internal/network"
+	"noid/internal/network/control"
+	"noid/internal/network/grant"
+	"noid/internal/secret"
+	"noid/internal/storage"
+	"noid/internal/untrusted"
+)
+
+// trustedFile, in a VM's directory, is there once its guest trusts the authority whose hash is in it. A VM that was put
+// back, and a clone, have another directory.
+const trustedFile = "net.trusted"
+
+// maxTrust bounds what a guest is told of the authorities that this host trusts, in bytes.
+const maxTrust = 4 << 20
+
+// trusted is where distributions have the authorities that they trust in one file.
+var trusted = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}
+
+func (m *Manager) secrets() secret.Store { return secret.Store{Dir: m.Home.Dir()} }
+
+// addSecrets returns have with the names of secrets that are there.
+func (m *Manager) addSecrets(have, names []string) ([]string, error) {
+	for _, name := range names {
+		if _, err := m.secrets().Get(name); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(have, name) {
+			have = append(have, name)
+		}
+	}
+	if len(have) > grant.MaxGrants {
+		return nil, errs.New(errs.ErrUsage, "a vm has at most %d secrets", grant.MaxGrants)
+	}
+	return have, nil
+}
+
+// GrantSecrets lets the VM name use secrets, at once. Commands that run already do not have their variables.
+func (m *Manager) GrantSecrets(ctx context.Context, name string, names []string) error {
+	return m.changeSecrets(ctx, name, func(c *network.Config) (err error) {
+		c.Secrets, err = m.addSecrets(c.Secrets, names)
+		return err
+	})
+}
+
+// RevokeSecrets takes secrets from the VM name, at once. One that it does not have is errs.ErrNotFound.
+func (m *Manager) RevokeSecrets(ctx context.Context, name string, names []string) error {
+	return m.changeSecrets(ctx, name, func(c *network.Config) error {
+		for _, gone := range names {
+			if !slices.Contains(c.Secrets, gone) {
+				return errs.New(errs.ErrNotFound, "vm %q has no secret %q", name, gone)
+			}
+			c.Secrets = slices.DeleteFunc(c.Secrets, func(s string) bool { return s == gone })
+		}
+		return nil
+	})
+}
+
+func (m *Manager) changeSecrets(ctx context.Context, name string, change func(*network.Config) error) error {
+	s, c, err := m.openNet(ctx, name, "secret")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := change(&c); err != nil {
+		return err
+	}
+	if err := c.Save(s.dir); err != nil {
+		return err
+	}
+	return s.errNet(s.giveSecrets(ctx, c))
+}
+
+// giveSecrets tells the VM's network helper, if it runs, what secrets there are now.
+func (s *session) giveSecrets(ctx context.Context, c network.Config) error {
+	if !s.vm.Process.Alive() {
+		return nil
+	}
+	if _, err := s.reload(ctx); err != nil {
+		return err
+	}
+	given, problems := s.secrets().Give(ctx, c.Secrets)
+	if given == nil {
+		return problems
+	}
+	ctx, cancel := context.WithTimeout(ctx, networkWait)
+	defer cancel()
+	_, err := s.control().Ask(ctx, control.Request{Op: control.SetSecrets, Secrets: given})
+	return errs.Join(problems, err)
+}
+
+// RenewSecret tells the network helpers of all running VMs that may use the secret name what it is now. What goes wrong
+// with one VM is a warning.
+func (m *Manager) RenewSecret(ctx context.Context, name string) {
+	names, err := m.Home.VMNames()
+	if err != nil {
+		m.warn(err.Error())
+	}
+	for _, vm := range names {
+		c, err := network.Load(m.Home.VMDir(vm))
+		if err != nil || !slices.Contains(c.Secrets, name) {
+			continue
+		}
+		s, err := m.look(vm, "secret")
+		if err == nil {
+			err = s.giveSecrets(ctx, c)
+		}
+		if err != nil {
+			m.warn(fmt.Sprintf("vm %q still has secret %q as it was: %v", vm, name, err))
+		}
+	}
+}
+
+// secretEnv is what a command has in its environment of the VM's secrets: placeholders, and where the home's authority is,
+// which the guest is told here for the first time. A secret that is gone is left out.
+func (s *session) secretEnv(ctx context.Context, client *link.Client) ([]string, error) {
+	c, err := network.Load(s.dir)
+	if err != nil || len(c.Secrets) == 0 {
+		return nil, nil // a damaged configuration is the network's business
+	}
+	var list []secret.Secret
+	for _, name := range c.Secrets {
+		if got, err := s.secrets().Get(name); err == nil {
+			list = append(list, got)
+		}
+	}
+	if err := s.trust(ctx, client); err != nil {
+		return nil, err
+	}
+	return secret.Environment(list), nil
+}
+
+// trust has the guest trust the home's authority, once.
+func (s *session) trust(ctx context.Context, client *link.Client) error {
+	a, err := s.secrets().Authority()
+	if err != nil {
+		return err
+	}
+	if done, err := os.ReadFile(s.file(trustedFile)); err == nil && string(done) == a.Hash() {
+		return nil
+	}
+	said := &guestText{}
+	exit, err := client.Exec(ctx, wire.Exec{Tool: true, Stdin: true, Argv: byteSlices([]string{"trust", a.Hash()})},
+		link.Streams{In: bytes.NewReader(append(bytes.Clone(a.CertPEM), hostTrusts()...)), Out: said, Err: said})
+	if err == nil && exit.Code != 0 {
+		err = errors.New("the guest says: " + untrusted.Line(said.text.String(), 500))
+	}
+	if err != nil {
+		return fmt.Errorf("having the guest trust noid's authority: %w", err)
+	}
+	return storage.WriteFile(s.file(trustedFile), []byte(a.Hash()), 0o600)
+}
+
+// hostTrusts are the authorities that this host trusts, for guests that have no list of their own.
+func hostTrusts() []byte {
+	for _, path := range trusted {
+		if info, err := os.Stat(path); err == nil && info.Size() < maxTrust {
+			if data, err := os.ReadFile(path); err == nil {
+				return data
+			}
+		}
+	}
+	return nil
+}
