@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,11 +70,16 @@ type socket struct {
 
 // open puts a socket into its table, and has its answers carried to the guest.
 func (s *Stack) open(t *table, c *socket) *flow {
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return nil
+	}
 	c.send = func(data []byte) {
 		c.sent.Add(uint64(len(data)))
 		c.touch()
 		c.file.SetReadDeadline(time.Now().Add(c.wait()))
-		if _, err := c.file.Write(data); errors.Is(err, unix.ECONNREFUSED) {
+		var err error // one that finds no room is lost
+		if raw.Control(func(fd uintptr) { _, err = unix.Write(int(fd), data) }) == nil && err == unix.ECONNREFUSED {
 			c.refuse() // the answer to one before
 		}
 	}
@@ -85,7 +91,7 @@ func (s *Stack) open(t *table, c *socket) *flow {
 	go func() {
 		defer t.remove(c.flow)
 		defer c.end()
-		c.carry()
+		c.carry(raw)
 	}()
 	return c.flow
 }
@@ -98,11 +104,7 @@ func (c *socket) wait() time.Duration {
 }
 
 // carry takes answers to the guest until the flow is cut or has been idle for long.
-func (c *socket) carry() {
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		return
-	}
+func (c *socket) carry(raw syscall.RawConn) {
 	c.file.SetReadDeadline(time.Now().Add(unansweredWait))
 	for {
 		data, n, err := readDatagram(raw)
@@ -115,7 +117,7 @@ func (c *socket) carry() {
 			buffers.Put(data)
 		case errors.Is(err, unix.ECONNREFUSED):
 			c.refuse()
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
+		case !errors.As(err, new(unix.Errno)): // idle for too long, or closed
 			return
 		}
 	}
