@@ -66,6 +66,7 @@ Their names are printed, and on stderr what failed: the others run all the same.
 			if o.Ports, err = ports.groups(); err != nil {
 				return err
 			}
+			o.Secrets = ports.secrets
 			if err := forkPorts(o.N, o.Ports); err != nil {
 				return err
 			}

@@ -77,15 +77,17 @@ func (n *netFlags) options() (o vm.NetOptions, err error) {
 		}
 		o.HostPorts = append(o.HostPorts, port)
 	}
+	o.Secrets = n.secrets
 	o.Ports, err = n.groups()
 	return o, err
 }
 
-// portFlags are the ports of a VM that is made.
-type portFlags struct{ texts []string }
+// portFlags are the ports and the secrets of a VM that is made.
+type portFlags struct{ texts, secrets []string }
 
 func (p *portFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&p.texts, "publish", "p", nil, "`PORT` of this host that leads to the guest, as [[ADDRESS:]HOST:]GUEST[/udp]; may be repeated")
+	f.StringArrayVar(&p.secrets, "secret", nil, "`NAME` of a secret that the guest may use: see 'noid secret'; may be repeated")
 }
 
 func (p *portFlags) groups() ([][]network.Port, error) {

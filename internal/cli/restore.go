@@ -39,6 +39,9 @@ In place, the old VM runs until the new one does. Its state is saved as a checkp
 			if o.Ports, err = ports.groups(); err != nil {
 				return err
 			}
+			if o.Secrets = ports.secrets; o.Secrets != nil && o.As == "" {
+				return usageError("--secret without --as", "a restore in place keeps the secrets; 'noid secret grant' adds one")
+			}
 			if len(o.Ports) > 0 && o.As == "" {
 				return usageError("-p without --as", "a restore in place keeps the ports; 'noid port' changes them")
 			}

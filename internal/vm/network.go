@@ -80,8 +80,9 @@ func (s *session) saveNet() error {
 // netOfClone is the network of a clone of s: its rules, and the ports that the clone is to have.
 func (s source) netOfClone() (*network.Config, error) {
 	if !s.c.Machine.Net {
-		if len(s.ports) > 0 {
-			return nil, errs.New(errs.ErrState, "%s: vm %q had no network, so its clone has no ports", s.verb, s.c.VM).Hint("leave out -p")
+		if len(s.ports)+len(s.grants) > 0 {
+			return nil, errs.New(errs.ErrState, "%s: vm %q had no network, so its clone has no ports and no secrets", s.verb, s.c.VM).
+				Hint("leave out -p and --secret")
 		}
 		return nil, nil
 	}
@@ -90,6 +91,9 @@ func (s source) netOfClone() (*network.Config, error) {
 		c = s.c.Network.ForClone()
 	}
 	var err error
+	if c.Secrets, err = s.addSecrets(nil, s.grants); err != nil {
+		return nil, err
+	}
 	c.Ports, err = network.Reserve(s.ports)
 	return &c, err
 }

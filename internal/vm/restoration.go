@@ -27,6 +27,7 @@ type source struct {
 	driver vmm.Driver
 	net    *network.Config  // the new VM's, or nil
 	ports  [][]network.Port // that a clone is to have
+	grants []string         // secrets that it is to have
 	lease  *home.Lease      // the new VM's, or nil
 	staged func()           // is called when the files in dir are not needed any more; or nil
 }

@@ -45,6 +45,11 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("a clone has %q", got)
 	}
 
+	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{As: "c", Secrets: []string{"B"}}))
+	if got := w.net("c").Secrets; !slices.Equal(got, []string{"B"}) {
+		t.Errorf("a clone that is to have B has %q", got)
+	}
+
 	var mu sync.Mutex
 	var told []string
 	w.netHelper("a", func(r control.Request, c network.Config) control.Answer {
