@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// get returns what a server of the guest says at an address of this host, once it is there.
+func (n noid) get(what, at string) {
+	n.t.Helper()
+	n.until(what, func() bool {
+		client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		r, err := client.Get("http://" + at + "/file")
+		if err != nil {
+			return false
+		}
+		defer r.Body.Close()
+		text, err := io.ReadAll(r.Body)
+		return err == nil && string(text) == "of the guest\n"
+	})
+}
+
+// port is where this host leads to a port of the guest of name.
+func (n noid) port(name, guest string) string {
+	n.t.Helper()
+	var ports []struct {
+		Host    string
+		Guest   int
+		Problem string
+	}
+	if err := json.Unmarshal([]byte(n.want(0, "port", "ls", "--json", name)), &ports); err != nil {
+		n.t.Fatal(err)
+	}
+	for _, p := range ports {
+		if fmt.Sprint(p.Guest) == guest && p.Problem == "" {
+			return p.Host
+		}
+	}
+	n.t.Fatalf("no port leads to %s of %s: %+v", guest, name, ports)
+	return ""
+}
+
+// TestNetwork has a guest reach the port of this host that it may reach and no other, this host reach the guest, and
+// both go on over changes, restores, and the end of the network helper.
+func TestNetwork(t *testing.T) {
+	n := setup(t)
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "of the host\n") }))
+	defer host.Close()
+	_, hostPort, err := net.SplitHostPort(host.Listener.Addr().String())
+	check(t, err)
+	n.want(0, "create", "a", "--net", "default", "--host-port", hostPort, "-p", "127.0.0.1:0:8000", "--wait")
+	fetch := func(name, from string) string {
+		at, port, _ := strings.Cut(from, ":") // busybox' wget needs libraries that are not there
+		out, _, _ := n.run("exec", name, "--", "sh", "-c", `printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 20 "$0" "$1"`, at, port)
+		_, body, _ := strings.Cut(out, "\r\n\r\n")
+		return body
+	}
+	named := "host.noid.internal:" + hostPort
+	n.equal("the host's port", "of the host\n", fetch("a", named))
+	for _, from := range []string{"host.noid.internal:1", "127.0.0.1:" + hostPort, "10.63.0.1:" + hostPort, "169.254.169.254:80", "192.168.1.1:80"} {
+		n.equal(from, "", fetch("a", from))
+	}
+	if log := n.want(0, "net", "log", "a"); !strings.Contains(log, "to=169.254.169.254:80 why=169.254.169.254 is link-local") {
+		t.Errorf("the log of what the guest was refused:\n%s", log)
+	}
+
+	n.want(0, "exec", "a", "--", "sh", "-c", "mkdir /www; echo of the guest >/www/file; httpd -p 8000 -h /www; httpd -p 127.0.0.1:8001 -h /www")
+	n.get("a port", n.port("a", "8000"))
+	n.want(0, "port", "add", "a", "0:8001")
+	n.get("a port to the guest's loopback", n.port("a", "8001"))
+	n.want(4, "create", "b", "-p", n.port("a", "8000")+":80")
+
+	n.want(0, "net", "deny", "a", "10.63.0.254", "fd63:6e6f:6964::fe")
+	n.equal("after net deny", "", fetch("a", named))
+	n.want(0, "net", "rm", "a", "10.63.0.254", "fd63:6e6f:6964::fe")
+	n.equal("after net rm", "of the host\n", fetch("a", named))
+
+	n.want(0, "checkpoint", "a", "--label", "one")
+	n.want(0, "restore", "a", "one", "--as", "b")
+	n.equal("a clone", "of the host\n", fetch("b", named))
+	n.equal("the clone's ports", "[]\n", n.want(0, "port", "ls", "--json", "b"))
+	n.want(0, "restore", "--no-backup", "a", "one")
+	n.get("a port after a restore in place", n.port("a", "8000"))
+	n.equal("after a restore in place", "of the host\n", fetch("a", named))
+
+	var inspected struct {
+		Network struct{ Helper struct{ PID int } }
+	}
+	check(t, json.Unmarshal([]byte(n.want(0, "inspect", "a")), &inspected))
+	pid := inspected.Network.Helper.PID
+	if pid == 0 {
+		t.Fatal("inspect shows no network helper")
+	}
+	check(t, syscall.Kill(pid, syscall.SIGKILL))
+	n.until("the network is back", func() bool { return fetch("a", named) == "of the host\n" })
+	n.get("a port, too", n.port("a", "8000"))
+
+	n.forwards("b")
+}
+
+// forwards looks whether a forward to name ends with its command, also one that is killed.
+func (n noid) forwards(name string) {
+	n.t.Helper()
+	cmd := n.cmd(n.t.Context(), "forward", name, "0:8000")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	line := make([]byte, 100)
+	got, err := out.Read(line)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	at := strings.TrimSuffix(strings.Fields(string(line[:got]))[0], ":8000/tcp")
+	n.get("a forward", at)
+	cmd.Process.Kill()
+	n.until("the forward is gone", func() bool {
+		c, err := net.Dial("tcp", at)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	if _, stuck := cmd.Wait().(*exec.ExitError); !stuck {
+		n.t.Error("the forward had ended before it was killed")
+	}
+}
