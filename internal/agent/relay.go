@@ -23,9 +23,9 @@ const (
 	relayWait = 10 * time.Second // for the line, and for the server on the loopback
 )
 
-// relay connects the host to servers that listen on the guest's loopback alone. Who connects says a port, in decimal and
-// with a newline. Then the connection is one with that port of 127.0.0.1, or of ::1. A port that nobody answers at gets
-// a reset.
+// relay connects the host to servers that listen on the guest's loopback alone. Who connects says a port, in decimal
+// and with a newline. Then the connection is one with that port of 127.0.0.1, or of ::1. A port that nobody answers at
+// gets a reset.
 type relay struct {
 	at, from netip.Addr // where it listens, and whom alone it serves
 	port     uint16

@@ -92,7 +92,7 @@ func raise() (index int, err error) {
 	return int(request.Uint32()), nil
 }
 
-// listen opens the packet socket. It gets no frames but those of the guest: not its own, and none of before it is bound.
+// listen opens the packet socket. It gets the guest's frames alone: not its own, and none of before it is bound.
 func listen(index int) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

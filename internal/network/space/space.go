@@ -3,9 +3,9 @@
 // that a network helper can be given it at any time. There is nothing else in the namespace, and no way out of it but
 // that socket.
 //
-// Who has CAP_SYS_ADMIN makes the namespace on a thread. Anybody else needs a user namespace, which the kernel gives to a
-// process of one thread alone: the program starts itself once more, as the VMM-to-be (see Main), with its own user and
-// group mapped to themselves.
+// Who has CAP_SYS_ADMIN makes the namespace on a thread. Anybody else needs a user namespace, which the kernel gives to
+// a process of one thread alone: the program starts itself once more, as the VMM-to-be (see Main), with its own user
+// and group mapped to themselves.
 package space
 
 import (
