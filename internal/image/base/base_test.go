@@ -24,7 +24,6 @@ func (l layer) Open(context.Context) (io.ReadCloser, error) {
 type file = imagetest.File
 
 var (
-	then     = imagetest.Then
 	dir      = imagetest.Dir
 	reg      = imagetest.Reg
 	symlink  = imagetest.Symlink

@@ -63,7 +63,7 @@ func Compose(base *Image, top *Layer, made v1.History, config image.Config) (*Im
 		return nil, err
 	}
 	img.Layers = append(img.Layers, top)
-	c.Created, c.Author, c.Container, c.DockerVersion = made.Created, made.Author, "", ""
+	c.Created, c.Author, c.Container = made.Created, made.Author, ""
 	c.Config.Env, c.Config.User, c.Config.WorkingDir = config.Env, config.User, config.WorkingDir
 	c.Config.Entrypoint, c.Config.Cmd, c.Config.StopSignal = config.Entrypoint, config.Cmd, config.StopSignal
 	if img.ConfigFile, err = json.Marshal(c); err != nil {
