@@ -6,11 +6,16 @@ cd "$(dirname "$0")/.."
 export NOID_TEST_BIN=$PWD/bin/noid NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault NOID_TORTURE=${NOID_TORTURE:-all}
 go test -v -count=1 -timeout 48h -run TestTorture ./test/torture
 . scripts/guest-env.sh
-# A Debian with Docker, as a tar.
+# A Debian with Docker, and one with git, as tars.
 export NOID_TEST_DOCKER=$NOID_TEST_HOME/images/test-docker.tar
 if ! [ -s "$NOID_TEST_DOCKER" ]; then
   mmdebstrap --quiet --variant=minbase --include=systemd-sysv,docker.io,apparmor bookworm "$NOID_TEST_DOCKER.new.tar"
   mv "$NOID_TEST_DOCKER.new.tar" "$NOID_TEST_DOCKER"
 fi
-go test -v -count=1 -timeout 1h -run TestDocker ./test/e2e
+export NOID_TEST_GIT=$NOID_TEST_HOME/images/test-git.tar
+if ! [ -s "$NOID_TEST_GIT" ]; then
+  mmdebstrap --quiet --variant=minbase --include=git,ca-certificates bookworm "$NOID_TEST_GIT.new.tar"
+  mv "$NOID_TEST_GIT.new.tar" "$NOID_TEST_GIT"
+fi
+go test -v -count=1 -timeout 1h -run 'TestDocker|TestInternet' ./test/e2e
 NOID_TEST_STRESS=${NOID_TEST_STRESS:-10m} go test -v -count=1 -timeout 1h -run TestManyAtOnce ./test/e2e

@@ -49,6 +49,19 @@ func (n noid) port(name, guest string) string {
 	return ""
 }
 
+// networkHelper is the pid of the network helper of name.
+func (n noid) networkHelper(name string) int {
+	n.t.Helper()
+	var inspected struct {
+		Network struct{ Helper struct{ PID int } }
+	}
+	check(n.t, json.Unmarshal([]byte(n.want(0, "inspect", name)), &inspected))
+	if inspected.Network.Helper.PID == 0 {
+		n.t.Fatalf("inspect shows no network helper of %s", name)
+	}
+	return inspected.Network.Helper.PID
+}
+
 // TestNetwork has a guest reach the port of this host that it may reach and no other, this host reach the guest, and
 // both go on over changes, restores, and the end of the network helper.
 func TestNetwork(t *testing.T) {
@@ -92,15 +105,7 @@ func TestNetwork(t *testing.T) {
 	n.get("a port after a restore in place", n.port("a", "8000"))
 	n.equal("after a restore in place", "of the host\n", fetch("a", named))
 
-	var inspected struct {
-		Network struct{ Helper struct{ PID int } }
-	}
-	check(t, json.Unmarshal([]byte(n.want(0, "inspect", "a")), &inspected))
-	pid := inspected.Network.Helper.PID
-	if pid == 0 {
-		t.Fatal("inspect shows no network helper")
-	}
-	check(t, syscall.Kill(pid, syscall.SIGKILL))
+	check(t, syscall.Kill(n.networkHelper("a"), syscall.SIGKILL))
 	n.until("the network is back", func() bool { return fetch("a", named) == "of the host\n" })
 	n.get("a port, too", n.port("a", "8000"))
 

@@ -256,7 +256,7 @@ func vendor(t *testing.T) string {
 	return line
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -26,8 +26,10 @@ func (s *Stack) datagram(id stack.TransportEndpointID, pkt *stack.PacketBuffer) 
 		return s.lease(data)
 	case guest.Addr().IsUnspecified(), to.Addr().IsMulticast(), to.Addr() == broadcast4:
 		return true // nothing answers those
+	case s.isNameServer("udp", to):
+		return s.query(guest, to, data)
 	case isGateway(to.Addr()):
-		return to.Port() == dnsPort && s.query(guest, to, data)
+		return false
 	default:
 		if s.allow("udp", to) != nil {
 			return false

@@ -16,11 +16,14 @@ const (
 	streamWait = 30 * time.Second
 )
 
+// isNameServer reports whether the stack itself answers DNS queries to an address: to the gateway, and to any that the
+// policy refuses. An image may name a server of the network that it was made in.
+func (s *Stack) isNameServer(proto string, to netip.AddrPort) bool {
+	return to.Port() == dnsPort && s.config.Resolve != nil && (isGateway(to.Addr()) || (*s.policy.Load()).Allow(proto, to) != nil)
+}
+
 // query answers a DNS query that came by UDP. One too many is not answered: the guest asks again.
 func (s *Stack) query(guest, to netip.AddrPort, data []byte) bool {
-	if s.config.Resolve == nil {
-		return false
-	}
 	select {
 	case s.queries <- struct{}{}:
 	default:

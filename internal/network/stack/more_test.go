@@ -112,7 +112,8 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// TestQueries answers over UDP and TCP, two on a connection, and not what the resolver does not answer.
+// TestQueries answers over UDP and TCP, two on a connection, and not what the resolver does not answer: at the gateway,
+// and where the policy lets nobody ask.
 func TestQueries(t *testing.T) {
 	n := newNetwork(t, func(c *Config) {
 		c.Resolve = func(_ context.Context, query []byte, proto string) []byte {
@@ -122,7 +123,7 @@ func TestQueries(t *testing.T) {
 			return []byte(proto + " " + string(query))
 		}
 	})
-	for _, gateway := range []netip.Addr{address.Gateway4, address.Gateway6} {
+	for _, gateway := range []netip.Addr{address.Gateway4, address.Gateway6, netip.MustParseAddr("192.0.2.9")} {
 		at := netip.AddrPortFrom(gateway, 53).String()
 		c := n.dial(t, "udp", at)
 		c.Write([]byte("nonsense"))

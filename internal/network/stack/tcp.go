@@ -29,13 +29,13 @@ func (s *Stack) accept(r *tcp.ForwarderRequest) {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port()) // what the policy sees is what is dialled
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	if isGateway(to.Addr()) {
-		if to.Port() == dnsPort && s.config.Resolve != nil {
-			if c := s.complete(r); c != nil {
-				s.serveQueries(ctx, c)
-			}
-			return
+	if s.isNameServer("tcp", to) {
+		if c := s.complete(r); c != nil {
+			s.serveQueries(ctx, c)
 		}
+		return
+	}
+	if isGateway(to.Addr()) {
 		r.Complete(true)
 		return
 	}
