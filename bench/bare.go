@@ -52,6 +52,7 @@ type bare struct {
 	api    vmmAPI
 	dir    string
 	memMiB int
+	slirp  bool // it has QEMU's user network
 	cmd    *exec.Cmd
 	ended  chan struct{}
 }

@@ -26,6 +26,7 @@ import (
 type bench struct {
 	noid  string // the binary
 	noop  string // a Go program that does nothing
+	flow  string // one that moves bytes
 	dir   string // for everything, on the file system to measure
 	pairs int
 	guest guest
@@ -90,6 +91,7 @@ func run() int {
 	jsonPath := flag.String("json", "", "write all samples to `FILE`")
 	flag.IntVar(&b.pairs, "pairs", 15, "samples of each side")
 	flag.StringVar(&b.noid, "noid", "bin/noid", "noid's binary")
+	flag.StringVar(&b.flow, "flow", "bin/bench-flow", "the program flow")
 	flag.StringVar(&b.noop, "noop", "bin/bench-noop", "a Go program that does nothing")
 	flag.Parse()
 	pattern, err := regexp.Compile("^(?:" + *only + ")$")
@@ -97,7 +99,7 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "usage: bench [-set SETS] [-run ROWS] [-pairs N] [-fs btrfs|xfs|ext4] [-json FILE]", err)
 		return 2
 	}
-	for _, path := range []*string{&b.noid, &b.noop} {
+	for _, path := range []*string{&b.noid, &b.noop, &b.flow} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			return 1

@@ -43,6 +43,9 @@ func (v *bare) qemuArgs() []string {
 		"-device", "virtio-serial-pci,max_ports=2", "-chardev", "socket,id=agent,path=" + portSocket + ",server=on,wait=off",
 		"-device", "virtserialport,chardev=agent,name=" + wire.PortName,
 	}
+	if v.slirp {
+		args = append(args, "-netdev", "user,id=net,net=10.63.0.0/24,host="+hostAddress, "-device", "virtio-net-pci,netdev=net,romfile=")
+	}
 	if !v.x.linux {
 		return append(args, "-kernel", v.x.b.guest.tiny)
 	}

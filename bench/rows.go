@@ -48,4 +48,8 @@ var rows = []row{
 	{"30", "of a VM with a base of 1 GiB, on plain ext4 beside btrfs", ratio(1.3), "tcg", rowHosts},
 	{"31", "work in the guest, on a base and its own disk beside a flat one", ratio(1.15), "tcg", rowWork},
 	{"32", "first run of an image, 110 MB, from a local registry to the first byte, beside skopeo copy, umoci unpack, mke2fs -d and a bare boot", ratio(0.8), "tcg", rowFirstRun},
+	{"33", "with a network beside without, to the first exec", more(15), "tcg lab", rowNetCreate},
+	{"34", "bytes between guest and host, beside the same by slirp", ratio(0.5), "tcg", rowThroughput},
+	{"35", "small HTTP requests on one connection, beside the same by slirp", ratio(0.8), "tcg", rowLatency},
+	{"36", "Pss of an idle network helper", value(20), "tcg", rowNetHelper},
 }

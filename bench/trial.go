@@ -89,7 +89,7 @@ func (x *trial) openHome(home string) error {
 	old := x.home
 	defer func() { x.home = old }()
 	x.home = home
-	for key, value := range map[string]string{"kernel": x.kernel(), "rootfs": x.b.guest.disk(x.linux)} {
+	for key, value := range map[string]string{"kernel": x.kernel(), "rootfs": x.b.guest.disk(x.linux), "net": "none"} {
 		if _, err := x.noid("config", "set", key, value); err != nil {
 			return err
 		}

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ -x bin/noid ] || make build
-(cd bench && CGO_ENABLED=0 go build -o ../bin/bench . && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../bin/bench-noop ./noop)
+(cd bench && CGO_ENABLED=0 go build -o ../bin/bench . && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../bin/bench-noop ./noop && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../bin/bench-flow ./flow)
 . scripts/guest-env.sh >/dev/null
 if [ "${1:-} ${2:-}" = "-set lab" ]; then
   exec scripts/kvm-lab.sh -t "${NOID_BENCH_LAB_SECONDS:-7200}" bin/bench "$@"
