@@ -113,6 +113,10 @@ func (l *link) deliver(frame []byte) {
 	dispatcher.DeliverNetworkPacket(eth.Type(), pkt)
 }
 
+// roomWait is how long, in milliseconds, a frame waits for room: an ordinary user's socket holds a few frames, and TCP
+// halves its speed for each that is lost.
+const roomWait = 10
+
 // WritePackets implements stack.LinkWriter. A frame that finds no room is lost, as on any wire.
 func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	list := pkts.AsSlice()
@@ -129,7 +133,12 @@ func (l *link) write(pkt *stack.PacketBuffer) {
 	parts := append(room[:0], vnet[:])
 	parts = append(parts, pkt.AsSlices()...)
 	err := l.conn.Control(func(fd uintptr) {
-		if _, err := unix.Writev(int(fd), parts); err != nil {
+		_, err := unix.Writev(int(fd), parts)
+		if err == unix.EAGAIN {
+			unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, roomWait)
+			_, err = unix.Writev(int(fd), parts)
+		}
+		if err != nil {
 			l.dropped.Add(1)
 		}
 	})
