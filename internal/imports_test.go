@@ -38,7 +38,7 @@ var edges = map[string]string{
 	"network/ca":        "",
 	"network/control":   "errs network network/grant",
 	"network/dhcp":      "network/address",
-	"network/grant":     "errs",
+	"network/grant":     "errs lazy",
 	"network/intercept": "network/ca network/grant",
 	"network/nettest":   "network/address",
 	"network/policy":    "errs lazy network network/address",

@@ -221,8 +221,8 @@ func (a *app) open() (*vm.Manager, error) {
 	os.Setenv("NOID_HOME", m.Home.Dir()) // a helper works in another directory, where a relative path would mislead
 	m.HelperCommand, m.Version = ownCommand(helperVerb), version.Release
 	m.Drivers = a.drivers(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)
-	m.Warn = func(s string) { fmt.Fprintln(a.err, "noid: "+s) }
-	m.Notice = func(s string) { a.say("noid: %s", s) }
+	m.Warn = func(s string) { fmt.Fprintln(a.err, "noid: "+untrusted.Text([]byte(s))) }
+	m.Notice = func(s string) { a.say("noid: %s", untrusted.Text([]byte(s))) }
 	if !a.quiet {
 		m.WarnEmulated = sync.OnceFunc(func() {
 			fmt.Fprintln(a.err, "noid: no usable KVM: guests are emulated, expect 10–50 times slower")

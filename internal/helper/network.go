@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/network"
 	"noid/internal/network/space"
 	"noid/internal/proc"
 	"noid/internal/vmm"
@@ -63,6 +64,7 @@ func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 		vmm.Sleep(ctx, wait)
 		wait = min(2*wait, lastWait)
 	}
+	os.Remove(network.ControlSocket) // the network helper was killed
 }
 
 // errServed says that another network helper is at work.
@@ -100,7 +102,7 @@ func runNetwork(ctx context.Context, p proc.Process, n *Network, socket *os.File
 	if n.Secrets != nil {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
-		go giveSecrets(ctx, n.Secrets)
+		go giveSecrets(ctx, n.Secrets, p.PID)
 	}
 	lock.Close() // from now on it is the network helper's alone
 	err = cmd.Wait()

@@ -31,11 +31,11 @@ type Secrets interface {
 
 // giveSecrets gives a network helper that has been started the secrets of the VM in the current directory, and again what
 // changes, until ctx ends. The network helper keeps them in its memory alone, and this process keeps none.
-func giveSecrets(ctx context.Context, from Secrets) {
+func giveSecrets(ctx context.Context, from Secrets, vmmPID int) {
 	for due := true; ctx.Err() == nil; {
 		c, err := network.Load(".")
 		if err == nil && len(c.Secrets) > 0 && (due || from.Changes(c.Secrets)) {
-			err = giveOnce(ctx, from, c.Secrets)
+			err = giveOnce(ctx, from, c.Secrets, vmmPID)
 		}
 		wait := renewEvery
 		if due = err != nil; due && ctx.Err() == nil {
@@ -47,14 +47,14 @@ func giveSecrets(ctx context.Context, from Secrets) {
 }
 
 // giveOnce gives what can be had.
-func giveOnce(ctx context.Context, from Secrets, names []string) error {
+func giveOnce(ctx context.Context, from Secrets, names []string, vmmPID int) error {
 	ctx, cancel := context.WithTimeout(ctx, giveWait)
 	defer cancel()
 	given, problems := from.Give(ctx, names)
 	if given == nil {
 		return problems
 	}
-	helper := control.Client{Dial: func(ctx context.Context) (net.Conn, error) { return vmm.Dial(ctx, ".", network.ControlSocket) }}
+	helper := control.Client{VMM: vmmPID, Dial: func(ctx context.Context) (net.Conn, error) { return vmm.Dial(ctx, ".", network.ControlSocket) }}
 	_, err := helper.Ask(ctx, control.Request{Op: control.SetSecrets, Secrets: given})
 	return errs.Join(problems, err)
 }

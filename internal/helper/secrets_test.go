@@ -63,7 +63,7 @@ func TestGiveSecrets(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan bool)
-		go func() { giveSecrets(ctx, fakeSecrets{}); close(ended) }()
+		go func() { giveSecrets(ctx, fakeSecrets{}, 0); close(ended) }()
 		r := <-got
 		var given []string
 		for _, g := range r.Secrets.Grants {

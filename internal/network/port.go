@@ -116,7 +116,7 @@ func listen(group []Port) (got []Port, end func(), err error) {
 			p = p.At(got[0].Host.Port())
 		}
 		e, port, err := bind(p)
-		if errors.Is(err, unix.EADDRNOTAVAIL) && len(got) > 0 { // a host without IPv6
+		if (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)) && len(got) > 0 { // a host without IPv6
 			continue
 		} else if err != nil {
 			end()
@@ -137,8 +137,10 @@ func bindError(p Port, err error) error {
 		return errs.New(errs.ErrBusy, "port %s/%s is taken", p.Host, p.Proto).Hint("choose another, or 0 for any that is free; 'ss -lntup' shows who has it")
 	case unix.EADDRNOTAVAIL:
 		return errs.New(errs.ErrHost, "%s is no address of this host", p.Host.Addr()).Hint("'ip address' shows what it has; without an address the port is on loopback")
+	case unix.EACCES, unix.EPERM:
+		return errs.New(errs.ErrHost, "port %s/%s: %w", p.Host, p.Proto, err).Hint("ports below 1024 are root's: choose another")
 	}
-	return errs.New(errs.ErrHost, "port %s/%s: %w", p.Host, p.Proto, err).Hint("ports below 1024 are root's: choose another")
+	return errs.New(errs.ErrHost, "port %s/%s: %w", p.Host, p.Proto, err)
 }
 
 // bind listens on p and returns what ends that, and the port.

@@ -31,7 +31,7 @@ const (
 
 // control returns a client of the VM's network helper.
 func (s *session) control() control.Client {
-	return control.Client{Dial: func(ctx context.Context) (net.Conn, error) { return vmm.Dial(ctx, s.dir, network.ControlSocket) }}
+	return control.Client{VMM: s.vm.Process.PID, Dial: func(ctx context.Context) (net.Conn, error) { return vmm.Dial(ctx, s.dir, network.ControlSocket) }}
 }
 
 // openNet is open for a VM that has a network, with its configuration.
@@ -57,8 +57,8 @@ func (s *session) loadNet() (network.Config, error) {
 }
 
 // reload has the VM's network helper, if it runs, go by the configuration as it is now. It waits for ports that the
-// helper of a replaced VM may still have. A port that the helper cannot listen on is errs.ErrBusy.
-func (s *session) reload(ctx context.Context) (control.Answer, error) {
+// helper of a replaced VM may still have. One of ports that the helper cannot listen on is errs.ErrBusy.
+func (s *session) reload(ctx context.Context, ports ...network.Port) (control.Answer, error) {
 	var a control.Answer
 	if !s.vm.Process.Alive() {
 		return a, nil
@@ -73,17 +73,18 @@ func (s *session) reload(ctx context.Context) (control.Answer, error) {
 		if a, err = s.control().Ask(ctx, control.Request{Op: control.Reload}); err != nil {
 			return a, errs.WithHint(err, "what was changed holds when it does; "+network.ErrorsFile+" in the vm's directory says why it does not run")
 		}
-		problems := portProblems(a.Ports)
+		problems := portProblems(a.Ports, ports)
 		if problems == nil || ctx.Err() != nil || time.Since(began) > portsWait {
 			return a, problems
 		}
 	}
 }
 
-func portProblems(ports []control.Port) error {
+// portProblems says which of wanted the helper cannot listen on.
+func portProblems(ports []control.Port, wanted []network.Port) error {
 	var problems []error
 	for _, p := range ports {
-		if p.Problem != "" {
+		if p.Problem != "" && slices.ContainsFunc(wanted, p.Port.Same) {
 			problems = append(problems, errs.New(errs.ErrBusy, "port %s: %s", p.Port, p.Problem))
 		}
 	}
@@ -149,7 +150,7 @@ func (m *Manager) AddPorts(ctx context.Context, name string, groups [][]network.
 	if err := c.Save(s.dir); err != nil {
 		return nil, err
 	}
-	if _, err = s.reload(ctx); errors.Is(err, errs.ErrBusy) { // another was quicker
+	if _, err = s.reload(ctx, added...); errors.Is(err, errs.ErrBusy) { // another was quicker
 		err = errs.Join(err, before.Save(s.dir))
 		s.reload(ctx)
 		added = nil
@@ -233,7 +234,7 @@ func (m *Manager) Forward(ctx context.Context, name string, groups [][]network.P
 		return s.errNet(err)
 	}
 	defer conn.Close()
-	if err := portProblems(a.Ports); err != nil {
+	if err := portProblems(a.Ports, ports); err != nil {
 		return s.errNet(err)
 	}
 	ready(ports)

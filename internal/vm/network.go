@@ -114,9 +114,14 @@ func (s source) netInPlace(ctx context.Context, runs bool) (*network.Config, err
 	c, err := network.Load(s.Home.VMDir(s.c.VM))
 	if err != nil {
 		s.warn(err.Error() + ": the rules are those of the checkpoint")
+		err = nil
 	}
 	if c.Mode == network.None && s.c.Network != nil {
 		c = *s.c.Network
+		if c.Secrets != nil { // they may have been revoked since
+			s.notice(fmt.Sprintf("vm %q has none of its secrets any more; 'noid secret grant' gives them again", s.c.VM))
+			c.Secrets = nil
+		}
 	}
 	if !runs {
 		err = awaitPorts(ctx, c)

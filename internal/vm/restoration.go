@@ -246,7 +246,7 @@ func (r *restoration) finish(ctx context.Context) {
 	removed.Wait()
 	if ran && r.new.net != nil && len(r.new.net.Ports) > 0 {
 		// Until now the replaced VM's helper had the ports.
-		if _, err := r.new.reload(ctx); err != nil {
+		if _, err := r.new.reload(ctx, r.new.net.Ports...); err != nil {
 			r.warn(fmt.Sprintf("ports of vm %q: %v", r.new.vm.Name, err))
 		}
 	}

@@ -100,9 +100,11 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 			v.Unannounced.Identity = old.Unannounced.Identity
 		}
 	}
-	if s.net, err = s.netInPlace(ctx, exists && old.Process.Alive()); err != nil {
-		return err
+	net, netErr := s.netInPlace(ctx, exists && old.Process.Alive())
+	if netErr != nil {
+		return netErr
 	}
+	s.net = net
 	r := s.restoration(v)
 	if exists {
 		r.replaces = &old

@@ -128,7 +128,7 @@ func (n noid) tree(name string) map[string]string {
 		}
 		path := strings.TrimPrefix(filepath.Clean(h.Name), "/")
 		top, _, _ := strings.Cut(path, "/")
-		if slices.Contains([]string{"dev", "proc", "sys", "run", "tmp", "mnt", "var", "lost+found"}, top) || path == "etc/hostname" || path == "etc/machine-id" || path == "." || path == "etc" {
+		if slices.Contains([]string{"dev", "proc", "sys", "run", "tmp", "mnt", "var", "lost+found"}, top) || path == "etc/hostname" || path == "etc/machine-id" || path == "etc/resolv.conf" || path == "." || path == "etc" {
 			continue
 		}
 		sum := sha256.New()

@@ -85,7 +85,7 @@ func unpacked(t *testing.T, layout string) map[string]*listing.File {
 }
 
 // noids are what noid and its agent, as init, make in a guest where it is missing, or write.
-var noids = strings.Fields("dev proc sys run tmp lost+found etc/hostname etc/machine-id var/lib/docker var/lib/containerd var/lib/containers var/lib/kubelet")
+var noids = strings.Fields("dev proc sys run tmp lost+found etc/hostname etc/machine-id etc/resolv.conf var/lib/docker var/lib/containerd var/lib/containers var/lib/kubelet")
 
 // listing returns what files a guest has, but noid's own.
 func (n noid) listing(name string) map[string]*listing.File {

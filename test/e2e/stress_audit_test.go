@@ -15,7 +15,7 @@ func (s *stress) audit() {
 	rng := rand.New(rand.NewPCG(1, 1)) // nothing is left to chance here
 	// One more command, which takes away what the killed ones left; and the guards have done their work.
 	s.want(3, "forget", "nobody", "000")
-	s.eventually("processes besides one VMM and at most one helper a VM", func() []string {
+	s.eventually("processes besides one VMM and at most one helper and one network helper a VM", func() []string {
 		s.run("forget", "nobody", "000") // a directory whose lock a guard held is left to the next command
 		return s.excess(rng)
 	})
@@ -98,13 +98,13 @@ func (s *stress) eventually(what string, look func() []string) {
 }
 
 // excess describes the processes of this home that should not be there: those that are not the VMM that list names nor
-// the one helper of a VM that runs.
+// the one helper and the one network helper of a VM that runs.
 func (s *stress) excess(rng *rand.Rand) []string {
 	vms, _ := s.list(rng, false)
-	pids, unhelped := map[int]string{}, map[string]bool{}
+	pids, unhelped, unnetted := map[int]string{}, map[string]bool{}, map[string]bool{}
 	for _, v := range vms {
 		if v.PID != 0 {
-			pids[v.PID], unhelped[v.Name] = v.Name, true
+			pids[v.PID], unhelped[v.Name], unnetted[v.Name] = v.Name, true, true
 		}
 	}
 	var found []string
@@ -129,6 +129,10 @@ func (s *stress) excess(rng *rand.Rand) []string {
 		}
 		if ours && len(words) > 1 && words[1] == "helper" && cwd == s.vmDir(vm) && unhelped[vm] {
 			delete(unhelped, vm)
+			continue
+		}
+		if ours && strings.HasPrefix(filepath.Base(words[0]), "noid-net-") && cwd == s.vmDir(vm) && unnetted[vm] {
+			delete(unnetted, vm)
 			continue
 		}
 		found = append(found, p+" in "+cwd+": "+strings.Join(words, " "))

@@ -215,10 +215,10 @@ func (h *home) found() {
 	if err := make(); err != nil {
 		h.t.Fatal(err)
 	}
-	// What a QEMU has that is paused, has had a checkpoint, or whose helper was killed while it began to listen; and
-	// what the next command for the VM removes, after a removal failed.
+	// What a QEMU has that is paused, has had a checkpoint, or whose helper was killed while it began to listen; what
+	// network helpers make, a moment later; and what the next command for the VM removes, after a removal failed.
 	h.files = map[string]bool{"agent.held": true, "vmstate.last": true, "agent.sock.new": true, "helper.sock.new": true, "pause.sock.new": true,
-		"memory.snap": true, "vmstate.snap": true}
+		"memory.snap": true, "vmstate.snap": true, "net.sock": true, "net.sock.new": true, "net.lock": true, "net.err": true, "net.log": true}
 	for _, vm := range []string{"src", "new"} {
 		if vm == "new" { // a clone has files that a VM that booted has not, and the other way round
 			if _, err := h.must("restore", "src", "one", "--as", vm); err != nil {
@@ -345,9 +345,9 @@ func (h *home) processes() (list []process) {
 	return list
 }
 
-// orphans returns the processes that no VM of the listing has: it may have its VMM and one helper.
+// orphans returns the processes that no VM of the listing has: it may have its VMM, one helper and one network helper.
 func (h *home) orphans(vms []record) (list []process) {
-	helpers := map[string]int{}
+	helpers, networks := map[string]int{}, map[string]int{}
 	for _, p := range h.processes() {
 		known := false
 		for _, vm := range vms {
@@ -355,7 +355,11 @@ func (h *home) orphans(vms []record) (list []process) {
 			if helper {
 				helpers[vm.Name]++
 			}
-			known = known || vm.PID != 0 && p.pid == vm.PID || helper && helpers[vm.Name] == 1
+			net := p.cwd == h.vmDir(vm.Name) && strings.Contains(p.command, "/noid-net-") && vm.State != "stopped" && vm.State != "dead"
+			if net {
+				networks[vm.Name]++
+			}
+			known = known || vm.PID != 0 && p.pid == vm.PID || helper && helpers[vm.Name] == 1 || net && networks[vm.Name] == 1
 		}
 		if !known {
 			list = append(list, p)

@@ -9,15 +9,19 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"noid/internal/errs"
 )
 
 // maxAnswer bounds an answer, in bytes: a helper may be asked for thousands of flows.
 const maxAnswer = 8 << 20
 
-// Client asks the helper of one VM. Dial connects to its socket.
+// Client asks the helper of one VM.
 type Client struct {
-	Dial func(ctx context.Context) (net.Conn, error)
+	Dial func(ctx context.Context) (net.Conn, error) // connects to its socket
+	// VMM is the pid of the VM's VMM, which a hostile guest may have taken over: it is no helper, whatever it listens at.
+	VMM int
 }
 
 // again is the time between two tries to reach a helper that starts.
@@ -43,10 +47,33 @@ func (c Client) Hold(ctx context.Context, r Request) (Answer, net.Conn, error) {
 	return a, conn, err
 }
 
+// check refuses a connection to the VMM.
+func (c Client) check(conn net.Conn) error {
+	u, ok := conn.(*net.UnixConn)
+	if !ok || c.VMM == 0 {
+		return nil
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var peerErr error
+	err = raw.Control(func(fd uintptr) { peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(err, peerErr); err == nil && int(peer.Pid) == c.VMM {
+		err = errors.New("the VMM listens in its place")
+	}
+	return err
+}
+
 func (c Client) ask(ctx context.Context, r Request) (a Answer, conn net.Conn, err error) {
 	for {
 		if conn, err = c.Dial(ctx); err == nil {
-			break
+			if err = c.check(conn); err == nil {
+				break
+			}
+			conn.Close()
+			conn = nil
 		}
 		select {
 		case <-ctx.Done():

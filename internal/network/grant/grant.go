@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/lazy"
 )
 
 // Rules are what a secret is for.
@@ -114,7 +115,9 @@ func (r Rules) SetHeader(value string) (name, text string) {
 	return name, strings.Replace(strings.TrimSpace(text), "{}", value, 1)
 }
 
-// Forms are what a value looks like where it was copied or encoded: as it is, in a URL, and in base64 wherever it stands
+var escape = lazy.Regexp("%[0-9A-F]{2}")
+
+// Forms are what a value looks like where it was copied or encoded: as it is, in a URL, in JSON, and in base64 wherever it stands
 // in what was encoded. All differ.
 func Forms(value string) []string {
 	forms := []string{value}
@@ -123,7 +126,11 @@ func Forms(value string) []string {
 			forms = append(forms, form)
 		}
 	}
-	add(url.QueryEscape(value))
+	for _, form := range []string{url.QueryEscape(value), url.PathEscape(value), strings.ReplaceAll(url.QueryEscape(value), "%2F", "/")} {
+		add(form)
+		add(escape().ReplaceAllStringFunc(form, strings.ToLower))
+	}
+	add(strings.ReplaceAll(value, "/", `\/`)) // JSON
 	for _, core := range base64Cores(value) {
 		add(core)
 		add(strings.NewReplacer("+", "-", "/", "_").Replace(core))

@@ -52,7 +52,8 @@ func (r Rules) Allows(method, escaped string) bool {
 	})
 }
 
-// elementsOf takes a path apart at its slashes, and unescapes what is between.
+// elementsOf takes a path apart at its slashes, and unescapes what is between. Only the last may be empty: many servers
+// take several slashes for one.
 func elementsOf(escaped string) (elements []string, ok bool) {
 	rest, ok := strings.CutPrefix(escaped, "/")
 	if !ok {
@@ -69,6 +70,9 @@ func elementsOf(escaped string) (elements []string, ok bool) {
 			if part == "." || part == ".." {
 				return nil, false
 			}
+		}
+		if len(elements) > 0 && elements[len(elements)-1] == "" {
+			return nil, false
 		}
 		elements = append(elements, e)
 	}

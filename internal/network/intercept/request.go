@@ -162,16 +162,17 @@ func (x *exchange) replaceBody() {
 	}
 }
 
-// limitEncodings keeps the server from encoding a response in a way that noid cannot look into. What the transport asks
-// for by itself, gzip, it decodes.
+// limitEncodings keeps the server from encoding a response in a way that noid cannot look into, and from sending a part,
+// which could be a part of a value. What the transport asks for by itself, gzip, it decodes.
 func (x *exchange) limitEncodings() {
 	h := x.r.Header
-	h.Del("Accept-Encoding")
-	if h.Get("Range") != "" || x.r.Method == http.MethodHead {
+	for _, name := range []string{"Accept-Encoding", "Connect-Accept-Encoding", "Range", "If-Range", "Sec-WebSocket-Extensions"} {
+		h.Del(name)
+	}
+	if x.r.Method == http.MethodHead {
 		h.Set("Accept-Encoding", "identity")
 	}
-	h.Del("Sec-WebSocket-Extensions")
-	if h.Get("Grpc-Accept-Encoding") != "" {
+	if strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
 		h.Set("Grpc-Accept-Encoding", "identity")
 	}
 }

@@ -29,9 +29,14 @@ func rewrite(p *httputil.ProxyRequest) {
 // scrubResponse has the values of secrets taken out of the body and trailers of a response.
 func scrubResponse(resp *http.Response) error {
 	x := resp.Request.Context().Value(exchangeKey{}).(*exchange)
-	encoding := strings.ToLower(resp.Header.Get("Content-Encoding"))
+	encoding := ""
+	for _, name := range []string{"Content-Encoding", "Grpc-Encoding", "Connect-Content-Encoding"} {
+		if e := strings.ToLower(resp.Header.Get(name)); e != "" && e != "identity" {
+			encoding = e
+		}
+	}
 	empty := resp.Request.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
-	if encoding != "" && encoding != "identity" && !empty {
+	if encoding != "" && !empty {
 		return ownError{fmt.Errorf("the response is encoded as %q, in which noid cannot look for secrets", encoding)}
 	}
 	if len(resp.Trailer) > 0 {

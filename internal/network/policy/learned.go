@@ -10,7 +10,8 @@ import (
 // The bounds of what is learned: a guest may ask for any number of names.
 const (
 	maxNames     = 4096
-	maxAddresses = 64 // of a name
+	maxAddresses = 64   // of a name
+	maxTotal     = 8192 // addresses of all names
 	// Programs keep an address for longer than DNS says, but not for ever.
 	minLife = 5 * time.Minute
 	maxLife = 24 * time.Hour
@@ -23,6 +24,7 @@ type learned struct {
 	names map[string]*list.Element // of *name
 	order list.List                // of *name, the one used last first
 	at    map[netip.Addr]map[*name]bool
+	total int // addresses, once for each name
 }
 
 // name is a domain name, and until when it stands for its addresses.
@@ -52,13 +54,16 @@ func (l *learned) learn(text string, addrs []netip.Addr, ttl time.Duration) {
 		if _, known := n.until[a]; !known && len(n.until) >= maxAddresses {
 			l.drop(n, n.oldest())
 		}
+		if _, known := n.until[a]; !known {
+			l.total++
+		}
 		n.until[a] = until
 		if l.at[a] == nil {
 			l.at[a] = map[*name]bool{}
 		}
 		l.at[a][n] = true
 	}
-	if l.order.Len() > maxNames {
+	for l.order.Len() > maxNames || l.total > maxTotal && l.order.Len() > 1 {
 		last := l.order.Remove(l.order.Back()).(*name)
 		for a := range last.until {
 			l.drop(last, a)
@@ -79,6 +84,7 @@ func (n *name) oldest() (first netip.Addr) {
 
 func (l *learned) drop(n *name, a netip.Addr) {
 	delete(n.until, a)
+	l.total--
 	if delete(l.at[a], n); len(l.at[a]) == 0 {
 		delete(l.at, a)
 	}

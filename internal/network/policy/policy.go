@@ -89,7 +89,7 @@ func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(n
 func (p *Policy) Resolve(name string) error {
 	name = canonical(name)
 	for _, r := range p.deny {
-		if r.names(name) && r.first == 0 && r.proto == "" {
+		if (r.names(name) || r.everything() && !r.prefix.IsValid()) && r.first == 0 && r.proto == "" {
 			return fmt.Errorf("%s is denied by %s", name, r)
 		}
 	}
@@ -123,7 +123,7 @@ func (p *Policy) decide(proto string, to netip.AddrPort, late bool) error {
 	}
 	all := forms(a)
 	for _, r := range p.deny {
-		if r.fits(proto, to.Port()) && slices.ContainsFunc(all, func(a netip.Addr) bool { return p.about(r, a, late) }) {
+		if r.fits(proto, to.Port()) && slices.ContainsFunc(all, func(a netip.Addr) bool { return p.about(r, a, true) }) {
 			return fmt.Errorf("%s is denied by %s", a, r)
 		}
 	}

@@ -34,6 +34,9 @@ func (h *hostAddrs) refresh(p *policy.Policy) error {
 		if n, ok := a.(*net.IPNet); ok {
 			if addr, ok := netip.AddrFromSlice(n.IP); ok {
 				addrs = append(addrs, addr.Unmap())
+				if ones, bits := n.Mask.Size(); bits == 128 { // where the host forwards, the network's first address is its own too
+					addrs = append(addrs, netip.PrefixFrom(addr, ones).Masked().Addr())
+				}
 			}
 		}
 	}

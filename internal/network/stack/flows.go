@@ -42,9 +42,10 @@ type flow struct {
 	proto     string
 	inbound   bool
 	sent, got atomic.Uint64
-	last      atomic.Int64 // when something last went through it, in nanoseconds
-	send      func([]byte) // datagrams alone: hands on one of the guest's
-	end       func()       // cuts it at once; it may be called again
+	last      atomic.Int64               // when something last went through it, in nanoseconds
+	send      func([]byte)               // datagrams alone: hands on one of the guest's
+	end       func()                     // cuts it at once; it may be called again
+	expiry    atomic.Pointer[time.Timer] // of those that came by a port of the host, over UDP
 }
 
 func (f *flow) touch() { f.last.Store(time.Now().UnixNano()) }

@@ -25,7 +25,14 @@ const (
 // Forward relays a connection that came to a port of the host to a port of the guest, until its end. Where only a
 // server on the guest's loopback listens, the guest's agent connects it.
 func (s *Stack) Forward(host *net.TCPConn, port uint16) {
+	select {
+	case s.calling <- struct{}{}:
+	default:
+		reset(host)
+		return
+	}
 	guest, err := s.dialServer(port)
+	<-s.calling
 	if err != nil {
 		reset(host)
 		return
@@ -102,6 +109,9 @@ func (s *Stack) addSender(who sender, port uint16) *flow {
 		who.to.WriteToUDPAddrPort(data, who.from)
 	}
 	f.end = func() {
+		if t := f.expiry.Load(); t != nil {
+			t.Stop() // it holds the flow
+		}
 		s.senders.mu.Lock()
 		defer s.senders.mu.Unlock()
 		if s.senders.flows[who] == f {
@@ -115,14 +125,18 @@ func (s *Stack) addSender(who sender, port uint16) *flow {
 	s.senders.flows[who] = f
 	s.senders.mu.Unlock()
 	s.udp.add(f)
-	time.AfterFunc(answeredWait, func() { s.expire(f) })
+	expiry := time.AfterFunc(answeredWait, func() { s.expire(f) })
+	f.expiry.Store(expiry)
+	if s.udp.find(k) != f { // it has ended meanwhile
+		expiry.Stop()
+	}
 	return f
 }
 
 // expire ends a flow that has been idle, and looks at one that has not been again later.
 func (s *Stack) expire(f *flow) {
 	if left := answeredWait - f.idle(); left > 0 && s.udp.find(f.key) == f {
-		time.AfterFunc(left, func() { s.expire(f) })
+		f.expiry.Load().Reset(left)
 		return
 	}
 	s.udp.remove(f)

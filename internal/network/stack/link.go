@@ -74,6 +74,9 @@ func (l *link) receive() error {
 			return nil
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.EBADFD): // the device is down for a moment
 			continue
+		case errors.Is(err, unix.EINVAL): // a virtio_net_hdr of the guest's that the kernel does not pass on
+			l.dropped.Add(1)
+			continue
 		case err != nil:
 			return err
 		}

@@ -23,7 +23,7 @@ func (s *Stack) relay(f *flow, guest *conn, host *net.TCPConn) {
 	}
 	s.tcp.add(f)
 	defer s.tcp.remove(f)
-	if s.ctx.Err() != nil { // Close has not seen it
+	if s.ctx.Err() != nil || !s.holds(f) { // Close and SetPolicy have not seen it
 		f.end()
 	}
 	var both sync.WaitGroup

@@ -85,7 +85,7 @@ func (s *Stack) open(t *table, c *socket) *flow {
 	}
 	c.end = func() { c.file.Close() }
 	t.add(c.flow)
-	if s.ctx.Err() != nil { // Close has not seen it
+	if s.ctx.Err() != nil || !s.holds(c.flow) { // Close and SetPolicy have not seen it
 		c.end()
 	}
 	go func() {

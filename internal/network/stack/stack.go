@@ -71,6 +71,7 @@ type Stack struct {
 	udp     table
 	icmp    table
 	queries chan struct{} // one token for each DNS query that is being answered
+	calling chan struct{} // and for each connection to the guest that is being made
 	pings   [2]error      // why this host sends no pings, over IPv4 and IPv6
 	refused atomic.Uint64
 	stale   stale
@@ -84,7 +85,7 @@ func New(c Config) (*Stack, error) {
 		return nil, err
 	}
 	c.Limits = c.Limits.orDefault()
-	s := &Stack{config: c, link: l, queries: make(chan struct{}, c.Limits.Queries)}
+	s := &Stack{config: c, link: l, queries: make(chan struct{}, c.Limits.Queries), calling: make(chan struct{}, c.Limits.Connecting)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.tcp.max, s.udp.max, s.icmp.max = c.Limits.TCP, c.Limits.UDP, c.Limits.ICMP
 	s.SetPolicy(c.Policy)
@@ -205,6 +206,12 @@ func (s *Stack) allow(proto string, to netip.AddrPort) error {
 		}
 	}
 	return err
+}
+
+// holds reports whether the policy allows a flow now that it is in its table: it may have changed while the flow was
+// being made.
+func (s *Stack) holds(f *flow) bool {
+	return f.inbound || (*s.policy.Load()).Allow(f.proto, f.remote) == nil
 }
 
 // targets is what to dial to reach an address of the guest's choice.

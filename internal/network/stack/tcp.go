@@ -87,6 +87,10 @@ func (s *Stack) intercept(ctx context.Context, r *tcp.ForwarderRequest, f *flow)
 	if err != nil || guest == nil {
 		return
 	}
+	if !s.holds(f) { // the guest has chosen when it says what it wants
+		c.abort()
+		return
+	}
 	host, err := dial(ctx, f.remote)
 	if err != nil {
 		c.abort()
