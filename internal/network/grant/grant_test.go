@@ -80,7 +80,7 @@ func TestAllows(t *testing.T) {
 	}{
 		{"GET", "/repos", true}, {"GET", "/repos/", true}, {"GET", "/repos/a/b", true}, {"GET", "/repos/a%2Fb", true}, {"GET", "/repos/a%20b", true},
 		{"POST", "/repos/a", false}, {"HEAD", "/repos/a", false}, {"get", "/repos/a", false}, {"GET", "/reposx", false}, {"GET", "/", false}, {"GET", "*", false}, {"GET", "", false},
-		{"POST", "/a/b/c", true}, {"PUT", "/a/b/c", true}, {"POST", "/a/b/d/c", false}, {"POST", "/a/c", false},
+		{"POST", "/a/b/c", true}, {"PUT", "/a/b/c", true}, {"POST", "/a/b/d/c", false}, {"POST", "/a/c", false}, {"POST", "/a//c", false}, {"GET", "/repos//a", false},
 		{"DELETE", "/x", true}, {"DELETE", "/x/y", false},
 		{"GET", "/repos/../user", false}, {"GET", "/repos/%2e%2e/user", false}, {"GET", "/repos/..%2fuser", false}, {"GET", "/repos/%252e%252e/user", false},
 		{"GET", "/repos/..;/user", false}, {"GET", "/repos/..%5cuser", false}, {"GET", "/repos/./a", false}, {"GET", "//repos/a", false},

@@ -185,6 +185,14 @@ func TestDomains(t *testing.T) {
 	if denied.Inherit(p); denied.Allow("tcp", netip.AddrPortFrom(b, 1)) == nil || denied.Resolve("a.com") != nil {
 		t.Error("the address of a denied name is allowed, or another name is refused")
 	}
+	if now = now.Add(2 * maxLife); denied.Allow("tcp", netip.AddrPortFrom(b, 1)) == nil {
+		t.Error("a name is denied no more when its life has ended")
+	}
+	for _, c := range []network.Config{{Mode: network.Default, Deny: []string{"*"}}, {Mode: network.Default, Deny: []string{"*:25"}}} {
+		if err := parse(t, c).Resolve("a.com"); (err == nil) != (c.Deny[0] == "*:25") {
+			t.Errorf("with %q denied, a name: %v", c.Deny, err)
+		}
+	}
 }
 
 // TestLearnedIsBounded floods the policy with names and addresses: it forgets the ones used longest ago.
