@@ -70,11 +70,12 @@ func (a *app) secretListCmd() *cobra.Command {
 
 func (a *app) secretRemoveCmd() *cobra.Command {
 	return &cobra.Command{Use: "rm NAME...", Short: "Forget secrets", Example: "  noid secret rm GH_TOKEN",
-		Long: "Forget secrets, with their values. Their placeholders, in guests and checkpoints, mean nothing from then on.\n",
+		Long: "Forget secrets, with their values, and take them from the VMs that may use them. Their placeholders, in guests and\n" +
+			"checkpoints, mean nothing from then on.\n",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			var problems []error
 			for _, name := range unique(args) {
-				problems = append(problems, secret.Store{Dir: m.Home.Dir()}.Remove(ctx, name))
+				problems = append(problems, m.RemoveSecret(ctx, name))
 			}
 			return errs.Join(problems...)
 		})}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"noid/internal/errs"
@@ -41,6 +42,8 @@ func giveSecrets(ctx context.Context, from Secrets, vmmPID int) {
 		if due = err != nil; due && ctx.Err() == nil {
 			note(fmt.Sprintf("noid: secrets: %v\n", err))
 			wait = giveAgain
+		} else if now, err := network.Load("."); err == nil && !slices.Equal(now.Secrets, c.Secrets) {
+			due, wait = true, 0 // they were changed meanwhile, and this may have undone it
 		}
 		vmm.Sleep(ctx, wait)
 	}

@@ -101,6 +101,33 @@ func (s *session) giveSecrets(ctx context.Context, c network.Config) error {
 	return errs.Join(problems, err)
 }
 
+// RemoveSecret takes the secret name from every VM that has it, and then forgets it. While a VM's configuration still has
+// it, it is there; a network helper that does not answer is a warning.
+func (m *Manager) RemoveSecret(ctx context.Context, name string) error {
+	if _, err := m.secrets().Get(name); errors.Is(err, errs.ErrNotFound) || errors.Is(err, errs.ErrUsage) {
+		return err
+	} // a damaged one goes too
+	vms, err := m.Home.VMNames()
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, vm := range vms {
+		if c, err := network.Load(m.Home.VMDir(vm)); err == nil && slices.Contains(c.Secrets, name) {
+			err := m.RevokeSecrets(ctx, vm, []string{name})
+			if c, lost := network.Load(m.Home.VMDir(vm)); err != nil && lost == nil && !slices.Contains(c.Secrets, name) {
+				m.warn(err.Error())
+				err = nil
+			}
+			problems = append(problems, err)
+		}
+	}
+	if err := errs.Join(problems...); err != nil {
+		return fmt.Errorf("secret %q is still there: %w", name, err)
+	}
+	return m.secrets().Remove(ctx, name)
+}
+
 // RenewSecret tells the network helpers of all running VMs that may use the secret name what it is now. What goes wrong
 // with one VM is a warning.
 func (m *Manager) RenewSecret(ctx context.Context, name string) {
