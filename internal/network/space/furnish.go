@@ -104,7 +104,8 @@ func listen(index int) (fd int, err error) {
 		}
 	}
 	if err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
-		// The device's queue takes frames only some time after the VMM has opened the device: until then it drops them.
+		// The device's queue drops frames until some time after the VMM has opened the device. Later the network helper
+		// has them go through it.
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1),
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)); err == nil {
 		all := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, unix.ETH_P_ALL)) // htons

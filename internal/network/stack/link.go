@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -82,6 +83,15 @@ func (l *link) receive() error {
 		}
 		l.deliver(buf[:n])
 	}
+}
+
+// queueWait is how long the frames to the guest pass by the device's queue. It takes frames only some time, a second at
+// most, after the VMM has opened the device; until then it drops them.
+const queueWait = 3 * time.Second
+
+// useQueue has the frames go through the device's queue, which also cuts those that a guest does not take whole.
+func (l *link) useQueue() {
+	l.conn.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 0) })
 }
 
 // deliver hands one frame to the stack, without a look at its checksum: the kernel computes none for what does not

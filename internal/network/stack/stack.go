@@ -171,6 +171,7 @@ func (s *Stack) Stats() Stats {
 func (s *Stack) Run() error {
 	go s.advertise()
 	go s.bound()
+	time.AfterFunc(queueWait, s.link.useQueue)
 	return s.link.receive()
 }
 
