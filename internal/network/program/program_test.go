@@ -40,19 +40,21 @@ func TestUnpack(t *testing.T) {
 	}
 	pack(t, "#!/bin/sh\necho new\n")
 	var all sync.WaitGroup
-	for range 8 {
+	var paths [8]string
+	for i := range paths {
 		all.Go(func() {
-			path, err := Unpack(dir)
-			if err != nil {
+			var err error
+			if paths[i], err = Unpack(dir); err != nil {
 				t.Error(err)
-				return
-			}
-			if out, err := exec.Command(path).Output(); string(out) != "new\n" || err != nil {
-				t.Errorf("%q, %v", out, err)
 			}
 		})
 	}
-	all.Wait()
+	all.Wait() // a child of this process could have a file open for writing that another goroutine has just made
+	for _, path := range paths {
+		if out, err := exec.Command(path).Output(); string(out) != "new\n" || err != nil {
+			t.Errorf("%q, %v", out, err)
+		}
+	}
 	if _, err := os.Stat(old); err != nil {
 		t.Errorf("the other noid's: %v", err)
 	}
