@@ -36,7 +36,7 @@ var edges = map[string]string{
 	"network":           "errs manifest storage",
 	"network/address":   "",
 	"network/ca":        "",
-	"network/control":   "errs network network/grant",
+	"network/control":   "errs network network/grant vmm",
 	"network/dhcp":      "network/address",
 	"network/grant":     "errs lazy",
 	"network/intercept": "network/ca network/grant",

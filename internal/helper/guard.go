@@ -7,8 +7,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"noid/internal/link"
 	"noid/internal/proc"
 	"noid/internal/vmm"
@@ -67,24 +65,12 @@ func (g guard) serve(ctx context.Context) error {
 			vmm.Sleep(ctx, lookWait)
 			continue
 		}
-		if g.trusts(conn) {
+		if vmm.Trusts(conn, g.vmm.PID) {
 			g.session(ctx, conn)
 		}
 		conn.Close()
 	}
 	return nil
-}
-
-// trusts accepts this user's processes and root's, but not the VMM, which a hostile guest may have taken over.
-func (g guard) trusts(conn *net.UnixConn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var peer *unix.Ucred
-	var peerErr error
-	err = raw.Control(func(fd uintptr) { peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return err == nil && peerErr == nil && (peer.Uid == uint32(os.Geteuid()) || peer.Uid == 0) && int(peer.Pid) != g.vmm.PID
 }
 
 // session guards one pause. It returns when that is over.

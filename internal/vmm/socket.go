@@ -54,6 +54,25 @@ func Listen(name string) (*net.UnixListener, error) {
 	return l, nil
 }
 
+// Peer returns the process at the other end of a unix socket: at the end that was dialled, the one that listens.
+func Peer(conn *net.UnixConn) (*unix.Ucred, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var peer *unix.Ucred
+	var peerErr error
+	err = raw.Control(func(fd uintptr) { peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return peer, errors.Join(err, peerErr)
+}
+
+// Trusts accepts this user's processes and root's, but not the VMM with that pid, which a hostile guest may have taken
+// over.
+func Trusts(conn *net.UnixConn, vmm int) bool {
+	peer, err := Peer(conn)
+	return err == nil && (peer.Uid == uint32(os.Geteuid()) || peer.Uid == 0) && int(peer.Pid) != vmm
+}
+
 // Absent reports whether err, of Dial, says that nobody listens.
 func Absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED)

@@ -9,9 +9,8 @@ import (
 	"net"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"noid/internal/errs"
+	"noid/internal/vmm"
 )
 
 // maxAnswer bounds an answer, in bytes: a helper may be asked for thousands of flows.
@@ -53,14 +52,8 @@ func (c Client) check(conn net.Conn) error {
 	if !ok || c.VMM == 0 {
 		return nil
 	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var peer *unix.Ucred
-	var peerErr error
-	err = raw.Control(func(fd uintptr) { peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err = errors.Join(err, peerErr); err == nil && int(peer.Pid) == c.VMM {
+	peer, err := vmm.Peer(u)
+	if err == nil && int(peer.Pid) == c.VMM {
 		err = errors.New("the VMM listens in its place")
 	}
 	return err

@@ -11,9 +11,8 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"noid/internal/network/control"
+	"noid/internal/vmm"
 )
 
 const (
@@ -39,23 +38,11 @@ func (s *Server) control(ctx context.Context, l *net.UnixListener) {
 		go func() {
 			defer func() { <-places }()
 			defer conn.Close()
-			if s.trusts(conn) {
+			if vmm.Trusts(conn, s.vmm.PID) {
 				s.answer(ctx, conn)
 			}
 		}()
 	}
-}
-
-// trusts accepts this user's processes and root's, but not the VMM, which a hostile guest may have taken over.
-func (s *Server) trusts(conn *net.UnixConn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var peer *unix.Ucred
-	var peerErr error
-	err = raw.Control(func(fd uintptr) { peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return err == nil && peerErr == nil && (peer.Uid == uint32(os.Geteuid()) || peer.Uid == 0) && int(peer.Pid) != s.vmm.PID
 }
 
 // answer reads one request and answers it.
