@@ -24,6 +24,7 @@ import (
 
 // TestExec is what exec promises, over the agent, on one VM.
 func TestExec(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	t.Run("Table", func(t *testing.T) { execTable(n.in(t)) })
@@ -349,6 +350,7 @@ func execInARow(n noid) {
 // TestExecAcrossCheckpoints streams numbered lines while the VM is checkpointed, paused, resumed and cloned: nothing is
 // lost, nothing comes twice.
 func TestExecAcrossCheckpoints(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	const lines = 300
@@ -397,6 +399,7 @@ func TestExecAcrossCheckpoints(t *testing.T) {
 // TestIdentity takes a checkpoint of a guest whose clock is an hour late, as that of a checkpoint made an hour ago is,
 // and looks at two clones of it and at the source restored in place.
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "source", "--wait")
 	hook := `mkdir -p /etc/noid/on-restore.d; printf '#!/bin/sh\necho "$NOID_EVENT $NOID_NAME $NOID_SOURCE" >>/root/events\n' >/etc/noid/on-restore.d/10-log; chmod +x /etc/noid/on-restore.d/10-log`

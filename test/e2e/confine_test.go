@@ -12,6 +12,7 @@ import (
 // TestConfined: what /proc says of a running VM's VMM, and of one that was restored from a checkpoint and had its
 // directory renamed, is what docs/security.md promises.
 func TestConfined(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "--wait", "one")
 	confined(t, n, "one")

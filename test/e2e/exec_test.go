@@ -100,6 +100,7 @@ func (n noid) killAgent(name string) {
 // TestAgentKilled kills the agent with everything else in the guest, over and over, and by itself, and from a guest
 // that was checkpointed since.
 func TestAgentKilled(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	log := n.want(0, "logs", "a")

@@ -15,6 +15,7 @@ import (
 // TestFullDisk fills the disk under running VMs, one whose blocks are reserved and one that shares them with a
 // checkpoint. Every verb fails with words and leaves nothing behind, what makes room works, and then all goes on.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	if driver := os.Getenv("NOID_TEST_DRIVER"); driver != "" && driver != "qemu" {
 		t.Skip("NOT RUN: it is about how QEMU keeps memory")
 	}

@@ -10,6 +10,7 @@ import (
 
 // TestModulesOnDemand: the guest's kernel gets the modules that it asks for, though the root file system has none.
 func TestModulesOnDemand(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	if out := n.want(0, "exec", "a", "--", "cat", "/proc/modules"); strings.Contains(out, "bridge ") {

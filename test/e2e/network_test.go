@@ -65,6 +65,7 @@ func (n noid) networkHelper(name string) int {
 // TestNetwork has a guest reach the port of this host that it may reach and no other, this host reach the guest, and
 // both go on over changes, restores, and the end of the network helper.
 func TestNetwork(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "of the host\n") }))
 	defer host.Close()

@@ -67,6 +67,7 @@ func used(t *testing.T, dir string) int64 {
 
 // TestVolume lives on a file system without reflinks: storage goes into a btrfs volume and out of it.
 func TestVolume(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.onExt4()
 	storage := filepath.Join(n.home, "storage")
@@ -197,6 +198,7 @@ func TestVolumeOfUser(t *testing.T) {
 // TestVolumeKilled kills the moves, there and back, and fails them, at each of their steps: the next command works,
 // nothing is lost and the same move works then.
 func TestVolumeKilled(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	fault := os.Getenv("NOID_TEST_FAULT_BIN")
 	if fault == "" {
