@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"noid/internal/network/grant"
@@ -31,9 +32,6 @@ func (i *Interceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := &exchange{i: i, w: w, r: r, grants: grants, conn: conn}
-	for _, g := range grants {
-		x.masks = append(x.masks, g.Masks()...)
-	}
 	if secret, why := x.insert(); why != "" {
 		x.report(secret, http.StatusForbidden, true)
 		refuse(w, http.StatusForbidden, why)
@@ -66,13 +64,35 @@ type exchange struct {
 	r      *http.Request
 	conn   *peeked
 	grants []grant.Grant
-	masks  [][2]string // what the guest must not see, and sees instead
 	status int
+
+	mu    sync.Mutex
+	table *table      // that hidden is of, beside grants
+	pairs [][2]string // what the guest must not see, and sees instead
 
 	body   *body         // of the request, if something is replaced in it
 	inBody []grant.Grant // what
 	used   []string      // secrets whose values are in the request
 	logged []string      // those of them that the log knows
+}
+
+// hidden is what the guest must not see, and sees instead: the values of when the request came, and those of now.
+func (x *exchange) hidden() [][2]string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now := x.i.grants.Load()
+	if now == x.table {
+		return x.pairs
+	}
+	x.table, x.pairs = now, nil
+	values := map[string]bool{}
+	for _, g := range slices.Concat(x.grants, now.of(x.conn.name, x.conn.port)) {
+		if !values[g.Value] {
+			x.pairs = append(x.pairs, g.Masks()...)
+		}
+		values[g.Value] = true
+	}
+	return x.pairs
 }
 
 // insert puts the values of secrets into the headers of the request. If the request may not have one that it asks for, it

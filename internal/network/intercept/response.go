@@ -42,10 +42,10 @@ func scrubResponse(resp *http.Response) error {
 	if len(resp.Trailer) > 0 {
 		resp.Header.Del("Content-Length") // HTTP/2 has both; in HTTP/1.1 there would be no trailers then
 	}
-	b := newBody(resp.Body, x.masks)
-	b.atEnd = func() { scrub(resp.Trailer, x.masks) }
+	b := newMasked(resp.Body, x.hidden)
+	b.atEnd = func() { scrub(resp.Trailer, x.hidden()) }
 	if server, ok := resp.Body.(io.Writer); ok && resp.StatusCode == http.StatusSwitchingProtocols {
-		scrub(resp.Header, x.masks) // the proxy writes it past WriteHeader
+		scrub(resp.Header, x.hidden()) // the proxy writes it past WriteHeader
 		x.note(resp.StatusCode)
 		resp.Body = struct {
 			*body
@@ -93,7 +93,7 @@ func (x *exchange) Write(data []byte) (int, error) {
 
 // WriteHeader writes a status, also of the kind 1xx, with headers that have no values of secrets.
 func (x *exchange) WriteHeader(status int) {
-	scrub(x.w.Header(), x.masks)
+	scrub(x.w.Header(), x.hidden())
 	x.w.Header().Del("Alt-Svc") // HTTP/3 would go past the interception
 	if status >= http.StatusOK {
 		x.note(status)

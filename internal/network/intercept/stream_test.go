@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -389,6 +390,83 @@ func (c *chunks) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// TestPauses has a stream pause after each number of a value's bytes: a few of them may pass, and never what says the rest.
+func TestPauses(t *testing.T) {
+	for _, value := range []string{value, "hunter22", "kkkkkkkkkkkkkkkkkkk1", "a+b/c?d&e f%g"} {
+		g := grant.Grant{Value: value, Placeholder: grant.NewPlaceholder(value)}
+		for n, p := range g.Masks() {
+			same := 0
+			for same < len(p[0]) && p[0][same] == p[1][same] {
+				same++
+			}
+			most := same + min(certain, len(p[0])/2) - 1
+			for first := 1; first < len(p[0]); first++ {
+				for second := first; second < len(p[0]); second++ {
+					r := &replacer{pairs: g.Masks(), masks: true}
+					got := string(r.feed([]byte("before "+p[0][:first]), false)) + string(r.release()) + string(r.release())
+					got += string(r.feed([]byte(p[0][first:second]), false)) + string(r.release())
+					got += string(r.feed([]byte(p[0][second:]+" after"), true))
+					if len(got) != len("before  after")+len(p[0]) || !strings.HasPrefix(got, "before ") || !strings.HasSuffix(got, " after") {
+						t.Fatalf("form %d of %q, paused after %d and %d: %q", n, value, first, second, got)
+					}
+					seen := 0
+					for got = got[len("before "):]; seen < len(p[0]) && got[seen] == p[0][seen]; {
+						seen++
+					}
+					if chance := 2; seen > most+chance { // digits that the mask has too
+						t.Errorf("form %d of %q, paused after %d and %d: %q", n, value, first, second, got)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestStalls is a guest that has the host pause wherever it wants, by reading late. What comes after the pause is what the
+// placeholder has there.
+func TestStalls(t *testing.T) {
+	for _, at := range []int{6, 20} { // what is too short to be sure of passes as it is
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			t.Parallel()
+			read := make(chan bool)
+			w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
+				io.CopyN(w, zeros{}, 1<<20)
+				io.WriteString(w, value[:at])
+				http.NewResponseController(w).Flush()
+				<-read
+				io.WriteString(w, value[at:])
+				io.CopyN(w, zeros{}, 1<<20)
+			}, nil)
+			resp, err := w.client(true).Do(w.request("GET", "/", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(value))
+			if _, err := io.ReadFull(resp.Body, got[:at]); err != nil {
+				t.Fatal(err)
+			}
+			close(read)
+			if _, err := io.ReadFull(resp.Body, got[at:]); err != nil {
+				t.Fatal(err)
+			}
+			want := w.grant.Placeholder
+			if at < certain {
+				want = value[:at] + want[at:]
+			}
+			if string(got) != want {
+				t.Errorf("the guest saw %q, want %q", got, want)
+			}
+			if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != 1<<20 {
+				t.Errorf("%d bytes followed, %v", n, err)
+			}
+		})
+	}
+}
+
 // FuzzReplace finds that no form of a value is left, that nothing else changes, and that the pieces do not matter.
 func FuzzReplace(f *testing.F) {
 	f.Add([]byte("a "+value+" b"), uint8(3))
@@ -396,12 +474,20 @@ func FuzzReplace(f *testing.F) {
 	g := grant.Grant{Value: value, Placeholder: "ghp_16C7e42F292c6912E7710c838347Ae178000"}
 	f.Fuzz(func(t *testing.T, data []byte, size uint8) {
 		pairs := g.Masks()
-		got, err := io.ReadAll(newBody(io.NopCloser(&chunks{string(data), int(size) + 1}), pairs))
+		got, err := io.ReadAll(newMasked(io.NopCloser(&chunks{string(data), int(size) + 1}), func() [][2]string { return pairs }))
 		if err != nil || len(got) != len(data) {
 			t.Fatalf("%d of %d bytes, %v", len(got), len(data), err)
 		}
 		if whole := replaceAll(pairs[:1], string(data)); whole != string(bytes.ReplaceAll(data, []byte(pairs[0][0]), []byte(pairs[0][1]))) {
 			t.Errorf("%q became %q", data, whole)
+		}
+		paused := &replacer{pairs: pairs, masks: true}
+		var slow []byte
+		for piece := range slices.Chunk(data, int(size)+1) {
+			slow = append(append(slow, paused.feed(bytes.Clone(piece), false)...), paused.release()...)
+		}
+		if slow = append(slow, paused.feed(nil, true)...); len(slow) != len(data) || bytes.Contains(slow, []byte(value)) {
+			t.Errorf("with pauses %q became %q", data, slow)
 		}
 		for _, p := range pairs {
 			if bytes.Contains(got, []byte(p[0])) {
