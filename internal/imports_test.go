@@ -39,7 +39,7 @@ var edges = map[string]string{
 	"network/control":   "errs network network/grant vmm",
 	"network/dhcp":      "network/address",
 	"network/grant":     "errs lazy",
-	"network/intercept": "network/ca network/grant",
+	"network/intercept": "network/ca network/control network/grant",
 	"network/nettest":   "network/address",
 	"network/policy":    "errs lazy network network/address",
 	"network/ports":     "network network/control",

@@ -68,7 +68,8 @@ type State struct {
 	IPv6    bool      `json:"ipv6"` // this host has a route
 }
 
-// Flow is a connection of the guest, or datagrams between two addresses.
+// Flow is a connection of the guest, or datagrams between two addresses. One without Guest is a connection that the helper
+// has made for the guest's requests with secrets.
 type Flow struct {
 	Proto   string         `json:"proto"` // tcp, udp or icmp
 	Guest   netip.AddrPort `json:"guest"`

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,9 @@ type Use struct {
 type Options struct {
 	// Dial connects to "host:port", a host of a grant, as noid resolves it, if the VM's policy allows that.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Keep says why a connection to an address, which Dial has made, is not to go on, or nil. It is asked when that is
+	// made and at each Recheck; nil means that all may.
+	Keep func(to netip.AddrPort) error
 	// Roots are the authorities that vouch for hosts; nil means this host's own.
 	Roots *x509.CertPool
 	// Awaits says that Set is to come at once: connections to grant.DefaultPort wait for it, up to a bound.
@@ -58,7 +62,8 @@ type Options struct {
 
 // Interceptor handles the connections of one VM's guest.
 type Interceptor struct {
-	o         Options
+	o Options
+	tracked
 	grants    atomic.Pointer[table]
 	set       func()        // closes isSet
 	isSet     chan struct{} // closed when there was a Set, or none is awaited
@@ -76,20 +81,14 @@ type table struct {
 
 // New returns an Interceptor that has no grants yet. Close it.
 func New(o Options) *Interceptor {
-	i := &Interceptor{o: o, queue: newQueue(), isSet: make(chan struct{})}
+	i := &Interceptor{o: o, queue: newQueue(), isSet: make(chan struct{}),
+		tracked: tracked{served: map[*peeked]bool{}, dialled: map[*dialled]bool{}}}
 	i.grants.Store(&table{})
 	if i.set = sync.OnceFunc(func() { close(i.isSet) }); !o.Awaits {
 		i.set()
 	}
 	i.transport = &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := o.Dial(ctx, network, address)
-			if err != nil {
-				return nil, ownError{err}
-			}
-			return conn, nil
-		},
-		ForceAttemptHTTP2:   true,
+		DialContext: i.dial, ForceAttemptHTTP2: true,
 		TLSClientConfig:     &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: headerWait, IdleConnTimeout: idle / 2, ExpectContinueTimeout: time.Second,
 		MaxConnsPerHost: maxConns, MaxIdleConnsPerHost: maxSpare, MaxResponseHeaderBytes: maxHeader,
@@ -110,16 +109,25 @@ func New(o Options) *Interceptor {
 	return i
 }
 
-// Set replaces the grants. They hold for the next request of each connection. authority signs for their hosts.
+// Set replaces the grants. They hold for the next request of each connection; requests under way are cut where a grant is
+// gone or has other rules. One with another value goes on, and sees neither. authority signs for their hosts.
 func (i *Interceptor) Set(authority *ca.Authority, grants []grant.Grant) {
-	i.grants.Store(&table{authority, grants})
+	for _, p := range i.replace(&table{authority, grants}) {
+		p.Close()
+	}
 	i.set()
 	i.transport.CloseIdleConnections()
 }
 
 // Close ends all connections that Handle serves.
 func (i *Interceptor) Close() {
+	for _, p := range i.replace(&table{}) {
+		p.Close()
+	}
 	i.server.Close()
+	for _, d := range i.connections() {
+		d.Close()
+	}
 	i.transport.CloseIdleConnections()
 }
 
@@ -154,10 +162,11 @@ func (i *Interceptor) Handle(conn net.Conn, port uint16) (net.Conn, error) {
 	case <-i.queue.closed:
 	case <-time.After(setWait):
 	}
-	t := i.grants.Load()
-	if p.name == "" || len(t.of(p.name, port)) == 0 {
+	t, ok := i.serve(p)
+	if !ok {
 		return p, nil
 	}
+	defer i.forget(p)
 	secured := tls.Server(p, &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return t.authority.Leaf(p.name) },

@@ -181,7 +181,7 @@ func TestMisdirected(t *testing.T) {
 	})
 }
 
-// TestRevoke holds for the next request of a connection that is open.
+// TestRevoke closes a connection that waits for the next request: another one passes through.
 func TestRevoke(t *testing.T) {
 	w := newWorld(t, func(http.ResponseWriter, *http.Request) {}, nil)
 	c := w.tls()
@@ -194,8 +194,8 @@ func TestRevoke(t *testing.T) {
 	io.Copy(io.Discard, resp.Body)
 	w.Set(w.authority, nil)
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: %s:%d\r\nAuthorization: %s\r\n\r\n", host, w.port, w.grant.Placeholder)
-	if resp, err = http.ReadResponse(in, nil); err != nil || resp.StatusCode != http.StatusMisdirectedRequest || !resp.Close {
-		t.Fatal(resp, err)
+	if resp, err = http.ReadResponse(in, nil); err == nil {
+		t.Errorf("answered: %s", resp.Status)
 	}
 	if w.Wants(w.port) || len(w.logged()) > 0 {
 		t.Error("a secret is still granted")

@@ -60,7 +60,7 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 	case control.Status:
 		a.Status, a.Ports = s.status(), s.ports.List()
 	case control.Flows:
-		a.Flows = s.stack.Flows()
+		a.Flows = s.flows()
 	case control.SetSecrets:
 		err = s.setSecrets(r.Secrets)
 	case control.Forward:
@@ -82,10 +82,13 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 	io.Copy(io.Discard, conn) // until who asked hangs up
 }
 
+// flows are the guest's, and those that the interceptor has made for it.
+func (s *Server) flows() []control.Flow { return append(s.stack.Flows(), s.https.Flows()...) }
+
 func (s *Server) status() *control.State {
 	stats := s.stack.Stats()
 	return &control.State{
-		PID: os.Getpid(), Since: s.began.UTC(), Memory: resident(), Flows: len(s.stack.Flows()), Sent: stats.Sent, Got: stats.Got,
+		PID: os.Getpid(), Since: s.began.UTC(), Memory: resident(), Flows: len(s.flows()), Sent: stats.Sent, Got: stats.Got,
 		Refused: stats.Refused, Ping: stats.NoPing == nil, IPv6: reaches(netip.MustParseAddrPort("[2001:db8::1]:9")),
 	}
 }

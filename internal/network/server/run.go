@@ -89,6 +89,7 @@ func start(p proc.Process, fd int) (*Server, error) {
 	}
 	s.https = intercept.New(intercept.Options{
 		Dial: intercept.Dialer(names.Answer, func(proto string, to netip.AddrPort) error { return s.policy.Load().Allow(proto, to) }),
+		Keep: func(to netip.AddrPort) error { return s.policy.Load().Keep("tcp", to) },
 		Log:  s.log.used, Awaits: len(now.config.Secrets) > 0,
 	})
 	s.stack, err = stack.New(stack.Config{
@@ -149,8 +150,9 @@ func (s *Server) reload() (control.Answer, error) {
 		return control.Answer{}, err
 	}
 	s.policy.Store(now)
+	cut := s.stack.SetPolicy(now) + s.https.Recheck()
 	s.grant()
-	return control.Answer{Cut: s.stack.SetPolicy(now), Ports: s.ports.Set(now.config.Ports)}, nil
+	return control.Answer{Cut: cut, Ports: s.ports.Set(now.config.Ports)}, nil
 }
 
 // hosted is a policy that knows this host's addresses of now.

@@ -61,6 +61,20 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("the log has %s", data)
 	}
 
+	// A connection of noid's own is listed, and cut as the guest's are.
+	if a := w.ask(control.Request{Op: control.Flows}); len(a.Flows) != 1 || a.Flows[0].Guest.IsValid() || a.Flows[0].Remote.String() != server+":443" || a.Flows[0].Got == 0 {
+		t.Errorf("flows %+v", a.Flows)
+	}
+	must(t, network.Config{Mode: network.Open, Secrets: []string{"TOKEN"}, Deny: []string{server}}.Save(w.dir))
+	if a := w.ask(control.Request{Op: control.Reload}); a.Cut != 1 {
+		t.Errorf("%d flows cut", a.Cut)
+	}
+	if a := w.ask(control.Request{Op: control.Status}); a.Status.Flows != 0 {
+		t.Errorf("%d flows are left", a.Status.Flows)
+	}
+	must(t, network.Config{Mode: network.Open, Secrets: []string{"TOKEN"}}.Save(w.dir))
+	w.ask(control.Request{Op: control.Reload})
+
 	// Another helper has nothing until it is told.
 	w.helper.Process.Kill()
 	<-w.ended

@@ -34,7 +34,7 @@ func (s *Stack) Reset(flows []control.Flow) {
 	s.stale.mu.Lock()
 	s.stale.flows = map[key]bool{}
 	for _, f := range flows {
-		if f.Proto == "tcp" && len(s.stale.flows) < maxStale {
+		if f.Proto == "tcp" && f.Guest.IsValid() && f.Remote.IsValid() && len(s.stale.flows) < maxStale {
 			s.stale.flows[key{f.Guest, f.Remote}] = true
 		}
 	}
