@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,9 +49,15 @@ func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 		return // the VM has none
 	}
 	defer socket.Close()
+	started := make(chan bool, 1)
+	var gives sync.WaitGroup
+	defer gives.Wait()
+	if n.Secrets != nil { // also where another helper has started the network helper
+		gives.Go(func() { giveSecrets(ctx, n.Secrets, p.PID, started) })
+	}
 	for wait := firstWait; ctx.Err() == nil; {
 		began := time.Now()
-		err := runNetwork(ctx, p, n, socket)
+		err := runNetwork(ctx, p, n, socket, started)
 		if errors.Is(err, errServed) {
 			vmm.Sleep(ctx, servedWait)
 			continue
@@ -70,8 +77,8 @@ func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 // errServed says that another network helper is at work.
 var errServed = errors.New("another is at work")
 
-// runNetwork runs the network helper once, and returns why it ended.
-func runNetwork(ctx context.Context, p proc.Process, n *Network, socket *os.File) error {
+// runNetwork runs the network helper once, tells started, and returns why it ended.
+func runNetwork(ctx context.Context, p proc.Process, n *Network, socket *os.File, started chan<- bool) error {
 	fd, err := openLock(netLock)
 	if err != nil {
 		return err
@@ -99,10 +106,9 @@ func runNetwork(ctx context.Context, p proc.Process, n *Network, socket *os.File
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	if n.Secrets != nil {
-		ctx, stop := context.WithCancel(ctx)
-		defer stop()
-		go giveSecrets(ctx, n.Secrets, p.PID)
+	select {
+	case started <- true:
+	default:
 	}
 	lock.Close() // from now on it is the network helper's alone
 	err = cmd.Wait()

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/confine"
+	"noid/internal/network"
+	"noid/internal/network/control"
 	"noid/internal/network/space"
 	"noid/internal/proc"
 )
@@ -90,13 +92,42 @@ func TestNetworkServed(t *testing.T) {
 	}
 	defer socket.Close()
 	program := func() (string, error) { return "/bin/true", nil }
-	if err := runNetwork(t.Context(), p, &Network{Program: program}, socket); err != errServed {
+	if err := runNetwork(t.Context(), p, &Network{Program: program}, socket, make(chan bool, 1)); err != errServed {
 		t.Errorf("beside another: %v", err)
 	}
 	unix.Close(fd)
-	if err := runNetwork(t.Context(), p, &Network{Program: program}, socket); err == nil || err.Error() != "exit status 0" {
+	if err := runNetwork(t.Context(), p, &Network{Program: program}, socket, make(chan bool, 1)); err == nil || err.Error() != "exit status 0" {
 		t.Errorf("after it: %v", err)
 	}
+}
+
+// TestSecretsServed has a helper give secrets to the network helper of another one too.
+func TestSecretsServed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	p, _ := networked(t)
+	fd, err := openLock(netLock)
+	if err == nil {
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	got := gets(t)
+	if err := (network.Config{Mode: network.Default, Secrets: []string{"A"}}).Save("."); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan bool)
+	go func() {
+		keepNetwork(ctx, p, &Network{Program: func() (string, error) { return "/bin/false", nil }, Secrets: fakeSecrets{}})
+		close(ended)
+	}()
+	if r := <-got; r.Op != control.SetSecrets || len(r.Secrets.Grants) != 1 {
+		t.Errorf("it was told %+v", r)
+	}
+	stop()
+	<-ended
 }
 
 // TestNetworkNone has a VM without a network get no network helper.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"slices"
 	"time"
 
 	"noid/internal/errs"
@@ -26,30 +25,38 @@ type Secrets interface {
 	// Give returns what a network helper is told of the secrets that a VM may use. What it cannot get is left out, and is
 	// in the error. It may ask a keyring, or run commands, until ctx ends.
 	Give(ctx context.Context, names []string) (*control.Secrets, error)
-	// Changes reports whether one of the values may become another one.
-	Changes(names []string) bool
+	// Changing returns those of names whose values may become other ones.
+	Changing(names []string) []string
 }
 
-// giveSecrets gives a network helper that has been started the secrets of the VM in the current directory, and again what
-// changes, until ctx ends. The network helper keeps them in its memory alone, and this process keeps none.
-func giveSecrets(ctx context.Context, from Secrets, vmmPID int) {
+// giveSecrets gives the network helper the secrets of the VM in the current directory, again each time that one is
+// started, and again what changes, until ctx ends. The network helper keeps them in its memory alone, and this process
+// keeps none.
+func giveSecrets(ctx context.Context, from Secrets, vmmPID int, started <-chan bool) {
 	for due := true; ctx.Err() == nil; {
 		c, err := network.Load(".")
-		if err == nil && len(c.Secrets) > 0 && (due || from.Changes(c.Secrets)) {
-			err = giveOnce(ctx, from, c.Secrets, vmmPID)
+		names := c.Secrets
+		if !due {
+			names = from.Changing(names)
+		}
+		if err == nil && len(names) > 0 {
+			err = giveOnce(ctx, from, names, vmmPID)
 		}
 		wait := renewEvery
 		if due = err != nil; due && ctx.Err() == nil {
 			note(fmt.Sprintf("noid: secrets: %v\n", err))
 			wait = giveAgain
-		} else if now, err := network.Load("."); err == nil && !slices.Equal(now.Secrets, c.Secrets) {
-			due, wait = true, 0 // they were changed meanwhile, and this may have undone it
 		}
-		vmm.Sleep(ctx, wait)
+		select {
+		case <-started:
+			due = true
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
 	}
 }
 
-// giveOnce gives what can be had.
+// giveOnce gives what can be had. What cannot stays in the network helper as it is.
 func giveOnce(ctx context.Context, from Secrets, names []string, vmmPID int) error {
 	ctx, cancel := context.WithTimeout(ctx, giveWait)
 	defer cancel()

@@ -32,38 +32,22 @@ func (fakeSecrets) Give(_ context.Context, names []string) (s *control.Secrets, 
 	return s, err
 }
 
-func (fakeSecrets) Changes([]string) bool { return false }
+func (fakeSecrets) Changing([]string) []string { return nil }
 
 // TestGiveSecrets tells the network helper the secrets of the VM, those that can be had, and keeps their values to itself.
 func TestGiveSecrets(t *testing.T) {
 	t.Chdir(t.TempDir())
-	l, err := vmm.Listen(network.ControlSocket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	got := make(chan control.Request)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			line, _ := bufio.NewReader(conn).ReadBytes('\n')
-			var r control.Request
-			json.Unmarshal(line, &r)
-			fmt.Fprintln(conn, "{}")
-			conn.Close()
-			got <- r
-		}
-	}()
+	got := gets(t)
 	for _, names := range [][]string{{"A", "B"}, {"lost", "B"}} {
 		if err := (network.Config{Mode: network.Default, Secrets: names}).Save("."); err != nil {
 			t.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan bool)
-		go func() { giveSecrets(ctx, fakeSecrets{}, 0); close(ended) }()
+		started := make(chan bool, 1)
+		go func() { giveSecrets(ctx, fakeSecrets{}, 0, started); close(ended) }()
+		<-got
+		started <- true // again
 		r := <-got
 		var given []string
 		for _, g := range r.Secrets.Grants {
@@ -83,4 +67,29 @@ func TestGiveSecrets(t *testing.T) {
 			t.Errorf("%q was told %s %q", names, r.Op, given)
 		}
 	}
+}
+
+// gets is a network helper of which only the requests that it gets are real.
+func gets(t *testing.T) chan control.Request {
+	l, err := vmm.Listen(network.ControlSocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	got := make(chan control.Request)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			line, _ := bufio.NewReader(conn).ReadBytes('\n')
+			var r control.Request
+			json.Unmarshal(line, &r)
+			fmt.Fprintln(conn, "{}")
+			conn.Close()
+			got <- r
+		}
+	}()
+	return got
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"noid/internal/errs"
 	"noid/internal/manifest"
 	"noid/internal/network/ca"
@@ -78,11 +80,15 @@ func (s Store) Give(ctx context.Context, names []string) (*control.Secrets, erro
 	if len(names) == 0 {
 		return &control.Secrets{}, nil
 	}
+	began, err := sinceBoot()
+	if err != nil {
+		return nil, err
+	}
 	a, err := s.Authority()
 	if err != nil {
 		return nil, err
 	}
-	given := &control.Secrets{CertPEM: a.CertPEM, KeyPEM: a.KeyPEM}
+	given := &control.Secrets{CertPEM: a.CertPEM, KeyPEM: a.KeyPEM, Began: began}
 	var problems []error
 	for _, name := range names {
 		g, err := s.Grant(ctx, name)
@@ -95,10 +101,19 @@ func (s Store) Give(ctx context.Context, names []string) (*control.Secrets, erro
 	return given, errs.Join(problems...)
 }
 
-// Changes reports whether the value of one of the secrets may be another one without noid knowing: a command prints it.
-func (s Store) Changes(names []string) bool {
-	return slices.ContainsFunc(names, func(name string) bool {
+// sinceBoot is in nanoseconds, by a clock that nobody sets.
+func sinceBoot() (int64, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0, fmt.Errorf("reading the clock: %w", err)
+	}
+	return now.Nano(), nil
+}
+
+// Changing returns those of names whose values may become other ones without noid knowing: a command prints them.
+func (s Store) Changing(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		got, err := s.Get(name)
-		return err == nil && got.Where == InCommand
+		return err != nil || got.Where != InCommand
 	})
 }

@@ -287,8 +287,11 @@ func TestGive(t *testing.T) {
 	if given, err := s.Give(t.Context(), nil); err != nil || given.Grants != nil {
 		t.Errorf("%+v, %v", given, err)
 	}
-	if s.Changes([]string{"A", "C"}) || !s.Changes([]string{"A", "B"}) {
-		t.Error("a value changes if a command prints it")
+	if later, err := s.Give(t.Context(), []string{"A"}); err != nil || later.Began <= given.Began {
+		t.Errorf("%d after %d, %v", later.Began, given.Began, err)
+	}
+	if got := s.Changing([]string{"A", "B", "C"}); !slices.Equal(got, []string{"B"}) {
+		t.Errorf("%q change", got)
 	}
 }
 

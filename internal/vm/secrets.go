@@ -49,7 +49,7 @@ func (m *Manager) addSecrets(have, names []string) ([]string, error) {
 
 // GrantSecrets lets the VM name use secrets, at once. Commands that run already do not have their variables.
 func (m *Manager) GrantSecrets(ctx context.Context, name string, names []string) error {
-	return m.changeSecrets(ctx, name, func(c *network.Config) (err error) {
+	return m.changeSecrets(ctx, name, names, func(c *network.Config) (err error) {
 		c.Secrets, err = m.addSecrets(c.Secrets, names)
 		return err
 	})
@@ -57,7 +57,7 @@ func (m *Manager) GrantSecrets(ctx context.Context, name string, names []string)
 
 // RevokeSecrets takes secrets from the VM name, at once. One that it does not have is errs.ErrNotFound.
 func (m *Manager) RevokeSecrets(ctx context.Context, name string, names []string) error {
-	return m.changeSecrets(ctx, name, func(c *network.Config) error {
+	return m.changeSecrets(ctx, name, nil, func(c *network.Config) error {
 		for _, gone := range names {
 			if !slices.Contains(c.Secrets, gone) {
 				return errs.New(errs.ErrNotFound, "vm %q has no secret %q", name, gone)
@@ -68,7 +68,8 @@ func (m *Manager) RevokeSecrets(ctx context.Context, name string, names []string
 	})
 }
 
-func (m *Manager) changeSecrets(ctx context.Context, name string, change func(*network.Config) error) error {
+// changeSecrets changes the network of the VM name, and gives its network helper the secrets that are new.
+func (m *Manager) changeSecrets(ctx context.Context, name string, new []string, change func(*network.Config) error) error {
 	s, c, err := m.openNet(ctx, name, "secret")
 	if err != nil {
 		return err
@@ -80,18 +81,19 @@ func (m *Manager) changeSecrets(ctx context.Context, name string, change func(*n
 	if err := c.Save(s.dir); err != nil {
 		return err
 	}
-	return s.errNet(s.giveSecrets(ctx, c))
+	return s.errNet(s.giveSecrets(ctx, new))
 }
 
-// giveSecrets tells the VM's network helper, if it runs, what secrets there are now.
-func (s *session) giveSecrets(ctx context.Context, c network.Config) error {
+// giveSecrets has the VM's network helper, if it runs, go by the VM's configuration, and tells it what the secrets names
+// are now.
+func (s *session) giveSecrets(ctx context.Context, names []string) error {
 	if !s.vm.Process.Alive() {
 		return nil
 	}
-	if _, err := s.reload(ctx); err != nil {
+	if _, err := s.reload(ctx); err != nil || len(names) == 0 {
 		return err
 	}
-	given, problems := s.secrets().Give(ctx, c.Secrets)
+	given, problems := s.secrets().Give(ctx, names)
 	if given == nil {
 		return problems
 	}
@@ -142,7 +144,7 @@ func (m *Manager) RenewSecret(ctx context.Context, name string) {
 		}
 		s, err := m.look(vm, "secret")
 		if err == nil {
-			err = s.giveSecrets(ctx, c)
+			err = s.giveSecrets(ctx, []string{name})
 		}
 		if err != nil {
 			m.warn(fmt.Sprintf("vm %q still has secret %q as it was: %v", vm, name, err))

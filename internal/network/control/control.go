@@ -20,8 +20,9 @@ const (
 	Flows  Op = "flows"
 	// Forward adds Request.Ports for as long as the connection stays open: after its answer nothing more is sent.
 	Forward Op = "forward"
-	// SetSecrets has Request.Secrets hold from the next request of the guest on, in place of those before. The helper keeps
-	// them in its memory alone.
+	// SetSecrets has each of Request.Secrets hold from the next request of the guest on, in place of what was given of the
+	// same name, unless that was looked up later. The helper keeps them in its memory alone, and forgets those that the
+	// configuration does not name.
 	SetSecrets Op = "secrets"
 )
 
@@ -37,6 +38,8 @@ type Secrets struct {
 	CertPEM []byte        `json:"cert"`
 	KeyPEM  []byte        `json:"key"`
 	Grants  []grant.Grant `json:"grants"`
+	// Began is when looking them up began, in nanoseconds since this host's boot.
+	Began int64 `json:"began"`
 }
 
 // Answer is what the helper says. With Error it has done nothing.

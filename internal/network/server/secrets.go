@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"maps"
 	"slices"
 
 	"noid/internal/network/ca"
@@ -12,40 +13,61 @@ import (
 // secrets are what noid gave this helper.
 type secrets struct {
 	authority *ca.Authority
-	grants    []grant.Grant
+	grants    map[string]given // by the secret's name
 }
 
-// setSecrets has given hold in place of the secrets before.
-func (s *Server) setSecrets(given *control.Secrets) error {
-	if given == nil || len(given.Grants) > grant.MaxGrants {
+type given struct {
+	grant.Grant
+	began int64
+}
+
+// setSecrets adds to what noid has given before. Several noids may give at the same time: the one that has looked later
+// knows better.
+func (s *Server) setSecrets(now *control.Secrets) error {
+	if now == nil || len(now.Grants) > grant.MaxGrants {
 		return errors.New("no secrets, or too many")
 	}
-	now := &secrets{grants: given.Grants}
-	if len(now.grants) > 0 {
+	var authority *ca.Authority
+	if len(now.Grants) > 0 {
 		var err error
-		if now.authority, err = ca.Parse(given.CertPEM, given.KeyPEM); err != nil {
+		if authority, err = ca.Parse(now.CertPEM, now.KeyPEM); err != nil {
 			return err
 		}
 	}
-	for _, g := range now.grants {
+	for _, g := range now.Grants {
 		if err := errors.Join(g.Check(), grant.CheckValue(g.Value)); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.secrets = now
+	if s.secrets == nil {
+		s.secrets = &secrets{grants: map[string]given{}}
+	}
+	if authority != nil {
+		s.secrets.authority = authority
+	}
+	for _, g := range now.Grants {
+		if s.secrets.grants[g.Secret].began <= now.Began {
+			s.secrets.grants[g.Secret] = given{g, now.Began}
+		}
+	}
 	s.grant()
 	return nil
 }
 
-// grant has those secrets be used that the configuration names. The caller has s.mu.
+// grant has those secrets be used that the configuration names, and forgets the others. The caller has s.mu.
 func (s *Server) grant() {
 	if s.secrets == nil {
 		return
 	}
 	names := s.policy.Load().config.Secrets
-	s.https.Set(s.secrets.authority, slices.DeleteFunc(slices.Clone(s.secrets.grants), func(g grant.Grant) bool {
-		return !slices.Contains(names, g.Secret)
-	}))
+	maps.DeleteFunc(s.secrets.grants, func(name string, _ given) bool { return !slices.Contains(names, name) })
+	var list []grant.Grant
+	for _, name := range names { // in their order: of two for one header the first counts
+		if g, ok := s.secrets.grants[name]; ok {
+			list = append(list, g.Grant)
+		}
+	}
+	s.https.Set(s.secrets.authority, list)
 }
