@@ -25,7 +25,8 @@ func (a *app) secretSetCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "set NAME", Short: "Keep a secret",
 		Long: `Keep a secret, or replace its value and its rules. NAME is that of the variable in guests. noid asks for the value on a
 terminal, without echo, and reads it from standard input elsewhere, from FILE with --from-file, or has a command print it each
-time with --from-cmd. It is one line of printable ASCII with 8 letters or digits, and never a word of the command line.
+time with --from-cmd. It is one line of printable ASCII with 8 letters or digits, and never a word of the command line. The
+command runs in the directory of now, without a terminal, for 30 seconds at most.
 
 The value is kept in the keyring of your desktop. Where there is none, it is encrypted in noid's home, and the key is in
 ~/.config/noid/secret.key; NOID_SECRET_KEY names another file.
@@ -49,6 +50,11 @@ its path, where there are any. There the value takes the place of the placeholde
 				return usageError(fmt.Sprintf("secret set: no store %q", s.Where), "choose keyring or file")
 			case s.Command != "":
 				s.Where = secret.InCommand
+				dir, err := os.Getwd()
+				if err != nil {
+					return err
+				}
+				s.Dir = dir
 			}
 			value, err := a.readValue(ctx, s, file)
 			if err != nil {
@@ -78,7 +84,7 @@ its path, where there are any. There the value takes the place of the placeholde
 // readValue gets the value of s.
 func (a *app) readValue(ctx context.Context, s secret.Secret, file string) (string, error) {
 	if s.Command != "" {
-		return secret.Run(ctx, s.Command)
+		return secret.Run(ctx, s.Dir, s.Command)
 	}
 	in := os.Stdin
 	if file != "" {

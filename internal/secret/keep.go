@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 	"noid/internal/network/grant"
@@ -54,7 +55,7 @@ func (n *Secret) drop(ctx context.Context) error {
 func (n *Secret) value(ctx context.Context, home string) (string, error) {
 	switch n.Where {
 	case InCommand:
-		return Run(ctx, n.Command)
+		return Run(ctx, n.Dir, n.Command)
 	case InKeyring:
 		return keyringGet(ctx, n.Item)
 	}
@@ -67,18 +68,27 @@ const (
 	maxStderr = 500
 )
 
-// Run returns what a command prints, without the newline at its end. It is run by sh, in the environment of noid, without
-// input.
-func Run(ctx context.Context, command string) (string, error) {
+// Run returns what a command prints, without the newline at its end. It is run by sh in the directory dir, or in / where
+// that is gone, in the environment of noid, without input and without a terminal. One that takes too long is killed with
+// the processes that it has started.
+func Run(ctx context.Context, dir, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, runWait)
 	defer cancel()
 	out, diag := &limited{max: grant.MaxValue + 2, err: errs.New(errs.ErrUsage, "it prints more than a value")}, &limited{max: maxStderr}
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, diag, time.Second
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		dir = "/"
+	}
+	cmd.Dir, cmd.SysProcAttr = dir, &unix.SysProcAttr{Setsid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
 		return "", errs.New(errs.ErrTimeout, "%q has not ended: %w", command, ctx.Err())
+	case errors.Is(err, exec.ErrWaitDelay):
+		cmd.Cancel()
+		return "", fmt.Errorf("%q leaves a process that may print more", command)
 	case err != nil:
 		return "", fmt.Errorf("%q: %w: %s", command, err, untrusted.Text(bytes.TrimSpace(diag.kept)))
 	}
@@ -107,7 +117,7 @@ func (l *limited) Write(p []byte) (int, error) {
 }
 
 // KeyPath is the file of the key that encrypts values: NOID_SECRET_KEY, or secret.key in the user's configuration. One in
-// the home is errs.ErrUsage: whoever copies the home would have both.
+// the home is errs.ErrUsage, whoever copies the home would have both, and so is a relative path.
 func KeyPath(home string) (string, error) {
 	path := os.Getenv("NOID_SECRET_KEY")
 	if path == "" {
@@ -117,9 +127,8 @@ func KeyPath(home string) (string, error) {
 		}
 		path = filepath.Join(dir, "noid", "secret.key")
 	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
+	if !filepath.IsAbs(path) { // a VM's helper has another directory
+		return "", errs.New(errs.ErrUsage, "the key of secrets has a relative path: %s", path).Hint("set NOID_SECRET_KEY to an absolute one")
 	}
 	if rel, err := filepath.Rel(real(home), filepath.Join(real(filepath.Dir(path)), filepath.Base(path))); err == nil && filepath.IsLocal(rel) {
 		return "", errs.New(errs.ErrUsage, "the key of secrets, %s, would be in noid's home beside them", path).Hint("set NOID_SECRET_KEY to a file outside it")

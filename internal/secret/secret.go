@@ -39,6 +39,7 @@ type Secret struct {
 	Item        string    `json:"item,omitempty"`    // in the keyring
 	Sealed      []byte    `json:"sealed,omitempty"`  // by age
 	Command     string    `json:"command,omitempty"` // for sh -c
+	Dir         string    `json:"dir,omitempty"`     // where it is run
 	Set         time.Time `json:"set"`
 }
 

@@ -2,13 +2,17 @@ package secret
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zalando/go-keyring"
 
@@ -110,6 +114,9 @@ func TestKey(t *testing.T) {
 			t.Errorf("a key in the home is accepted: %s", inside)
 		}
 	}
+	if t.Setenv("NOID_SECRET_KEY", "key"); !errors.Is(put(), errs.ErrUsage) {
+		t.Error("a relative path is accepted")
+	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(s.Dir, link); err != nil {
 		t.Fatal(err)
@@ -160,7 +167,7 @@ func TestCommand(t *testing.T) {
 	n.Where, n.Command = InCommand, "cat "+file
 	for _, v := range []string{value, "another-value-123456"} {
 		os.WriteFile(file, []byte(v+"\r\n"), 0o600)
-		got, err := Run(t.Context(), n.Command)
+		got, err := Run(t.Context(), "", n.Command)
 		if err != nil || got != v {
 			t.Fatalf("%q, %v", got, err)
 		}
@@ -178,11 +185,64 @@ func TestCommand(t *testing.T) {
 	if _, err := s.Grant(t.Context(), "TOKEN"); err == nil || !strings.Contains(err.Error(), "No such file") {
 		t.Errorf("a command that fails: %v", err)
 	}
-	if got, err := Run(t.Context(), "yes"); err == nil {
+	if got, err := Run(t.Context(), "", "yes"); err == nil {
 		t.Errorf("%d bytes", len(got))
 	}
-	if _, err := Run(t.Context(), "yes | head -c 100000 >&2; exit 3"); err == nil || len(err.Error()) > 2*maxStderr {
+	if _, err := Run(t.Context(), "", "yes | head -c 100000 >&2; exit 3"); err == nil || len(err.Error()) > 2*maxStderr {
 		t.Errorf("a long complaint: %.100v", err)
+	}
+}
+
+// TestCommandDir is run where it was set, wherever who asks is, and in / when that is gone.
+func TestCommandDir(t *testing.T) {
+	s := newStore(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("#!/bin/sh\necho "+value), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n := of("TOKEN")
+	n.Where, n.Command, n.Dir = InCommand, "./token", dir
+	if _, err := s.Put(t.Context(), n, value); err != nil {
+		t.Fatal(err)
+	}
+	if g, err := s.Grant(t.Context(), "TOKEN"); err != nil || g.Value != value {
+		t.Errorf("%+v, %v", g, err)
+	}
+	for _, gone := range []string{"", filepath.Join(dir, "gone"), filepath.Join(dir, "token")} {
+		if got, err := Run(t.Context(), gone, "pwd"); err != nil || got != "/" {
+			t.Errorf("in %q: %q, %v", gone, got, err)
+		}
+	}
+}
+
+// TestCommandEnds kills what a command has started: when it takes too long, and when it has left something that may print
+// more.
+func TestCommandEnds(t *testing.T) {
+	for command, want := range map[string]error{"sleep 1000 & echo $! >new; mv new pid; wait": errs.ErrTimeout, "sleep 1000 & echo $! >new; mv new pid": nil} {
+		dir := t.TempDir()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ended := make(chan error)
+		go func() { _, err := Run(ctx, dir, command); ended <- err }()
+		pid := 0
+		for pid == 0 {
+			text, _ := os.ReadFile(filepath.Join(dir, "pid"))
+			pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+			time.Sleep(time.Millisecond)
+		}
+		if want != nil {
+			cancel()
+		}
+		if err := <-ended; err == nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("%s: %v", command, err)
+		}
+		for { // it is init's to reap
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if err != nil || strings.Contains(string(stat), ") Z ") {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 
