@@ -31,7 +31,7 @@ func main() {
 		case "grow-disk":
 			end(agent.GrowDisk(args[1:]))
 		case "trust":
-			end(agent.Trust("/", args[1:], os.Stdin))
+			end(agent.Trust("/", args[1:], os.Stdin, func(text string) { fmt.Fprintln(os.Stderr, text) }))
 		case "changes":
 			end(agent.Changes(os.Stdout, os.Stderr))
 		case "-q": // so the kernel asks for a module: modprobe -q -- NAME

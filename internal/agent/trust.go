@@ -29,6 +29,8 @@ var (
 )
 
 const (
+	// anchor is the authority's file in each of anchors.
+	anchor = "noid.crt"
 	// maxTrust bounds what Trust reads, in bytes.
 	maxTrust = 8 << 20
 	// pemEnd ends a certificate.
@@ -36,8 +38,9 @@ const (
 )
 
 // Trust has the guest whose root directory is root trust the first certificate of in; the others are what it trusts where it
-// has no list of its own. args has the name by which OpenSSL looks for the first one. It may be repeated.
-func Trust(root string, args []string, in io.Reader) error {
+// has no list of its own. args has the name by which OpenSSL looks for the first one. It may be repeated, also at the
+// same time. warn is told of a Java that does not trust it.
+func Trust(root string, args []string, in io.Reader, warn func(string)) error {
 	if len(args) != 1 || filepath.Base(args[0]) != args[0] {
 		return errors.New("one name is needed")
 	}
@@ -61,19 +64,20 @@ func Trust(root string, args []string, in io.Reader) error {
 		}
 	}
 	os.MkdirAll(filepath.Join(root, anchors[0]), 0o755)
-	for _, dir := range append([]string{"/etc/ssl/certs"}, anchors...) {
-		file := "noid.crt"
-		if dir == "/etc/ssl/certs" {
-			file = args[0] + ".0"
-		}
+	for _, dir := range anchors {
 		if isThere(root, dir) {
-			problems = append(problems, replaceFile(filepath.Join(root, dir, file), authority))
+			problems = append(problems, replaceFile(filepath.Join(root, dir, anchor), authority))
 		}
+	}
+	if dir := filepath.Join(root, "/etc/ssl/certs"); isThere(root, "/etc/ssl/certs") {
+		// noid.pem as update-ca-certificates would name it: a Java that is installed later takes it from there.
+		problems = append(problems, replaceFile(filepath.Join(dir, args[0]+".0"), authority), replaceFile(filepath.Join(dir, "noid.pem"), authority))
 	}
 	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(TrustedBundle)), 0o755); err != nil {
 		return err
 	}
 	problems = append(problems, replaceFile(filepath.Join(root, TrustedAuthority), authority), replaceFile(filepath.Join(root, TrustedBundle), bundle))
+	trustJava(root, args[0], authority, warn)
 	return errors.Join(problems...)
 }
 
@@ -99,19 +103,45 @@ func addTo(path string, authority []byte) ([]byte, error) {
 	return list, replaceFile(path, list)
 }
 
-// replaceFile writes a file that others may read: it has its new contents or its old ones.
+// replaceFile writes a file that others may read: it has its new contents or its old ones, also after a crash.
 func replaceFile(path string, data []byte) error {
-	temp := path + ".noid-new"
-	err := os.WriteFile(temp, data, 0o644)
-	if err == nil {
-		err = os.Chmod(temp, 0o644)
-	}
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
+	err := replaceBy(path, func(temp string) error { return os.WriteFile(temp, data, 0o644) })
 	if err != nil {
-		os.Remove(temp)
 		return fmt.Errorf("trusting noid's authority: %w", err)
 	}
 	return nil
+}
+
+// replaceBy puts what write makes of an empty file in path's place.
+func replaceBy(path string, write func(temp string) error) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".noid-new-*")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = write(f.Name())
+	if err == nil {
+		err = os.Chmod(f.Name(), 0o644)
+	}
+	if err == nil {
+		err = syncPath(f.Name()) // write may have made another file
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	return syncPath(dir)
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }

@@ -1,14 +1,21 @@
 package agent
 
 import (
+	"bytes"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"noid/internal/network/ca"
 )
 
 const (
-	ownCert   = "-----BEGIN CERTIFICATE-----\nnoid\n-----END CERTIFICATE-----\n"
+	ownCert   = "-----BEGIN CERTIFICATE-----\nbm9pZA==\n-----END CERTIFICATE-----\n"
 	hostCerts = "-----BEGIN CERTIFICATE-----\nhost\n-----END CERTIFICATE-----\n"
 	theirs    = "-----BEGIN CERTIFICATE-----\nguest\n-----END CERTIFICATE-----"
 )
@@ -23,7 +30,7 @@ func TestTrust(t *testing.T) {
 		have, havent []string
 	}{
 		{"Debian", map[string]string{"etc/ssl/certs/ca-certificates.crt": theirs}, nil, theirs + "\n" + ownCert,
-			[]string{"etc/ssl/certs/0a1b2c3d.0", "usr/local/share/ca-certificates/noid.crt"}, []string{"etc/pki"}},
+			[]string{"etc/ssl/certs/0a1b2c3d.0", "etc/ssl/certs/noid.pem", "usr/local/share/ca-certificates/noid.crt"}, []string{"etc/pki"}},
 		{"Alpine", map[string]string{"etc/ssl/certs/ca-certificates.crt": theirs}, map[string]string{"etc/ssl/cert.pem": "certs/ca-certificates.crt"},
 			theirs + "\n" + ownCert, nil, nil},
 		{"Red Hat", map[string]string{"etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem": theirs, "etc/pki/ca-trust/source/anchors/x": ""},
@@ -43,7 +50,7 @@ func TestTrust(t *testing.T) {
 				}
 			}
 			for range 2 {
-				if err := Trust(root, []string{"0a1b2c3d"}, strings.NewReader(ownCert+hostCerts)); err != nil {
+				if err := Trust(root, []string{"0a1b2c3d"}, strings.NewReader(ownCert+hostCerts), told(t)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -74,11 +81,104 @@ func TestTrust(t *testing.T) {
 			}
 		})
 	}
-	if err := Trust(t.TempDir(), []string{"../x"}, strings.NewReader(ownCert)); err == nil {
+	if err := Trust(t.TempDir(), []string{"../x"}, strings.NewReader(ownCert), told(t)); err == nil {
 		t.Error("a name that leads elsewhere")
 	}
-	if err := Trust(t.TempDir(), []string{"x"}, strings.NewReader("")); err == nil {
+	if err := Trust(t.TempDir(), []string{"x"}, strings.NewReader(""), told(t)); err == nil {
 		t.Error("no certificate")
+	}
+}
+
+// told fails for what Trust warns of.
+func told(t *testing.T) func(string) { return func(text string) { t.Errorf("warned: %s", text) } }
+
+// TestTrustAtOnce has several first commands of a guest do it: every list is whole all the time, and nothing is left over.
+func TestTrustAtOnce(t *testing.T) {
+	root := t.TempDir()
+	list := filepath.Join(root, "etc/ssl/certs/ca-certificates.crt")
+	write(t, list, strings.Repeat(theirs+"\n", 2000))
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 2 {
+				if err := Trust(root, []string{"0a1b2c3d"}, strings.NewReader(ownCert), told(t)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	ended := make(chan bool)
+	go func() { all.Wait(); close(ended) }()
+	for running := true; running; {
+		select {
+		case <-ended:
+			running = false
+		default:
+		}
+		if got, err := os.ReadFile(list); err != nil || strings.TrimSuffix(string(got), ownCert) != strings.Repeat(theirs+"\n", 2000) {
+			t.Fatalf("the list has %d bytes, %v", len(got), err)
+		}
+	}
+	filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || strings.Contains(path, "noid-new") {
+			t.Errorf("%s, %v", path, err)
+		}
+		return err
+	})
+}
+
+// TestTrustJava adds an authority to Java's lists, in both formats, as Java's own tool sees them; once.
+func TestTrustJava(t *testing.T) {
+	if _, err := exec.LookPath("keytool"); err != nil {
+		t.Skip("NOT RUN: no keytool")
+	}
+	root := t.TempDir()
+	authority := func(name string) []byte {
+		a, err := ca.New(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(root, name), string(a.CertPEM))
+		return a.CertPEM
+	}
+	keytool := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("keytool", append(args, "-storepass", storePassword)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("keytool %q: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	own := authority("own.pem")
+	authority("theirs.pem")
+	lists := map[string]string{"etc/ssl/certs/java/cacerts": "JKS", "opt/java/openjdk/lib/security/cacerts": "PKCS12"}
+	for name, format := range lists {
+		path := filepath.Join(root, name)
+		os.MkdirAll(filepath.Dir(path), 0o755)
+		keytool("-importcert", "-noprompt", "-alias", "theirs", "-file", filepath.Join(root, "theirs.pem"), "-keystore", path, "-storetype", format)
+	}
+	os.MkdirAll(filepath.Join(root, "usr/lib/jvm/x/lib/security"), 0o755)
+	os.Symlink(filepath.Join(root, "etc/ssl/certs/java/cacerts"), filepath.Join(root, "usr/lib/jvm/x/lib/security/cacerts"))
+	for range 2 {
+		if err := Trust(root, []string{"0a1b2c3d"}, bytes.NewReader(own), told(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, format := range lists {
+		path := filepath.Join(root, name)
+		got := keytool("-list", "-rfc", "-keystore", path)
+		if !strings.Contains(got, "contains 2 entries") || !strings.Contains(got, "Keystore type: "+format) || !strings.Contains(got, "noid-0a1b2c3d") ||
+			strings.Count(strings.ReplaceAll(got, "\r", ""), strings.TrimSpace(string(own))) != 1 {
+			t.Errorf("%s: %s", name, got)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o644 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	write(t, filepath.Join(root, "opt/other/lib/security/cacerts"), "nonsense")
+	warned := 0
+	if err := Trust(root, []string{"0a1b2c3d"}, bytes.NewReader(own), func(string) { warned++ }); err != nil || warned != 1 {
+		t.Errorf("a list that is none: %d warnings, %v", warned, err)
 	}
 }
 

@@ -189,6 +189,9 @@ func (s *session) trust(ctx context.Context, client *link.Client) error {
 	if err != nil {
 		return fmt.Errorf("having the guest trust noid's authority: %w", err)
 	}
+	for _, line := range said.lines() {
+		s.warn(line)
+	}
 	return storage.WriteFile(s.file(trustedFile), []byte(a.Hash()), 0o600)
 }
 
