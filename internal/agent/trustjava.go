@@ -114,7 +114,7 @@ func importByKeytool(path, alias string, list, der []byte) error {
 		if err := os.WriteFile(temp, list, 0o600); err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, tool, "-J-Xmx64m", "-importcert", "-noprompt", "-alias", alias, "-keystore", temp, "-storepass", storePassword)
+		cmd := exec.CommandContext(ctx, tool, "-J-Xmx64m", "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1", "-importcert", "-noprompt", "-alias", alias, "-keystore", temp, "-storepass", storePassword)
 		cmd.Stdin = bytes.NewReader(der)
 		said, err := cmd.CombinedOutput()
 		if strings.Contains(string(said), "already exists") {

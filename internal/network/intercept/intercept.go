@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,6 +147,18 @@ func (i *Interceptor) Wants(port uint16) bool {
 		}
 	}
 	return false
+}
+
+// Plain reports whether a connection to the host name, in lower case, may be intercepted.
+func (i *Interceptor) Plain(name string) bool {
+	select {
+	case <-i.isSet:
+	default:
+		return true // it is not known yet
+	}
+	return slices.ContainsFunc(i.grants.Load().grants, func(g grant.Grant) bool {
+		return slices.ContainsFunc(g.Hosts, func(host string) bool { n, _ := grant.Host(host); return n == name })
+	})
 }
 
 // Handle serves conn, which the guest opened to port, if it asks for a host that has a secret: it returns nil when that is

@@ -222,7 +222,7 @@ func TestPassThrough(t *testing.T) {
 func TestAwaits(t *testing.T) {
 	i := New(Options{Awaits: true})
 	defer i.Close()
-	if !i.Wants(grant.DefaultPort) || i.Wants(80) {
+	if !i.Wants(grant.DefaultPort) || i.Wants(80) || !i.Plain("other.test") {
 		t.Error("it does not wait for secrets")
 	}
 	handled, read := make(chan net.Conn), make(chan bool, 1)
@@ -234,6 +234,9 @@ func TestAwaits(t *testing.T) {
 	i.Set(authority(t), []grant.Grant{{Rules: grant.Rules{Hosts: []string{"example.test"}}}})
 	if rest := <-handled; rest != nil {
 		t.Error("a connection is handed on")
+	}
+	if !i.Plain("example.test") || i.Plain("other.test") {
+		t.Error("it does not know its hosts")
 	}
 }
 

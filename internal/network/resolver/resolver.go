@@ -44,6 +44,9 @@ type Resolver struct {
 	Policy func() Policy
 	// Refused is told of each name that the policy refuses. It must not block.
 	Refused func(name string, why error)
+	// Plain reports whether the guest must connect to name by its addresses alone: it is told of no other ways, as HTTP/3 and
+	// an encrypted server name, which go past the interception. Nil: to none.
+	Plain func(name string) bool
 	// Conf is this host's resolv.conf. It is read again when it changes.
 	Conf Conf
 }
@@ -120,6 +123,9 @@ func (r *Resolver) reply(ctx context.Context, q *dns.Msg) *dns.Msg {
 		}
 		return failure(q, dns.RcodeRefused)
 	}
+	if r.withholds(question) {
+		return failure(q, dns.RcodeSuccess)
+	}
 	in := r.ask(ctx, q)
 	if in == nil {
 		return failure(q, dns.RcodeServerFailure)
@@ -131,6 +137,19 @@ func (r *Resolver) reply(ctx context.Context, q *dns.Msg) *dns.Msg {
 		r.Policy().Learn(question.Name, addrs, ttl)
 	}
 	return out
+}
+
+// withholds reports whether a question is about other ways to a name of Plain (RFC 9460): api.example.com itself, or
+// _8443._https.api.example.com.
+func (r *Resolver) withholds(q dns.Question) bool {
+	if r.Plain == nil || q.Qtype != dns.TypeHTTPS && q.Qtype != dns.TypeSVCB {
+		return false
+	}
+	name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
+	for strings.HasPrefix(name, "_") && strings.Contains(name, ".") && !r.Plain(name) {
+		_, name, _ = strings.Cut(name, ".")
+	}
+	return r.Plain(name)
 }
 
 // own answers for noid's own names.

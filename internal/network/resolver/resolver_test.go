@@ -135,6 +135,28 @@ func TestAliases(t *testing.T) {
 	}
 }
 
+// TestPlain withholds what would lead past the interception, of the hosts that it is for, and nothing else.
+func TestPlain(t *testing.T) {
+	upstream(t, "198.51.100.53", func(q *dns.Msg, _ string) any {
+		m := new(dns.Msg).SetReply(q)
+		text := map[uint16]string{dns.TypeHTTPS: ` 60 IN HTTPS 1 . alpn="h3" ech="AEX+DQBBAAAAAAAA"`, dns.TypeSVCB: ` 60 IN SVCB 1 . alpn="h3"`, dns.TypeA: " 60 IN A 203.0.113.1"}[q.Question[0].Qtype]
+		m.Answer = []dns.RR{rr(t, q.Question[0].Name+text)}
+		return m
+	})
+	r, _ := newResolver(t, "198.51.100.53")
+	r.Plain = func(name string) bool { return name == "api.example" }
+	for name, answers := range map[string]int{"API.example.": 0, "_8443._https.api.example.": 0, "www.example.": 1, "x.api.example.": 1, "_https.example.": 1, "_.": 1} {
+		for _, kind := range []uint16{dns.TypeHTTPS, dns.TypeSVCB} {
+			if m := ask(t, r, name, kind, "udp"); m.Rcode != dns.RcodeSuccess || len(m.Answer) != answers {
+				t.Errorf("%s %s: %v", name, dns.TypeToString[kind], m)
+			}
+		}
+	}
+	if m := ask(t, r, "api.example.", dns.TypeA, "udp"); len(m.Answer) != 1 {
+		t.Errorf("the address: %v", m)
+	}
+}
+
 func TestOwnNamesAndRefusals(t *testing.T) {
 	r, p := newResolver(t) // no server is ever asked
 	var refused string

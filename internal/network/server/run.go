@@ -85,6 +85,7 @@ func start(p proc.Process, fd int) (*Server, error) {
 	names := &resolver.Resolver{
 		Policy:  func() resolver.Policy { return s.policy.Load() },
 		Refused: func(name string, why error) { s.log.refused("dns", name, why) },
+		Plain:   func(name string) bool { return s.https.Plain(name) },
 		Conf:    resolver.Conf{Path: resolvConf},
 	}
 	s.https = intercept.New(intercept.Options{
