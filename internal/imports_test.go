@@ -53,8 +53,9 @@ var edges = map[string]string{
 	"vmm/conformance/guestfiles": "boot",
 	"vmm/conformance/tinyguest":  "errs vmm",
 
-	"agent":         "agent/changes kmod link/mux link/wire network/address",
-	"agent/changes": "",
+	"agent":         "agent/changes agent/jks kmod link/mux link/wire network/address",
+	"agent/changes": "agent/jks",
+	"agent/jks":     "",
 	"link":          "errs link/wire untrusted",
 	"link/mux":      "",
 	"link/tarfs":    "errs",

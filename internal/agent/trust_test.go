@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"archive/tar"
 	"bytes"
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -11,6 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"noid/internal/agent/changes"
+	"noid/internal/agent/jks"
 	"noid/internal/network/ca"
 )
 
@@ -127,6 +134,54 @@ func TestTrustAtOnce(t *testing.T) {
 	})
 }
 
+// TestTrustIsNoImages: an image that is made of the guest has none of what Trust has left in it.
+func TestTrustIsNoImages(t *testing.T) {
+	root := t.TempDir()
+	empty := []byte("\xfe\xed\xfe\xed\x00\x00\x00\x02\x00\x00\x00\x00\xe2\x68\x6e\x45\xfb\x43\xdf\xa4\xd9\x92\xdd\x41\xce\xb6\xb2\x1c\x63\x30\xd7\x92")
+	java, ok := jks.Add(empty, "theirs", []byte("guest"), time.Now())
+	if !ok {
+		t.Fatal("an empty list is refused")
+	}
+	want := map[string]string{"etc/ssl/certs/ca-certificates.crt": theirs + "\n", "etc/ssl/certs/java/cacerts": string(java), "etc/other": ownCert,
+		"usr/local/share/ca-certificates/theirs.crt": theirs}
+	for name, text := range want {
+		write(t, filepath.Join(root, name), text)
+	}
+	if err := Trust(root, []string{"0a1b2c3d"}, strings.NewReader(ownCert+hostCerts), told(t)); err != nil {
+		t.Fatal(err)
+	}
+	certs := filepath.Join(root, "etc/ssl/certs")
+	for name, to := range map[string]string{"noid.pem": "/usr/local/share/ca-certificates/noid.crt", "0a1b2c3d.0": "noid.pem"} { // as update-ca-certificates
+		if err := errors.Join(os.Remove(filepath.Join(certs, name)), os.Symlink(to, filepath.Join(certs, name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	var layer bytes.Buffer
+	if err := changes.WriteAll(&layer, int(dir.Fd()), told(t)); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for in := tar.NewReader(&layer); ; {
+		h, err := in.Next()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if data, _ := io.ReadAll(in); h.Typeflag != tar.TypeDir {
+			got[h.Name] = string(data)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestTrustJava adds an authority to Java's lists, in both formats, as Java's own tool sees them; once.
 func TestTrustJava(t *testing.T) {
 	if _, err := exec.LookPath("keytool"); err != nil {
@@ -143,7 +198,7 @@ func TestTrustJava(t *testing.T) {
 	}
 	keytool := func(args ...string) string {
 		t.Helper()
-		out, err := exec.Command("keytool", append(args, "-storepass", storePassword)...).CombinedOutput()
+		out, err := exec.Command("keytool", append(args, "-storepass", jks.Password)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("keytool %q: %v: %s", args, err, out)
 		}

@@ -3,9 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
-	"crypto/sha1"
-	"encoding/base64"
-	"encoding/binary"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf16"
+
+	"noid/internal/agent/jks"
 )
 
 // stores are where Java has the authorities that it trusts: those of distributions, and of JDKs with a list of their own.
@@ -22,21 +21,16 @@ var stores = []string{"/etc/ssl/certs/java/cacerts", "/etc/pki/ca-trust/extracte
 	"/usr/lib/jvm/*/lib/security/cacerts", "/usr/lib/jvm/*/jre/lib/security/cacerts", "/usr/java/*/lib/security/cacerts",
 	"/usr/local/*/lib/security/cacerts", "/opt/*/lib/security/cacerts", "/opt/java/*/lib/security/cacerts"}
 
-const (
-	// storePassword is that of every list that comes with a Java. It protects nothing: all are to read the list.
-	storePassword = "changeit"
-	// keytoolWait bounds how long Java's own tool may take.
-	keytoolWait = 3 * time.Minute
-)
+// keytoolWait bounds how long Java's own tool may take.
+const keytoolWait = 3 * time.Minute
 
 // trustJava adds an authority, by the name alias, to each of stores. What goes wrong is told to warn: nothing but Java
 // needs them.
 func trustJava(root, alias string, authority []byte, warn func(string)) {
 	alias = "noid-" + alias
-	lines := bytes.Split(bytes.TrimSpace(authority), []byte("\n"))
-	der, err := base64.StdEncoding.DecodeString(string(bytes.Join(lines[1:max(len(lines)-1, 1)], nil)))
-	if err != nil {
-		warn("a certificate that is none: " + err.Error())
+	block, _ := pem.Decode(authority)
+	if block == nil {
+		warn("noid's authority is no certificate")
 		return
 	}
 	var done []string
@@ -48,7 +42,7 @@ func trustJava(root, alias string, authority []byte, warn func(string)) {
 				continue
 			}
 			done = append(done, real)
-			if err := addToStore(real, alias, der); err != nil {
+			if err := addToStore(real, alias, block.Bytes); err != nil {
 				warn(fmt.Sprintf("Java may not trust noid's authority: %s: %v", real, err))
 			}
 		}
@@ -65,38 +59,10 @@ func addToStore(path, alias string, der []byte) error {
 	if err != nil || bytes.Contains(list, der) {
 		return err
 	}
-	if with, ok := appendJKS(list, alias, der, time.Now()); ok {
+	if with, ok := jks.Add(list, alias, der, time.Now()); ok {
 		return replaceFile(path, with)
 	}
 	return importByKeytool(path, alias, list, der)
-}
-
-// appendJKS adds an entry to a list in Java's first format, JKS, as all distributions have it. It is a magic number, a
-// version, the number of entries, these, and a digest of the password and all that. ok is false for another format, or
-// another password.
-func appendJKS(list []byte, alias string, der []byte, now time.Time) (with []byte, ok bool) {
-	const magic, trusted = 0xfeedfeed, 2
-	end := len(list) - sha1.Size
-	if end < 12 || binary.BigEndian.Uint32(list) != magic || !bytes.Equal(digestJKS(list[:end]), list[end:]) {
-		return nil, false
-	}
-	text := func(s string) { with = append(binary.BigEndian.AppendUint16(with, uint16(len(s))), s...) }
-	with = bytes.Clone(list[:end])
-	binary.BigEndian.PutUint32(with[8:], binary.BigEndian.Uint32(with[8:])+1)
-	with = binary.BigEndian.AppendUint32(with, trusted)
-	text(alias)
-	with = binary.BigEndian.AppendUint64(with, uint64(now.UnixMilli()))
-	text("X.509")
-	with = append(binary.BigEndian.AppendUint32(with, uint32(len(der))), der...)
-	return append(with, digestJKS(with)...), true
-}
-
-func digestJKS(data []byte) []byte {
-	h := sha1.New()
-	binary.Write(h, binary.BigEndian, utf16.Encode([]rune(storePassword)))
-	h.Write([]byte("Mighty Aphrodite"))
-	h.Write(data)
-	return h.Sum(nil)
 }
 
 // importByKeytool has the Java of a list add a certificate to it, whatever its format.
@@ -114,7 +80,7 @@ func importByKeytool(path, alias string, list, der []byte) error {
 		if err := os.WriteFile(temp, list, 0o600); err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, tool, "-J-Xmx64m", "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1", "-importcert", "-noprompt", "-alias", alias, "-keystore", temp, "-storepass", storePassword)
+		cmd := exec.CommandContext(ctx, tool, "-J-Xmx64m", "-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1", "-importcert", "-noprompt", "-alias", alias, "-keystore", temp, "-storepass", jks.Password)
 		cmd.Stdin = bytes.NewReader(der)
 		said, err := cmd.CombinedOutput()
 		if strings.Contains(string(said), "already exists") {

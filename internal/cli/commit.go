@@ -21,7 +21,7 @@ and print its digest. A VM of a root file system, or one made with --flat, becom
 
 It is of one moment: a running VM stands still as for 'noid checkpoint'. A clone of it, which is gone afterwards, then reads what
 has changed. What is mounted in the guest is not in the image, as /proc, a tmpfs, or the directories of container engines in
-/var/lib; nor are /etc/hostname and /etc/machine-id, which each VM gets anew.
+/var/lib; nor are /etc/hostname and /etc/machine-id, which each VM gets anew, and the authority of noid's for secrets.
 
 --change takes a line of a Dockerfile: CMD, ENTRYPOINT, ENV, USER or WORKDIR.
 `,

@@ -33,7 +33,7 @@ func WriteAll(w io.Writer, root int, warn func(string)) error {
 
 func write(w io.Writer, root int, warn func(string), content func(*writer) error) error {
 	b := bufio.NewWriterSize(w, 256<<10)
-	c := &writer{tar: tar.NewWriter(b), warn: warn, files: map[file]*names{}, buf: make([]byte, 256<<10)}
+	c := &writer{tar: tar.NewWriter(b), warn: warn, files: map[file]*names{}, buf: make([]byte, 256<<10), authority: readAuthority(root)}
 	err := c.directory(root, "")
 	if err == nil {
 		err = content(c)
@@ -55,6 +55,8 @@ type writer struct {
 	warn  func(string)
 	files map[file]*names // those with several names
 	buf   []byte
+	// authority is noid's, which the image is not to trust, as PEM; nil: the guest has none.
+	authority []byte
 }
 
 // changed writes what upper, a directory of the upper one, has changed in dir, the same of the overlay.
@@ -103,7 +105,7 @@ func (c *writer) changed(upper, dir int, name string, depth int) error {
 func (c *writer) all(dir int, name string, depth int) error {
 	return each(dir, name, func(base string) error {
 		at := path.Join(name, base)
-		if ofKernel(at) {
+		if ofKernel(at) || slices.Contains(trustFiles, at) {
 			return nil
 		}
 		var st unix.Stat_t
@@ -188,7 +190,9 @@ var (
 	kernelDirs = []string{"dev/", "proc/", "sys/"}
 )
 
-func left(name string) bool { return ofVM(name) || ofKernel(name) }
+func left(name string) bool {
+	return ofVM(name) || ofKernel(name) || slices.Contains(trustFiles, name)
+}
 
 func ofVM(name string) bool { return slices.Contains(identity, name) }
 

@@ -2,6 +2,7 @@ package changes
 
 import (
 	"archive/tar"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -77,7 +78,9 @@ func (c *writer) file(dir int, base, name string, st *unix.Stat_t) error {
 		if err != nil {
 			return about(name, err)
 		}
-		h.Linkname = string(target[:n])
+		if h.Linkname = string(target[:n]); c.linksTrust(name, h.Linkname) {
+			return nil
+		}
 	}
 	return c.tar.WriteHeader(h)
 }
@@ -114,11 +117,22 @@ func (c *writer) regular(dir int, base string, h *tar.Header) error {
 		return fmt.Errorf("%q is no regular file any more", "/"+h.Name)
 	}
 	h.Size = st.Size
+	var content io.Reader = f
+	if c.trusts(h.Name, h.Size) {
+		data, err := io.ReadAll(io.LimitReader(f, h.Size))
+		if err != nil {
+			return about(h.Name, err)
+		}
+		if data = c.distrust(h.Name, data); data == nil {
+			return nil
+		}
+		content, h.Size = bytes.NewReader(data), int64(len(data))
+	}
 	c.attributes(h, fd)
 	if err := c.tar.WriteHeader(h); err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(c.tar, io.LimitReader(f, h.Size), c.buf)
+	n, err := io.CopyBuffer(c.tar, io.LimitReader(content, h.Size), c.buf)
 	if err == nil && n < h.Size {
 		err = io.ErrUnexpectedEOF
 	}

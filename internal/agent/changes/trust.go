@@ -1,0 +1,80 @@
+package changes
+
+import (
+	"bytes"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/agent/jks"
+)
+
+// What a guest has of noid's authority is the VM's, and not the image's: files of its own, and lines in lists.
+var (
+	authorityFile = "etc/ssl/noid-ca.pem"
+	trustFiles    = []string{authorityFile, "etc/ssl/noid-bundle.pem"}
+	trustDirs     = []string{"etc/ssl/", "etc/pki/", "etc/ca-certificates/", "usr/local/share/ca-certificates/", "usr/share/pki/"}
+	// javaLists are the ends of the paths of Java's lists.
+	javaLists = []string{"lib/security/cacerts", "java/cacerts"}
+)
+
+// maxTrust bounds the lists that are looked into, in bytes.
+const maxTrust = 8 << 20
+
+// readAuthority returns noid's authority as the guest has it, if it has.
+func readAuthority(root int) []byte {
+	fd, err := unix.Openat(root, authorityFile, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), authorityFile)
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxTrust))
+	if block, _ := pem.Decode(data); err != nil || block == nil {
+		return nil
+	}
+	return data
+}
+
+// isJavaList reports whether name is that of a list of Java's.
+func isJavaList(name string) bool {
+	return slices.ContainsFunc(javaLists, func(end string) bool { return strings.HasSuffix(name, end) })
+}
+
+// trusts reports whether a file may have noid's authority in it.
+func (c *writer) trusts(name string, size int64) bool {
+	return c.authority != nil && size <= maxTrust &&
+		(isJavaList(name) || slices.ContainsFunc(trustDirs, func(dir string) bool { return strings.HasPrefix(name, dir) }))
+}
+
+// distrust returns a list without noid's authority; nothing of one that has nothing else.
+func (c *writer) distrust(name string, list []byte) []byte {
+	if isJavaList(name) {
+		block, _ := pem.Decode(c.authority)
+		without, ok := jks.Remove(list, block.Bytes)
+		if ok {
+			return without
+		}
+		if !bytes.HasPrefix(list, []byte{0xfe, 0xed, 0xfe, 0xed}) {
+			c.warn(fmt.Sprintf("%q may have the certificate of noid's authority: it is in a format that noid cannot change", "/"+name))
+		}
+		return list
+	}
+	without := bytes.ReplaceAll(list, c.authority, nil)
+	if len(bytes.TrimSpace(without)) == 0 && len(without) < len(list) {
+		return nil
+	}
+	return without
+}
+
+// linksTrust reports whether a symbolic link is one to noid's authority, as update-ca-certificates makes.
+func (c *writer) linksTrust(name, target string) bool {
+	return c.authority != nil && strings.HasPrefix(name, "etc/ssl/certs/") &&
+		(target == "noid.pem" || path.Base(path.Dir(target)) == "ca-certificates" && path.Base(target) == "noid.crt")
+}
