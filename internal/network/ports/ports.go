@@ -32,7 +32,11 @@ type Ports struct {
 	mu     sync.Mutex
 	open   []*listener
 	failed []control.Port // those of the configuration that nothing listens on
+	again  *time.Timer    // tries these again, while there are any
 }
+
+// retryEvery is between two tries to listen on a port that is another's.
+const retryEvery = 500 * time.Millisecond
 
 // New returns none yet.
 func New(g Guest) *Ports { return &Ports{guest: g} }
@@ -45,7 +49,7 @@ type listener struct {
 }
 
 // Set listens on the ports of a configuration, and no longer on those that are not in it. It returns all of them, with
-// what is wrong with each. Connections that there are stay.
+// what is wrong with each: these are tried again until they are listened on. Connections that there are stay.
 func (p *Ports) Set(wanted []network.Port) []control.Port {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,16 +62,35 @@ func (p *Ports) Set(wanted []network.Port) []control.Port {
 	})
 	p.failed = nil
 	for _, w := range wanted {
-		if slices.ContainsFunc(p.open, func(l *listener) bool { return l.Port == w && !l.temporary }) {
-			continue
+		if !slices.ContainsFunc(p.open, func(l *listener) bool { return l.Port == w && !l.temporary }) {
+			p.failed = append(p.failed, control.Port{Port: w})
 		}
-		if l, err := p.listen(w); err != nil {
-			p.failed = append(p.failed, control.Port{Port: w, Problem: problem(err)})
+	}
+	p.try()
+	return p.list(false)
+}
+
+// try listens on what could not be listened on so far, now and until it can. The caller has p.mu.
+func (p *Ports) try() {
+	failed := p.failed
+	p.failed = nil
+	for _, f := range failed {
+		if l, err := p.listen(f.Port); err != nil {
+			p.failed = append(p.failed, control.Port{Port: f.Port, Problem: problem(err)})
 		} else {
 			p.open = append(p.open, l)
 		}
 	}
-	return p.list(false)
+	if p.again != nil {
+		p.again.Stop()
+	}
+	if len(p.failed) > 0 {
+		p.again = time.AfterFunc(retryEvery, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.try()
+		})
+	}
 }
 
 // Add listens on ports until end is called. It returns them as they are, with a port where there was 0, and what is

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +244,35 @@ func TestPorts(t *testing.T) {
 	if err := says(open[0], "still"); err != nil {
 		t.Errorf("a connection that there was: %v", err)
 	}
+}
+
+// TestTakenPorts has a helper listen on a port that another had when it started, as soon as it is free: so a VM that is
+// restored in place gets its ports, whatever becomes of noid.
+func TestTakenPorts(t *testing.T) {
+	one := newWorld(t, network.Config{Mode: network.Default, Ports: []network.Port{{Proto: "tcp", Host: netip.MustParseAddrPort("127.0.0.1:8090"), Guest: 80},
+		{Proto: "udp", Host: netip.MustParseAddrPort("127.0.0.1:8090"), Guest: 80}}})
+	c, err := network.Load(one.dir)
+	must(t, err)
+	two := newWorld(t, c)
+	for _, p := range two.ask(control.Request{Op: control.Status}).Ports {
+		if p.Problem == "" {
+			t.Errorf("%s is listened on twice", p)
+		}
+	}
+	must(t, one.vmm.Process.Kill())
+	one.vmm.Wait()
+	<-one.ended
+	var l net.Listener
+	two.Do(func() { l, err = net.Listen("tcp", "0.0.0.0:80") })
+	echo(t, l, err)
+	for taken := func(p control.Port) bool { return p.Problem != "" }; slices.ContainsFunc(two.ask(control.Request{Op: control.Status}).Ports, taken); {
+		time.Sleep(10 * time.Millisecond) // until the test's own time is over
+	}
+	conn, err := net.Dial("tcp", "127.0.0.1:8090")
+	must(t, err)
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	must(t, says(conn, "hello"))
 }
 
 // TestForward has ports for as long as who asked for them holds the connection, to a server on the guest's loopback,
