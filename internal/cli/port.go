@@ -85,7 +85,7 @@ func (a *app) forwardCmd() *cobra.Command {
 			}
 			for i, g := range groups { // 5432 is 5432 here too, if that is free
 				if g[0].Host.Port() == 0 {
-					groups[i] = sameIfFree(g)
+					groups[i] = sameIfFree(ctx, g)
 				}
 			}
 			return m.Forward(ctx, args[0], groups, a.printPorts)
@@ -93,14 +93,16 @@ func (a *app) forwardCmd() *cobra.Command {
 }
 
 // sameIfFree is group at the guest's own port, if that is free.
-func sameIfFree(group []network.Port) []network.Port {
+func sameIfFree(ctx context.Context, group []network.Port) []network.Port {
 	same := make([]network.Port, len(group))
 	for i, p := range group {
 		same[i] = p.At(p.Guest)
 	}
-	if _, err := network.Reserve([][]network.Port{same}); err != nil {
+	_, release, err := network.Reserve(ctx, [][]network.Port{same})
+	if err != nil {
 		return group
 	}
+	release()
 	return same
 }
 

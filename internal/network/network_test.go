@@ -1,7 +1,9 @@
 package network
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -56,9 +58,57 @@ func groups(t *testing.T, texts ...string) (all [][]Port) {
 	return all
 }
 
+// reserve is Reserve, which is over at once.
+func reserve(t *testing.T, groups [][]Port) ([]Port, error) {
+	got, release, err := Reserve(t.Context(), groups)
+	release()
+	return got, err
+}
+
+// TestReserveOnce has two who want one port at once not both get it, by whatever address, and each of two who want any
+// get another.
+func TestReserveOnce(t *testing.T) {
+	first, release, err := Reserve(t.Context(), groups(t, "80", "81/udp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	hurried, cancel := context.WithCancel(t.Context())
+	cancel()
+	port := first[0].Host.Port()
+	for _, same := range []string{fmt.Sprintf("%d:80", port), fmt.Sprintf("127.0.0.2:%d:80", port)} {
+		if got, _, err := Reserve(hurried, groups(t, same)); !errors.Is(err, errs.ErrBusy) || errs.Hint(err) == "" {
+			t.Errorf("%s, reserved already: %v, %v", same, texts(got), err)
+		}
+	}
+	if _, err := Claim(hurried, first[:1]); !errors.Is(err, errs.ErrBusy) {
+		t.Errorf("claimed twice: %v", err)
+	}
+	second, releaseSecond, err := Reserve(hurried, groups(t, "80"))
+	if err != nil || second[0].Host.Port() == port {
+		t.Errorf("another one: %v, %v", texts(second), err)
+	}
+	releaseSecond()
+	waited := make(chan error)
+	go func() {
+		_, release, err := Reserve(t.Context(), groups(t, fmt.Sprintf("%d:80", port)))
+		release()
+		waited <- err
+	}()
+	held, err := net.Listen("tcp", first[0].Host.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	release()
+	if err := <-waited; !errors.Is(err, errs.ErrBusy) {
+		t.Errorf("who waited for a port that is listened on: %v", err)
+	}
+}
+
 // TestReserve picks ports that are free on both addresses, and refuses those that are not.
 func TestReserve(t *testing.T) {
-	got, err := Reserve(groups(t, "80", "81", "53/udp"))
+	got, err := reserve(t, groups(t, "80", "81", "53/udp"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,18 +129,18 @@ func TestReserve(t *testing.T) {
 	defer held.Close()
 	port := netip.MustParseAddrPort(held.Addr().String()).String()
 	for _, taken := range [][]string{{port + ":80"}, {"0.0.0.0" + port[len("127.0.0.1"):] + ":80"}} {
-		if got, err := Reserve(groups(t, taken...)); !errors.Is(err, errs.ErrBusy) || errs.Hint(err) == "" {
+		if got, err := reserve(t, groups(t, taken...)); !errors.Is(err, errs.ErrBusy) || errs.Hint(err) == "" {
 			t.Errorf("%v: %v, %v", taken, texts(got), err)
 		}
 	}
 	held.Close()
-	if got, err := Reserve(groups(t, port+":80", port+":81")); !errors.Is(err, errs.ErrBusy) {
+	if got, err := reserve(t, groups(t, port+":80", port+":81")); !errors.Is(err, errs.ErrBusy) {
 		t.Errorf("one port twice: %v, %v", texts(got), err)
 	}
-	if _, err := Reserve(groups(t, port+":80", port+":80/udp")); err != nil {
+	if _, err := reserve(t, groups(t, port+":80", port+":80/udp")); err != nil {
 		t.Errorf("tcp and udp: %v", err)
 	}
-	if _, err := Reserve(groups(t, "192.0.2.1:0:80")); !errors.Is(err, errs.ErrHost) {
+	if _, err := reserve(t, groups(t, "192.0.2.1:0:80")); !errors.Is(err, errs.ErrHost) {
 		t.Errorf("another host's address: %v", err)
 	}
 }

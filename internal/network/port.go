@@ -1,13 +1,9 @@
 package network
 
 import (
-	"errors"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 )
@@ -79,86 +75,3 @@ func (p Port) At(port uint16) Port {
 
 // Same reports whether p and o listen at the same place.
 func (p Port) Same(o Port) bool { return p.Proto == o.Proto && p.Host == o.Host }
-
-// maxPicks bounds the search for a port that is free on both loopback addresses.
-const maxPicks = 100
-
-// Reserve returns the ports of all groups, each one of ParsePort's, with a free port in place of each 0. A port that is
-// taken, by another group too, is errs.ErrBusy. Of the two loopback addresses, IPv6's is left out where this host has
-// none. Nothing listens when it returns.
-func Reserve(groups [][]Port) (all []Port, err error) {
-	for _, group := range groups {
-		var got []Port
-		for try := 0; ; try++ {
-			var end func()
-			if got, end, err = listen(group); err == nil {
-				defer end()
-				break
-			} else if try == maxPicks || group[0].Host.Port() != 0 {
-				return nil, err
-			}
-		}
-		all = append(all, got...)
-	}
-	return all, nil
-}
-
-// listen binds all of group until end is called. Where the port is 0 the first one chooses for all.
-func listen(group []Port) (got []Port, end func(), err error) {
-	var ends []func() error
-	end = func() {
-		for _, e := range ends {
-			e()
-		}
-	}
-	for _, p := range group {
-		if p.Host.Port() == 0 && len(got) > 0 {
-			p = p.At(got[0].Host.Port())
-		}
-		e, port, err := bind(p)
-		if (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)) && len(got) > 0 { // a host without IPv6
-			continue
-		} else if err != nil {
-			end()
-			return nil, nil, bindError(p, err)
-		}
-		ends = append(ends, e)
-		got = append(got, p.At(port))
-	}
-	return got, end, nil
-}
-
-func bindError(p Port, err error) error {
-	if errno := unix.Errno(0); errors.As(err, &errno) {
-		err = errno
-	}
-	switch err {
-	case unix.EADDRINUSE:
-		return errs.New(errs.ErrBusy, "port %s/%s is taken", p.Host, p.Proto).Hint("choose another, or 0 for any that is free; 'ss -lntup' shows who has it")
-	case unix.EADDRNOTAVAIL:
-		return errs.New(errs.ErrHost, "%s is no address of this host", p.Host.Addr()).Hint("'ip address' shows what it has; without an address the port is on loopback")
-	case unix.EACCES, unix.EPERM:
-		return errs.New(errs.ErrHost, "port %s/%s: %w", p.Host, p.Proto, err).Hint("ports below 1024 are root's: choose another")
-	}
-	return errs.New(errs.ErrHost, "port %s/%s: %w", p.Host, p.Proto, err)
-}
-
-// bind listens on p and returns what ends that, and the port.
-func bind(p Port) (end func() error, port uint16, err error) {
-	version := "6"
-	if p.Host.Addr().Is4() {
-		version = "4"
-	}
-	if p.Proto == "udp" {
-		c, err := net.ListenUDP("udp"+version, net.UDPAddrFromAddrPort(p.Host))
-		if err != nil {
-			return nil, 0, err
-		}
-		return c.Close, c.LocalAddr().(*net.UDPAddr).AddrPort().Port(), nil
-	}
-	l, err := net.ListenTCP("tcp"+version, net.TCPAddrFromAddrPort(p.Host))
-	if err != nil {
-		return nil, 0, err
-	}
-	return l.Close, l.Addr().(*net.TCPAddr).AddrPort().Port(), nil
-}

@@ -107,6 +107,11 @@ func (m *Manager) createAs(ctx context.Context, o CreateOptions) (*session, erro
 	if err != nil {
 		return nil, err
 	}
+	var release func()
+	if s.net.Ports, release, err = network.Reserve(ctx, o.Net.Ports); err != nil {
+		return nil, err
+	}
+	defer release()
 	if s.vm.Machine.Agent {
 		s.vm.AgentVersion, s.vm.Unannounced = m.Version, &home.Announcement{Event: "create", Identity: true}
 	}
@@ -137,10 +142,11 @@ func (m *Manager) createAs(ctx context.Context, o CreateOptions) (*session, erro
 		removeStaged(ctx, s.vm.Process, s.dir)
 		return nil, s.errorf("creating", err)
 	}
+	s.awaitListening(ctx, s.net)
 	return s, nil
 }
 
-// newVM fills in o and returns the VM that it describes, in a staging directory that is not made yet.
+// newVM fills in o and returns the VM that it describes, without its ports, in a staging directory that is not made yet.
 func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error) {
 	c := m.Config
 	name, err := m.ChooseDriver(ctx, o.Driver)

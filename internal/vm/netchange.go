@@ -141,10 +141,11 @@ func (m *Manager) AddPorts(ctx context.Context, name string, groups [][]network.
 			return nil, errs.New(errs.ErrExists, "vm %q has port %s/%s already", name, p.Host, p.Proto).Hint("'noid port ls " + name + "' lists its ports")
 		}
 	}
-	added, err := network.Reserve(groups)
+	added, release, err := network.Reserve(ctx, groups)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	before := c
 	c.Ports = slices.Concat(c.Ports, added)
 	if err := c.Save(s.dir); err != nil {
@@ -223,10 +224,11 @@ func (m *Manager) Forward(ctx context.Context, name string, groups [][]network.P
 	if _, err := s.loadNet(); err != nil {
 		return err
 	}
-	ports, err := network.Reserve(groups)
+	ports, release, err := network.Reserve(ctx, groups)
 	if err != nil {
 		return err
 	}
+	defer release()
 	wait, cancel := context.WithTimeout(ctx, networkWait)
 	defer cancel()
 	a, conn, err := s.control().Hold(wait, control.Request{Op: control.Forward, Ports: ports})
@@ -237,6 +239,7 @@ func (m *Manager) Forward(ctx context.Context, name string, groups [][]network.P
 	if err := portProblems(a.Ports, ports); err != nil {
 		return s.errNet(err)
 	}
+	release()
 	ready(ports)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()

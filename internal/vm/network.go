@@ -27,7 +27,7 @@ func (m *Manager) netByDefault(o NetOptions) bool {
 	return o.Network == "" && m.Config.Net == "" && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports)+len(o.Secrets) == 0
 }
 
-// network is the network of o, with a free port in place of each 0. A port that is taken is errs.ErrBusy.
+// network is the network of o, without its ports.
 func (m *Manager) network(o NetOptions) (network.Config, error) {
 	c, err := m.Config.Network(cmp.Or(o.Network, m.Config.Net, string(network.Default)))
 	if err != nil {
@@ -45,10 +45,7 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	if _, err := policy.Parse(c); err != nil {
 		return c, err
 	}
-	if c.Secrets, err = m.addSecrets(nil, o.Secrets); err != nil {
-		return c, err
-	}
-	c.Ports, err = network.Reserve(o.Ports)
+	c.Secrets, err = m.addSecrets(nil, o.Secrets)
 	return c, err
 }
 
@@ -77,25 +74,24 @@ func (s *session) saveNet() error {
 	return s.net.Save(s.dir)
 }
 
-// netOfClone is the network of a clone of s: its rules, and the ports that the clone is to have.
-func (s source) netOfClone() (*network.Config, error) {
+// netOfClone is the network of a clone of s: its rules, and the ports that the clone is to have, reserved until release.
+func (s source) netOfClone(ctx context.Context) (net *network.Config, release func(), err error) {
 	if !s.c.Machine.Net {
 		if len(s.ports)+len(s.grants) > 0 {
-			return nil, errs.New(errs.ErrState, "%s: vm %q had no network, so its clone has no ports and no secrets", s.verb, s.c.VM).
+			return nil, nil, errs.New(errs.ErrState, "%s: vm %q had no network, so its clone has no ports and no secrets", s.verb, s.c.VM).
 				Hint("leave out -p and --secret")
 		}
-		return nil, nil
+		return nil, func() {}, nil
 	}
 	c := network.Config{Mode: network.Default}
 	if s.c.Network != nil {
 		c = s.c.Network.ForClone()
 	}
-	var err error
 	if c.Secrets, err = s.addSecrets(nil, s.grants); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	c.Ports, err = network.Reserve(s.ports)
-	return &c, err
+	c.Ports, release, err = network.Reserve(ctx, s.ports)
+	return &c, release, err
 }
 
 // noticePorts says that clones of s have none of its ports.
@@ -106,10 +102,10 @@ func (s source) noticePorts() {
 }
 
 // netInPlace is the network of a VM that is put back to s: what it is now, and for one that was destroyed what it was.
-// Where its helper does not have the ports, they must be free.
-func (s source) netInPlace(ctx context.Context, runs bool) (*network.Config, error) {
+// Where its helper does not have the ports, they must be free. They are reserved until release.
+func (s source) netInPlace(ctx context.Context, runs bool) (net *network.Config, release func(), err error) {
 	if !s.c.Machine.Net {
-		return nil, nil
+		return nil, func() {}, nil
 	}
 	c, err := network.Load(s.Home.VMDir(s.c.VM))
 	if err != nil {
@@ -123,36 +119,52 @@ func (s source) netInPlace(ctx context.Context, runs bool) (*network.Config, err
 			c.Secrets = nil
 		}
 	}
-	if !runs {
-		err = awaitPorts(ctx, c)
+	if runs {
+		release, err = network.Claim(ctx, c.Ports)
+	} else {
+		release, err = awaitPorts(ctx, c)
 	}
-	return &c, err
+	return &c, release, err
 }
 
 // portsWait is how long ports are waited for that the helper of a VM had which has just ended.
 const portsWait = time.Second
 
-// awaitPorts refuses to start the VM while its ports are another's: errs.ErrBusy.
-func (s *session) awaitPorts(ctx context.Context) error {
+// reserved is the network of the VM, or nil, with its ports reserved until release. While they are another's it is
+// errs.ErrBusy.
+func (s *session) reserved(ctx context.Context) (net *network.Config, release func(), err error) {
 	if !s.vm.Machine.Net {
-		return nil
+		return nil, func() {}, nil
 	}
 	c, err := network.Load(s.dir)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	return awaitPorts(ctx, c)
+	release, err = awaitPorts(ctx, c)
+	return &c, release, err
 }
 
-func awaitPorts(ctx context.Context, c network.Config) error {
+// awaitPorts refuses to start a VM with c while its ports are another's: errs.ErrBusy. They are reserved until release.
+func awaitPorts(ctx context.Context, c network.Config) (release func(), err error) {
 	var groups [][]network.Port
 	for _, p := range c.Ports {
 		groups = append(groups, []network.Port{p})
 	}
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		_, err := network.Reserve(groups)
+		_, release, err := network.Reserve(ctx, groups)
 		if err == nil || ctx.Err() != nil || time.Since(began) > portsWait {
-			return err
+			return release, err
 		}
+	}
+}
+
+// awaitListening returns when the network helper of the VM, which has just started, listens on its ports: until then
+// they must be reserved. It warns of those that another has taken all the same.
+func (s *session) awaitListening(ctx context.Context, c *network.Config) {
+	if c == nil || len(c.Ports) == 0 || len(s.HelperCommand) == 0 {
+		return
+	}
+	if _, err := s.reload(ctx, c.Ports...); err != nil && ctx.Err() == nil {
+		s.warn(fmt.Sprintf("ports of vm %q: %v", s.vm.Name, err))
 	}
 }

@@ -166,6 +166,24 @@ func TestNetworkStays(t *testing.T) {
 	}
 }
 
+// TestDamagedRecordKeepsPorts: a VM whose record is damaged runs on, and its helper has its ports. A restore in place
+// takes them over.
+func TestDamagedRecordKeepsPorts(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: true, Net: NetOptions{Ports: ports(t, "80")}}))
+	_, err := w.m.Checkpoint(t.Context(), "a", "old")
+	must(t, err)
+	want := w.net("a").Ports
+	held, err := net.Listen("tcp", want[0].Host.String())
+	must(t, err)
+	defer held.Close()
+	must(t, os.WriteFile(filepath.Join(w.dir("a"), "vm.json"), []byte("{"), 0o600))
+	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{}))
+	if got := w.net("a").Ports; !slices.Equal(got, want) {
+		t.Errorf("it has %v, want %v", got, want)
+	}
+}
+
 // TestPorts: ports are added and removed while the VM runs and while it does not; a taken one is refused and leaves no
 // trace.
 func TestPorts(t *testing.T) {

@@ -226,7 +226,6 @@ func (r *restoration) swap(context.Context) error {
 // warns.
 func (r *restoration) finish(ctx context.Context) {
 	var removed sync.WaitGroup
-	ran := r.replaces != nil && r.replaces.Process.Alive()
 	if r.replaces != nil {
 		removed.Go(func() {
 			if err := removeStaged(ctx, r.replaces.Process, r.aside); err != nil {
@@ -244,10 +243,5 @@ func (r *restoration) finish(ctx context.Context) {
 		r.new.warnUntold(err)
 	}
 	removed.Wait()
-	if ran && r.new.net != nil && len(r.new.net.Ports) > 0 {
-		// Until now the replaced VM's helper had the ports.
-		if _, err := r.new.reload(ctx, r.new.net.Ports...); err != nil {
-			r.warn(fmt.Sprintf("ports of vm %q: %v", r.new.vm.Name, err))
-		}
-	}
+	r.new.awaitListening(ctx, r.new.net) // until now the replaced VM's helper may have had the ports
 }

@@ -10,6 +10,7 @@ import (
 	"noid/internal/home"
 	"noid/internal/manifest"
 	"noid/internal/network"
+	"noid/internal/vmm"
 )
 
 // keepBackups is how many automatic checkpoints from before restores a VM keeps.
@@ -100,10 +101,13 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 			v.Unannounced.Identity = old.Unannounced.Identity
 		}
 	}
-	net, netErr := s.netInPlace(ctx, exists && old.Process.Alive())
+	// A damaged record does not name the VMM that runs all the same.
+	runs := old.Process.Alive() || exists && err != nil && len(vmm.FindIn(s.Home.VMDir(s.c.VM))) > 0
+	net, release, netErr := s.netInPlace(ctx, runs)
 	if netErr != nil {
 		return netErr
 	}
+	defer release()
 	s.net = net
 	r := s.restoration(v)
 	if exists {
@@ -126,9 +130,12 @@ func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) (*sessi
 		return nil, err
 	}
 	defer lock.Unlock()
-	if s.net, err = s.netOfClone(); err != nil {
+	net, release, err := s.netOfClone(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer release()
+	s.net = net
 	if s.c.Memory && s.c.Machine.Agent {
 		v.Unannounced = &home.Announcement{Event: "clone", Identity: !keepIdentity}
 	}

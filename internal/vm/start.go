@@ -35,9 +35,11 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 	if err := m.checkDriver(s.vm.Machine.Driver, s.vm.Machine.KernelPath); err != nil {
 		return s.errorf("starting", err)
 	}
-	if err := s.awaitPorts(ctx); err != nil {
+	net, release, err := s.reserved(ctx)
+	if err != nil {
 		return s.errorf("starting", err)
 	}
+	defer release()
 	if s.vm.WarmFrom = nil; s.vm.Unannounced != nil { // its disk is no new one's any more
 		s.vm.Unannounced.Template = ""
 	}
@@ -51,6 +53,7 @@ func (m *Manager) Start(ctx context.Context, name string) error {
 		return s.errorf("starting", err)
 	}
 	m.warnEmulated(s.driver.Name())
+	s.awaitListening(ctx, net)
 	return nil
 }
 

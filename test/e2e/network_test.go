@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -92,6 +93,7 @@ func TestNetwork(t *testing.T) {
 	n.want(0, "port", "add", "a", "0:8001")
 	n.get("a port to the guest's loopback", n.port("a", "8001"))
 	n.want(4, "create", "b", "-p", n.port("a", "8000")+":80")
+	n.oneOfTwo()
 
 	n.want(0, "net", "deny", "a", "10.63.0.254", "fd63:6e6f:6964::fe")
 	n.equal("after net deny", "", fetch("a", named))
@@ -111,6 +113,28 @@ func TestNetwork(t *testing.T) {
 	n.get("a port, too", n.port("a", "8000"))
 
 	n.forwards("b")
+}
+
+// oneOfTwo makes two VMs that are to have one port at once, and looks whether one of them gets it and the other is none.
+func (n noid) oneOfTwo() {
+	n.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(n.t, err)
+	port := l.Addr().String() + ":80"
+	l.Close()
+	var codes [2]int
+	var both sync.WaitGroup
+	for i, name := range []string{"one", "two"} {
+		both.Go(func() { _, _, codes[i] = n.run("create", name, "-p", port) })
+	}
+	both.Wait()
+	winner := map[[2]int]string{{0, 4}: "one", {4, 0}: "two"}[codes]
+	if winner == "" {
+		n.t.Errorf("two VMs with one port: exit codes %v", codes)
+		winner = "one"
+	}
+	n.port(winner, "80")
+	n.want(0, "destroy", winner)
 }
 
 // forwards looks whether a forward to name ends with its command, also one that is killed.
