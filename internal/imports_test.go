@@ -33,7 +33,7 @@ var edges = map[string]string{
 	"proc":            "confine errs",
 	"confine":         "storage",
 
-	"network":           "errs manifest storage",
+	"network":           "errs manifest storage untrusted",
 	"network/address":   "",
 	"network/ca":        "",
 	"network/control":   "errs network network/grant vmm",

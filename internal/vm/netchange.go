@@ -193,9 +193,13 @@ func (m *Manager) RemovePorts(ctx context.Context, name string, groups [][]netwo
 
 // keepFlows writes the flows that the guest has, for what is restored of dir: its helper has the guest learn that they
 // are gone. Without that the guest learns it when it next uses one. It is asked for when the guest runs again: those
-// that are new since then do no harm.
+// that are new since then do no harm. Nor do names that it has looked up since.
 func (s *session) keepFlows(ctx context.Context, dir string) {
-	if !s.vm.Machine.Net || !exists(s.file(network.ControlSocket)) {
+	if !s.vm.Machine.Net {
+		return
+	}
+	network.SaveNames(dir, network.LoadNames(s.dir))
+	if !exists(s.file(network.ControlSocket)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWait)

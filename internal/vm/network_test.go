@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"noid/internal/checkpoint"
 	"noid/internal/config"
@@ -298,8 +299,8 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// TestFlows: what connections a guest had goes with its checkpoint, and with the clones of a fork, to the helper of what
-// is restored.
+// TestFlows: what connections a guest had, and what names it was told, goes with its checkpoint, and with the clones of a
+// fork, to the helper of what is restored.
 func TestFlows(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: true}))
@@ -311,6 +312,8 @@ func TestFlows(t *testing.T) {
 		}
 		return answer
 	})
+	until := time.Now().Add(time.Hour)
+	must(t, network.SaveNames(w.dir("a"), []network.Name{{Name: "a.example", Until: until, Addrs: []netip.Addr{flow.Remote.Addr()}}}))
 	_, err := w.m.Checkpoint(t.Context(), "a", "old")
 	must(t, err)
 	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{As: "b"}))
@@ -323,12 +326,20 @@ func TestFlows(t *testing.T) {
 			t.Errorf("%s has %s, %v", name, data, err)
 		}
 	}
+	for _, name := range []string{"b", "c"} {
+		if got := network.LoadNames(w.dir(name)); len(got) != 1 || got[0].Name != "a.example" || !got[0].Until.After(until) {
+			t.Errorf("%s knows the names %v", name, got)
+		}
+	}
 	answer = control.Answer{Error: "busy"}
+	must(t, network.SaveNames(w.dir("a"), nil))
 	_, err = w.m.Checkpoint(t.Context(), "a", "without")
 	must(t, err)
 	must(t, w.m.Restore(t.Context(), "a", "without", RestoreOptions{As: "d"}))
-	if exists(filepath.Join(w.dir("d"), network.FlowsFile)) {
-		t.Error("flows of a checkpoint that has none")
+	for _, file := range []string{network.FlowsFile, network.NamesFile} {
+		if exists(filepath.Join(w.dir("d"), file)) {
+			t.Errorf("%s of a checkpoint that has none", file)
+		}
 	}
 	if _, err := w.m.Verify(t.Context(), "a", "", true, func(checkpoint.Record, string, int64) {}); err != nil {
 		t.Errorf("verify: %v", err)

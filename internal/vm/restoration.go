@@ -153,8 +153,13 @@ func (r *restoration) stage(ctx context.Context) error {
 	if !r.c.Memory {
 		return nil
 	}
-	if flows := filepath.Join(r.dir, network.FlowsFile); r.c.Machine.Net && exists(flows) {
-		if _, err := storage.Clone(ctx, n.file(network.FlowsFile), flows); err != nil {
+	if r.c.Machine.Net {
+		if flows := filepath.Join(r.dir, network.FlowsFile); exists(flows) {
+			if _, err := storage.Clone(ctx, n.file(network.FlowsFile), flows); err != nil {
+				return err
+			}
+		}
+		if err := network.RestoreNames(n.dir, r.dir, r.c.CreatedAt); err != nil {
 			return err
 		}
 	}

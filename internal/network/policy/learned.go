@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"noid/internal/network"
 )
 
 // The bounds of what is learned: a guest may ask for any number of names.
@@ -37,8 +39,17 @@ func newLearned() *learned {
 	return &learned{now: time.Now, names: map[string]*list.Element{}, at: map[netip.Addr]map[*name]bool{}}
 }
 
-// learn notes that text stands for addrs for ttl.
-func (l *learned) learn(text string, addrs []netip.Addr, ttl time.Duration) {
+// slack is how much longer something counts than it must: so a name that is asked for again and again is news once in
+// that time, not each time.
+const slack = time.Minute
+
+// end is until when something counts that DNS says for ttl.
+func (l *learned) end(ttl time.Duration) time.Time {
+	return l.now().Add(min(max(ttl, minLife), maxLife) + slack).Round(0) // as the wall's clock has it
+}
+
+// learn notes that text stands for addrs until a time, and reports whether it did not know.
+func (l *learned) learn(text string, addrs []netip.Addr, until time.Time) (news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.names[text]
@@ -48,16 +59,18 @@ func (l *learned) learn(text string, addrs []netip.Addr, ttl time.Duration) {
 	}
 	l.order.MoveToFront(e)
 	n := e.Value.(*name)
-	until := l.now().Add(min(max(ttl, minLife), maxLife))
 	for _, a := range addrs[:min(len(addrs), maxAddresses)] {
 		a = a.WithZone("").Unmap()
 		if _, known := n.until[a]; !known && len(n.until) >= maxAddresses {
 			l.drop(n, n.oldest())
 		}
-		if _, known := n.until[a]; !known {
+		if before, known := n.until[a]; !known {
 			l.total++
+			news = true
+		} else if until.Sub(before) < slack {
+			continue
 		}
-		n.until[a] = until
+		news, n.until[a] = true, until
 		if l.at[a] == nil {
 			l.at[a] = map[*name]bool{}
 		}
@@ -70,6 +83,27 @@ func (l *learned) learn(text string, addrs []netip.Addr, ttl time.Duration) {
 		}
 		delete(l.names, last.text)
 	}
+	return news
+}
+
+// list returns the names that ok holds for, the one used longest ago first.
+func (l *learned) list(ok func(name string) bool) (all []network.Name) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := l.order.Back(); e != nil; e = e.Prev() {
+		n := e.Value.(*name)
+		if !ok(n.text) {
+			continue
+		}
+		ends := map[time.Time][]netip.Addr{}
+		for a, until := range n.until {
+			ends[until] = append(ends[until], a)
+		}
+		for until, addrs := range ends {
+			all = append(all, network.Name{Name: n.text, Until: until, Addrs: addrs})
+		}
+	}
+	return all
 }
 
 // oldest is the address that ends first.

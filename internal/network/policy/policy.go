@@ -76,9 +76,31 @@ func (p *Policy) Inherit(old *Policy) {
 }
 
 // Learn notes that noid's resolver told the guest that name has addrs. name is what the guest asked for, whatever
-// aliases lead from it to addrs. It counts for ttl, but for 5 minutes at least and a day at most.
-func (p *Policy) Learn(name string, addrs []netip.Addr, ttl time.Duration) {
-	p.learned.learn(canonical(name), addrs, ttl)
+// aliases lead from it to addrs. It counts for ttl, but for 5 minutes at least and a day at most. It reports whether this
+// is news of a name that a rule is about.
+func (p *Policy) Learn(name string, addrs []netip.Addr, ttl time.Duration) (learned network.Name, news bool) {
+	learned = network.Name{Name: canonical(name), Until: p.learned.end(ttl), Addrs: addrs}
+	return learned, p.learned.learn(learned.Name, addrs, learned.Until) && p.named(learned.Name)
+}
+
+// Names returns what was learned of names that a rule is about, and Recall has a policy know it again.
+func (p *Policy) Names() []network.Name { return p.learned.list(p.named) }
+
+// Recall notes what another policy has learned of the same guest.
+func (p *Policy) Recall(names []network.Name) {
+	last := p.learned.end(maxLife)
+	for _, n := range names {
+		if n.Until.After(last) {
+			n.Until = last
+		}
+		p.learned.learn(canonical(n.Name), n.Addrs, n.Until)
+	}
+}
+
+// named reports whether a rule is about a name.
+func (p *Policy) named(name string) bool {
+	about := func(r Rule) bool { return r.names(name) }
+	return slices.ContainsFunc(p.allow, about) || slices.ContainsFunc(p.deny, about)
 }
 
 // canonical is a domain name as rules have it.

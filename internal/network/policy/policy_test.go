@@ -169,11 +169,11 @@ func TestDomains(t *testing.T) {
 	if err := tcp(a, 443); err != nil {
 		t.Errorf("before the least life ends: %v", err)
 	}
-	now = now.Add(2)
+	now = now.Add(time.Minute + 2)
 	if tcp(a, 443) == nil || p.Keep("tcp", netip.AddrPortFrom(a, 443)) != nil {
 		t.Error("when the life has ended a new connection is allowed, or one that is there is not")
 	}
-	if now = now.Add(maxLife); tcp(b, 80) == nil {
+	if now = now.Add(maxLife + time.Minute); tcp(b, 80) == nil {
 		t.Error("allowed after the longest life")
 	}
 	p.Learn("x.pypi.org", []netip.Addr{b}, 0)
@@ -192,6 +192,46 @@ func TestDomains(t *testing.T) {
 		if err := parse(t, c).Resolve("a.com"); (err == nil) != (c.Deny[0] == "*:25") {
 			t.Errorf("with %q denied, a name: %v", c.Deny, err)
 		}
+	}
+}
+
+// TestRecall has another policy of the same rules know what one has learned of the names in them, and for as long.
+func TestRecall(t *testing.T) {
+	rules := network.Config{Mode: network.Default, Allow: []string{"*.example.com"}, Deny: []string{"evil.org"}}
+	a, b, c := netip.MustParseAddr("1.1.1.1"), netip.MustParseAddr("2.2.2.2"), netip.MustParseAddr("3.3.3.3")
+	p, now := parse(t, rules), time.Now()
+	p.learned.now = func() time.Time { return now }
+	for name, want := range map[string]bool{"a.example.com": true, "evil.org": true, "other.org": false} {
+		if _, news := p.Learn(name, []netip.Addr{map[string]netip.Addr{"a.example.com": a, "evil.org": b}[name], c}, time.Hour); news != want {
+			t.Errorf("%s is news: %v", name, news)
+		}
+	}
+	if _, news := p.Learn("a.example.com", []netip.Addr{a}, time.Hour); news {
+		t.Error("what is known is news")
+	}
+	if learned, news := p.Learn("a.example.com", []netip.Addr{b}, 2*time.Hour); !news || learned.Until.Sub(now) < 2*time.Hour || learned.Name != "a.example.com" {
+		t.Errorf("another address is no news: %+v", learned)
+	}
+	names := p.Names()
+	slices.SortFunc(names, func(a, b network.Name) int { return a.Until.Compare(b.Until) })
+	if len(names) != 3 || names[2].Addrs[0] != b {
+		t.Fatalf("names %+v", names)
+	}
+	next := parse(t, rules)
+	next.learned.now = p.learned.now
+	next.Recall(append(names, network.Name{Name: "long.example.com", Until: now.Add(1000 * time.Hour), Addrs: []netip.Addr{netip.MustParseAddr("9.9.9.9")}}))
+	to := func(a string) error { return next.Allow("tcp", netip.MustParseAddrPort(a+":1")) }
+	if err := to("1.1.1.1"); err != nil {
+		t.Error(err)
+	}
+	if err := to("2.2.2.2"); err == nil || !strings.Contains(err.Error(), "evil.org") {
+		t.Errorf("the address of a denied name: %v", err)
+	}
+	if now = now.Add(time.Hour + 2*time.Minute); to("1.1.1.1") == nil {
+		t.Error("it counts for longer")
+	}
+	if now = now.Add(maxLife); to("9.9.9.9") == nil {
+		t.Error("it counts for longer than anything")
 	}
 }
 

@@ -156,14 +156,15 @@ func (s *Server) reload() (control.Answer, error) {
 	return control.Answer{Cut: cut, Ports: s.ports.Set(now.config.Ports)}, nil
 }
 
-// hosted is a policy that knows this host's addresses of now.
+// hosted is a policy that knows this host's addresses of now, and keeps what it learns.
 type hosted struct {
 	*policy.Policy
 	config network.Config
 	host   *hostAddrs
+	names  *namesFile
 }
 
-// load reads the configuration. What the policy before has learned stays known.
+// load reads the configuration. What the policy before has learned stays known, also that of a helper before.
 func load(old *hosted) (*hosted, error) {
 	c, err := network.Load(".")
 	if err != nil {
@@ -173,10 +174,13 @@ func load(old *hosted) (*hosted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", network.ConfigFile, err)
 	}
-	now := &hosted{Policy: p, config: c, host: &hostAddrs{}}
+	now := &hosted{Policy: p, config: c, host: &hostAddrs{}, names: &namesFile{}}
 	if old != nil {
 		p.Inherit(old.Policy)
-		now.host = old.host
+		now.host, now.names = old.host, old.names
+	} else {
+		p.Recall(network.LoadNames("."))
 	}
+	now.names.replace(p.Names()) // other rules may be about other names
 	return now, now.host.refresh(p)
 }

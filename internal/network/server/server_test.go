@@ -377,6 +377,23 @@ func TestNames(t *testing.T) {
 	must(t, says(c, "hello"))
 	w.ask(control.Request{Op: control.Reload}) // which forgets nothing
 	must(t, says(c, "hello again"))
+
+	w.helper.Process.Kill() // the guest knows the address, and asks nobody again
+	<-w.ended
+	w.start()
+	c, err = w.dial("tcp", to)
+	if err != nil {
+		t.Fatalf("with another helper: %v", err)
+	}
+	must(t, says(c, "hello"))
+	must(t, network.Config{Mode: network.Open, Allow: []string{"b.example"}}.Save(w.dir))
+	w.ask(control.Request{Op: control.Reload})
+	if names := network.LoadNames(w.dir); names != nil {
+		t.Errorf("names that no rule is about are kept: %v", names)
+	}
+	if _, err := w.dial("tcp", to); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("after the rule is gone: %v", err)
+	}
 }
 
 // TestEnd has a helper end with its VMM.
