@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/network"
+	"noid/internal/network/control"
 	"noid/internal/network/space"
 	"noid/internal/proc"
 	"noid/internal/vmm"
@@ -42,7 +43,8 @@ type Network struct {
 }
 
 // keepNetwork runs the network helper of the VM whose VMM is p until ctx ends, which is with the VMM, if the VM has a
-// network. The network helper is told p, as p.Args() does, and has the packet socket as its descriptor 3.
+// network. The network helper is told p, as p.Args() does, and has the packet socket as its descriptor 3, its lock as 4
+// and this host's resolv.conf by 5.
 func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 	socket, err := space.Socket(p)
 	if err != nil {
@@ -98,7 +100,13 @@ func runNetwork(ctx context.Context, p proc.Process, n *Network, socket *os.File
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { // which Start has set for this process
 		return strings.HasPrefix(entry, "GOMAXPROCS=") || strings.HasPrefix(entry, "GOGC=")
 	})
-	cmd.ExtraFiles = []*os.File{socket, lock}
+	conf, theirs, err := control.ConfPipe(network.ResolvConf)
+	if err != nil {
+		return err
+	}
+	defer conf.Close()
+	defer theirs.Close()
+	cmd.ExtraFiles = []*os.File{socket, lock, theirs}
 	if cmd.Stderr, err = openErrors(); err != nil {
 		return err
 	}
@@ -110,7 +118,8 @@ func runNetwork(ctx context.Context, p proc.Process, n *Network, socket *os.File
 	case started <- true:
 	default:
 	}
-	lock.Close() // from now on it is the network helper's alone
+	lock.Close() // from now on they are the network helper's alone
+	theirs.Close()
 	err = cmd.Wait()
 	if err == nil {
 		err = errors.New("exit status 0")

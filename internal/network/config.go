@@ -15,6 +15,9 @@ const (
 	ErrorsFile = "net.err" // what helpers said before they died
 )
 
+// ResolvConf lists this host's resolvers.
+const ResolvConf = "/etc/resolv.conf"
+
 // Mode is what a VM may reach where no rule says otherwise.
 type Mode string
 

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -15,6 +16,8 @@ import (
 type Conf struct {
 	// Path is that of resolv.conf.
 	Path string
+	// Read, unless it is nil, reads it where this process may not.
+	Read func() ([]byte, error)
 
 	mu      sync.Mutex
 	read    os.FileInfo
@@ -29,7 +32,14 @@ func (c *Conf) Servers() []string {
 	if err == nil && c.read != nil && os.SameFile(info, c.read) && info.ModTime().Equal(c.read.ModTime()) && info.Size() == c.read.Size() {
 		return c.servers
 	}
-	conf, err := dns.ClientConfigFromFile(c.Path)
+	data, err := os.ReadFile(c.Path)
+	if errors.Is(err, os.ErrPermission) && c.Read != nil {
+		data, err = c.Read()
+	}
+	var conf *dns.ClientConfig
+	if err == nil {
+		conf, err = dns.ClientConfigFromReader(bytes.NewReader(data))
+	}
 	switch {
 	case err != nil && !errors.Is(err, os.ErrNotExist) && c.servers != nil:
 		return c.servers // it is being replaced

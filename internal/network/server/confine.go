@@ -18,9 +18,9 @@ func (s *Server) confine() error {
 	// The VMM's, which tells whether it lives.
 	read := []string{"/proc/self", "/proc/" + strconv.Itoa(s.vmm.PID), resolvConf}
 	// resolv.conf is replaced by a rename, so its directory has to be readable: not /etc for root, who could read its
-	// secrets there.
+	// secrets there. What is there then comes by confFD.
 	target, err := filepath.EvalSymlinks(resolvConf)
-	if err == nil && filepath.Dir(target) != "/etc" {
+	if err == nil && filepath.Dir(target) != private {
 		read = append(read, filepath.Dir(target))
 	}
 	if os.Geteuid() != 0 {

@@ -28,14 +28,15 @@ import (
 )
 
 const (
-	// linkFD is the descriptor of the guest's wire, lockFD that of the lock which tells that a helper is at work.
-	linkFD, lockFD = 3, 4
+	// linkFD is the descriptor of the guest's wire, lockFD that of the lock which tells that a helper is at work, and by
+	// confFD it has this host's resolv.conf.
+	linkFD, lockFD, confFD = 3, 4, 5
 	// memoryLimit, in bytes, has the collector work harder before flows are cut.
 	memoryLimit = 96 << 20
 )
 
-// resolvConf lists this host's resolvers.
-var resolvConf = "/etc/resolv.conf"
+// resolvConf lists this host's resolvers. What else is in private a helper may not read.
+var resolvConf, private = network.ResolvConf, "/etc"
 
 // Server is the network helper of one VM.
 type Server struct {
@@ -86,7 +87,7 @@ func start(p proc.Process, fd int) (*Server, error) {
 		Policy:  func() resolver.Policy { return s.policy.Load() },
 		Refused: func(name string, why error) { s.log.refused("dns", name, why) },
 		Plain:   func(name string) bool { return s.https.Plain(name) },
-		Conf:    resolver.Conf{Path: resolvConf},
+		Conf:    resolver.Conf{Path: resolvConf, Read: control.NewConf(confFD).Read},
 	}
 	s.https = intercept.New(intercept.Options{
 		Dial: intercept.Dialer(names.Answer, func(proto string, to netip.AddrPort) error { return s.policy.Load().Allow(proto, to) }),

@@ -33,7 +33,7 @@ const confEnv = "NOID_TEST_RESOLV_CONF"
 
 func TestMain(m *testing.M) {
 	if conf := os.Getenv(confEnv); conf != "" {
-		resolvConf = conf
+		resolvConf, private = conf, filepath.Dir(conf)
 		if err := Run(context.Background(), os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -51,6 +51,7 @@ type world struct {
 	*nettest.Guest
 	t       *testing.T
 	dir     string
+	conf    string // this host's resolv.conf
 	vmm     *exec.Cmd
 	args    []string
 	helper  *exec.Cmd
@@ -60,7 +61,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, c network.Config) *world {
-	w := &world{Guest: nettest.NewGuest(t), t: t, dir: t.TempDir(), vmm: exec.Command("sleep", "1000")}
+	w := &world{Guest: nettest.NewGuest(t), t: t, dir: t.TempDir(), conf: filepath.Join(t.TempDir(), "resolv.conf"), vmm: exec.Command("sleep", "1000")}
 	w.link = os.NewFile(uintptr(w.FD), "link")
 	w.vmm.Dir = w.dir
 	must(t, w.vmm.Start())
@@ -85,14 +86,17 @@ func must(t testing.TB, err error) {
 
 // start starts a helper, as a helper of noid's does.
 func (w *world) start() {
-	conf := filepath.Join(w.dir, "resolv.conf")
-	must(w.t, os.WriteFile(conf, []byte("nameserver "+other+"\n"), 0o600))
+	must(w.t, os.WriteFile(w.conf, []byte("nameserver "+other+"\n"), 0o600))
+	ours, theirs, err := control.ConfPipe(w.conf)
+	must(w.t, err)
+	w.t.Cleanup(func() { ours.Close() })
+	defer theirs.Close()
 	lock, err := os.Create(filepath.Join(w.dir, "net.lock"))
 	must(w.t, err)
 	defer lock.Close()
 	cmd := exec.Command("/proc/self/exe", w.args...)
-	cmd.Dir, cmd.Stderr, cmd.ExtraFiles = w.dir, os.Stderr, []*os.File{w.link, lock}
-	cmd.Env = append(os.Environ(), confEnv+"="+conf)
+	cmd.Dir, cmd.Stderr, cmd.ExtraFiles = w.dir, os.Stderr, []*os.File{w.link, lock, theirs}
+	cmd.Env = append(os.Environ(), confEnv+"="+w.conf)
 	must(w.t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -345,29 +349,14 @@ func agent(t *testing.T, w *world) {
 func TestNames(t *testing.T) {
 	l, err := listen(server + ":0")
 	to := echo(t, l, err)
-	pc, err := net.ListenPacket("udp", other+":53")
-	must(t, err)
-	names := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(rw dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		rr, _ := dns.NewRR(q.Question[0].Name + " 60 IN A " + server)
-		m.Answer = []dns.RR{rr}
-		rw.WriteMsg(m)
-	})}
-	go names.ActivateAndServe()
-	defer names.Shutdown()
+	resolve(t, other, server)
 	w := newWorld(t, network.Config{Mode: network.Open, Allow: []string{"a.example"}})
 	if _, err := w.dial("tcp", to); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("before it is resolved: %v", err)
 	}
 	for _, proto := range []string{"udp", "tcp"} {
 		for name, want := range map[string]int{"b.example.": dns.RcodeRefused, "a.example.": dns.RcodeSuccess} {
-			c, err := w.dial(proto, address.Gateway4.String()+":53")
-			must(t, err)
-			conn := &dns.Conn{Conn: c}
-			must(t, conn.WriteMsg(new(dns.Msg).SetQuestion(name, dns.TypeA)))
-			m, err := conn.ReadMsg()
-			must(t, err)
-			if m.Rcode != want || len(m.Answer) != 1-want/dns.RcodeRefused {
+			if m := w.lookUp(proto, name); m.Rcode != want || len(m.Answer) != 1-want/dns.RcodeRefused {
 				t.Errorf("%s by %s: %v", name, proto, m)
 			}
 		}
@@ -394,6 +383,55 @@ func TestNames(t *testing.T) {
 	if _, err := w.dial("tcp", to); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("after the rule is gone: %v", err)
 	}
+}
+
+// resolve has a resolver at an address answer all questions with another one.
+func resolve(t *testing.T, at, with string) {
+	pc, err := net.ListenPacket("udp", at+":53")
+	must(t, err)
+	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(rw dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		rr, _ := dns.NewRR(q.Question[0].Name + " 60 IN A " + with)
+		m.Answer = []dns.RR{rr}
+		rw.WriteMsg(m)
+	})}
+	go s.ActivateAndServe()
+	t.Cleanup(func() { s.Shutdown() })
+}
+
+// lookUp asks the gateway for a name's address.
+func (w *world) lookUp(proto, name string) *dns.Msg {
+	c, err := w.dial(proto, address.Gateway4.String()+":53")
+	must(w.t, err)
+	conn := &dns.Conn{Conn: c}
+	must(w.t, conn.WriteMsg(new(dns.Msg).SetQuestion(name, dns.TypeA)))
+	m, err := conn.ReadMsg()
+	must(w.t, err)
+	return m
+}
+
+// TestResolvers has a helper follow this host's resolv.conf, which is replaced by a rename in a directory that it may not
+// read, and becomes a link.
+func TestResolvers(t *testing.T) {
+	resolve(t, other, "192.0.2.1")
+	resolve(t, nettest.Server4, "192.0.2.2")
+	resolve(t, server, "192.0.2.3")
+	w := newWorld(t, network.Config{Mode: network.Default})
+	is := func(want string) {
+		t.Helper()
+		m := w.lookUp("udp", "a.example.")
+		if a, ok := append(m.Answer, nil)[0].(*dns.A); !ok || a.A.String() != want {
+			t.Errorf("the answer is %v, want %s", m, want)
+		}
+	}
+	is("192.0.2.1")
+	must(t, os.WriteFile(w.conf+".new", []byte("nameserver "+nettest.Server4+"\n"), 0o600))
+	must(t, os.Rename(w.conf+".new", w.conf))
+	is("192.0.2.2")
+	elsewhere := filepath.Join(t.TempDir(), "stub")
+	must(t, os.WriteFile(elsewhere, []byte("nameserver "+server+"\n"), 0o600))
+	must(t, errors.Join(os.Symlink(elsewhere, w.conf+".new"), os.Rename(w.conf+".new", w.conf)))
+	is("192.0.2.3")
 }
 
 // TestEnd has a helper end with its VMM.
