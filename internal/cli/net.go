@@ -114,22 +114,23 @@ func (a *app) netLogCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "log NAME", Short: "Print what a VM was refused, and its uses of secrets", Example: "  noid net log -f dev",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			var w io.Writer = &logLines{out: a.out}
+			w := &logLines{out: a.out}
 			if asJSON {
 				out := untrusted.NewWriter(a.out)
 				defer out.Flush()
-				w = out
+				w = &logLines{out: out, raw: true}
 			}
 			return m.NetLog(ctx, args[0], o, w)
 		})}
-	cmd.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on as more is written")
+	cmd.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on as more is written, until the VM ends")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the lines as they are, each a JSON object")
 	return cmd
 }
 
-// logLines prints lines of JSON as text: the time, what happened, and the rest as KEY=VALUE.
+// logLines prints lines of JSON as text: the time, what happened, and the rest as KEY=VALUE. With raw they stay JSON.
 type logLines struct {
 	out  io.Writer
+	raw  bool
 	rest []byte
 }
 
@@ -144,6 +145,12 @@ func (l *logLines) Write(p []byte) (int, error) {
 		var entry map[string]any
 		if json.Unmarshal([]byte(line), &entry) != nil {
 			continue // cut in two when the log was bounded
+		}
+		if l.raw {
+			if _, err := io.WriteString(l.out, line+"\n"); err != nil {
+				return 0, err
+			}
+			continue
 		}
 		words := []string{fmt.Sprint(entry["time"]), fmt.Sprint(entry["event"])}
 		for _, key := range slices.Sorted(maps.Keys(entry)) {

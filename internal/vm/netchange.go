@@ -27,6 +27,8 @@ const (
 	networkWait = 5 * time.Second
 	// lookWait is how long one that only looks waits.
 	lookWait = 500 * time.Millisecond
+	// lookAgain is between two looks for a log that is not there yet.
+	lookAgain = 50 * time.Millisecond
 )
 
 // control returns a client of the VM's network helper.
@@ -298,7 +300,7 @@ func (s *session) network(ctx context.Context) (n Network, err error) {
 }
 
 // NetLog copies the log of name's network helper, lines of JSON, to w: not fit for a terminal before it went through
-// package untrusted. A log that is not there is empty.
+// package untrusted. A log that is not there is empty; to follow it is to wait for it. It goes on over a restore in place.
 func (m *Manager) NetLog(ctx context.Context, name string, o LogOptions, w io.Writer) error {
 	s, err := m.look(name, "net")
 	if err != nil {
@@ -307,9 +309,14 @@ func (m *Manager) NetLog(ctx context.Context, name string, o LogOptions, w io.Wr
 	if _, err := s.loadNet(); err != nil {
 		return err
 	}
-	err = console.CopyLog(ctx, w, s.file(network.LogFile), o.Last, o.Follow, s.vm.Process.Alive)
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
+	alive := s.alive()
+	for {
+		err = console.CopyLog(ctx, w, s.file(network.LogFile), o.Last, o.Follow, alive)
+		if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if !o.Follow || !alive() || vmm.Sleep(ctx, lookAgain) != nil {
+			return ctx.Err()
+		}
 	}
-	return err
 }

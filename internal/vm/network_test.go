@@ -261,6 +261,46 @@ func TestPorts(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+// lines is a writer that hands on what is written.
+type lines chan string
+
+func (l lines) Write(data []byte) (int, error) { l <- string(data); return len(data), nil }
+
+// TestFollowNetLog follows a log that is not there yet, over a restore in place, until the VM's end.
+func TestFollowNetLog(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: true}))
+	_, err := w.m.Checkpoint(t.Context(), "a", "old")
+	must(t, err)
+	got, ended := make(lines), make(chan error)
+	go func() {
+		ended <- w.m.NetLog(t.Context(), "a", LogOptions{Last: -1, Follow: true}, got)
+		close(ended)
+	}()
+	says := func(text string) {
+		t.Helper()
+		f, err := os.OpenFile(filepath.Join(w.dir("a"), network.LogFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		must(t, err)
+		defer f.Close()
+		_, err = f.WriteString(text)
+		must(t, err)
+		select {
+		case line := <-got:
+			if line != text {
+				t.Errorf("it prints %q, not %q", line, text)
+			}
+		case err := <-ended:
+			t.Fatalf("it ended before %q: %v", text, err)
+		}
+	}
+	says("first\n")
+	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{NoBackup: true}))
+	says("second\n")
+	_, err = w.m.Destroy(t.Context(), "a", false)
+	must(t, err)
+	must(t, <-ended)
+}
+
 // TestSetRules changes rules while the VM runs.
 func TestSetRules(t *testing.T) {
 	w := newWorld(t)

@@ -3,6 +3,7 @@ package vm
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -146,7 +147,12 @@ func (r *restoration) stage(ctx context.Context) error {
 		return err
 	}
 	if r.replaces != nil {
-		if err := home.PassLease(r.Home.VMDir(n.vm.Name), n.dir); err != nil {
+		old := r.Home.VMDir(n.vm.Name)
+		if err := home.PassLease(old, n.dir); err != nil {
+			return err
+		}
+		// The very file: whoever follows it goes on, and what it was refused the VM does not lose.
+		if err := linkOrClone(ctx, n.file(network.LogFile), filepath.Join(old, network.LogFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"sync"
@@ -11,12 +10,13 @@ import (
 	"golang.org/x/time/rate"
 
 	"noid/internal/network/intercept"
-	"noid/internal/storage"
 )
 
 const (
-	// maxLog bounds the log, in bytes; keepLog of its end stay when it gets longer.
+	// maxLog bounds what the log takes on disk, in bytes; about keepLog of its end stay when it gets longer.
 	maxLog, keepLog = 1 << 20, 512 << 10
+	// logBlock is a multiple of the blocks of file systems.
+	logBlock = 64 << 10
 	// lineRate bounds how many lines a second a guest can have written, lineBurst at once.
 	lineRate, lineBurst = 50, 200
 	// maxText bounds each text of a line, in bytes.
@@ -38,12 +38,14 @@ type Entry struct {
 	Status int    `json:"status,omitempty"` // what the guest was answered
 }
 
-// logFile is net.log: bounded, and so is what is written to it in a second.
+// logFile is net.log: bounded, and so is what is written to it in a second. It stays one file, and what is in it stays
+// where it is, for those who follow it: what is too much at its beginning becomes a hole.
 type logFile struct {
 	path string
 
 	mu     sync.Mutex
 	file   *os.File
+	begin  int64 // where the hole ends
 	size   int64
 	bound  *rate.Limiter
 	missed int
@@ -92,11 +94,11 @@ func (l *logFile) write(line any) {
 	if err != nil {
 		return
 	}
-	if l.size > maxLog {
-		l.shorten()
-	}
 	if l.file == nil && l.open() != nil {
 		return
+	}
+	if l.size-l.begin > maxLog {
+		l.shorten()
 	}
 	n, _ := l.file.Write(append(data, '\n'))
 	l.size += int64(n)
@@ -113,21 +115,18 @@ func (l *logFile) open() error {
 		return err
 	}
 	l.file, l.size = f, info.Size()
+	if l.begin, err = unix.Seek(int(f.Fd()), 0, unix.SEEK_DATA); err != nil { // nothing is in it, or the file system cannot tell
+		l.begin = 0
+	}
 	return nil
 }
 
-// shorten replaces the log by its last lines.
+// shorten makes a hole of all but the end. Where a file system has no holes nothing stays.
 func (l *logFile) shorten() {
-	if l.file != nil {
-		l.file.Close()
-		l.file = nil
-	}
-	data, err := os.ReadFile(l.path)
-	if err == nil && len(data) > keepLog {
-		data = data[len(data)-keepLog:]
-		data = data[bytes.IndexByte(data, '\n')+1:]
-	}
-	if storage.WriteFile(l.path, data, 0o600) != nil {
-		os.Remove(l.path)
+	end := (l.size - keepLog) / logBlock * logBlock
+	if unix.Fallocate(int(l.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, end) == nil {
+		l.begin = end
+	} else if l.file.Truncate(0) == nil {
+		l.begin, l.size = 0, 0
 	}
 }
