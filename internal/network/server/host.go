@@ -9,13 +9,20 @@ import (
 	"noid/internal/network/policy"
 )
 
-// addrsAge is how old what is known of this host's addresses may be when the guest opens a flow.
+// addrsAge is how old what is known of this host's addresses may be when the guest opens a flow. A change is told sooner.
 const addrsAge = 2 * time.Second
 
 // hostAddrs has this host's addresses looked up when they are needed: an idle guest costs nothing.
 type hostAddrs struct {
 	mu   sync.Mutex
 	read time.Time
+}
+
+// forget has the next refresh look again.
+func (h *hostAddrs) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.read = time.Time{}
 }
 
 // refresh tells p this host's addresses unless it was told a moment ago.

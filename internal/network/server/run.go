@@ -126,6 +126,9 @@ func (s *Server) serve(ctx context.Context) error {
 		return err
 	}
 	s.reset()
+	if watchAddrs(ctx, s.readdress) == nil { // else, flows that there are stay
+		s.readdress() // what has changed since the start
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.stack.Run() }()
 	go s.control(ctx, listener)

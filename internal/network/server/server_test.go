@@ -186,6 +186,37 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// TestHostTakesAddress has this host take an address that the guest talks to: the flow ends, though the guest opens no
+// other one.
+func TestHostTakesAddress(t *testing.T) {
+	const at = "198.51.100.77"
+	u, err := net.ListenPacket("udp", at+":7")
+	must(t, err)
+	defer u.Close()
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			n, from, err := u.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			u.WriteTo(buf[:n], from)
+		}
+	}()
+	w := newWorld(t, network.Config{Mode: network.Open})
+	c, err := w.dial("udp", at+":7")
+	must(t, err)
+	must(t, says(c, "hello"))
+	must(t, nettest.IP("addr add "+at+"/32 dev lo"))
+	defer nettest.IP("addr del " + at + "/32 dev lo")
+	for len(w.ask(control.Request{Op: control.Flows}).Flows) > 0 {
+		time.Sleep(time.Millisecond) // until the test's own time is over
+	}
+	if err := says(c, "hello?"); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("an address that is this host's now: %v", err)
+	}
+}
+
 // TestPorts adds ports and takes them away on a running guest, by TCP and UDP.
 func TestPorts(t *testing.T) {
 	w := newWorld(t, network.Config{Mode: network.Default})
