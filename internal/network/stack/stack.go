@@ -136,13 +136,19 @@ const (
 	bufferMax = 512 << 10
 	// timeWait is short: nothing on this wire is late.
 	timeWait = 2 * time.Second
+	// A guest that stands still, for hours perhaps, goes on with its connections: what it has not acknowledged it is
+	// sent again each maxRTO, for days.
+	maxRTO     = time.Second
+	maxRetries = 1 << 20
 )
 
 func (s *Stack) tune() tcpip.Error {
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: bufferMax, Max: bufferMax}
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: bufferMax, Max: bufferMax}
 	wait, sack := tcpip.TCPTimeWaitTimeoutOption(timeWait), tcpip.TCPSACKEnabled(true)
-	for _, option := range []tcpip.SettableTransportProtocolOption{&receive, &send, &wait, &sack} {
+	rto, retries := tcpip.TCPMaxRTOOption(maxRTO), tcpip.TCPMaxRetriesOption(maxRetries)
+	rack := tcpip.TCPRecovery(0) // gVisor's RACK can take one timeout for each segment that a guest in a pause has lost
+	for _, option := range []tcpip.SettableTransportProtocolOption{&receive, &send, &wait, &sack, &rto, &retries, &rack} {
 		if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
 			return err
 		}
