@@ -14,6 +14,9 @@ import (
 type Access struct {
 	// Dir is the directory in which it may make, write, rename and remove files and sockets.
 	Dir string
+	// Sockets is a directory in which it may make, rename and remove sockets and links, and send to sockets. It reads the
+	// files there. "": none.
+	Sockets string
 	// Read are files and directories for reading. What is not there is left out.
 	Read []string
 }
@@ -55,6 +58,9 @@ func selfRules(a Access) *ruleset {
 	}
 	unix.CloseOnExec(r.fd)
 	r.add(a.Dir, inDir|toMake|ll.AccessFSRemoveFile|ll.AccessFSRefer)
+	if a.Sockets != "" {
+		r.add(a.Sockets, inDir|ll.AccessFSMakeSym|ll.AccessFSRemoveFile)
+	}
 	for _, path := range a.Read {
 		r.add(path, toRead)
 	}

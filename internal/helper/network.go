@@ -15,6 +15,7 @@ import (
 
 	"noid/internal/network"
 	"noid/internal/network/control"
+	"noid/internal/network/lab"
 	"noid/internal/network/space"
 	"noid/internal/proc"
 	"noid/internal/vmm"
@@ -40,6 +41,7 @@ const (
 type Network struct {
 	Program func() (string, error) // returns its path
 	Secrets Secrets                // nil for none
+	Peers   string                 // the directory of networks between VMs; "" for none
 }
 
 // keepNetwork runs the network helper of the VM whose VMM is p until ctx ends, which is with the VMM, if the VM has a
@@ -100,6 +102,7 @@ func runNetwork(ctx context.Context, p proc.Process, n *Network, socket *os.File
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { // which Start has set for this process
 		return strings.HasPrefix(entry, "GOMAXPROCS=") || strings.HasPrefix(entry, "GOGC=")
 	})
+	cmd.Env = append(cmd.Env, lab.Env+"="+n.Peers)
 	conf, theirs, err := control.ConfPipe(network.ResolvConf)
 	if err != nil {
 		return err

@@ -1,7 +1,10 @@
 // Package network describes the network of a VM: what it may reach, and which ports of the host lead to it.
 package network
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // ConfigFile, in a VM's directory, has its Config as JSON. ControlSocket is where the network helper listens, and
 // LogFile is its log, one JSON object a line.
@@ -40,11 +43,23 @@ type Config struct {
 	Ports     []Port   `json:"ports,omitempty"`
 	// Secrets are the names of those that the VM may use. A clone has none.
 	Secrets []string `json:"secrets,omitempty"`
+	// Networks are those between VMs that it is on. A clone has addresses of its own there.
+	Networks []Member `json:"networks,omitempty"`
+}
+
+// Member is a VM on a network between VMs.
+type Member struct {
+	Network string     `json:"network"`
+	Addr    netip.Addr `json:"addr"` // of IPv4; not valid: the VM has none yet
 }
 
 // ForClone is the network of a clone of a VM with c: its rules, and nothing that only one VM can have.
 func (c Config) ForClone() Config {
 	c.Ports, c.Secrets = nil, nil
+	c.Networks = slices.Clone(c.Networks)
+	for i := range c.Networks {
+		c.Networks[i].Addr = netip.Addr{}
+	}
 	return c
 }
 

@@ -144,10 +144,8 @@ func (p *Policy) decide(proto string, to netip.AddrPort, late bool) error {
 		return fmt.Errorf("no address")
 	}
 	all := forms(a)
-	for _, r := range p.deny {
-		if r.fits(proto, to.Port()) && slices.ContainsFunc(all, func(a netip.Addr) bool { return p.about(r, a, true) }) {
-			return fmt.Errorf("%s is denied by %s", a, r)
-		}
+	if err := p.Denied(proto, to); err != nil {
+		return err
 	}
 	if a == address.Host4 || a == address.Host6 {
 		if slices.Contains(p.hostPorts, to.Port()) {
@@ -173,6 +171,17 @@ func (p *Policy) decide(proto string, to netip.AddrPort, late bool) error {
 	for _, form := range all {
 		if place, found := in(innerPlaces, form); found {
 			return refusal(a, form, place.is)
+		}
+	}
+	return nil
+}
+
+// Denied refuses what a rule denies, and nothing else.
+func (p *Policy) Denied(proto string, to netip.AddrPort) error {
+	a := to.Addr().WithZone("").Unmap()
+	for _, r := range p.deny {
+		if r.fits(proto, to.Port()) && slices.ContainsFunc(forms(a), func(a netip.Addr) bool { return p.about(r, a, true) }) {
+			return fmt.Errorf("%s is denied by %s", a, r)
 		}
 	}
 	return nil

@@ -47,6 +47,8 @@ type Resolver struct {
 	// Plain reports whether the guest must connect to name by its addresses alone: it is told of no other ways, as HTTP/3 and
 	// an encrypted server name, which go past the interception. Nil: to none.
 	Plain func(name string) bool
+	// Peers, if set, knows names that are nobody else's to answer for.
+	Peers Peers
 	// Conf is this host's resolv.conf. It is read again when it changes.
 	Conf Conf
 }
@@ -115,6 +117,9 @@ func (r *Resolver) reply(ctx context.Context, q *dns.Msg) *dns.Msg {
 	}
 	if name := strings.ToLower(question.Name); dns.IsSubDomain(zone, name) {
 		return own(q, name)
+	}
+	if m := r.peer(q); m != nil {
+		return m
 	}
 	policy := r.Policy()
 	if err := policy.Resolve(question.Name); err != nil {

@@ -42,6 +42,6 @@ func (s *Server) readdress() {
 	now := s.policy.Load()
 	now.host.forget()
 	if now.host.refresh(now.Policy) == nil {
-		s.stack.SetPolicy(now)
+		s.stack.SetPolicy(inside{now})
 	}
 }

@@ -34,5 +34,9 @@ func (s *Server) confine() error {
 			}
 		}
 	}
-	return confine.Self(confine.Access{Dir: ".", Read: read})
+	access := confine.Access{Dir: ".", Read: read}
+	if s.peers != nil {
+		access.Sockets = s.peers.dir
+	}
+	return confine.Self(access)
 }

@@ -19,6 +19,7 @@ import (
 	"noid/internal/network/control"
 	"noid/internal/network/dhcp"
 	"noid/internal/network/intercept"
+	"noid/internal/network/lab"
 	"noid/internal/network/policy"
 	"noid/internal/network/ports"
 	"noid/internal/network/resolver"
@@ -40,11 +41,13 @@ var resolvConf, private = network.ResolvConf, "/etc"
 
 // Server is the network helper of one VM.
 type Server struct {
+	ctx   context.Context // serve's
 	began time.Time
 	vmm   proc.Process
 	stack *stack.Stack
 	https *intercept.Interceptor
 	ports *ports.Ports
+	peers *peers // nil: noid has told of no networks between VMs
 	log   *logFile
 
 	mu     sync.Mutex // one change at a time
@@ -83,6 +86,9 @@ func start(p proc.Process, fd int) (*Server, error) {
 		return nil, err
 	}
 	s.policy.Store(now)
+	if s.peers, err = newPeers(p.Args(), s.policy.Load); err != nil {
+		return nil, err
+	}
 	names := &resolver.Resolver{
 		Policy:  func() resolver.Policy { return s.policy.Load() },
 		Refused: func(name string, why error) { s.log.refused("dns", name, why) },
@@ -95,7 +101,7 @@ func start(p proc.Process, fd int) (*Server, error) {
 		Log:  s.log.used, Awaits: len(now.config.Secrets) > 0,
 	})
 	s.stack, err = stack.New(stack.Config{
-		FD: fd, Policy: now, Resolve: names.Answer, Lease: dhcp.Answer, Limits: limits(), Interceptor: s.https,
+		FD: fd, Policy: inside{now}, Resolve: s.peers.answer(names), Peers: s.peers.orNone(), Lease: dhcp.Answer, Limits: limits(), Interceptor: s.https,
 		Refused: func(proto string, to netip.AddrPort, why error) { s.log.refused(proto, to.String(), why) },
 	})
 	if err != nil {
@@ -118,6 +124,7 @@ func limits() stack.Limits {
 
 // serve works until ctx ends.
 func (s *Server) serve(ctx context.Context) error {
+	s.ctx = ctx
 	listener, err := vmm.Listen(network.ControlSocket)
 	if err != nil {
 		return err
@@ -128,6 +135,10 @@ func (s *Server) serve(ctx context.Context) error {
 	s.reset()
 	if watchAddrs(ctx, s.readdress) == nil { // else, flows that there are stay
 		s.readdress() // what has changed since the start
+	}
+	if s.peers != nil {
+		s.peers.apply(ctx)
+		go s.peers.serve(s.stack.Receive)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.stack.Run() }()
@@ -141,6 +152,9 @@ func (s *Server) serve(ctx context.Context) error {
 	}
 	s.ports.Set(nil)
 	s.https.Close()
+	if s.peers != nil {
+		s.peers.withdraw(context.WithoutCancel(ctx))
+	}
 	listener.Close()
 	os.Remove(network.ControlSocket)
 	return err
@@ -155,17 +169,21 @@ func (s *Server) reload() (control.Answer, error) {
 		return control.Answer{}, err
 	}
 	s.policy.Store(now)
-	cut := s.stack.SetPolicy(now) + s.https.Recheck()
+	cut := s.stack.SetPolicy(inside{now}) + s.https.Recheck()
 	s.grant()
+	if s.peers != nil {
+		s.peers.apply(s.ctx)
+	}
 	return control.Answer{Cut: cut, Ports: s.ports.Set(now.config.Ports)}, nil
 }
 
-// hosted is a policy that knows this host's addresses of now, and keeps what it learns.
+// hosted is a policy that knows this host's addresses of now, keeps what it learns, and has the keys of the VM's networks.
 type hosted struct {
 	*policy.Policy
 	config network.Config
 	host   *hostAddrs
 	names  *namesFile
+	keys   map[string]lab.Key
 }
 
 // load reads the configuration. What the policy before has learned stays known, also that of a helper before.
@@ -178,7 +196,8 @@ func load(old *hosted) (*hosted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", network.ConfigFile, err)
 	}
-	now := &hosted{Policy: p, config: c, host: &hostAddrs{}, names: &namesFile{}}
+	keys := memberships(&c)
+	now := &hosted{Policy: p, config: c, host: &hostAddrs{}, names: &namesFile{}, keys: keys}
 	if old != nil {
 		p.Inherit(old.Policy)
 		now.host, now.names = old.host, old.names

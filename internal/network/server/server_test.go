@@ -60,8 +60,11 @@ type world struct {
 	link    *os.File
 }
 
-func newWorld(t *testing.T, c network.Config) *world {
-	w := &world{Guest: nettest.NewGuest(t), t: t, dir: t.TempDir(), conf: filepath.Join(t.TempDir(), "resolv.conf"), vmm: exec.Command("sleep", "1000")}
+func newWorld(t *testing.T, c network.Config) *world { return newWorldIn(t, t.TempDir(), c) }
+
+// newWorldIn is newWorld for a VM with that directory.
+func newWorldIn(t *testing.T, dir string, c network.Config) *world {
+	w := &world{Guest: nettest.NewGuest(t), t: t, dir: dir, conf: filepath.Join(t.TempDir(), "resolv.conf"), vmm: exec.Command("sleep", "1000")}
 	w.link = os.NewFile(uintptr(w.FD), "link")
 	w.vmm.Dir = w.dir
 	must(t, w.vmm.Start())

@@ -5,6 +5,8 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"noid/internal/network/lab"
 )
 
 const (
@@ -20,13 +22,17 @@ func (s *Stack) datagram(id stack.TransportEndpointID, pkt *stack.PacketBuffer) 
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port()) // what the policy sees is what is dialled
 	data := pkt.Data().AsRange().ToSlice()
 	f := s.udp.find(key{guest, to})
+	if f == nil {
+		f = s.peers.udp.find(key{guest, to})
+	}
+	peer := s.isPeer(to.Addr())
 	switch {
 	case f != nil:
 	case to.Port() == dhcpPort && (to.Addr() == broadcast4 || isGateway(to.Addr())):
 		return s.lease(data)
 	case guest.Addr().IsUnspecified(), to.Addr().IsMulticast(), to.Addr() == broadcast4:
 		return true // nothing answers those
-	case s.isNameServer("udp", to):
+	case !peer && s.isNameServer("udp", to):
 		return s.query(guest, to, data)
 	case isGateway(to.Addr()):
 		return false
@@ -34,7 +40,12 @@ func (s *Stack) datagram(id stack.TransportEndpointID, pkt *stack.PacketBuffer) 
 		if s.allow("udp", to) != nil {
 			return false
 		}
-		if f = s.openUDP(key{guest, to}); f == nil {
+		if peer {
+			f = s.openPeer(lab.UDP, key{guest, to})
+		} else {
+			f = s.openUDP(key{guest, to})
+		}
+		if f == nil {
 			return false
 		}
 	}
@@ -73,6 +84,9 @@ func (s *Stack) openUDP(k key) *flow {
 func (s *Stack) echo(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
 	h := pkt.TransportHeader().Slice()
 	guest, to := addr(id.RemoteAddress.AsSlice()), addr(id.LocalAddress.AsSlice()).Unmap()
+	if s.echoed(guest, to, h, pkt) {
+		return true
+	}
 	if len(h) < header.ICMPv4MinimumSize || isGateway(to) || isHost(to) ||
 		header.ICMPv4Type(h[0]) != header.ICMPv4Echo && to.Is4() || header.ICMPv6Type(h[0]) != header.ICMPv6EchoRequest && to.Is6() {
 		return false
@@ -84,7 +98,11 @@ func (s *Stack) echo(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool
 	k := key{netip.AddrPortFrom(guest, pingID(h)), netip.AddrPortFrom(to, 0)}
 	f := s.icmp.find(k)
 	if f == nil && s.allow("icmp", k.remote) == nil {
-		f = s.openPing(k)
+		if s.isPeer(to) {
+			f = s.openPeer(lab.Ping, k)
+		} else {
+			f = s.openPing(k)
+		}
 	}
 	if f == nil {
 		s.unreachable(k, pkt.TransportProtocolNumber, h[:header.ICMPv4MinimumSize], prohibited)

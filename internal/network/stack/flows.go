@@ -41,6 +41,7 @@ type flow struct {
 	key
 	proto     string
 	inbound   bool
+	peer      bool // inbound alone: another VM has opened it
 	sent, got atomic.Uint64
 	last      atomic.Int64               // when something last went through it, in nanoseconds
 	send      func([]byte)               // datagrams alone: hands on one of the guest's

@@ -23,10 +23,11 @@ func (s *Stack) bound() {
 		if Heap() < s.config.Limits.Memory {
 			continue
 		}
-		flows := s.tcp.list()
+		flows := append(s.tcp.list(), s.peers.tcp.list()...)
 		slices.SortFunc(flows, func(a, b *flow) int { return int(a.last.Load() - b.last.Load()) })
 		for _, f := range flows[:(len(flows)+3)/4] {
 			s.tcp.remove(f)
+			s.peers.tcp.remove(f)
 			f.end()
 		}
 	}

@@ -11,49 +11,79 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
+// stream is the far end of a guest's TCP connection: on this host, or in another VM.
+type stream interface {
+	Write(data []byte) (int, error)
+	// receive waits for data, and reads it into a buffer that it takes only then. The caller puts it back. The end of a
+	// stream is io.EOF.
+	receive() (data *[]byte, n int, err error)
+	CloseWrite() error
+	Close() error
+	// abort closes it with what the other side takes for a reset.
+	abort()
+}
+
+// hostConn is a stream of this host's.
+type hostConn struct{ *net.TCPConn }
+
+func (c hostConn) receive() (data *[]byte, n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, 0, err
+	}
+	return readReady(raw)
+}
+
+func (c hostConn) abort() { reset(c.TCPConn) }
+
 // relay carries data both ways until both ends are done, one is reset, or the flow is cut. It closes both.
 func (s *Stack) relay(f *flow, guest *conn, host *net.TCPConn) {
+	s.relayIn(&s.tcp, f, guest, hostConn{host})
+}
+
+// relayIn is relay for a flow of the table t.
+func (s *Stack) relayIn(t *table, f *flow, guest *conn, far stream) {
 	cancel := f.end
 	f.end = func() {
 		if cancel != nil {
 			cancel()
 		}
 		guest.abort()
-		reset(host)
+		far.abort()
 	}
-	s.tcp.add(f)
-	defer s.tcp.remove(f)
+	t.add(f)
+	defer t.remove(f)
 	if s.ctx.Err() != nil || !s.holds(f) { // Close and SetPolicy have not seen it
 		f.end()
 	}
 	var both sync.WaitGroup
 	both.Go(func() {
-		if !fromGuest(f, guest, host) {
+		if !fromGuest(f, guest, far) {
 			f.end()
 		}
 	})
-	if !fromHost(f, guest, host) {
+	if !toGuest(f, guest, far) {
 		f.end()
 	}
 	both.Wait()
 	guest.Close()
-	host.Close()
+	far.Close()
 }
 
 // fromGuest carries the guest's data to its end, and returns false if the connection broke.
-func fromGuest(f *flow, guest *conn, host *net.TCPConn) bool {
+func fromGuest(f *flow, guest *conn, far stream) bool {
 	for {
 		data, n, err := guest.receive()
 		switch err.(type) {
 		case nil:
 		case *tcpip.ErrClosedForReceive:
-			return host.CloseWrite() == nil
+			return far.CloseWrite() == nil
 		default:
 			return false
 		}
 		f.sent.Add(uint64(n))
 		f.touch()
-		_, werr := host.Write((*data)[:n])
+		_, werr := far.Write((*data)[:n])
 		buffers.Put(data)
 		if werr != nil {
 			return false
@@ -61,14 +91,10 @@ func fromGuest(f *flow, guest *conn, host *net.TCPConn) bool {
 	}
 }
 
-// fromHost carries the host's data to its end, and returns false if the connection broke.
-func fromHost(f *flow, guest *conn, host *net.TCPConn) bool {
-	raw, err := host.SyscallConn()
-	if err != nil {
-		return false
-	}
+// toGuest carries the far end's data to its end, and returns false if the connection broke.
+func toGuest(f *flow, guest *conn, far stream) bool {
 	for {
-		data, n, err := readReady(raw)
+		data, n, err := far.receive()
 		switch {
 		case errors.Is(err, io.EOF):
 			guest.CloseWrite()

@@ -21,6 +21,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"noid/internal/network/address"
+	"noid/internal/network/lab"
 )
 
 // Policy says what the guest may reach. It is asked from many goroutines.
@@ -41,6 +42,16 @@ type Interceptor interface {
 	Handle(guest net.Conn, port uint16) (net.Conn, error)
 }
 
+// Peers are the other VMs on the networks of this one.
+type Peers interface {
+	// Has reports whether an address is one of such a network, whether there is a VM or not. The policy is asked about
+	// flows to it as about others.
+	Has(a netip.Addr) bool
+	// Open opens a flow of the guest's port to such an address, and waits up to wait for the other VM's helper to have
+	// room for it. unix.ECONNREFUSED: nobody is there.
+	Open(proto lab.Proto, port uint16, to netip.AddrPort, wait time.Duration) (*lab.Conn, error)
+}
+
 // Config is what a Stack is made of. All but FD and Policy may be left out.
 type Config struct {
 	// FD carries the frames, one a read or write, each with a virtio_net_hdr of 10 bytes before it. The stack has it
@@ -52,6 +63,7 @@ type Config struct {
 	// Lease answers a DHCP request; nil is no answer.
 	Lease       func(request []byte) []byte
 	Interceptor Interceptor
+	Peers       Peers
 	// Refused is told of each flow that the policy refuses. It must not block.
 	Refused func(proto string, to netip.AddrPort, why error)
 	Limits  Limits
@@ -70,6 +82,7 @@ type Stack struct {
 	tcp     table
 	udp     table
 	icmp    table
+	peers   peerTables
 	queries chan struct{} // one token for each DNS query that is being answered
 	calling chan struct{} // and for each connection to the guest that is being made
 	pings   [2]error      // why this host sends no pings, over IPv4 and IPv6
@@ -88,6 +101,7 @@ func New(c Config) (*Stack, error) {
 	s := &Stack{config: c, link: l, queries: make(chan struct{}, c.Limits.Queries), calling: make(chan struct{}, c.Limits.Connecting)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.tcp.max, s.udp.max, s.icmp.max = c.Limits.TCP, c.Limits.UDP, c.Limits.ICMP
+	s.peers.bound(c.Limits)
 	s.SetPolicy(c.Policy)
 	s.pings = [2]error{tryPing(netip.IPv4Unspecified()), tryPing(netip.IPv6Unspecified())}
 	s.stack = stack.New(stack.Options{
@@ -196,12 +210,16 @@ func (s *Stack) SetPolicy(p Policy) int {
 	s.policy.Store(&p)
 	cut := 0
 	for _, t := range s.tables() {
-		cut += t.cut(func(f *flow) bool { return !f.inbound && p.Keep(f.proto, f.remote) != nil })
+		cut += t.cut(func(f *flow) bool {
+			return !f.inbound && p.Keep(f.proto, f.remote) != nil || f.peer && !s.isPeer(f.remote.Addr())
+		})
 	}
 	return cut
 }
 
-func (s *Stack) tables() []*table { return []*table{&s.tcp, &s.udp, &s.icmp} }
+func (s *Stack) tables() []*table {
+	return []*table{&s.tcp, &s.udp, &s.icmp, &s.peers.tcp, &s.peers.udp, &s.peers.icmp}
+}
 
 // allow asks the policy about an address of the guest's choice, and tells of a refusal.
 func (s *Stack) allow(proto string, to netip.AddrPort) error {
@@ -218,6 +236,9 @@ func (s *Stack) allow(proto string, to netip.AddrPort) error {
 // holds reports whether the policy allows a flow now that it is in its table: it may have changed while the flow was
 // being made.
 func (s *Stack) holds(f *flow) bool {
+	if f.peer {
+		return s.isPeer(f.remote.Addr())
+	}
 	return f.inbound || (*s.policy.Load()).Allow(f.proto, f.remote) == nil
 }
 

@@ -29,7 +29,8 @@ func (s *Stack) accept(r *tcp.ForwarderRequest) {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port()) // what the policy sees is what is dialled
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	if s.isNameServer("tcp", to) {
+	peer := s.isPeer(to.Addr())
+	if !peer && s.isNameServer("tcp", to) {
 		if c := s.complete(r); c != nil {
 			s.serveQueries(ctx, c)
 		}
@@ -44,6 +45,10 @@ func (s *Stack) accept(r *tcp.ForwarderRequest) {
 		return
 	}
 	f := &flow{key: key{guest, to}, proto: "tcp", end: cancel}
+	if peer {
+		s.callPeer(ctx, r, f)
+		return
+	}
 	if i := s.config.Interceptor; i != nil && i.Wants(to.Port()) {
 		s.intercept(ctx, r, f)
 		return
