@@ -244,6 +244,11 @@ func (s *Server) answer(c net.Conn, req wire.Request) (reply wire.Reply, after f
 			return usage("a restored request without its content"), nil
 		}
 		reply.Hooks = s.restored(*req.Restored)
+	case wire.OpLook:
+		if req.Restored != nil {
+			reseed(req.Restored.Seed)
+		}
+		s.orphan()
 	case wire.OpPoweroff:
 		restart := c.LocalAddr() != nil && c.LocalAddr().Network() == "vsock"
 		return reply, func() { go s.powerOff(restart) }

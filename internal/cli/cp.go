@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"strings"
@@ -18,6 +19,8 @@ func (a *app) cpCmd() *cobra.Command {
 		Use: "cp [-r] [-a] SRC... DST", Short: "Copy files between this machine and a guest, or two guests",
 		Long: `Copy a file, or with -r a directory, between this machine and a guest, or two guests. NAME:/path is a file in a VM.
 NAME:path is relative to the home of root in the guest. Anything else is a file here (./a:b if its name has a colon).
+NAME@ID:/path is a file of a checkpoint, and NAME@now:/path one of a VM that need not run, as in 'noid exec'. Nothing
+can be copied into one.
 
 If DST is an existing directory, the copy goes into it under SRC's name. Otherwise the copy is named DST. SRC/. copies what is
 in a directory. Several SRC go into a directory. They are all here, or all in one VM; noid looks at all before it copies one.
@@ -37,7 +40,7 @@ not replaced, such as /dev/stdout.
 
 As DST, - writes a tar to standard output. As SRC, - unpacks the tar on standard input into a directory of the guest.
 `,
-		Example: "  noid cp app.conf dev:/etc/\n  noid cp dev:/etc/hosts dev:/etc/passwd .\n  noid cp -r dev:/var/log logs\n  noid cp dev:/srv - | gzip >srv.tar.gz",
+		Example: "  noid cp app.conf dev:/etc/\n  noid cp dev:/etc/hosts dev:/etc/passwd .\n  noid cp -r dev:/var/log logs\n  noid cp dev:/srv - | gzip >srv.tar.gz\n  noid cp dev@before-upgrade:/etc/app.conf .",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Recursive = o.Recursive || o.Owners
 			return a.cp(cmd.Context(), args[:len(args)-1], args[len(args)-1], o)
@@ -50,18 +53,17 @@ As DST, - writes a tar to standard output. As SRC, - unpacks the tar on standard
 	return cmd
 }
 
-// parsePlace takes an argument apart: NAME:PATH where NAME can be a VM's. "-" is a stream, which the caller fills in.
+// parsePlace takes an argument apart: NAME:PATH or NAME@ID:PATH, where NAME can be a VM's. "-" is a stream, which the caller fills in.
 func parsePlace(arg string) (vm.Place, error) {
-	name, rest, colon := strings.Cut(arg, ":")
-	switch {
-	case arg == "":
+	at, rest, colon := strings.Cut(arg, ":")
+	if arg == "" {
 		return vm.Place{}, usageError("cp: an empty path", "")
-	case !colon || vm.CheckName(name) != nil:
-		return vm.Place{Path: arg}, nil
-	case rest == "":
-		rest = "."
 	}
-	return vm.Place{VM: name, Path: rest}, nil
+	name, ref, err := vm.ParseRef(at)
+	if !colon || err != nil || strings.Contains(ref, "/") {
+		return vm.Place{Path: arg}, nil
+	}
+	return vm.Place{VM: name, Ref: ref, Path: cmp.Or(rest, ".")}, nil
 }
 
 // streams makes "-" a stream, which must not be a terminal.

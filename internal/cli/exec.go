@@ -32,18 +32,23 @@ const commandStatus = `  The command's own; 128+N for signal N, 127 not found, 1
 func (a *app) execCmd() *cobra.Command {
 	var c vm.Command
 	cmd := &cobra.Command{
-		Use: "exec [flags] NAME [--] CMD [ARG...]", Short: "Run a command in the guest",
+		Use: "exec [flags] NAME[@ID] [--] CMD [ARG...]", Short: "Run a command in the guest",
 		Long: `Run a command in the guest. Its output comes as the command writes it, and noid exits with its exit code.
 The command gets noid's standard input only with -i, and a terminal only with -t.
 SIGINT, SIGTERM, SIGHUP and SIGQUIT go to the command; with -t only SIGINT does, and the others end noid. A second SIGINT
 within 2 seconds ends noid at once, and any signal does when the guest's agent has not answered for 10 seconds. When
 noid ends, the guest hangs the command up. A command started with -d runs on.
 
+NAME@ID looks into a checkpoint, and NAME@now into a VM as it is, running or not. A clone that nobody else sees runs the
+command, and is gone afterwards: what is written there is lost. It has the processes, the memory and the clock of that
+moment, but no network and no secrets. What has no memory, as a VM that is stopped, is booted for it, without its own
+services.
+
 A guest without noid's agent gets the command over its serial console, as any guest does with --serial. There output and
 error are one stream, and -i, -t, -u and -d are refused.
 `,
 		Annotations: map[string]string{ExitStatus: commandStatus},
-		Example:     "  noid exec dev -- uname -a\n  noid exec -it dev -- bash\n  tar c . | noid exec -i dev -- tar x -C /srv",
+		Example:     "  noid exec dev -- uname -a\n  noid exec -it dev -- bash\n  tar c . | noid exec -i dev -- tar x -C /srv\n  noid exec dev@before-upgrade -- cat /etc/passwd",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.Argv = guestWords(args[1:]); len(c.Argv) == 0 {
 				return arguments(cmd, args[:1])
@@ -111,16 +116,25 @@ func environment(env []string) ([]string, error) {
 	return out, nil
 }
 
-// exec runs c in the guest of name.
-func (a *app) exec(ctx context.Context, name string, c vm.Command) error {
+// exec runs c in the guest of arg, NAME or NAME@ID.
+func (a *app) exec(ctx context.Context, arg string, c vm.Command) error {
 	if err := checkCommand(&c); err != nil {
+		return err
+	}
+	name, ref, err := vm.ParseRef(arg)
+	if err != nil {
 		return err
 	}
 	m, err := a.manager()
 	if err != nil {
 		return err
 	}
-	return a.attach(ctx, &c, func(ctx context.Context, s vm.Streams) (vm.Exit, error) { return m.Exec(ctx, name, c, s) })
+	return a.attach(ctx, &c, func(ctx context.Context, s vm.Streams) (vm.Exit, error) {
+		if ref != "" {
+			return m.ExecAt(ctx, name, ref, c, s)
+		}
+		return m.Exec(ctx, name, c, s)
+	})
 }
 
 // attach connects this process's streams, terminal and signals to the command that run runs, and turns its end into

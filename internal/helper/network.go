@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -48,6 +49,9 @@ type Network struct {
 // network. The network helper is told p, as p.Args() does, and has the packet socket as its descriptor 3, its lock as 4
 // and this host's resolv.conf by 5.
 func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
+	if _, err := os.Lstat(network.ConfigFile); errors.Is(err, fs.ErrNotExist) {
+		return // nor has a clone that somebody looks into, though it has the device
+	}
 	socket, err := space.Socket(p)
 	if err != nil {
 		return // the VM has none

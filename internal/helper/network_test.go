@@ -2,6 +2,7 @@ package helper
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +39,7 @@ func TestNetwork(t *testing.T) {
 	t.Chdir(t.TempDir())
 	p, end := networked(t)
 	program := func() (string, error) { return filepath.Abs("program") }
-	if err := os.WriteFile("program", []byte(dies), 0o700); err != nil {
+	if err := errors.Join(os.WriteFile("program", []byte(dies), 0o700), network.Config{}.Save(".")); err != nil {
 		t.Fatal(err)
 	}
 	first, kill := helps(t, p, program)

@@ -94,6 +94,16 @@ func (c *Client) Restored(ctx context.Context, wait time.Duration, r wire.Restor
 	return clean(reply.Hooks), err
 }
 
+// Look tells the guest that it is a clone that somebody looks into: its clock, its identity and its jobs stay, and no
+// hooks run. An agent of an older noid goes on without. Otherwise it is as Restored.
+func (c *Client) Look(ctx context.Context, wait time.Duration, seed []byte) error {
+	_, err := c.call(ctx, wait, wire.Request{Op: wire.OpLook, Restored: &wire.Restored{Seed: seed}}, unasked, answerTime)
+	if errors.Is(err, errs.ErrUsage) {
+		return nil
+	}
+	return err
+}
+
 // Poweroff asks the guest to go down. It does not wait for that.
 func (c *Client) Poweroff(ctx context.Context) error {
 	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpPoweroff}, unasked, answerTime)

@@ -99,9 +99,7 @@ func (s *session) tellGuest(ctx context.Context, dir string) error {
 		s.thaw(ctx)
 		return nil
 	}
-	seed := make([]byte, 64)
-	rand.Read(seed) // it never fails
-	r := wire.Restored{Event: s.vm.Unannounced.Event, Name: s.vm.Name, Source: cmp.Or(s.vm.RestoredFrom, s.vm.ForkedFrom), Seed: seed,
+	r := wire.Restored{Event: s.vm.Unannounced.Event, Name: s.vm.Name, Source: cmp.Or(s.vm.RestoredFrom, s.vm.ForkedFrom), Seed: newSeed(),
 		Identity: s.vm.Unannounced.Identity}
 	hooks, err := s.agentIn(dir).Restored(ctx, announceWait, r)
 	if err != nil {
@@ -111,6 +109,13 @@ func (s *session) tellGuest(ctx context.Context, dir string) error {
 		s.warn("in the guest's /etc/noid/on-restore.d: " + hooks)
 	}
 	return nil
+}
+
+// newSeed is randomness for a guest.
+func newSeed() []byte {
+	seed := make([]byte, 64)
+	rand.Read(seed) // it never fails
+	return seed
 }
 
 // warnUntold turns a failed announcement into a warning: the VM runs, and the next exec tries again.

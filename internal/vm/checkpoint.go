@@ -22,6 +22,9 @@ const maxLabel = 200
 // checkLabel accepts a checkpoint's label, which people read and type, or returns errs.ErrUsage.
 func checkLabel(label string) error {
 	notText := func(r rune) bool { return !unicode.IsGraphic(r) }
+	if label == Now {
+		return errs.New(errs.ErrUsage, "not a label: %q, which is a vm as it is at this moment", label).Hint("choose another")
+	}
 	if len(label) > maxLabel || label != "" && strings.TrimSpace(label) == "" || !utf8.ValidString(label) || strings.ContainsFunc(label, notText) {
 		return errs.New(errs.ErrUsage, "not a label: %.60q", label).
 			Hint(fmt.Sprintf("a label is one line of text, at most %d bytes of UTF-8", maxLabel))

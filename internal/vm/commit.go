@@ -2,8 +2,8 @@ package vm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -85,11 +85,12 @@ func (m *Manager) committed(ctx context.Context, name, ref string) (home.VM, err
 
 // writeChanges has a clone of the VM name, or of its checkpoint, write what has changed.
 func (m *Manager) writeChanges(ctx context.Context, name string, o CommitOptions, w io.Writer) error {
-	s, err := m.cloneForCommit(ctx, name, o.Checkpoint)
+	// It is not told that it is a clone, and of one that boots nothing of its own runs: that would change it.
+	s, err := m.hiddenClone(ctx, name, cmp.Or(o.Checkpoint, Now), "commit", aloneWord+" ro")
 	if err != nil {
 		return err
 	}
-	defer s.discard(ctx)
+	defer s.vanish(ctx)
 	err = s.awaitAgent(ctx, max(o.Wait, time.Millisecond))
 	if err == nil {
 		err = s.copyChanges(ctx, w)
@@ -98,69 +99,6 @@ func (m *Manager) writeChanges(ctx context.Context, name string, o CommitOptions
 		return fmt.Errorf("commit of vm %q: %w", name, err)
 	}
 	return nil
-}
-
-// cloneForCommit makes the clone. It goes with this process.
-func (m *Manager) cloneForCommit(ctx context.Context, name, ref string) (s *session, err error) {
-	from, done, err := m.commitSource(ctx, name, ref)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	v := home.VM{ForkedFrom: name} // it is not told that it is a clone: its hooks would change it
-	if !from.c.Memory {            // nothing of its own is to run
-		from.c.Machine.BootArgs = joinArgs(from.c.Machine.BootArgs, "noid.alone ro")
-	}
-	for range maxNameTries {
-		v.Name = m.inventName()
-		if s, err = from.throwAway(ctx, v); !errors.Is(err, errs.ErrExists) { // else another noid was quicker
-			break
-		}
-	}
-	return s, err
-}
-
-// commitSource is what the clone is made of: the checkpoint ref, or the VM as it is now. done frees it.
-func (m *Manager) commitSource(ctx context.Context, name, ref string) (from source, done func(), err error) {
-	if ref != "" {
-		from, lock, err := m.findCheckpoint(ctx, name, ref, "commit")
-		if err != nil {
-			return from, nil, err
-		}
-		return from, lock.Unlock, nil
-	}
-	s, err := m.open(ctx, name, "commit")
-	if err != nil {
-		return from, nil, err
-	}
-	c, staging, err := s.capture(ctx, s.state(ctx), "")
-	done = func() {
-		s.removeCapture(staging)
-		s.close()
-	}
-	if err != nil {
-		done()
-		return from, nil, s.explain(s.errorf("commit of", err))
-	}
-	return source{Manager: m, verb: "commit", c: c, dir: staging, driver: s.driver}, done, nil
-}
-
-// throwAway makes v of s: a VM that is gone when this process is.
-func (s source) throwAway(ctx context.Context, v home.VM) (made *session, err error) {
-	if s.lease, err = s.Home.NewLease(ctx, v.Name); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			s.lease.End()
-		}
-	}()
-	lock, err := s.lockNew(ctx, v.Name, s.verb)
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Unlock()
-	return s.restoration(v).run(ctx)
 }
 
 // copyChanges writes what the guest sends.
@@ -172,22 +110,29 @@ func (s *session) copyChanges(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	lines := said.lines()
-	if exit.Code != 0 {
-		why := fmt.Sprintf("exit code %d", exit.Code)
-		if len(lines) > 0 {
-			why = lines[len(lines)-1]
-		}
-		err := fmt.Errorf("the guest says: %s", why)
-		if strings.Contains(why, "unknown argument") {
-			return errs.WithHint(err, "its agent is that of an older noid: stop the vm and start it, then commit it")
-		}
+	if err := said.failure(exit); err != nil {
 		return err
 	}
-	for _, line := range lines {
+	for _, line := range said.lines() {
 		s.warn("commit: " + line)
 	}
 	return nil
+}
+
+// failure is what a guest's tool failed with, if it did.
+func (t *guestText) failure(exit wire.Exit) error {
+	if exit.Code == 0 {
+		return nil
+	}
+	why := fmt.Sprintf("exit code %d", exit.Code)
+	if lines := t.lines(); len(lines) > 0 {
+		why = lines[len(lines)-1]
+	}
+	err := fmt.Errorf("the guest says: %s", why)
+	if strings.Contains(why, "unknown argument") {
+		return errs.WithHint(err, "its agent is that of an older noid: stop the vm and start it, and try again")
+	}
+	return err
 }
 
 // guestText keeps the beginning of what a guest's tool says.

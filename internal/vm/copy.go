@@ -20,6 +20,7 @@ import (
 // Place is one side of a Copy: a path in a VM, a path on this machine, or a tar stream.
 type Place struct {
 	VM   string // "" for this machine
+	Ref  string // a checkpoint of it, or Now: the path is in a throw-away clone. "" for the VM itself
 	Path string
 	In   io.Reader // a tar to unpack, as the source
 	Out  io.Writer // what gets a tar, as the destination
@@ -33,9 +34,17 @@ func (p Place) String() string {
 	case p.stream():
 		return "-"
 	case p.VM != "":
-		return p.VM + ":" + p.Path
+		return p.at() + ":" + p.Path
 	}
 	return p.Path
+}
+
+// at is the VM as a user writes it, with the moment.
+func (p Place) at() string {
+	if p.Ref != "" {
+		return p.VM + "@" + p.Ref
+	}
+	return p.VM
 }
 
 // CopyOptions say how Copy copies.
@@ -58,6 +67,7 @@ func (m *Manager) Copy(ctx context.Context, srcs []Place, dst Place, o CopyOptio
 		return err
 	}
 	src, c := srcs[0], &copying{Manager: m, o: o}
+	defer c.close(ctx)
 	var paths, names []string
 	for _, s := range srcs {
 		paths, names = append(paths, s.Path), append(names, tarfs.BaseName(s.Path))
@@ -103,6 +113,10 @@ func advise(err error, o CopyOptions) error {
 
 // checkCopy refuses what Copy does not do.
 func checkCopy(srcs []Place, dst Place) error {
+	if dst.Ref != "" {
+		return errs.New(errs.ErrUsage, "cp: %q would be lost: it is in a clone that goes away", dst).
+			Hint("make a vm and copy into that: noid fork " + dst.at() + " --as NEW")
+	}
 	names := map[string]Place{}
 	for _, src := range srcs {
 		name := tarfs.BaseName(src.Path)
@@ -110,11 +124,11 @@ func checkCopy(srcs []Place, dst Place) error {
 		switch {
 		case src.VM == "" && dst.VM == "":
 			return errs.New(errs.ErrUsage, "cp: neither %q nor %q is in a vm", src, dst).Hint("write NAME:/path for a file in a vm")
-		case src.VM == dst.VM && within(dst.Path, src.Path):
+		case src.at() == dst.at() && within(dst.Path, src.Path):
 			return errs.New(errs.ErrUsage, "cp: %q is %q itself, or in it", dst, src)
 		case src.stream() && len(srcs) > 1, dst.stream() && len(srcs) > 1:
 			return errs.New(errs.ErrUsage, "cp: a tar stream has one source and one destination")
-		case src.VM != srcs[0].VM:
+		case src.at() != srcs[0].at():
 			return errs.New(errs.ErrUsage, "cp: %q and %q are not in one place", srcs[0], src).Hint("copy from one vm after the other")
 		case taken && name != tarfs.Contents:
 			return errs.New(errs.ErrUsage, "cp: %q and %q would both be called %q", other, src, name)
@@ -140,6 +154,7 @@ type copying struct {
 	mu       sync.Mutex
 	partial  bool
 	warnings int
+	clone    *session // of src, or nil
 }
 
 // source returns what writes paths, which are where src is, as a tar.
@@ -154,7 +169,7 @@ func (c *copying) source(ctx context.Context, src Place, paths []string, opts ta
 			return err
 		}, nil
 	}
-	tool, err := c.tool(ctx, src.VM, tarfs.CreateArgs(opts, paths...))
+	tool, err := c.tool(ctx, src, tarfs.CreateArgs(opts, paths...))
 	return func(ctx context.Context, w io.Writer) error { return tool(ctx, nil, w) }, err
 }
 
@@ -173,7 +188,7 @@ func (c *copying) sink(ctx context.Context, dst Place, opts tarfs.ExtractOptions
 			return err
 		}, nil
 	}
-	tool, err := c.tool(ctx, dst.VM, tarfs.ExtractArgs(dst.Path, opts))
+	tool, err := c.tool(ctx, dst, tarfs.ExtractArgs(dst.Path, opts))
 	return func(ctx context.Context, r io.Reader) error { return tool(ctx, r, nil) }, err
 }
 
@@ -244,9 +259,26 @@ func (c counted) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// tool returns what runs one of the agent's tools in a VM.
-func (c *copying) tool(ctx context.Context, name string, args []string) (func(context.Context, io.Reader, io.Writer) error, error) {
-	s, err := c.surelyRunning(ctx, name, "cp")
+// guest is the session of the VM at p, or of a clone.
+func (c *copying) guest(ctx context.Context, p Place) (s *session, err error) {
+	if p.Ref == "" {
+		return c.surelyRunning(ctx, p.VM, "cp")
+	}
+	c.clone, err = c.lookInto(ctx, p.VM, p.Ref, "cp", c.o.Wait)
+	return c.clone, err
+}
+
+// close removes the clone.
+func (c *copying) close(ctx context.Context) {
+	if c.clone != nil {
+		c.clone.vanish(ctx)
+	}
+}
+
+// tool returns what runs one of the agent's tools in the VM of p.
+func (c *copying) tool(ctx context.Context, p Place, args []string) (func(context.Context, io.Reader, io.Writer) error, error) {
+	name := p.at()
+	s, err := c.guest(ctx, p)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (e stateError) Unwrap() error { return e.error }
 func (s *session) paused() error {
 	if why := s.driver.WhyPaused(s.dir); why != "" {
 		hint := FullHint + "; it then goes on by itself"
-		if s.lease != nil {
+		if s.lease != nil || s.hidden {
 			hint = FullHint
 		}
 		return stateError{errs.New(errs.ErrHost, "%s: vm %q is paused: %s", s.verb, s.vm.Name, why).Hint(hint)}
@@ -69,6 +69,9 @@ func (s *session) ended(st State) error {
 	}
 	if s.lease != nil {
 		hint = "without --rm the vm and its logs stay"
+	}
+	if s.hidden {
+		hint = "the clone is gone; 'noid restore --as' or 'noid fork' makes one that stays"
 	}
 	free, err := storage.Free(s.dir)
 	switch {

@@ -88,7 +88,7 @@ func (s *session) lookAgain(ctx context.Context, cancel context.CancelCauseFunc,
 			return
 		case <-time.After(wait):
 		}
-		_, err := s.surelyRunning(ctx, s.vm.Name, s.verb)
+		err := s.stillRuns(ctx)
 		select {
 		case <-answered:
 			return

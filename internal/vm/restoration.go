@@ -31,6 +31,7 @@ type source struct {
 	grants []string         // secrets that it is to have
 	lease  *home.Lease      // the new VM's, or nil
 	staged func()           // is called when the files in dir are not needed any more; or nil
+	hidden bool             // the new VM stays in the staging area
 }
 
 // restoration makes one running VM of a source. Its steps are startBackup, load, resume, awaitBackup, beginTelling,
@@ -60,7 +61,7 @@ func (s source) restoration(v home.VM) *restoration {
 		v.CreatedAt = time.Now().UTC()
 	}
 	aside := s.Home.StagingDir(v.Name)
-	return &restoration{source: s, aside: aside, new: &session{Manager: s.Manager, vm: v, verb: s.verb, dir: aside, driver: s.driver, net: s.net, lease: s.lease}}
+	return &restoration{source: s, aside: aside, new: &session{Manager: s.Manager, vm: v, verb: s.verb, dir: aside, driver: s.driver, net: s.net, lease: s.lease, hidden: s.hidden}}
 }
 
 // run takes all the steps. The locks of the source and of the new VM's name are held.
@@ -200,7 +201,7 @@ func (r *restoration) awaitBackup(context.Context) error { return <-r.backedUp }
 
 // beginTelling begins to tell the guest that it was restored. It goes on while the directories are swapped.
 func (r *restoration) beginTelling(ctx context.Context) error {
-	if !r.c.AgentReady {
+	if !r.c.AgentReady || r.new.vm.Unannounced == nil {
 		return nil
 	}
 	here, err := os.Open(r.new.dir) // by this name another VM may go soon
@@ -221,6 +222,9 @@ func (r *restoration) beginTelling(ctx context.Context) error {
 func (r *restoration) swap(context.Context) error {
 	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} { // the VMM has them open or no longer needs them
 		os.Remove(r.new.file(file))
+	}
+	if r.hidden {
+		return nil
 	}
 	if r.replaces == nil {
 		return r.new.publish()

@@ -29,6 +29,7 @@ type session struct {
 	lock   *home.Lock      // nil for a verb that only looks
 	net    *network.Config // of a VM that is made: what saveNet writes
 	lease  *home.Lease     // of a VM that is made to go with this process; else nil
+	hidden bool            // it is a clone in the staging area: see hiddenClone
 }
 
 // open locks the VM name and ends a VMM that a killed command had no time to record. errs.ErrState is a VM that runs

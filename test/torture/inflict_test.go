@@ -69,6 +69,8 @@ var commands = []command{
 	// The guest is no Linux, so the command fails; what has been made of it goes.
 	{name: "run --rm", args: []string{"run", "--rm", "--name", "new", "--wait-timeout", "50ms", "src@one", "true"}, code: 125},
 	// The guest is no Linux here too: its clone never answers, and goes.
+	{name: "exec, checkpoint", args: []string{"exec", "--wait-timeout", "50ms", "new@made", "true"}, code: 125,
+		prepare: then(then(noImages, slices.DeleteFunc(slices.Clone(ofImage), func(arg string) bool { return arg == "--no-agent" })...), "checkpoint", "new", "--label", "made")},
 	{name: "commit, image", args: []string{"commit", "new@made", "named:2", "--wait-timeout", "50ms"}, code: 6,
 		prepare: then(then(noImages, slices.DeleteFunc(slices.Clone(ofImage), func(arg string) bool { return arg == "--no-agent" })...), "checkpoint", "new", "--label", "made")},
 	{name: "rename", args: []string{"rename", "new", "other"}, prepare: then(clone, "checkpoint", "new"), done: []int{3}},
