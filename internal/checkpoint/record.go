@@ -33,6 +33,7 @@ type Record struct {
 	ID           string       `json:"id"`     // 8 lower-case hex digits
 	VM           string       `json:"vm"`
 	Label        string       `json:"label,omitempty"`
+	Cause        Cause        `json:"cause,omitzero"`
 	CreatedAt    time.Time    `json:"created_at"`       // UTC
 	Parent       string       `json:"parent,omitempty"` // "vm@id" of the checkpoint that the VM had come from or had last made
 	Machine      vmm.Machine  `json:"machine"`

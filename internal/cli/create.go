@@ -33,7 +33,7 @@ written to it. 'noid image --help' says how images are named.
 `,
 		Example: "  noid create dev\n  noid create big --cpus 2 --mem 1G --wait\n  noid create py --image python:3.13 --disk 20G",
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			for _, flag := range []string{"kernel", "rootfs", "image", "cpus", "mem", "disk", "driver", "net"} { // a script's unset variable
+			for _, flag := range []string{"kernel", "rootfs", "image", "cpus", "mem", "disk", "driver", "net", "auto"} { // a script's unset variable
 				if f := cmd.Flags().Lookup(flag); f.Changed && f.Value.String() == "" {
 					return usageError("--"+flag+" needs a value", "")
 				}
@@ -91,6 +91,7 @@ written to it. 'noid image --help' says how images are named.
 	f.StringVar(&o.Driver, "driver", "", strings.Join(drivers.Names(), " or ")+" (default: NOID_DRIVER, then config, then the best that works here)")
 	f.StringVar(&o.BootArgs, "boot-args", "", "appended to the kernel's command line")
 	n.add(f)
+	f.StringVar(&o.Auto, "auto", "", "checkpoints by itself: exec, before each command, a `TIME` such as 5m, or off (default: config)")
 	f.BoolVar(&o.Flat, "flat", false, "copy the image to the disk, for a kernel without overlayfs")
 	f.BoolVar(&wait, "wait", false, "return when the VM can run commands, after 3 minutes at most")
 	f.BoolVar(&o.Cold, "cold", false, "boot it, whatever template there is")

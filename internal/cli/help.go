@@ -34,8 +34,8 @@ const exitCodes = `noid's exit codes:
   7    this host cannot: no VMM, no kernel or root file system, no space
   130  interrupted
 
-'run', 'exec' and 'shell' return the guest command's own code: 128+N for signal N, 127 not found, 126 not executable, 124
-when --timeout ran out, 125 when noid itself failed.
+'run', 'exec', 'try' and 'shell' return the guest command's own code: 128+N for signal N, 127 not found, 126 not executable,
+124 when --timeout ran out, 125 when noid itself failed.
 `
 
 const environmentHelp = `What noid reads of the environment:

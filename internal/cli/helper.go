@@ -17,6 +17,16 @@ import (
 // proc.Process.Args names it.
 const helperVerb = "helper"
 
+// dueVerb is the hidden verb by which a helper makes a checkpoint that is due.
+const dueVerb = "checkpoint-due"
+
+func (a *app) dueCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: dueVerb + " NAME", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error { return m.CheckpointAuto(ctx, args[0]) }),
+	}
+}
+
 func (a *app) helperCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: helperVerb, Hidden: true, Args: cobra.MinimumNArgs(2),
@@ -35,7 +45,7 @@ func (a *app) helperCmd() *cobra.Command {
 					return err
 				}
 				return m.ResumeHere(ctx)
-			}, n)
+			}, n, ownCommand(dueVerb))
 		},
 	}
 }

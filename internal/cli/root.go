@@ -111,7 +111,7 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	switch {
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case slices.Contains([]string{"exec", "run", "shell", "attach"}, cmd.Name()) && a.started && code != exitUsage:
+	case slices.Contains([]string{"exec", "run", "shell", "attach", "try"}, cmd.Name()) && a.started && code != exitUsage:
 		return exitExecFailed
 	}
 	return code
@@ -179,7 +179,7 @@ func (a *app) root() *cobra.Command {
 	}{
 		{groupLife, "VMs", []*cobra.Command{a.createCmd(), a.listCmd(), a.startCmd(), a.stopCmd(), a.pauseCmd(), a.resumeCmd(), a.inspectCmd(), a.resizeCmd(), a.renameCmd(), a.destroyCmd()}},
 		{groupRun, "In the guest", []*cobra.Command{a.runCmd(), a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.attachCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
-		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.restoreCmd(), a.forkCmd(), a.forgetCmd(), a.verifyCmd()}},
+		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.logCmd(), a.restoreCmd(), a.undoCmd(), a.redoCmd(), a.tryCmd(), a.autoCmd(), a.forkCmd(), a.forgetCmd(), a.pinCmd(true), a.pinCmd(false), a.verifyCmd()}},
 		{groupImages, "Images", []*cobra.Command{a.imageCmd(), a.commitCmd()}},
 		{groupNetwork, "Network", []*cobra.Command{a.netCmd(), a.portCmd(), a.forwardCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.kernelCmd(), a.secretCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
@@ -197,7 +197,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.SetHelpCommand(helpCmd(root))
 	root.AddCommand(topics()...)
-	root.AddCommand(a.helperCmd())
+	root.AddCommand(a.helperCmd(), a.dueCmd())
 	return root
 }
 

@@ -48,7 +48,7 @@ func scriptAgent() {
 	if len(os.Args) > 1 && os.Args[1] == "changes" {
 		os.Exit(scriptChanges())
 	} else if len(os.Args) > 1 && os.Args[1] == "trust" {
-		if err := agent.Trust(scriptGuest(), os.Args[2:], os.Stdin); err != nil {
+		if err := agent.Trust(scriptGuest(), os.Args[2:], os.Stdin, func(string) {}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

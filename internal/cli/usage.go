@@ -58,7 +58,6 @@ func usage(cmd *cobra.Command, err error) error {
 // otherWords are what commands are called elsewhere.
 var otherWords = map[string]string{
 	"new": "create", "delete": "destroy", "remove": "destroy", "status": "list", "info": "inspect", "show": "inspect", "boot": "start",
-	"unpause": "resume", "ssh": "shell", "copy": "cp", "log": "logs", "snapshot": "checkpoint", "save": "checkpoint",
 	"snapshots": "checkpoints", "rollback": "restore", "revert": "restore", "clone": "fork", "check": "verify", "mv": "rename",
 }
 

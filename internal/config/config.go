@@ -35,6 +35,8 @@ type Config struct {
 	// Networks are the profiles of the table [network], by name.
 	Networks    map[string]network.Config
 	Driver      string // "firecracker" or "qemu"
+	Auto        string // AutoExec, AutoOff or a time.Duration: when a new VM makes checkpoints by itself
+	AutoKeep    int    // how many of those a VM keeps; 0 for DefaultAutoKeep
 	BootArgs    string // appended to the driver's kernel command line
 	Firecracker string // the VMM's binary, absolute path
 	QEMU        string // the VMM's binary, absolute path

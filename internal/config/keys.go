@@ -44,6 +44,10 @@ type key struct {
 
 // keys is all settings, sorted by name.
 var keys = []key{
+	{name: "auto", about: "when a new VM makes checkpoints by itself: exec, before each command, a time such as 5m, or off; default off",
+		clean: ParseAuto, store: func(c *Config, v string) { c.Auto = v }},
+	{name: "auto_keep", about: "how many of the checkpoints that it made by itself a VM keeps; default 100",
+		isInt: true, clean: cleanInt(parseKeep), store: func(c *Config, v string) { c.AutoKeep, _ = strconv.Atoi(v) }},
 	{name: "boot_args", about: "for the kernel's command line; default none",
 		clean: cleanBootArgs, store: func(c *Config, v string) { c.BootArgs = v }},
 	{name: "cpus", about: "virtual CPUs of a new VM, 1 to 32; default 1",

@@ -25,8 +25,9 @@ const (
 // the VMM's end, or at once where another helper is at work. The current directory is the VM's, and everything goes by
 // relative names: whatever the directory is renamed to, it stays this VM's. resume is 'noid resume' for this VM; it
 // fails while another command has the VM. n is what the network helper is run with that a VM with a network
-// gets; nil: none gets one.
-func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.Context) error, n *Network) error {
+// gets; nil: none gets one. checkpoint, to which the VM's name is appended, makes a checkpoint that is due; empty: none
+// is made.
+func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.Context) error, n *Network, checkpoint []string) error {
 	p, err := proc.Parse(args)
 	if err != nil {
 		return err
@@ -50,6 +51,9 @@ func Run(ctx context.Context, d vmm.Driver, args []string, resume func(context.C
 	all.Go(func() { guard{d, p}.serve(ctx) })
 	if n != nil {
 		all.Go(func() { keepNetwork(ctx, p, n) })
+	}
+	if len(checkpoint) > 0 {
+		all.Go(func() { keepCheckpointing(ctx, checkpoint, lookEvery) })
 	}
 	err = d.Assist(ctx, resume)
 	all.Wait()

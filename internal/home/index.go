@@ -21,7 +21,7 @@ import (
 )
 
 // indexSchema is PRAGMA user_version of the database that this package knows.
-const indexSchema = 3
+const indexSchema = 4
 
 // One row is all that a listing shows: of the checkpoints of vm, or of all VMs where vm is empty. See readIndex.
 const createIndex = `CREATE TABLE listings (vm TEXT PRIMARY KEY, rows TEXT NOT NULL, sum TEXT NOT NULL) WITHOUT ROWID;`

@@ -88,7 +88,7 @@ func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntr
 	return list, nil
 }
 
-// CheckpointLabels is ListCheckpoints with VM, ID, label and time of creation alone. It reads the index, and a
+// CheckpointLabels is ListCheckpoints with VM, ID, label, parent, cause and time of creation alone. It reads the index, and a
 // manifest only if the index has not seen it as it is.
 func (h *Home) CheckpointLabels(ctx context.Context, vm string) ([]CheckpointEntry, error) {
 	return h.labels(ctx, vm, true)
@@ -109,13 +109,14 @@ func (h *Home) labels(ctx context.Context, vm string, look bool) ([]CheckpointEn
 		look: look,
 		read: func(id string) (checkpoint.Record, manifest.Stamp, error) {
 			c, st, err := checkpoint.Read(h.CheckpointDir(vm, id), vm, id)
-			return checkpoint.Record{VM: vm, ID: id, Label: c.Label, CreatedAt: c.CreatedAt}, st, err
+			return checkpoint.Record{VM: vm, ID: id, Label: c.Label, CreatedAt: c.CreatedAt, Parent: c.Parent, Cause: c.Cause}, st, err
 		},
-		pack: func(c checkpoint.Record) string { return c.CreatedAt.Format(time.RFC3339Nano) + "\t" + c.Label },
+		pack: func(c checkpoint.Record) string { return c.CreatedAt.Format(time.RFC3339Nano) + "\t" + c.Pack() },
 		unpack: func(id, brief string) (checkpoint.Record, bool) {
-			created, label, found := strings.Cut(brief, "\t")
+			created, rest, found := strings.Cut(brief, "\t")
 			at, err := time.Parse(time.RFC3339Nano, created)
-			return checkpoint.Record{VM: vm, ID: id, Label: label, CreatedAt: at}, found && err == nil
+			c := checkpoint.Record{VM: vm, ID: id, CreatedAt: at}
+			return c, found && err == nil && c.Unpack(rest)
 		},
 	}
 	err = eachBrief(ctx, h, s, func(_ string, c checkpoint.Record, err error) { list = append(list, CheckpointEntry{c, err}) })

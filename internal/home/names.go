@@ -55,6 +55,11 @@ func NewID(taken func(string) bool) string {
 	}
 }
 
+// NewCheckpointID returns an id that no checkpoint of vm has.
+func (h *Home) NewCheckpointID(vm string) string {
+	return NewID(func(id string) bool { _, err := os.Lstat(h.CheckpointDir(vm, id)); return err == nil })
+}
+
 // isHex reports whether s is all lower-case hex digits.
 func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
 

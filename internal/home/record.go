@@ -34,6 +34,12 @@ type VM struct {
 	Base         *manifest.File `json:"base,omitempty"`
 	RestoredFrom string         `json:"restored_from,omitempty"` // "vm@id", empty for a VM that booted
 	ForkedFrom   string         `json:"forked_from,omitempty"`   // the VM of which it is a copy, empty for others
+	// Auto is when a checkpoint is made by itself: "exec" before each command, or a duration. Empty: never.
+	Auto string `json:"auto,omitempty"`
+	// Before is the id of the checkpoint of what was there before the restore in place that made this VM, Redo those of
+	// what undos have left, the newest last.
+	Before string   `json:"before,omitempty"`
+	Redo   []string `json:"redo,omitempty"`
 	// WarmFrom is when the guest was kept after its boot, from which this VM was restored when it was made. Nil for one
 	// that booted itself.
 	WarmFrom  *time.Time `json:"warm_from,omitempty"`

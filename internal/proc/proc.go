@@ -154,19 +154,52 @@ func namespaceOf(name string) uint64 {
 // namespace is this process's own.
 var namespace = sync.OnceValue(func() uint64 { return namespaceOf("self") })
 
-// readStat returns the start time and state letter of pid. The command's name, field 2, may hold spaces and
-// parentheses: fields are counted from the last ')'.
+// readStat returns the start time and state letter of pid.
 func readStat(pid int) (ticks uint64, state byte, err error) {
-	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	fields, err := stat(pid)
 	if err != nil {
 		return 0, 0, err
 	}
-	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	if len(fields) < 20 {
-		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
-	}
 	ticks, err = strconv.ParseUint(string(fields[19]), 10, 64)
 	return ticks, fields[0][0], err
+}
+
+// stat returns the fields of /proc/PID/stat from the third on, at least 20 (proc(5)). The command's name, field 2, may
+// hold spaces and parentheses: fields are counted from the last ')'.
+func stat(pid int) ([][]byte, error) {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return nil, err
+	}
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) < 20 {
+		return nil, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
+	}
+	return fields, nil
+}
+
+// clockTick is the unit of /proc/PID/stat: USER_HZ is 100 on every architecture that noid runs on.
+const clockTick = 10 * time.Millisecond
+
+// CPUTime is what p has used of processors so far, its threads' together, to clockTick.
+func (p Process) CPUTime() (time.Duration, error) {
+	if !p.Here() {
+		return 0, os.ErrNotExist
+	}
+	fields, err := stat(p.PID)
+	if err != nil {
+		return 0, err
+	}
+	var ticks [3]uint64
+	for i, n := range []int{19, 11, 12} { // when it started, and fields 14 and 15, utime and stime
+		if ticks[i], err = strconv.ParseUint(string(fields[n]), 10, 64); err != nil {
+			return 0, err
+		}
+	}
+	if ticks[0] != p.StartTicks {
+		return 0, os.ErrNotExist
+	}
+	return time.Duration(ticks[1]+ticks[2]) * clockTick, nil
 }
 
 // Identify names the live process pid. errs.ErrHost is a /proc that counts pids otherwise than this process does.

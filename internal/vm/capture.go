@@ -12,7 +12,6 @@ import (
 	"noid/internal/console"
 	"noid/internal/errs"
 	"noid/internal/helper"
-	"noid/internal/home"
 	"noid/internal/network"
 	"noid/internal/storage"
 	"noid/internal/vmm"
@@ -115,7 +114,7 @@ func (s *session) newCheckpoint(st State, label string) (c checkpoint.Record, er
 			return c, err
 		}
 	}
-	c.ID = home.NewID(func(id string) bool { _, err := os.Lstat(s.Home.CheckpointDir(v.Name, id)); return err == nil })
+	c.ID = s.Home.NewCheckpointID(v.Name)
 	return c, nil
 }
 

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/manifest"
 	"noid/internal/storage"
 	"noid/internal/vmm"
@@ -50,14 +52,15 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (checkpoin
 	if err != nil {
 		return checkpoint.Record{}, err
 	}
-	c, err := s.checkpoint(ctx, st, label)
+	c, err := s.checkpoint(ctx, st, checkpoint.Record{Label: label})
 	return c, s.explain(err)
 }
 
-// checkpoint does the work for Checkpoint and for the backup before a restore. Of a VM that does not run it keeps the
-// disk alone.
-func (s *session) checkpoint(ctx context.Context, st State, label string) (checkpoint.Record, error) {
-	c, staging, err := s.capture(ctx, st, label)
+// checkpoint does the work for Checkpoint and for those that noid makes by itself. Of a VM that does not run it keeps
+// the disk alone. about has the label, the cause, and the id or none.
+func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Record) (checkpoint.Record, error) {
+	c, staging, err := s.capture(ctx, st, about.Label)
+	c.ID, c.Cause = cmp.Or(about.ID, c.ID), about.Cause
 	if err == nil {
 		err = s.publishCheckpoint(ctx, staging, &c)
 	}
@@ -66,6 +69,7 @@ func (s *session) checkpoint(ctx context.Context, st State, label string) (check
 		return c, s.errorf("checkpoint of", err)
 	}
 	noteLast(s.dir, c.VM+"@"+c.ID)
+	markUntouched(s.dir, s.vm.Process)
 	return c, nil
 }
 
@@ -74,11 +78,13 @@ func (s *session) checkpoint(ctx context.Context, st State, label string) (check
 const lastFile = "checkpoint.last"
 
 // last returns the checkpoint that the VM has most in common with.
-func (s *session) last() string {
-	if ref, err := os.Readlink(s.file(lastFile)); err == nil && ref != "" {
+func (s *session) last() string { return lastOf(s.dir, s.vm) }
+
+func lastOf(dir string, v home.VM) string {
+	if ref, err := os.Readlink(filepath.Join(dir, lastFile)); err == nil && ref != "" {
 		return ref
 	}
-	return s.vm.RestoredFrom
+	return v.RestoredFrom
 }
 
 func noteLast(dir, ref string) {

@@ -28,6 +28,9 @@ func (m *Manager) Console(ctx context.Context, name string, c ConsoleStreams) er
 	if err := s.spoilTemplate(ctx); err != nil {
 		return err
 	}
+	if err := s.beforeChange(ctx, "(console)", ""); err != nil {
+		return err
+	}
 	here, err := os.Open(s.dir) // the VM may be renamed meanwhile
 	if err != nil {
 		return err

@@ -169,7 +169,7 @@ func (c *copying) source(ctx context.Context, src Place, paths []string, opts ta
 			return err
 		}, nil
 	}
-	tool, err := c.tool(ctx, src, tarfs.CreateArgs(opts, paths...))
+	tool, err := c.tool(ctx, src, tarfs.CreateArgs(opts, paths...), false)
 	return func(ctx context.Context, w io.Writer) error { return tool(ctx, nil, w) }, err
 }
 
@@ -188,7 +188,7 @@ func (c *copying) sink(ctx context.Context, dst Place, opts tarfs.ExtractOptions
 			return err
 		}, nil
 	}
-	tool, err := c.tool(ctx, dst, tarfs.ExtractArgs(dst.Path, opts))
+	tool, err := c.tool(ctx, dst, tarfs.ExtractArgs(dst.Path, opts), true)
 	return func(ctx context.Context, r io.Reader) error { return tool(ctx, r, nil) }, err
 }
 
@@ -275,8 +275,8 @@ func (c *copying) close(ctx context.Context) {
 	}
 }
 
-// tool returns what runs one of the agent's tools in the VM of p.
-func (c *copying) tool(ctx context.Context, p Place, args []string) (func(context.Context, io.Reader, io.Writer) error, error) {
+// tool returns what runs one of the agent's tools in the VM of p, and changes the guest or not.
+func (c *copying) tool(ctx context.Context, p Place, args []string, changes bool) (func(context.Context, io.Reader, io.Writer) error, error) {
 	name := p.at()
 	s, err := c.guest(ctx, p)
 	if err != nil {
@@ -299,6 +299,11 @@ func (c *copying) tool(ctx context.Context, p Place, args []string) (func(contex
 	client.Patience = max(c.o.Wait, time.Millisecond)
 	if err := s.introduce(ctx, client.Patience); err != nil {
 		return nil, in(err)
+	}
+	if changes {
+		if err := s.beforeChange(ctx, "(cp)", ""); err != nil {
+			return nil, in(err)
+		}
 	}
 	return func(ctx context.Context, stdin io.Reader, out io.Writer) error {
 		said := &toolErrors{warn: c.warner(fmt.Sprintf("in vm %q: ", name))}

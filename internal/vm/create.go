@@ -50,6 +50,7 @@ type CreateOptions struct {
 	// ctx ends meanwhile, the VM runs on.
 	Wait  time.Duration
 	Net   NetOptions
+	Auto  string // when checkpoints are made by themselves, as config.ParseAuto takes it; "" is the configuration's
 	lease *home.Lease // Run's
 }
 
@@ -173,6 +174,10 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	if err := checkSource(o); err != nil {
 		return nil, err
 	}
+	auto, err := m.autoOf(o.Auto, o.lease)
+	if err != nil {
+		return nil, err
+	}
 	net, err := m.network(o.Net)
 	if err != nil {
 		return nil, err
@@ -186,7 +191,7 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	if machine.KernelPath, machine.InitrdPath, err = boot.Files(ctx, m.Home.KernelsDir(), o.Kernel, d.Traits().ELFOnly, machine.Agent); err != nil {
 		return nil, err
 	}
-	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, SourceBase: o.Base, Image: o.Image}
+	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, SourceBase: o.Base, Image: o.Image, Auto: auto}
 	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d, net: &net, lease: o.lease}, nil
 }
 

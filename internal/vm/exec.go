@@ -31,6 +31,8 @@ type Command struct {
 	Wait   time.Duration
 	Detach bool // it runs on; Exit.Job names it
 	Serial bool // over the serial console, even when there is an agent
+	// Turn is the client's turn that the command belongs to, for the checkpoint before it: see CheckpointAuto.
+	Turn string
 	// stopSignal, if not 0, is sent to it when the guest is to power off, which waits for its end.
 	stopSignal int
 }
@@ -95,7 +97,7 @@ func (c Command) check() error {
 			return errs.New(errs.ErrUsage, "the command contains a NUL byte")
 		}
 	}
-	return nil
+	return checkTurn(c.Turn)
 }
 
 // exec is Exec in the VM of the session.
@@ -125,6 +127,9 @@ func (s *session) exec(ctx context.Context, c Command, streams Streams) (exit Ex
 
 // execAgent is Exec over the agent, which is tried for patience, in a guest that knows all that it must be told.
 func (s *session) execAgent(ctx context.Context, c Command, streams Streams, patience time.Duration) (Exit, error) {
+	if err := s.beforeChange(ctx, CommandLine(c), c.Turn); err != nil {
+		return Exit{}, s.execError(err)
+	}
 	if streams.Begin != nil {
 		if err := streams.Begin(); err != nil {
 			return Exit{}, s.execError(err)

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == asHelper {
 		d, err := drivers.New(drivers.Config{}, nil).Driver(os.Args[2])
 		if err == nil {
-			err = helper.Run(context.Background(), d, os.Args[3:], func(context.Context) error { return nil }, nil)
+			err = helper.Run(context.Background(), d, os.Args[3:], func(context.Context) error { return nil }, nil, nil)
 		}
 		if err != nil {
 			os.Exit(1)

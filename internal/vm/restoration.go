@@ -188,6 +188,9 @@ func (r *restoration) resume(ctx context.Context) error {
 	n.startHelper(n.vm.Process) // it stays in the directory when that is renamed
 	saved := make(chan error, 1)
 	go func() { saved <- n.save() }()
+	if r.replaces != nil {
+		markUntouched(n.dir, n.vm.Process)
+	}
 	var err error
 	if r.c.Memory {
 		err = r.driver.Tell(ctx, n.dir, vmm.ResumeSaved)

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
 	"noid/internal/home"
 	"noid/internal/manifest"
@@ -16,9 +17,6 @@ import (
 // keepBackups is how many automatic checkpoints from before restores a VM keeps.
 const keepBackups = 3
 
-// backupLabel marks those checkpoints.
-const backupLabel = "before restore to "
-
 // RestoreOptions say what Restore does.
 type RestoreOptions struct {
 	As           string           // the name of a new VM; empty restores in place
@@ -28,6 +26,9 @@ type RestoreOptions struct {
 	Secrets      []string         // likewise
 	// Kept, if set, is told the id of the checkpoint that a restore in place has made of the present.
 	Kept func(id string)
+	// undo and redo: it is one, after which these can be done again.
+	undo, redo bool
+	left       []string
 }
 
 // Restore makes a running VM from the checkpoint of name that ref means. In place, the old VM runs until the new one
@@ -59,26 +60,30 @@ func (m *Manager) findCheckpoint(ctx context.Context, name, ref, verb string) (s
 	if lock, err = m.Home.Lock(ctx, name, verb); err != nil {
 		return s, nil, err
 	}
-	defer func() {
-		if err != nil {
-			lock.Unlock()
-		}
-	}()
+	if s, err = m.checkpointOf(ctx, name, ref, verb); err != nil {
+		lock.Unlock()
+		return s, nil, err
+	}
+	return s, lock, nil
+}
+
+// checkpointOf is findCheckpoint when the lock is held.
+func (m *Manager) checkpointOf(ctx context.Context, name, ref, verb string) (s source, err error) {
 	c, err := m.Home.FindCheckpoint(ctx, name, ref)
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	dir := m.Home.CheckpointDir(c.VM, c.ID)
 	if err := c.Check(ctx, dir, false, nil); err != nil {
-		return s, nil, err
+		return s, err
 	}
 	c.Boots = m.findBootFiles(&c.Machine, c.Boots)
 	d, err := m.Drivers.Driver(c.Machine.Driver)
 	if err != nil {
-		return s, nil, err
+		return s, err
 	}
 	s = source{Manager: m, verb: verb, c: c, dir: dir, driver: d}
-	return s, lock, s.checkLoadable(ctx)
+	return s, s.checkLoadable(ctx)
 }
 
 // inPlace puts the VM of s back to it. The lock is held.
@@ -94,7 +99,7 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 			return err
 		}
 	}
-	v := home.VM{Name: s.c.VM, RestoredFrom: s.c.VM + "@" + s.c.ID, CreatedAt: old.CreatedAt}
+	v := home.VM{Name: s.c.VM, RestoredFrom: s.c.VM + "@" + s.c.ID, CreatedAt: old.CreatedAt, Auto: old.Auto, Redo: o.left}
 	if s.c.Memory && s.c.Machine.Agent {
 		v.Unannounced = &home.Announcement{Event: "restore"}
 		if old.Unannounced != nil { // a clone that was not told who it is, say
@@ -109,12 +114,20 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 	}
 	defer release()
 	s.net = net
+	keep := exists && !o.NoBackup && err == nil
+	id := s.Home.NewCheckpointID(s.c.VM)
+	switch {
+	case keep && o.undo:
+		v.Redo = append(slices.Clone(o.left), id)
+	case keep && !o.redo:
+		v.Before = id
+	}
 	r := s.restoration(v)
 	if exists {
 		r.replaces = &old
-		if !o.NoBackup && err == nil {
-			r.backup = func(ctx context.Context) (string, error) { return s.backup(ctx, old) }
-		}
+	}
+	if keep {
+		r.backup = func(ctx context.Context) (string, error) { return s.backup(ctx, old, id, o.undo || o.redo) }
 	}
 	_, err = r.run(ctx)
 	if err == nil && r.kept != "" && o.Kept != nil {
@@ -130,6 +143,9 @@ func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) (*sessi
 		return nil, err
 	}
 	defer lock.Unlock()
+	if v.Auto, err = s.autoOf("", s.lease); err != nil {
+		return nil, err
+	}
 	net, release, err := s.netOfClone(ctx)
 	if err != nil {
 		return nil, err
@@ -142,14 +158,18 @@ func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) (*sessi
 	return s.restoration(v).run(ctx)
 }
 
-// backup keeps the present of old as a checkpoint before s is restored, and returns its id.
-func (s source) backup(ctx context.Context, old home.VM) (id string, err error) {
+// backup keeps the present of old as the checkpoint id before s is restored, and returns the id once there is one.
+func (s source) backup(ctx context.Context, old home.VM, id string, undo bool) (string, error) {
 	ran := old.Process.Alive()
 	present, err := s.of(old, s.verb)
 	if err != nil {
 		return "", err
 	}
-	kept, err := present.checkpoint(ctx, present.state(ctx), backupLabel+s.c.ID)
+	about := checkpoint.Record{ID: id, Label: checkpoint.BackupLabel + s.c.ID, Cause: checkpoint.Cause{By: checkpoint.ByRestore, What: s.c.ID}}
+	if undo {
+		about.Label, about.Cause.By = "", checkpoint.ByUndo
+	}
+	kept, err := present.checkpoint(ctx, present.state(ctx), about)
 	if err == nil {
 		return kept.ID, nil
 	}
@@ -167,7 +187,7 @@ func (s source) boundBackups(ctx context.Context) {
 	list, err := s.Home.CheckpointLabels(ctx, s.c.VM)
 	seen := 0
 	for i := len(list) - 1; i >= 0 && err == nil; i-- {
-		if l := list[i]; l.Err == nil && strings.HasPrefix(l.Label, backupLabel) && len(l.Label) > len(backupLabel) && l.ID != s.c.ID {
+		if l := list[i]; l.Err == nil && cause(l.Record).By == checkpoint.ByRestore && l.ID != s.c.ID && !s.pinned(s.c.VM, l.ID) {
 			if seen++; seen > keepBackups {
 				err = s.removeCheckpoint(s.c.VM, l.ID)
 			}

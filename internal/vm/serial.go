@@ -24,6 +24,9 @@ func (s *session) execSerial(ctx context.Context, c Command, streams Streams) (E
 	if err := s.spoilTemplate(ctx); err != nil {
 		return Exit{}, err
 	}
+	if err := s.beforeChange(ctx, CommandLine(c), c.Turn); err != nil {
+		return Exit{}, s.execError(err)
+	}
 	if !c.Serial {
 		s.notice(fmt.Sprintf("no agent in vm %q: over its serial console, where output and error are one", name))
 	}

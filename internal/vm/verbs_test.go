@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"noid/internal/checkpoint"
 	"noid/internal/config"
 	"noid/internal/errs"
 	"noid/internal/home"
@@ -258,7 +259,7 @@ func TestBackup(t *testing.T) {
 	for range keepBackups + 2 {
 		must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{}))
 	}
-	if n := strings.Count(w.look(), backupLabel); n != keepBackups {
+	if n := strings.Count(w.look(), checkpoint.BackupLabel); n != keepBackups {
 		t.Errorf("%d backups are kept: %s", n, w.look())
 	}
 }

@@ -39,7 +39,7 @@ func Helper(d vmm.Driver) {
 			return err
 		}
 		return d.Tell(ctx, dir, vmm.Resume)
-	}, nil)
+	}, nil, nil)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "the helper:", err)
 		os.Exit(1)

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"noid/internal/errs"
+	"noid/internal/vm"
+)
+
+func (a *app) tryCmd() *cobra.Command {
+	var c vm.Command
+	var o vm.TryOptions
+	var ask bool
+	cmd := &cobra.Command{
+		Use: "try [flags] NAME [--] CMD [ARG...]", Short: "Run a command, and undo it if it fails",
+		Long: `Run a command in the guest as 'noid exec' does. If it fails, is interrupted or cannot be run, the VM goes back, memory and
+all, to where it was before. Output and exit code are the command's.
+The checkpoint of before stays, so 'noid undo' takes back what succeeded.
+`,
+		Annotations: map[string]string{ExitStatus: commandStatus},
+		Example:     "  noid try dev -- apt-get install -y nginx\n  noid try --ask dev -- ./migrate.sh",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.Argv = guestWords(args[1:]); len(c.Argv) == 0 {
+				return arguments(cmd, args[:1])
+			}
+			if err := checkCommand(&c); err != nil {
+				return err
+			}
+			switch {
+			case ask && o.Always:
+				return usageError("--ask and --always", "leave one of them out")
+			case ask && (c.Stdin || !term.IsTerminal(int(os.Stdin.Fd()))):
+				return usageError("--ask needs a terminal that the command does not have", "leave out -i")
+			case ask:
+				o.Ask = a.askKeep
+			}
+			m, err := a.manager()
+			if err != nil {
+				return err
+			}
+			return a.attach(cmd.Context(), &c, func(ctx context.Context, s vm.Streams) (vm.Exit, error) {
+				t, err := m.Try(ctx, args[0], c, s, o)
+				if t.Back && !a.quiet {
+					fmt.Fprintf(a.err, "noid: vm %q is as it was before\n", args[0])
+				}
+				return t.Exit, err
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	commandFlags(f, &c)
+	durationVar(f, &c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
+	f.BoolVar(&o.Always, "always", false, "go back whatever the command did")
+	f.BoolVar(&ask, "ask", false, "ask whether to keep what a command that succeeded has done")
+	return cmd
+}
+
+// askKeep asks on the terminal whether to keep what was done. The end of the input is no.
+func (a *app) askKeep(ctx context.Context, _ string, _ vm.Exit) (bool, error) {
+	fmt.Fprint(a.err, "Keep it? [y/N] ")
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case line := <-answer:
+		return line == "y" || line == "yes", nil
+	case <-ctx.Done():
+		return false, errs.WithHint(ctx.Err(), "what was done is undone")
+	}
+}

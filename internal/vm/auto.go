@@ -1,0 +1,148 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"noid/internal/checkpoint"
+	"noid/internal/config"
+	"noid/internal/errs"
+	"noid/internal/home"
+)
+
+// AutoExec has a checkpoint made before each command.
+const AutoExec = config.AutoExec
+
+// SetAuto says when checkpoints of name are made by themselves: AutoExec, a time such as "5m", or "off". See
+// config.ParseAuto.
+func (m *Manager) SetAuto(ctx context.Context, name, when string) error {
+	if _, err := config.ParseAuto(when); err != nil {
+		return err
+	}
+	m.beginChange(ctx, "auto")
+	s, err := m.open(ctx, name, "auto")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if s.vm.Auto, err = m.autoOf(when, nil); err != nil {
+		return err
+	}
+	return s.save() // where the VM's helper sees it
+}
+
+// autoOf is home.VM's Auto for what was asked for, "" for the configuration's. What goes with lease has none by default.
+func (m *Manager) autoOf(asked string, lease *home.Lease) (string, error) {
+	if asked == "" && lease == nil {
+		asked = m.Config.Auto
+	}
+	if asked == "" {
+		return "", nil
+	}
+	auto, err := config.ParseAuto(asked)
+	if auto == config.AutoOff {
+		auto = ""
+	}
+	return auto, err
+}
+
+// checkTurn accepts a client's name of its turn.
+func checkTurn(turn string) error {
+	if checkLabel(turn) != nil {
+		return errs.New(errs.ErrUsage, "not a turn: %.60q", turn).Hint(fmt.Sprintf("it is one line of text, at most %d bytes of UTF-8", maxLabel))
+	}
+	return nil
+}
+
+// beforeChange is what happens before what asks something of the guest that may change it: the VM is touched, and a
+// checkpoint is made if it is to have one. It fails when that fails: what cannot be undone is not begun.
+func (s *session) beforeChange(ctx context.Context, what, turn string) error {
+	defer s.touch()
+	if s.vm.Auto != AutoExec {
+		return nil
+	}
+	if _, err := s.checkpointAuto(ctx, s.vm.Name, checkpoint.Cause{By: checkpoint.ByAuto, What: what, Turn: turn}); err != nil {
+		return errs.WithHint(fmt.Errorf("the checkpoint before: %w", err), "'noid auto "+s.vm.Name+" off' goes on without")
+	}
+	return nil
+}
+
+// CheckpointAuto makes the checkpoint of name that is due after a while, unless nothing has happened since the last one.
+// It does nothing for a VM that does not run.
+func (m *Manager) CheckpointAuto(ctx context.Context, name string) error {
+	_, err := m.checkpointAuto(ctx, name, checkpoint.Cause{By: checkpoint.ByAuto})
+	if errors.Is(err, errs.ErrState) {
+		return nil
+	}
+	return err
+}
+
+// checkpointAuto makes a checkpoint of name because of why, and returns its id. One of the turn that the last one was
+// made for is not made, nor one because time went by while nothing happened: then the last one's id is returned.
+func (m *Manager) checkpointAuto(ctx context.Context, name string, why checkpoint.Cause) (id string, err error) {
+	if err := m.beginFilling(ctx, "auto"); err != nil {
+		return "", err
+	}
+	s, err := m.open(ctx, name, "checkpoint")
+	if err != nil {
+		return "", err
+	}
+	defer s.close()
+	st, err := s.up(ctx)
+	if err != nil {
+		return "", err
+	}
+	_, last, _ := strings.Cut(s.last(), "@")
+	if why.By == checkpoint.ByAuto && last != "" {
+		c, err := m.Home.LoadCheckpoint(name, last)
+		sameTurn := err == nil && why.Turn != "" && c.Cause.Turn == why.Turn
+		if sameTurn || err == nil && why.What == "" && s.idle(c) {
+			return last, nil
+		}
+	}
+	c, err := s.checkpoint(ctx, st, checkpoint.Record{Cause: why})
+	if err != nil {
+		return "", s.explain(err)
+	}
+	if c.ID[0] == '0' { // one in 16: to list a long history takes longer than a checkpoint
+		m.boundAutomatic(ctx, name)
+	}
+	return c.ID, nil
+}
+
+const (
+	// idleShare and idleTime are how much of a processor an idle guest takes, timers and all, under emulation too.
+	idleShare = 0.04
+	idleTime  = 100 * time.Millisecond
+)
+
+// idle reports whether nothing has happened in the guest since c was made of it: nobody asked anything of it, its disk
+// was not written, and it has hardly computed.
+func (s *session) idle(c checkpoint.Record) bool {
+	since, err := s.sinceMark()
+	if err != nil || !since.sameDisk {
+		return false
+	}
+	return since.cpu <= idleTime+time.Duration(idleShare*float64(since.elapsed))
+}
+
+// boundAutomatic removes the oldest of the checkpoints of name that noid made by itself, beyond as many as the
+// configuration says.
+func (m *Manager) boundAutomatic(ctx context.Context, name string) {
+	policy := Retention{Last: m.Config.AutoKeep}
+	if policy.Last == 0 {
+		policy.Last = config.DefaultAutoKeep
+	}
+	plan, err := m.plan(ctx, name, policy, func(e LogEntry) bool { return e.Automatic() && e.Cause.By != checkpoint.ByRestore })
+	for _, p := range plan {
+		if err == nil && !p.Keep() {
+			err = m.removeCheckpoint(name, p.ID)
+		}
+	}
+	if err != nil {
+		m.warn("forgetting old automatic checkpoints: " + err.Error())
+	}
+}

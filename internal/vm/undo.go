@@ -1,0 +1,138 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"noid/internal/checkpoint"
+	"noid/internal/errs"
+	"noid/internal/home"
+)
+
+// untouchedFile marks, in its directory, a VM of which nobody has wanted anything since its last checkpoint was made, or
+// since it went back to one.
+const untouchedFile = "untouched"
+
+// touch notes that somebody changes what is in the guest.
+func (s *session) touch() { os.Remove(s.file(untouchedFile)) }
+
+// Undone is what Undo and Redo did.
+type Undone struct {
+	To   checkpoint.Record // what the VM is now
+	Kept string            // the id of the checkpoint of what it was
+}
+
+// Undo puts name back to before its last n changes: to the checkpoint that was made of it last, and from there to the
+// one before each. A VM that nobody has touched since its last checkpoint goes to the one before that. Who has just
+// restored one gets back what was there before. The present is kept as a checkpoint, for Redo. Errors are those of
+// Restore, and errs.ErrState where there is nothing to undo.
+func (m *Manager) Undo(ctx context.Context, name string, n int) (Undone, error) {
+	return m.travel(ctx, name, "undo", func(v home.VM) (string, RestoreOptions, error) {
+		id, err := m.back(v, n)
+		o := RestoreOptions{undo: true}
+		if m.isUntouched(v) {
+			o.left = v.Redo
+		}
+		return id, o, err
+	})
+}
+
+// Redo takes back the last n of Undo, as long as nobody has touched the VM since: else it is errs.ErrState.
+func (m *Manager) Redo(ctx context.Context, name string, n int) (Undone, error) {
+	return m.travel(ctx, name, "redo", func(v home.VM) (string, RestoreOptions, error) {
+		switch {
+		case len(v.Redo) > 0 && !m.isUntouched(v):
+			return "", RestoreOptions{}, errs.New(errs.ErrState, "redo: vm %q has changed since the undo", name).
+				Hint(fmt.Sprintf("'noid restore %s %s' goes there all the same; 'noid log %s' shows all that was left", name, v.Redo[len(v.Redo)-1], name))
+		case len(v.Redo) == 0:
+			return "", RestoreOptions{}, errs.New(errs.ErrState, "redo: vm %q was not put back by an undo", name)
+		case n > len(v.Redo):
+			return "", RestoreOptions{}, errs.New(errs.ErrState, "redo: of vm %q no more than %d can be done again", name, len(v.Redo))
+		}
+		left := len(v.Redo) - n
+		return v.Redo[left], RestoreOptions{redo: true, left: v.Redo[:left]}, nil
+	})
+}
+
+// travel restores name in place to the checkpoint of it that find names.
+func (m *Manager) travel(ctx context.Context, name, verb string, find func(home.VM) (id string, o RestoreOptions, err error)) (u Undone, err error) {
+	if err := m.beginFilling(ctx, verb); err != nil {
+		return u, err
+	}
+	lock, err := m.Home.Lock(ctx, name, verb)
+	if err != nil {
+		return u, err
+	}
+	defer lock.Unlock()
+	v, err := m.record(name)
+	if err != nil {
+		return u, err
+	}
+	id, o, err := find(v)
+	if err != nil {
+		return u, err
+	}
+	to, err := m.checkpointOf(ctx, name, id, verb)
+	if err == nil {
+		o.Kept = func(id string) { u.Kept = id }
+		u.To = to.c
+		err = to.inPlace(ctx, o)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s of vm %q to %s: %w", verb, name, id, err)
+	}
+	return u, err
+}
+
+func (m *Manager) isUntouched(v home.VM) bool {
+	return exists(filepath.Join(m.Home.VMDir(v.Name), untouchedFile))
+}
+
+// back returns the id of the checkpoint that v was n changes ago.
+func (m *Manager) back(v home.VM, n int) (id string, err error) {
+	ref := lastOf(m.Home.VMDir(v.Name), v)
+	if m.isUntouched(v) {
+		if v.Before != "" && ref == v.RestoredFrom {
+			ref = v.Name + "@" + v.Before
+		} else if ref, err = m.parentOf(v.Name, ref); err != nil {
+			return "", err
+		}
+	}
+	for range n - 1 {
+		if ref, err = m.parentOf(v.Name, ref); err != nil {
+			return "", err
+		}
+	}
+	return m.idOf(v.Name, ref)
+}
+
+// parentOf returns, as "vm@id", the checkpoint that name was before the one that ref names.
+func (m *Manager) parentOf(name, ref string) (string, error) {
+	id, err := m.idOf(name, ref)
+	if err != nil {
+		return "", err
+	}
+	c, err := m.Home.LoadCheckpoint(name, id)
+	if errors.Is(err, errs.ErrNotFound) {
+		return "", errs.New(errs.ErrState, "undo: checkpoint %s of vm %q was forgotten, and with it what came before", id, name).
+			Hint("'noid log " + name + "' shows what there is; 'noid restore' goes to any of it")
+	}
+	return c.Parent, err
+}
+
+// idOf returns the id of ref if that is a checkpoint of name itself.
+func (m *Manager) idOf(name, ref string) (string, error) {
+	of, id, err := ParseRef(ref)
+	if ref != "" && err == nil && of == name {
+		return id, nil
+	}
+	err = errs.New(errs.ErrState, "undo: vm %q has no earlier checkpoint", name).
+		Hint("'noid auto " + name + " exec' makes one before each command, 'noid checkpoint " + name + "' one now")
+	if of != "" && of != name {
+		err = errs.WithHint(err, "it was made from "+ref+": 'noid restore "+ref+" --as NEW' makes another")
+	}
+	return "", err
+}
