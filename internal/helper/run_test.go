@@ -49,7 +49,7 @@ func TestRun(t *testing.T) {
 		<-ctx.Done()
 		return said
 	}}
-	if err := Run(t.Context(), d, p.Args(), func(context.Context) error { return resumed }, nil); err != said {
+	if err := Run(t.Context(), d, p.Args(), func(context.Context) error { return resumed }, nil, nil); err != said {
 		t.Errorf("Run: %v, want %v", err, said)
 	}
 }

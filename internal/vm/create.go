@@ -50,7 +50,7 @@ type CreateOptions struct {
 	// ctx ends meanwhile, the VM runs on.
 	Wait  time.Duration
 	Net   NetOptions
-	Auto  string // when checkpoints are made by themselves, as config.ParseAuto takes it; "" is the configuration's
+	Auto  string      // when checkpoints are made by themselves, as config.ParseAuto takes it; "" is the configuration's
 	lease *home.Lease // Run's
 }
 
