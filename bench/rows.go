@@ -52,4 +52,5 @@ var rows = []row{
 	{"34", "bytes between guest and host, beside the same by slirp", ratio(0.5), "tcg", rowThroughput},
 	{"35", "small HTTP requests on one connection, beside the same by slirp", ratio(0.8), "tcg", rowLatency},
 	{"36", "Pss of an idle network helper", value(20), "tcg", rowNetHelper},
+	{"37", "an HTTPS request with a secret, beside the same without", more(3), "tcg", rowIntercepted},
 }

@@ -140,17 +140,16 @@ func (w *world) get(at string, trusted *ca.Authority, token string) string {
 	return string(body)
 }
 
-func newAuthority(t *testing.T) *ca.Authority {
+func newAuthority(t testing.TB) *ca.Authority {
 	a, err := ca.New(time.Now())
 	must(t, err)
 	return a
 }
 
 // serveHTTPS says at an address whether a request had the value, and what else it had.
-func serveHTTPS(t *testing.T, at string, a *ca.Authority) {
-	leaf, err := a.Leaf(secretHost)
-	must(t, err)
-	l, err := tls.Listen("tcp", at+":443", &tls.Config{Certificates: []tls.Certificate{*leaf}})
+func serveHTTPS(t testing.TB, at string, a *ca.Authority) {
+	leaf := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return a.Leaf(hello.ServerName) }
+	l, err := tls.Listen("tcp", at+":443", &tls.Config{GetCertificate: leaf})
 	must(t, err)
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token := r.Header.Get("Authorization")
@@ -161,7 +160,7 @@ func serveHTTPS(t *testing.T, at string, a *ca.Authority) {
 }
 
 // resolves gives each name the address addr.
-func resolves(t *testing.T, addr string) {
+func resolves(t testing.TB, addr string) {
 	pc, err := net.ListenPacket("udp", other+":53")
 	must(t, err)
 	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(rw dns.ResponseWriter, q *dns.Msg) {

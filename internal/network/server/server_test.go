@@ -49,7 +49,7 @@ const server, other = "198.51.100.2", "198.51.100.3"
 // world is a VM's directory, with a VMM of which only the process is real, a guest, and a helper.
 type world struct {
 	*nettest.Guest
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	conf    string // this host's resolv.conf
 	vmm     *exec.Cmd
@@ -60,10 +60,10 @@ type world struct {
 	link    *os.File
 }
 
-func newWorld(t *testing.T, c network.Config) *world { return newWorldIn(t, t.TempDir(), c) }
+func newWorld(t testing.TB, c network.Config) *world { return newWorldIn(t, t.TempDir(), c) }
 
 // newWorldIn is newWorld for a VM with that directory.
-func newWorldIn(t *testing.T, dir string, c network.Config) *world {
+func newWorldIn(t testing.TB, dir string, c network.Config) *world {
 	w := &world{Guest: nettest.NewGuest(t), t: t, dir: dir, conf: filepath.Join(t.TempDir(), "resolv.conf"), vmm: exec.Command("sleep", "1000")}
 	w.link = os.NewFile(uintptr(w.FD), "link")
 	w.vmm.Dir = w.dir
