@@ -63,6 +63,9 @@ func Run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if !p.Alive() { // also: what tells it is read before this process is confined
+		return nil
+	}
 	unix.CloseOnExec(lockFD)
 	ctx, end := context.WithCancel(ctx)
 	defer end()
