@@ -164,11 +164,18 @@ func (qemu) agent(ctx context.Context, v *bare) (net.Conn, func(), error) {
 		session.Close()
 		return nil, nil, err
 	}
-	return conn, func() {
-		conn.Close()
-		session.Close()
-	}, nil
+	s := stream{conn, session}
+	return s, func() { s.Close() }, nil
 }
+
+// stream is the one stream of a session. With it the port is free: QEMU serves one connection at a time, and lets one
+// more wait, so whoever tries again after an answer that was late would find it taken for good.
+type stream struct {
+	net.Conn
+	session *mux.Session
+}
+
+func (s stream) Close() error { return errors.Join(s.Conn.Close(), s.session.Close()) }
 
 func fsync(path string) error {
 	f, err := os.Open(path)
