@@ -34,6 +34,7 @@ const confEnv = "NOID_TEST_RESOLV_CONF"
 func TestMain(m *testing.M) {
 	if conf := os.Getenv(confEnv); conf != "" {
 		resolvConf, private = conf, filepath.Dir(conf)
+		tellGoroutines()
 		if err := Run(context.Background(), os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
