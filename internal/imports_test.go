@@ -46,7 +46,7 @@ var edges = map[string]string{
 	"network/ports":     "network network/control",
 	"network/program":   "errs storage",
 	"network/resolver":  "network/address",
-	"network/server":    "confine network network/ca network/control network/dhcp network/grant network/intercept network/lab network/policy network/ports network/resolver network/stack proc storage untrusted vmm",
+	"network/server":    "confine network network/ca network/control network/dhcp network/grant network/intercept network/lab network/policy network/ports network/resolver network/space network/stack proc storage untrusted vmm",
 	"network/space":     "confine errs network/address proc",
 	"network/stack":     "network/address network/control network/lab",
 

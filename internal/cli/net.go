@@ -55,6 +55,7 @@ func (a *app) netRemoveCmd() *cobra.Command {
 // networkJSON is a VM's network in 'net ls --json' and 'inspect'.
 type networkJSON struct {
 	Mode      network.Mode   `json:"mode"`
+	Device    string         `json:"device,omitempty"` // tap, or pair: one of a pair of sockets, which is slower
 	Allow     []string       `json:"allow"`
 	Deny      []string       `json:"deny"`
 	HostPorts []uint16       `json:"host_ports"`
@@ -70,7 +71,14 @@ type portJSON struct {
 }
 
 func networkToJSON(n vm.Network) networkJSON {
-	return networkJSON{n.Mode, append([]string{}, n.Allow...), append([]string{}, n.Deny...), append([]uint16{}, n.HostPorts...), portsToJSON(n.Ports), n.Helper}
+	device := ""
+	switch {
+	case n.Pair:
+		device = "pair"
+	case n.Mode != network.None:
+		device = "tap"
+	}
+	return networkJSON{n.Mode, device, append([]string{}, n.Allow...), append([]string{}, n.Deny...), append([]uint16{}, n.HostPorts...), portsToJSON(n.Ports), n.Helper}
 }
 
 func portsToJSON(ports []control.Port) []portJSON {

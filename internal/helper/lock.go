@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/network/space"
 	"noid/internal/proc"
 	"noid/internal/vmm"
 )
@@ -33,6 +34,13 @@ func Start(command []string, driver, dir string, p proc.Process) error {
 		defer lock.Close()
 		unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		cmd.ExtraFiles = []*os.File{lock}
+	}
+	if socket := space.Kept(p.PID); socket != nil {
+		defer socket.Close()
+		if cmd.ExtraFiles == nil {
+			cmd.ExtraFiles = []*os.File{nil}
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, socket)
 	}
 	if err := cmd.Start(); err != nil {
 		return err

@@ -52,9 +52,12 @@ func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 	if _, err := os.Lstat(network.ConfigFile); errors.Is(err, fs.ErrNotExist) {
 		return // nor has a clone that somebody looks into, though it has the device
 	}
-	socket, err := space.Socket(p)
-	if err != nil {
-		return // the VM has none
+	socket := inheritedSocket()
+	if socket == nil {
+		var err error
+		if socket, err = space.Socket(p); err != nil {
+			return // the VM has none
+		}
 	}
 	defer socket.Close()
 	started := make(chan bool, 1)
@@ -80,6 +83,18 @@ func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 		wait = min(2*wait, lastWait)
 	}
 	os.Remove(network.ControlSocket) // the network helper was killed
+}
+
+// socketFD is the descriptor of a VMM's pair that Start gives to a helper.
+const socketFD = 4
+
+// inheritedSocket returns it, or nil.
+func inheritedSocket() *os.File {
+	if !space.IsPair(socketFD) {
+		return nil
+	}
+	unix.CloseOnExec(socketFD)
+	return os.NewFile(socketFD, "pair")
 }
 
 // errServed says that another network helper is at work.

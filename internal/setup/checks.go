@@ -60,7 +60,7 @@ func (r *Report) runChecks(ctx context.Context, o Options) {
 	}
 	r.Checks = append(r.Checks, checkStorage(o.Home))
 	r.Checks = append(r.Checks, checkConfinement(home.Existing(o.Home.Dir()))...)
-	r.Checks = append(r.Checks, check("network", "each VM has a network namespace of its own", "VMs run without one: --net none", space.Available()))
+	r.Checks = append(r.Checks, check("network", "each VM has a network namespace of its own", "VMs of QEMU have a slower network, those of Firecracker none", space.Available()))
 	r.CanRun = len(r.VMMs) > 0 && kernel.OK && rootfs.OK
 }
 

@@ -77,12 +77,20 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 // create is Create without the wait. A VM whose network nobody asked for gets none where this host cannot.
 func (m *Manager) create(ctx context.Context, o CreateOptions) (*session, error) {
 	s, err := m.createAs(ctx, o)
-	if err == nil || !errors.Is(err, errs.ErrHost) || !m.netByDefault(o.Net) || ctx.Err() != nil {
+	if err == nil && s.vm.Machine.NetPair {
+		if cannot := m.Drivers.CanNetwork(); cannot != nil {
+			m.warn(fmt.Sprintf("the network of vm %q is slower than it could be: %v: %s", o.Name, cannot, errs.Hint(cannot)))
+		}
+	}
+	if err == nil || !errors.Is(err, errs.ErrHost) || ctx.Err() != nil {
 		return s, err
 	}
 	cannot := m.Drivers.CanNetwork()
-	if cannot == nil {
+	switch {
+	case cannot == nil:
 		return nil, err
+	case !m.netByDefault(o.Net):
+		return nil, errs.WithHint(err, errs.Hint(err)+", or do without a network: --net none")
 	}
 	m.warn(fmt.Sprintf("vm %q gets no network: %v: %s", o.Name, cannot, errs.Hint(cannot)))
 	o.Net.Network = string(network.None)

@@ -259,6 +259,7 @@ func (m *Manager) Forward(ctx context.Context, name string, groups [][]network.P
 // Network is what is known of a VM's network.
 type Network struct {
 	network.Config
+	Pair   bool           // its device is one of a pair of sockets, and no tap
 	Helper *control.State // nil where its helper does not answer
 	Ports  []control.Port // with what keeps the helper from them
 }
@@ -281,6 +282,7 @@ func (s *session) network(ctx context.Context) (n Network, err error) {
 	if n.Config, err = network.Load(s.dir); err != nil {
 		return n, err
 	}
+	n.Pair = s.vm.Machine.NetPair
 	for _, p := range n.Config.Ports {
 		n.Ports = append(n.Ports, control.Port{Port: p})
 	}

@@ -56,6 +56,9 @@ func (s *session) fromTemplate(ctx context.Context, key string) *session {
 	if err == nil {
 		err = untouched(dir, c)
 	}
+	if err == nil && c.Machine.NetPair && s.Drivers.CanNetwork() == nil {
+		err = errors.New("its network is slower than this host's")
+	}
 	from := source{Manager: s.Manager, verb: s.verb, c: c, dir: dir, driver: s.driver, net: s.net, lease: s.lease}
 	if err == nil {
 		err = from.checkLoadable(ctx)

@@ -21,6 +21,9 @@ type Machine struct {
 	// Net says that the VM has a network device. It ends in a network namespace of the VMM's own: see package
 	// network/space, whose Socket returns its other end.
 	Net bool `json:"net,omitempty"`
+	// NetPair says that the network device ends in a pair of sockets instead, where the host allows no namespace: see
+	// space.StartPair. It offers the guest no offloads. Start fills it in; Load obeys it.
+	NetPair bool `json:"net_pair,omitempty"`
 	// Hardware pins what the driver chose at Start (QEMU's versioned machine type, accelerator, CPU model), so that
 	// Load builds the same. Start fills it in; Load obeys it.
 	Hardware map[string]string `json:"hardware,omitempty"`

@@ -28,7 +28,8 @@ type Child struct {
 // Spawn starts argv in dir with the console files of dir as its stdin and stdout, and logFile (in dir, emptied) as its
 // stderr. A link or a FIFO that a guest left in the logs' places is refused, and not waited for. The VMM is confined,
 // for a guest of m: of dir it writes the disk, logFile and the files that access names, and reads kernel, initrd and
-// what its binary needs. With m.Net it is in a network namespace, in which it finds space.Tap.
+// what its binary needs. With m.Net it is in a network namespace, in which it finds space.Tap, or has one of a
+// pair of sockets.
 func Spawn(dir string, argv []string, logFile string, m *Machine, access Access) (*Child, error) {
 	in, err := os.OpenFile(filepath.Join(dir, SerialInFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -50,7 +51,10 @@ func Spawn(dir string, argv []string, logFile string, m *Machine, access Access)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	start := confine.Start
-	if m.Net {
+	switch {
+	case m.NetPair:
+		start = space.StartPair
+	case m.Net:
 		start = space.Start
 	}
 	if err := start(cmd, policy(dir, m, logFile, access)); err != nil {
@@ -86,7 +90,7 @@ type Access struct {
 func policy(dir string, m *Machine, logFile string, access Access) confine.Policy {
 	p := confine.Policy{Dir: dir, Write: append([]string{RootfsFile, logFile}, access.Write...), Make: access.Make, Devices: access.Devices,
 		Limits: confine.Limits{CPUs: m.CPUs, MemBytes: int64(m.MemMiB) << 20}}
-	if m.Net {
+	if m.Net && !m.NetPair {
 		p.Devices = append(p.Devices, space.Device)
 	}
 	for _, path := range []string{m.KernelPath, m.InitrdPath} {

@@ -23,6 +23,7 @@ import (
 	"noid/internal/network/policy"
 	"noid/internal/network/ports"
 	"noid/internal/network/resolver"
+	"noid/internal/network/space"
 	"noid/internal/network/stack"
 	"noid/internal/proc"
 	"noid/internal/vmm"
@@ -104,7 +105,7 @@ func start(p proc.Process, fd int) (*Server, error) {
 		Log:  s.log.used, Awaits: len(now.config.Secrets) > 0,
 	})
 	s.stack, err = stack.New(stack.Config{
-		FD: fd, Policy: inside{now}, Resolve: s.peers.answer(names), Peers: s.peers.orNone(), Lease: dhcp.Answer, Limits: limits(), Interceptor: s.https,
+		FD: fd, Bare: space.IsPair(fd), Policy: inside{now}, Resolve: s.peers.answer(names), Peers: s.peers.orNone(), Lease: dhcp.Answer, Limits: limits(), Interceptor: s.https,
 		Refused: func(proto string, to netip.AddrPort, why error) { s.log.refused(proto, to.String(), why) },
 	})
 	if err != nil {

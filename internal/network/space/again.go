@@ -36,12 +36,16 @@ var again bool
 // these have made it does not return.
 func Main() {
 	again = true
-	if len(os.Args) == 0 || os.Args[0] != becomes {
+	if len(os.Args) == 0 || os.Args[0] != becomes && os.Args[0] != pairBecomes {
 		return
 	}
 	runtime.LockOSThread() // what Exec confines is the thread
 	unix.CloseOnExec(reportFD)
-	err := become(os.Args[1:])
+	how := become
+	if os.Args[0] == pairBecomes {
+		how = becomePaired
+	}
+	err := how(os.Args[1:])
 	if err == nil {
 		os.Exit(0)
 	}
@@ -95,10 +99,7 @@ const self = "/proc/self/exe"
 
 // prepareAgain gives cmd its namespaces, what Main needs in them, and a pipe that readReport is to read.
 func prepareAgain(cmd *exec.Cmd) (in, out *os.File, err error) {
-	if !again {
-		return nil, nil, errors.New("this program makes no user namespaces: it does not call space.Main")
-	}
-	if in, out, err = os.Pipe(); err != nil {
+	if in, out, err = reportPipe(); err != nil {
 		return nil, nil, err
 	}
 	cmd.ExtraFiles = []*os.File{out, out} // the first keeps FD from being anything else's
@@ -112,6 +113,14 @@ func prepareAgain(cmd *exec.Cmd) (in, out *os.File, err error) {
 	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 	a.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SETPCAP} // until it is confined
 	return in, out, nil
+}
+
+// reportPipe is what readReport is to read, and its other end.
+func reportPipe() (in, out *os.File, err error) {
+	if !again {
+		return nil, nil, errors.New("this program starts no VMM with a network: it does not call space.Main")
+	}
+	return os.Pipe()
 }
 
 // readReport waits for Main's end, which closes the pipe, and returns what it says.

@@ -49,18 +49,21 @@ var switches = []struct{ path, closed, cure string }{
 	{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"},
 }
 
-const (
-	inContainer = "in a container: run it with --device " + Device + " --security-opt seccomp=unconfined"
-	withoutOne  = ", or do without a network: --net none"
-)
+const inContainer = "in a container: run it with --device " + Device + " --security-opt seccomp=unconfined"
 
 // explain makes an error of the host of one that it is to blame for.
 func explain(err error) error {
-	f, ok := errors.AsType[failure](err)
-	if !ok || strings.HasPrefix(f.doing, executing) {
+	if !Missing(err) {
 		return err
 	}
-	return errs.Host("give the VM a network", err).Hint(cure(f) + withoutOne)
+	f, _ := errors.AsType[failure](err)
+	return errs.Host("give the VM a network namespace", err).Hint(cure(f))
+}
+
+// Missing reports whether err, of Start, says that this host does not let a VMM have the device.
+func Missing(err error) bool {
+	f, ok := errors.AsType[failure](err)
+	return ok && !strings.HasPrefix(f.doing, executing)
 }
 
 func cure(f failure) string {

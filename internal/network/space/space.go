@@ -6,6 +6,8 @@
 // Who has CAP_SYS_ADMIN makes the namespace on a thread. Anybody else needs a user namespace, which the kernel gives to
 // a process of one thread alone: the program starts itself once more, as the VMM-to-be (see Main), with its own user
 // and group mapped to themselves.
+//
+// Where the host allows none of that, StartPair gives the VMM one of a pair of sockets instead.
 package space
 
 import (
@@ -24,7 +26,7 @@ const (
 	Tap = "tap0"
 	// Device is what the VMM opens to have it.
 	Device = "/dev/net/tun"
-	// FD is the packet socket's descriptor in the VMM.
+	// FD is the packet socket's descriptor in the VMM, or that of the pair's other end.
 	FD = 3
 	// HeaderBytes is how long the virtio_net_hdr is that stands before each frame on the packet socket.
 	HeaderBytes = 10
@@ -63,7 +65,8 @@ func enter() (socket *os.File, err error) {
 	return furnish()
 }
 
-// Socket returns the packet socket of p, a VMM that Start has started. The caller closes it.
+// Socket returns the packet socket of p, a VMM that Start has started, or the pair's other end of one that StartPair
+// has. The caller closes it.
 func Socket(p proc.Process) (*os.File, error) {
 	pidfd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
@@ -78,7 +81,7 @@ func Socket(p proc.Process) (*os.File, error) {
 		return nil, fmt.Errorf("getting the packet socket of process %d: %w", p.PID, err)
 	}
 	// The VMM may have been taken over by its guest, and have anything there.
-	if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || domain != unix.AF_PACKET {
+	if !has(fd, unix.SO_DOMAIN, unix.AF_PACKET) && !IsPair(fd) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("process %d has no packet socket at descriptor %d", p.PID, FD)
 	}

@@ -43,6 +43,7 @@ const (
 type link struct {
 	file *os.File
 	conn syscall.RawConn
+	bare bool               // frames have no virtio_net_hdr: nobody else cuts them or computes their checksums
 	rx   func(frame []byte) // sees each frame before the stack does
 
 	mu         sync.Mutex
@@ -52,12 +53,12 @@ type link struct {
 	closed     chan struct{}
 }
 
-func newLink(fd int) (*link, error) {
+func newLink(fd int, bare bool) (*link, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, os.NewSyscallError("making the link non-blocking", err)
 	}
 	unix.CloseOnExec(fd)
-	l := &link{file: os.NewFile(uintptr(fd), "link"), closed: make(chan struct{})}
+	l := &link{file: os.NewFile(uintptr(fd), "link"), bare: bare, closed: make(chan struct{})}
 	l.mac.Store(tcpip.LinkAddress(address.GuestMAC[:]))
 	var err error
 	l.conn, err = l.file.SyscallConn()
@@ -97,10 +98,13 @@ func (l *link) useQueue() {
 // deliver hands one frame to the stack, without a look at its checksum: the kernel computes none for what does not
 // leave the host.
 func (l *link) deliver(frame []byte) {
-	if len(frame) < vnetLen+header.EthernetMinimumSize {
+	vnet := noVnet[:]
+	if !l.bare {
+		vnet, frame = frame[:min(vnetLen, len(frame))], frame[min(vnetLen, len(frame)):]
+	}
+	if len(frame) < header.EthernetMinimumSize {
 		return
 	}
-	vnet, frame := frame[:vnetLen], frame[vnetLen:]
 	if !admit(frame) {
 		return
 	}
@@ -141,9 +145,12 @@ func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 
 func (l *link) write(pkt *stack.PacketBuffer) {
 	var vnet [vnetLen]byte
-	fillVnet(vnet[:], pkt)
 	var room [8][]byte
-	parts := append(room[:0], vnet[:])
+	parts := room[:0]
+	if !l.bare {
+		fillVnet(vnet[:], pkt)
+		parts = append(parts, vnet[:])
+	}
 	parts = append(parts, pkt.AsSlices()...)
 	err := l.conn.Control(func(fd uintptr) {
 		_, err := unix.Writev(int(fd), parts)
@@ -159,6 +166,9 @@ func (l *link) write(pkt *stack.PacketBuffer) {
 		l.dropped.Add(1)
 	}
 }
+
+// noVnet stands for the virtio_net_hdr of a frame that has none.
+var noVnet [vnetLen]byte
 
 // fillVnet has the kernel compute the checksum of a packet, and cut it, where the stack has left that to it.
 func fillVnet(vnet []byte, pkt *stack.PacketBuffer) {
@@ -225,4 +235,11 @@ func (*link) ARPHardwareType() header.ARPHardwareType      { return header.ARPHa
 func (*link) ParseHeader(*stack.PacketBuffer) bool         { return true }
 func (*link) SetOnCloseAction(func())                      {}
 func (*link) GSOMaxSize() uint32                           { return gsoMax }
-func (*link) SupportedGSO() stack.SupportedGSO             { return stack.HostGSOSupported }
+
+// SupportedGSO implements stack.GSOEndpoint.
+func (l *link) SupportedGSO() stack.SupportedGSO {
+	if l.bare {
+		return stack.GVisorGSOSupported
+	}
+	return stack.HostGSOSupported
+}

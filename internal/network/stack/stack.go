@@ -57,6 +57,7 @@ type Config struct {
 	// FD carries the frames, one a read or write, each with a virtio_net_hdr of 10 bytes before it. The stack has it
 	// for itself, and closes it.
 	FD     int
+	Bare   bool // frames have no virtio_net_hdr: who has FD's other end cuts none and computes no checksums
 	Policy Policy
 	// Resolve answers a DNS query to the gateway; nil is no answer. proto is tcp or udp.
 	Resolve func(ctx context.Context, query []byte, proto string) []byte
@@ -93,7 +94,7 @@ type Stack struct {
 
 // New makes a stack. Run has it work.
 func New(c Config) (*Stack, error) {
-	l, err := newLink(c.FD)
+	l, err := newLink(c.FD, c.Bare)
 	if err != nil {
 		return nil, err
 	}

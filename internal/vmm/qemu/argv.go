@@ -68,8 +68,11 @@ func argv(m *vmm.Machine, incoming bool) []string {
 			"-device", "virtio-blk-pci,drive=d1")
 	}
 	if m.Net { // likewise
-		args = append(args,
-			"-netdev", "tap,id=net0,ifname="+space.Tap+",script=no,downscript=no,vhost=off",
+		backend := "tap,id=net0,ifname=" + space.Tap + ",script=no,downscript=no,vhost=off"
+		if m.NetPair {
+			backend = "socket,id=net0,fd=" + strconv.Itoa(space.PairFD)
+		}
+		args = append(args, "-netdev", backend,
 			"-device", "virtio-net-pci,netdev=net0,mac="+net.HardwareAddr(address.GuestMAC[:]).String()+",romfile=")
 	}
 	args = append(args, "-kernel", m.KernelPath)

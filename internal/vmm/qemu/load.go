@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/network/space"
 	"noid/internal/proc"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
@@ -58,6 +59,9 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Sav
 	}
 	child, c, err := d.launch(ctx, dir, &machine, true)
 	m.DriverVersion = machine.DriverVersion
+	if space.Missing(err) { // the guest leaves checksums and segments to the device, which one of a pair could not do
+		err = fmt.Errorf("its network device was saved on a tap: %w", err)
+	}
 	if err != nil {
 		cancel()
 		if filled.Wait(); fillErr != nil && !errors.Is(fillErr, context.Canceled) { // QEMU missed its memory's file

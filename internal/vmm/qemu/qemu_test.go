@@ -37,6 +37,7 @@ func TestArgv(t *testing.T) {
 		{"sleeps", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Hardware: sleeps}, true},
 		{"base", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Base: true, DiskMiB: 8192, BootArgs: "c", Hardware: based}, false},
 		{"net", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Base: true, Net: true, Hardware: networked}, false},
+		{"pair", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Net: true, NetPair: true, Hardware: networked}, false},
 		{"load", vmm.Machine{CPUs: 4, MemMiB: 2048, KernelPath: "/k/a,b", InitrdPath: "/k/initrd", BootArgs: "a=b c", Hardware: kvm}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

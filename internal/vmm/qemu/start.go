@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
+	"noid/internal/network/space"
 	"noid/internal/proc"
 	"noid/internal/vmm"
 )
@@ -36,7 +37,12 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 	if err := fillMemory(ctx, memory, "", m.MemMiB); err != nil {
 		return proc.Process{}, err
 	}
+	m.NetPair = false
 	child, c, err := d.launch(ctx, dir, m, false)
+	if space.Missing(err) {
+		m.NetPair = true
+		child, c, err = d.launch(ctx, dir, m, false)
+	}
 	if err != nil {
 		return proc.Process{}, err
 	}
