@@ -65,6 +65,9 @@ var commands = []command{
 	{name: "restore", args: []string{"restore", "src", "one"}, ends: true},
 	{name: "restore, dead", args: []string{"restore", "src", "one"}, prepare: then(nothing, "stop", "--force", "src"), ends: true},
 	{name: "restore --as", args: []string{"restore", "src", "one", "--as", "new"}, done: []int{4}},
+	{name: "undo", args: []string{"undo", "src"}, prepare: then(nothing, "checkpoint", "src"), ends: true, done: []int{5}},
+	{name: "prune", args: []string{"prune", "src", "--keep-last", "1"}, prepare: then(then(nothing, "checkpoint", "src"), "checkpoint", "src")},
+	{name: "pin", args: []string{"pin", "src", "one"}},
 	{name: "fork", args: []string{"fork", "src", "--as", "new"}, done: []int{4}},
 	// The guest is no Linux, so the command fails; what has been made of it goes.
 	{name: "run --rm", args: []string{"run", "--rm", "--name", "new", "--wait-timeout", "50ms", "src@one", "true"}, code: 125},
