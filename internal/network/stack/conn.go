@@ -97,8 +97,11 @@ func (c *conn) send(data []byte) (err tcpip.Error) {
 	return err
 }
 
+// bufferBytes holds any datagram.
+const bufferBytes = 64 << 10
+
 // buffers are for data between two reads and writes.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferBytes); return &b }}
 
 // reset closes the host's end of a connection with RST.
 func reset(c *net.TCPConn) {

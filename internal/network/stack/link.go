@@ -25,6 +25,8 @@ const (
 	maxFrame = vnetLen + header.EthernetMinimumSize + 1<<16
 	// gsoMax bounds the packets that the stack leaves to the kernel to cut, in bytes. IP has 16 bits for a length.
 	gsoMax = 60 << 10
+	// segmentMax is the data of such a packet, in bytes.
+	segmentMax = gsoMax - header.TCPTotalHeaderMaximumSize - 1
 )
 
 // Fields of struct virtio_net_hdr.

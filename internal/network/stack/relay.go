@@ -112,10 +112,10 @@ func toGuest(f *flow, guest *conn, far stream) bool {
 	}
 }
 
-// readReady waits for data, and reads it into a buffer that it takes only then. The caller puts it back. The end of a
-// stream is io.EOF.
+// readReady waits for data, and reads it into a buffer that it takes only then, as much as one packet carries. The caller
+// puts it back. The end of a stream is io.EOF.
 func readReady(raw syscall.RawConn) (data *[]byte, n int, err error) {
-	if data, n, err = readDatagram(raw); err == nil && n == 0 {
+	if data, n, err = readUpTo(raw, segmentMax); err == nil && n == 0 {
 		buffers.Put(data)
 		return nil, 0, io.EOF
 	}
@@ -124,9 +124,13 @@ func readReady(raw syscall.RawConn) (data *[]byte, n int, err error) {
 
 // readDatagram is readReady where nothing is something.
 func readDatagram(raw syscall.RawConn) (data *[]byte, n int, err error) {
+	return readUpTo(raw, bufferBytes)
+}
+
+func readUpTo(raw syscall.RawConn, most int) (data *[]byte, n int, err error) {
 	waited := raw.Read(func(fd uintptr) bool {
 		data = buffers.Get().(*[]byte)
-		if n, err = ignoringEINTR(func() (int, error) { return unix.Read(int(fd), *data) }); err == nil {
+		if n, err = ignoringEINTR(func() (int, error) { return unix.Read(int(fd), (*data)[:most]) }); err == nil {
 			return true
 		}
 		buffers.Put(data)

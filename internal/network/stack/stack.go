@@ -151,19 +151,21 @@ const (
 	bufferMax = 512 << 10
 	// timeWait is short: nothing on this wire is late.
 	timeWait = 2 * time.Second
-	// A guest that stands still, for hours perhaps, goes on with its connections: what it has not acknowledged it is
-	// sent again each maxRTO, for days.
-	maxRTO     = time.Second
-	maxRetries = 1 << 20
+	// resendAfter is how long an ACK of the guest's may take, and how often what it has not acknowledged is sent again. An
+	// emulated or paused guest answers late, and the wire loses next to nothing: to send again sooner, and slowly from
+	// then on, would be wrong nearly always. A guest that stands still, for hours perhaps, goes on with its connections.
+	resendAfter = time.Second
+	maxRetries  = 1 << 20
 )
 
 func (s *Stack) tune() tcpip.Error {
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: bufferMax, Max: bufferMax}
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: bufferMax, Max: bufferMax}
 	wait, sack := tcpip.TCPTimeWaitTimeoutOption(timeWait), tcpip.TCPSACKEnabled(true)
-	rto, retries := tcpip.TCPMaxRTOOption(maxRTO), tcpip.TCPMaxRetriesOption(maxRetries)
-	rack := tcpip.TCPRecovery(0) // gVisor's RACK can take one timeout for each segment that a guest in a pause has lost
-	for _, option := range []tcpip.SettableTransportProtocolOption{&receive, &send, &wait, &sack, &rto, &retries, &rack} {
+	least, most, retries := tcpip.TCPMinRTOOption(resendAfter), tcpip.TCPMaxRTOOption(resendAfter), tcpip.TCPMaxRetriesOption(maxRetries)
+	// RACK probes after two round trips, and can take one timeout for each segment that a guest in a pause has lost.
+	rack := tcpip.TCPRecovery(0)
+	for _, option := range []tcpip.SettableTransportProtocolOption{&receive, &send, &wait, &sack, &most, &least, &retries, &rack} {
 		if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
 			return err
 		}
