@@ -21,7 +21,7 @@ var edges = map[string]string{
 
 	"cli":     "config errs helper image image/source image/store kernels network network/control network/grant network/policy secret setup untrusted version vm vmm/drivers",
 	"cli/man": "cli version",
-	"vm": "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/wire manifest network network/control network/grant network/policy network/program proc secret " +
+	"vm": "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/tree link/wire manifest network network/control network/grant network/policy network/program proc secret " +
 		"storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
@@ -54,12 +54,13 @@ var edges = map[string]string{
 	"vmm/conformance/guestfiles": "boot",
 	"vmm/conformance/tinyguest":  "errs vmm",
 
-	"agent":         "agent/changes agent/jks kmod link/mux link/wire network/address",
-	"agent/changes": "agent/jks",
+	"agent":         "agent/changes agent/jks kmod link/mux link/tree link/wire network/address",
+	"agent/changes": "agent/jks link/tree",
 	"agent/jks":     "",
 	"link":          "errs link/wire untrusted",
 	"link/mux":      "",
 	"link/tarfs":    "errs",
+	"link/tree":     "",
 	"link/wire":     "",
 	"console":       "errs lazy untrusted vmm",
 

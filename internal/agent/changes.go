@@ -17,10 +17,9 @@ import (
 // written is of one moment. warnings gets a line for each file that is left out.
 func Changes(out, warnings io.Writer) error {
 	stopOthers()
-	// The root without what is mounted in it.
-	root, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	root, err := rootAlone()
 	if err != nil {
-		return fmt.Errorf("mounting the root once more: %w", err)
+		return err
 	}
 	defer unix.Close(root)
 	warn := func(text string) { fmt.Fprintln(warnings, text) }
@@ -31,14 +30,9 @@ func Changes(out, warnings io.Writer) error {
 	if uint32(st.Type) != unix.OVERLAYFS_SUPER_MAGIC {
 		return changes.WriteAll(out, root, warn)
 	}
-	disk, err := mountExt4("/dev/" + ownDisk())
+	upper, err := openUpper()
 	if err != nil {
-		return fmt.Errorf("mounting the disk: %w", err)
-	}
-	defer unix.Close(disk)
-	upper, err := unix.Openat(disk, "upper", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("opening the upper directory: %w", err)
+		return err
 	}
 	defer unix.Close(upper)
 	return changes.Write(out, upper, root, warn)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strconv"
@@ -56,10 +57,13 @@ func GrowDisk(args []string) error {
 }
 
 // ownDisk returns the name of the disk that can be written.
-func ownDisk() string {
+func ownDisk() string { return diskThat("0") }
+
+// diskThat returns the name of the first disk of which the kernel says ro, "1" for one that can only be read.
+func diskThat(ro string) string {
 	entries, _ := os.ReadDir("/sys/block")
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "vd") && readSys("block/"+e.Name()+"/ro") == "0" {
+		if strings.HasPrefix(e.Name(), "vd") && readSys("block/"+e.Name()+"/ro") == ro {
 			return e.Name()
 		}
 	}
@@ -67,13 +71,17 @@ func ownDisk() string {
 }
 
 // mountExt4 mounts the ext4 on device, which is mounted elsewhere, once more and nowhere.
-func mountExt4(device string) (int, error) {
+func mountExt4(device string, options ...string) (int, error) {
 	fs, err := unix.Fsopen("ext4", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(fs)
-	if err = unix.FsconfigSetString(fs, "source", device); err == nil {
+	err = unix.FsconfigSetString(fs, "source", device)
+	for _, option := range options {
+		err = cmp.Or(err, unix.FsconfigSetFlag(fs, option))
+	}
+	if err == nil {
 		err = unix.FsconfigCreate(fs)
 	}
 	if err != nil {
