@@ -12,6 +12,7 @@ const (
 	ByTry     = "try"     // before a command that may be taken back
 	ByRestore = "restore" // the present, before a restore in place
 	ByUndo    = "undo"    // the present, before an undo
+	ByExplore = "explore" // the start of an exploration, or what a variant of it has made
 )
 
 // Cause is what led to a checkpoint. The zero one: somebody asked for it.

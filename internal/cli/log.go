@@ -127,6 +127,8 @@ func because(e vm.LogEntry) string {
 		}
 	case vm.ByTry:
 		text = "before try " + c.What
+	case vm.ByExplore:
+		return strings.TrimSpace(map[bool]string{true: "pinned "}[e.Pinned] + "variant " + c.Turn[strings.IndexByte(c.Turn, '.')+1:] + ": " + c.What)
 	case vm.ByRestore:
 		text = "before restore to " + c.What
 	case vm.ByUndo:

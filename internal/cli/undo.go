@@ -53,23 +53,29 @@ func (a *app) travelCmd(cmd *cobra.Command, travel func(*vm.Manager, context.Con
 		if err != nil {
 			return err
 		}
-		if asJSON {
-			return printJSON(a.out, undoneJSON{args[0], u.To.ID, u.Kept})
-		}
-		if !a.quiet {
-			what := because(vm.LogEntry{CheckpointEntry: vm.CheckpointEntry{Checkpoint: u.To}})
-			if u.To.Labelled() {
-				what = u.To.Label
-			}
-			if what != "" {
-				what = " (" + untrusted.Line(what, maxBecause) + ")"
-			}
-			fmt.Fprintf(a.err, "vm %q is as it was at %s, %s%s\n", args[0], u.To.ID, local(u.To.CreatedAt), what)
-		}
-		return nil
+		return a.printUndone(args[0], u, asJSON)
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// printUndone says where the VM name is now.
+func (a *app) printUndone(name string, u vm.Undone, asJSON bool) error {
+	if asJSON {
+		return printJSON(a.out, undoneJSON{name, u.To.ID, u.Kept})
+	}
+	if a.quiet {
+		return nil
+	}
+	what := because(vm.LogEntry{CheckpointEntry: vm.CheckpointEntry{Checkpoint: u.To}})
+	if u.To.Labelled() {
+		what = u.To.Label
+	}
+	if what != "" {
+		what = " (" + untrusted.Line(what, maxBecause) + ")"
+	}
+	_, err := fmt.Fprintf(a.err, "vm %q is as it was at %s, %s%s\n", name, u.To.ID, local(u.To.CreatedAt), what)
+	return err
 }
 
 func (a *app) autoCmd() *cobra.Command {

@@ -18,6 +18,7 @@ const (
 	ByTry     = checkpoint.ByTry
 	ByRestore = checkpoint.ByRestore
 	ByUndo    = checkpoint.ByUndo
+	ByExplore = checkpoint.ByExplore
 )
 
 // History is what a VM has been through.

@@ -53,15 +53,20 @@ func (f *flattener) run() (*Node, error) {
 }
 
 // read calls do for each header of a layer. It reads the layer to its end, where its digest is checked.
-func (f *flattener) read(layer int, do func(header uint32, h *tar.Header, r io.Reader) error) error {
+func (f *flattener) read(layer int, do func(header uint32, h *tar.Header, r io.Reader) error) (err error) {
 	at := func(err error, name string) error { return place(err, layer, len(f.layers), name) }
 	r, err := f.layers[layer].Open(f.ctx)
 	if err != nil {
 		return at(err, "")
 	}
-	defer r.Close()
 	a := readAhead(&stream{f.ctx, r, f.meter})
-	defer a.Close()
+	defer func() {
+		a.Close()
+		// Where its bytes are not those that were asked for, that comes before what is wrong in them.
+		if wrong := r.Close(); err != nil && wrong != nil {
+			err = at(wrong, "")
+		}
+	}()
 	archive := tar.NewReader(a)
 	last := ""
 	for i := uint32(0); ; i++ {
