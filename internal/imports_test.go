@@ -21,8 +21,8 @@ var edges = map[string]string{
 
 	"cli":     "config errs helper image image/source image/store kernels network network/control network/grant network/policy secret setup untrusted version vm vmm/drivers",
 	"cli/man": "cli version",
-	"vm": "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/tree link/wire manifest network network/control network/grant network/policy network/program proc secret " +
-		"storage storage/volume untrusted vmm",
+	"vm":      "boot checkpoint config confine console disk errs helper home image image/store kernels lazy link link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/policy network/program network/proxy proc secret",
+	"storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy network/space proc storage untrusted",
@@ -45,8 +45,9 @@ var edges = map[string]string{
 	"network/policy":    "errs lazy network network/address",
 	"network/ports":     "network network/control",
 	"network/program":   "errs storage",
+	"network/proxy":     "errs",
 	"network/resolver":  "network/address",
-	"network/server":    "confine network network/ca network/control network/dhcp network/grant network/intercept network/lab network/policy network/ports network/resolver network/space network/stack proc storage untrusted vmm",
+	"network/server":    "confine network network/address network/ca network/control network/dhcp network/grant network/intercept network/lab network/policy network/ports network/proxy network/resolver network/space network/stack proc storage untrusted vmm",
 	"network/space":     "confine errs network/address proc",
 	"network/stack":     "network/address network/control network/lab",
 

@@ -13,8 +13,8 @@ import (
 
 // What Trust leaves in the guest. noid's package secret names the same files to the guest's programs.
 const (
-	TrustedAuthority = "/etc/ssl/noid-ca.pem"     // the home's authority alone
-	TrustedBundle    = "/etc/ssl/noid-bundle.pem" // it and all others that the guest trusts
+	TrustedAuthority = "/etc/ssl/noid-ca.pem"     // those that noid has added
+	TrustedBundle    = "/etc/ssl/noid-bundle.pem" // they and all others that the guest trusts
 )
 
 var (
@@ -29,33 +29,30 @@ var (
 )
 
 const (
-	// anchor is the authority's file in each of anchors.
-	anchor = "noid.crt"
 	// maxTrust bounds what Trust reads, in bytes.
 	maxTrust = 8 << 20
 	// pemEnd ends a certificate.
 	pemEnd = "-----END CERTIFICATE-----\n"
 )
 
-// Trust has the guest whose root directory is root trust the first certificate of in; the others are what it trusts where it
-// has no list of its own. args has the name by which OpenSSL looks for the first one. It may be repeated, also at the
-// same time. warn is told of a Java that does not trust it.
+// Trust has the guest whose root directory is root trust the first certificates of in, as many as args has names: those by
+// which OpenSSL looks for them. The others are what it trusts where it has no list of its own. It may be repeated, also at
+// the same time. warn is told of a Java that does not trust them.
 func Trust(root string, args []string, in io.Reader, warn func(string)) error {
-	if len(args) != 1 || filepath.Base(args[0]) != args[0] {
-		return errors.New("one name is needed")
-	}
 	all, err := io.ReadAll(io.LimitReader(in, maxTrust))
 	if err != nil {
 		return err
 	}
-	n := bytes.Index(all, []byte(pemEnd))
-	if n < 0 {
-		return errors.New("there is no certificate")
+	own := bytes.SplitAfter(all, []byte(pemEnd))
+	if len(args) == 0 || len(own) <= len(args) || slices.ContainsFunc(args, func(name string) bool { return filepath.Base(name) != name }) {
+		return errors.New("as many names as certificates are needed")
 	}
-	authority, bundle := all[:n+len(pemEnd)], slices.Concat(all[n+len(pemEnd):], all[:n+len(pemEnd)])
+	own = own[:len(args)]
+	authorities := bytes.Join(own, nil)
+	bundle := slices.Concat(all[len(authorities):], authorities)
 	var problems []error
 	for i, name := range bundles {
-		list, err := addTo(filepath.Join(root, name), authority)
+		list, err := addTo(filepath.Join(root, name), own)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -64,20 +61,28 @@ func Trust(root string, args []string, in io.Reader, warn func(string)) error {
 		}
 	}
 	os.MkdirAll(filepath.Join(root, anchors[0]), 0o755)
-	for _, dir := range anchors {
-		if isThere(root, dir) {
-			problems = append(problems, replaceFile(filepath.Join(root, dir, anchor), authority))
+	for i, authority := range own {
+		name := "noid"
+		if i > 0 {
+			name = fmt.Sprintf("noid-%d", i)
 		}
-	}
-	if dir := filepath.Join(root, "/etc/ssl/certs"); isThere(root, "/etc/ssl/certs") {
-		// noid.pem as update-ca-certificates would name it: a Java that is installed later takes it from there.
-		problems = append(problems, replaceFile(filepath.Join(dir, args[0]+".0"), authority), replaceFile(filepath.Join(dir, "noid.pem"), authority))
+		for _, dir := range anchors {
+			if isThere(root, dir) {
+				problems = append(problems, replaceFile(filepath.Join(root, dir, name+".crt"), authority))
+			}
+		}
+		if dir := filepath.Join(root, "/etc/ssl/certs"); isThere(root, "/etc/ssl/certs") {
+			// noid.pem as update-ca-certificates would name it: a Java that is installed later takes it from there.
+			problems = append(problems, replaceFile(filepath.Join(dir, args[i]+".0"), authority), replaceFile(filepath.Join(dir, name+".pem"), authority))
+		}
 	}
 	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(TrustedBundle)), 0o755); err != nil {
 		return err
 	}
-	problems = append(problems, replaceFile(filepath.Join(root, TrustedAuthority), authority), replaceFile(filepath.Join(root, TrustedBundle), bundle))
-	trustJava(root, args[0], authority, warn)
+	problems = append(problems, replaceFile(filepath.Join(root, TrustedAuthority), authorities), replaceFile(filepath.Join(root, TrustedBundle), bundle))
+	for i, authority := range own {
+		trustJava(root, args[i], authority, warn)
+	}
 	return errors.Join(problems...)
 }
 
@@ -86,20 +91,29 @@ func isThere(root, name string) bool {
 	return err == nil
 }
 
-// addTo appends an authority to a list, unless it is there already, and returns the list.
-func addTo(path string, authority []byte) ([]byte, error) {
+// addTo appends authorities to a list, unless they are there already, and returns the list.
+func addTo(path string, authorities [][]byte) ([]byte, error) {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
 	}
 	list, err := os.ReadFile(path)
-	if err != nil || bytes.Contains(list, authority) {
-		return list, err
+	if err != nil {
+		return nil, err
 	}
-	if len(list) > 0 && list[len(list)-1] != '\n' {
-		list = append(list, '\n')
+	before := len(list)
+	for _, authority := range authorities {
+		if bytes.Contains(list, authority) {
+			continue
+		}
+		if len(list) > 0 && list[len(list)-1] != '\n' {
+			list = append(list, '\n')
+		}
+		list = append(list, authority...)
 	}
-	list = append(list, authority...)
+	if len(list) == before {
+		return list, nil
+	}
 	return list, replaceFile(path, list)
 }
 

@@ -23,6 +23,7 @@ import (
 
 const (
 	ownCert   = "-----BEGIN CERTIFICATE-----\nbm9pZA==\n-----END CERTIFICATE-----\n"
+	otherCert = "-----BEGIN CERTIFICATE-----\nb3RoZXI=\n-----END CERTIFICATE-----\n"
 	hostCerts = "-----BEGIN CERTIFICATE-----\nhost\n-----END CERTIFICATE-----\n"
 	theirs    = "-----BEGIN CERTIFICATE-----\nguest\n-----END CERTIFICATE-----"
 )
@@ -147,10 +148,15 @@ func TestTrustIsNoImages(t *testing.T) {
 	for name, text := range want {
 		write(t, filepath.Join(root, name), text)
 	}
-	if err := Trust(root, []string{"0a1b2c3d"}, strings.NewReader(ownCert+hostCerts), told(t)); err != nil {
+	if err := Trust(root, []string{"0a1b2c3d", "1a1b2c3d"}, strings.NewReader(ownCert+otherCert+hostCerts), told(t)); err != nil {
 		t.Fatal(err)
 	}
 	certs := filepath.Join(root, "etc/ssl/certs")
+	for name, want := range map[string]string{"ca-certificates.crt": theirs + "\n" + ownCert + otherCert, "1a1b2c3d.0": otherCert, "noid-1.pem": otherCert} {
+		if got, err := os.ReadFile(filepath.Join(certs, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
 	for name, to := range map[string]string{"noid.pem": "/usr/local/share/ca-certificates/noid.crt", "0a1b2c3d.0": "noid.pem"} { // as update-ca-certificates
 		if err := errors.Join(os.Remove(filepath.Join(certs, name)), os.Symlink(to, filepath.Join(certs, name))); err != nil {
 			t.Fatal(err)

@@ -59,6 +59,8 @@ type networkJSON struct {
 	Allow     []string       `json:"allow"`
 	Deny      []string       `json:"deny"`
 	HostPorts []uint16       `json:"host_ports"`
+	HostProxy bool           `json:"host_proxy"`
+	HostCA    string         `json:"host_ca,omitempty"`
 	Ports     []portJSON     `json:"ports"`
 	Helper    *control.State `json:"helper,omitempty"` // while it answers
 }
@@ -78,7 +80,8 @@ func networkToJSON(n vm.Network) networkJSON {
 	case n.Mode != network.None:
 		device = "tap"
 	}
-	return networkJSON{n.Mode, device, append([]string{}, n.Allow...), append([]string{}, n.Deny...), append([]uint16{}, n.HostPorts...), portsToJSON(n.Ports), n.Helper}
+	return networkJSON{n.Mode, device, append([]string{}, n.Allow...), append([]string{}, n.Deny...), append([]uint16{}, n.HostPorts...), n.HostProxy, n.HostCA,
+		portsToJSON(n.Ports), n.Helper}
 }
 
 func portsToJSON(ports []control.Port) []portJSON {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,12 @@ A profile in config.toml, for --net work or 'noid config set net work':
   allow = ["10.1.0.0/16", "*"]
   deny = ["*.ads.example"]
   host_ports = [5432]
+  host_proxy = true
+  host_ca = "/etc/company.pem"
+
+With --host-proxy TCP goes by the proxy that HTTPS_PROXY names in noid's environment, but to what NO_PROXY names; UDP and
+ping go nowhere. With --host-ca host the guest trusts the authorities that this host's administrator has added to the
+distribution's, with --host-ca FILE those in a file.
 `
 
 // netFlags are the flags of a command that makes a VM with a network of its own.
@@ -45,6 +52,8 @@ type netFlags struct {
 	net         string
 	allow, deny []string
 	hostPorts   []string
+	hostProxy   bool
+	hostCA      string
 	portFlags
 }
 
@@ -53,6 +62,8 @@ func (n *netFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&n.allow, "allow", nil, "`RULE` of what the guest may reach, and nothing else; may be repeated")
 	f.StringArrayVar(&n.deny, "deny", nil, "`RULE` of what it may not; may be repeated")
 	f.StringArrayVar(&n.hostPorts, "host-port", nil, "`PORT` of this host that it reaches at host.noid.internal; may be repeated")
+	f.BoolVar(&n.hostProxy, "host-proxy", false, "have its TCP go by this host's proxy: HTTPS_PROXY, NO_PROXY")
+	f.StringVar(&n.hostCA, "host-ca", "", "have it trust the authorities in `FILE`, or host: those added on this host")
 	n.portFlags.add(f)
 }
 
@@ -77,7 +88,12 @@ func (n *netFlags) options() (o vm.NetOptions, err error) {
 		}
 		o.HostPorts = append(o.HostPorts, port)
 	}
-	o.Secrets = n.secrets
+	o.Secrets, o.HostProxy, o.HostCA = n.secrets, n.hostProxy, n.hostCA
+	if o.HostCA != "" && o.HostCA != network.HostCerts {
+		if o.HostCA, err = filepath.Abs(o.HostCA); err != nil {
+			return o, err
+		}
+	}
 	o.Ports, err = n.groups()
 	return o, err
 }

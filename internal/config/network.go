@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/pelletier/go-toml/v2"
@@ -24,6 +25,8 @@ type profile struct {
 	Allow     []string `toml:"allow"`
 	Deny      []string `toml:"deny"`
 	HostPorts []uint16 `toml:"host_ports"`
+	HostProxy bool     `toml:"host_proxy"`
+	HostCA    string   `toml:"host_ca"`
 }
 
 // profiles reads the profiles in values, all of a file. A slip in one is an error, also a key that is not known: a
@@ -43,19 +46,22 @@ func profiles(values map[string]any) (map[string]network.Config, error) {
 	var all map[string]profile
 	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&all); err != nil {
 		if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
-			return nil, usage("[%s]: the key %q is not known: mode, allow, deny and host_ports are", networkTable, strict.Errors[0].Key())
+			return nil, usage("[%s]: the key %q is not known: mode, allow, deny, host_ports, host_proxy and host_ca are", networkTable, strict.Errors[0].Key())
 		}
 		return nil, usage("[%s]: %w", networkTable, err)
 	}
 	networks := map[string]network.Config{}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		p := all[name]
-		c := network.Config{Mode: network.Mode(p.Mode), Allow: p.Allow, Deny: p.Deny, HostPorts: p.HostPorts}
+		c := network.Config{Mode: network.Mode(p.Mode), Allow: p.Allow, Deny: p.Deny, HostPorts: p.HostPorts, HostProxy: p.HostProxy, HostCA: p.HostCA}
 		if c.Mode == "" {
 			c.Mode = network.Default
 		}
 		if slices.Contains(network.Modes, network.Mode(name)) || !profileName().MatchString(name) {
 			return nil, usage("[%s.%s]: a profile has a name of its own, of letters, digits, - and _", networkTable, name)
+		}
+		if c.HostCA != "" && c.HostCA != network.HostCerts && !filepath.IsAbs(c.HostCA) {
+			return nil, usage("[%s.%s]: host_ca is %q or an absolute path", networkTable, name, network.HostCerts)
 		}
 		if _, err := policy.Parse(c); err != nil {
 			return nil, fmt.Errorf("[%s.%s]: %w", networkTable, name, err)

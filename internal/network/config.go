@@ -41,6 +41,10 @@ type Config struct {
 	// HostPorts are TCP and UDP ports of this host's loopback that the guest reaches at address.HostName.
 	HostPorts []uint16 `json:"host_ports,omitempty"`
 	Ports     []Port   `json:"ports,omitempty"`
+	// HostProxy has TCP go by this host's HTTP proxy, which the environment of noid names, and nothing else go anywhere.
+	HostProxy bool `json:"host_proxy,omitempty"`
+	// HostCA are certificates that the guest is to trust too: a file of them, or HostCerts.
+	HostCA string `json:"host_ca,omitempty"`
 	// Secrets are the names of those that the VM may use. A clone has none.
 	Secrets []string `json:"secrets,omitempty"`
 	// Networks are those between VMs that it is on. A clone has addresses of its own there.
@@ -52,6 +56,9 @@ type Member struct {
 	Network string     `json:"network"`
 	Addr    netip.Addr `json:"addr"` // of IPv4; not valid: the VM has none yet
 }
+
+// HostCerts are the authorities that this host's administrator has added to those of its distribution.
+const HostCerts = "host"
 
 // ForClone is the network of a clone of a VM with c: its rules, and nothing that only one VM can have.
 func (c Config) ForClone() Config {

@@ -19,7 +19,7 @@ import (
 	"noid/internal/storage"
 )
 
-// GuestBundle, in a guest, has the authorities that it trusts and this home's; GuestAuthority has the home's alone.
+// GuestBundle, in a guest, has the authorities that it trusts and those that noid has added; GuestAuthority has these alone.
 const (
 	GuestBundle    = "/etc/ssl/noid-bundle.pem"
 	GuestAuthority = "/etc/ssl/noid-ca.pem"
@@ -29,13 +29,13 @@ const (
 var TrustVariables = []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}
 
 // Environment is what a guest's commands have in their environment of the secrets that its VM may use: placeholders, and
-// where the home's authority is. Without secrets it is empty.
-func Environment(list []Secret) (env []string) {
+// where the authorities are that noid has added to those that the guest trusts, if it has.
+func Environment(list []Secret, trusts bool) (env []string) {
 	for _, s := range list {
 		env = append(env, s.Name+"="+s.Placeholder)
 	}
-	if len(list) == 0 {
-		return nil
+	if !trusts {
+		return env
 	}
 	for _, name := range TrustVariables[:len(TrustVariables)-1] {
 		env = append(env, name+"="+GuestBundle)

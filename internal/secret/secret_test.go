@@ -356,10 +356,10 @@ func TestGive(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	if env := Environment(nil); env != nil {
+	if env := Environment(nil, false); env != nil {
 		t.Errorf("without secrets: %q", env)
 	}
-	env := Environment([]Secret{{Name: "TOKEN", Placeholder: "p"}})
+	env := Environment([]Secret{{Name: "TOKEN", Placeholder: "p"}}, true)
 	for _, want := range []string{"TOKEN=p", "NODE_EXTRA_CA_CERTS=" + GuestAuthority, "GIT_SSL_CAINFO=" + GuestBundle} {
 		if !slices.Contains(env, want) {
 			t.Errorf("%s is not in %q", want, env)

@@ -10,6 +10,7 @@ import (
 	"noid/internal/errs"
 	"noid/internal/network"
 	"noid/internal/network/policy"
+	"noid/internal/network/proxy"
 )
 
 // NetOptions say what network a new VM has.
@@ -20,11 +21,18 @@ type NetOptions struct {
 	HostPorts   []uint16 // likewise
 	Ports       [][]network.Port
 	Secrets     []string // names of those that the VM may use
+	HostProxy   bool     // as in network.Config
+	HostCA      string   // likewise
+}
+
+// asks reports whether o asks for something that needs a network.
+func (o NetOptions) asks() bool {
+	return len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports)+len(o.Secrets) > 0 || o.HostProxy || o.HostCA != ""
 }
 
 // netByDefault reports whether neither o nor the configuration asks for a network.
 func (m *Manager) netByDefault(o NetOptions) bool {
-	return o.Network == "" && m.Config.Net == "" && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports)+len(o.Secrets) == 0
+	return o.Network == "" && m.Config.Net == "" && !o.asks()
 }
 
 // network is the network of o, without its ports.
@@ -33,7 +41,7 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.Mode == network.None && len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports)+len(o.Secrets) > 0 {
+	if c.Mode == network.None && o.asks() {
 		return c, errs.New(errs.ErrUsage, "rules, ports and secrets need a network, and this vm has none").Hint("choose --net default")
 	}
 	addRules(&c, o.Allow, o.Deny)
@@ -45,8 +53,25 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	if _, err := policy.Parse(c); err != nil {
 		return c, err
 	}
-	c.Secrets, err = m.addSecrets(nil, o.Secrets)
+	if c.Secrets, err = m.addSecrets(nil, o.Secrets); err != nil {
+		return c, err
+	}
+	c.HostProxy, c.HostCA = c.HostProxy || o.HostProxy, cmp.Or(o.HostCA, c.HostCA)
+	if _, err := hostAuthorities(c.HostCA); err != nil {
+		return c, err
+	}
+	if err := knowsProxy(c); err != nil {
+		return c, err
+	}
 	return c, err
+}
+
+// knowsProxy refuses a VM that has its network by this host's proxy, where nothing names that.
+func knowsProxy(c network.Config) error {
+	if !c.HostProxy {
+		return nil
+	}
+	return proxy.Known()
 }
 
 // addRules adds rules that are not there yet. What is no rule is added too: policy.Parse refuses it.
@@ -88,6 +113,9 @@ func (s source) netOfClone(ctx context.Context) (net *network.Config, release fu
 		c = s.c.Network.ForClone()
 	}
 	if c.Secrets, err = s.addSecrets(nil, s.grants); err != nil {
+		return nil, nil, err
+	}
+	if err := knowsProxy(c); err != nil {
 		return nil, nil, err
 	}
 	c.Ports, release, err = network.Reserve(ctx, s.ports)
@@ -146,6 +174,9 @@ func (s *session) reserved(ctx context.Context) (net *network.Config, release fu
 
 // awaitPorts refuses to start a VM with c while its ports are another's: errs.ErrBusy. They are reserved until release.
 func awaitPorts(ctx context.Context, c network.Config) (release func(), err error) {
+	if err := knowsProxy(c); err != nil {
+		return nil, err
+	}
 	var groups [][]network.Port
 	for _, p := range c.Ports {
 		groups = append(groups, []network.Port{p})

@@ -3,6 +3,9 @@ package vm
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +15,7 @@ import (
 	"noid/internal/link"
 	"noid/internal/link/wire"
 	"noid/internal/network"
+	"noid/internal/network/ca"
 	"noid/internal/network/control"
 	"noid/internal/network/grant"
 	"noid/internal/secret"
@@ -19,7 +23,7 @@ import (
 	"noid/internal/untrusted"
 )
 
-// trustedFile, in a VM's directory, is there once its guest trusts the authority whose hash is in it. A VM that was put
+// trustedFile, in a VM's directory, is there once its guest trusts the authorities whose sum is in it. A VM that was put
 // back, and a clone, have another directory.
 const trustedFile = "net.trusted"
 
@@ -152,12 +156,12 @@ func (m *Manager) RenewSecret(ctx context.Context, name string) {
 	}
 }
 
-// secretEnv is what a command has in its environment of the VM's secrets: placeholders, and where the home's authority is,
-// which the guest is told here for the first time. A secret that is gone is left out.
+// secretEnv is what a command has in its environment of the VM's secrets: placeholders, and where the authorities are that
+// the guest is to trust, which it is told here for the first time. A secret that is gone is left out.
 func (s *session) secretEnv(ctx context.Context, client *link.Client) ([]string, error) {
 	c, err := network.Load(s.dir)
-	if err != nil || len(c.Secrets) == 0 {
-		return nil, nil // a damaged configuration is the network's business
+	if err != nil { // a damaged configuration is the network's business
+		return nil, nil
 	}
 	var list []secret.Secret
 	for _, name := range c.Secrets {
@@ -165,24 +169,52 @@ func (s *session) secretEnv(ctx context.Context, client *link.Client) ([]string,
 			list = append(list, got)
 		}
 	}
-	if err := s.trust(ctx, client); err != nil {
+	authorities, err := s.authorities(c)
+	if err != nil || len(authorities) == 0 {
 		return nil, err
 	}
-	return secret.Environment(list), nil
+	if err := s.trust(ctx, client, authorities); err != nil {
+		return nil, err
+	}
+	return secret.Environment(list, true), nil
 }
 
-// trust has the guest trust the home's authority, once.
-func (s *session) trust(ctx context.Context, client *link.Client) error {
-	a, err := s.secrets().Authority()
-	if err != nil {
-		return err
+// authorities are those that the VM's guest is to trust beside its own: the home's if it has secrets, and this host's if
+// they are asked for.
+func (s *session) authorities(c network.Config) (list []*x509.Certificate, err error) {
+	if len(c.Secrets) > 0 {
+		a, err := s.secrets().Authority()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a.Certificate())
 	}
-	if done, err := os.ReadFile(s.file(trustedFile)); err == nil && string(done) == a.Hash() {
+	more, err := hostAuthorities(c.HostCA)
+	if err != nil { // the guest goes on with those that it knows
+		s.warn(err.Error())
+	}
+	return append(list, more...), nil
+}
+
+// trust has the guest trust authorities, once.
+func (s *session) trust(ctx context.Context, client *link.Client, authorities []*x509.Certificate) error {
+	argv := []string{"trust"}
+	var text []byte
+	for _, a := range authorities {
+		hash, err := ca.Hash(a)
+		if err != nil {
+			return fmt.Errorf("the authority %q: %w", a.Subject, err)
+		}
+		argv = append(argv, hash)
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Raw})...)
+	}
+	mark := fmt.Sprintf("%x", sha256.Sum256(text))
+	if done, err := os.ReadFile(s.file(trustedFile)); err == nil && string(done) == mark {
 		return nil
 	}
 	said := &guestText{}
-	exit, err := client.Exec(ctx, wire.Exec{Tool: true, Stdin: true, Argv: byteSlices([]string{"trust", a.Hash()})},
-		link.Streams{In: bytes.NewReader(append(bytes.Clone(a.CertPEM), hostTrusts()...)), Out: said, Err: said})
+	exit, err := client.Exec(ctx, wire.Exec{Tool: true, Stdin: true, Argv: byteSlices(argv)},
+		link.Streams{In: bytes.NewReader(append(text, hostTrusts()...)), Out: said, Err: said})
 	if err == nil && exit.Code != 0 {
 		err = errors.New("the guest says: " + untrusted.Line(said.text.String(), 500))
 	}
@@ -192,7 +224,7 @@ func (s *session) trust(ctx context.Context, client *link.Client) error {
 	for _, line := range said.lines() {
 		s.warn(line)
 	}
-	return storage.WriteFile(s.file(trustedFile), []byte(a.Hash()), 0o600)
+	return storage.WriteFile(s.file(trustedFile), []byte(mark), 0o600)
 }
 
 // hostTrusts are the authorities that this host trusts, for guests that have no list of their own.

@@ -33,7 +33,7 @@ func WriteAll(w io.Writer, root int, warn func(string)) error {
 
 func write(w io.Writer, root int, warn func(string), content func(*writer) error) error {
 	b := bufio.NewWriterSize(w, 256<<10)
-	c := &writer{tar: tar.NewWriter(b), warn: warn, files: map[file]*names{}, buf: make([]byte, 256<<10), authority: readAuthority(root)}
+	c := &writer{tar: tar.NewWriter(b), warn: warn, files: map[file]*names{}, buf: make([]byte, 256<<10), authorities: readAuthorities(root)}
 	err := c.directory(root, "")
 	if err == nil {
 		err = content(c)
@@ -55,8 +55,8 @@ type writer struct {
 	warn  func(string)
 	files map[file]*names // those with several names
 	buf   []byte
-	// authority is noid's, which the image is not to trust, as PEM; nil: the guest has none.
-	authority []byte
+	// authorities are those that noid has added, and the image is not to trust, each as PEM.
+	authorities [][]byte
 }
 
 // changed writes what upper, a directory of the upper one, has changed in dir, the same of the overlay.

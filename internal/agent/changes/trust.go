@@ -24,11 +24,15 @@ var (
 	javaLists = []string{"lib/security/cacerts", "java/cacerts"}
 )
 
-// maxTrust bounds the lists that are looked into, in bytes.
-const maxTrust = 8 << 20
+const (
+	// maxTrust bounds the lists that are looked into, in bytes.
+	maxTrust = 8 << 20
+	// pemEnd ends a certificate.
+	pemEnd = "-----END CERTIFICATE-----\n"
+)
 
-// readAuthority returns noid's authority as the guest has it, if it has.
-func readAuthority(root int) []byte {
+// readAuthorities returns the authorities that noid has added to those that the guest trusts, each as PEM.
+func readAuthorities(root int) (list [][]byte) {
 	fd, err := unix.Openat(root, authorityFile, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
@@ -36,10 +40,15 @@ func readAuthority(root int) []byte {
 	f := os.NewFile(uintptr(fd), authorityFile)
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxTrust))
-	if block, _ := pem.Decode(data); err != nil || block == nil {
+	if err != nil {
 		return nil
 	}
-	return data
+	for _, text := range bytes.SplitAfter(data, []byte(pemEnd)) {
+		if block, _ := pem.Decode(text); block != nil {
+			list = append(list, text)
+		}
+	}
+	return list
 }
 
 // isJavaList reports whether name is that of a list of Java's.
@@ -49,32 +58,41 @@ func isJavaList(name string) bool {
 
 // trusts reports whether a file may have noid's authority in it.
 func (c *writer) trusts(name string, size int64) bool {
-	return c.authority != nil && size <= maxTrust &&
+	return c.authorities != nil && size <= maxTrust &&
 		(isJavaList(name) || slices.ContainsFunc(trustDirs, func(dir string) bool { return strings.HasPrefix(name, dir) }))
 }
 
-// distrust returns a list without noid's authority; nothing of one that has nothing else.
+// distrust returns a list without what noid has added; nothing of one that has nothing else.
 func (c *writer) distrust(name string, list []byte) []byte {
 	if isJavaList(name) {
-		block, _ := pem.Decode(c.authority)
-		without, ok := jks.Remove(list, block.Bytes)
-		if ok {
-			return without
-		}
-		if !bytes.HasPrefix(list, []byte{0xfe, 0xed, 0xfe, 0xed}) {
-			c.warn(fmt.Sprintf("%q may have the certificate of noid's authority: it is in a format that noid cannot change", "/"+name))
-		}
-		return list
+		return c.distrustJava(name, list)
 	}
-	without := bytes.ReplaceAll(list, c.authority, nil)
+	without := list
+	for _, authority := range c.authorities {
+		without = bytes.ReplaceAll(without, authority, nil)
+	}
 	if len(bytes.TrimSpace(without)) == 0 && len(without) < len(list) {
 		return nil
 	}
 	return without
 }
 
-// linksTrust reports whether a symbolic link is one to noid's authority, as update-ca-certificates makes.
+func (c *writer) distrustJava(name string, list []byte) []byte {
+	if !bytes.HasPrefix(list, []byte{0xfe, 0xed, 0xfe, 0xed}) {
+		c.warn(fmt.Sprintf("%q may have the certificate of noid's authority: it is in a format that noid cannot change", "/"+name))
+	}
+	for _, authority := range c.authorities {
+		block, _ := pem.Decode(authority)
+		if without, ok := jks.Remove(list, block.Bytes); ok {
+			list = without
+		}
+	}
+	return list
+}
+
+// linksTrust reports whether a symbolic link is one to an authority that noid has added, as update-ca-certificates makes.
 func (c *writer) linksTrust(name, target string) bool {
-	return c.authority != nil && strings.HasPrefix(name, "etc/ssl/certs/") &&
-		(target == "noid.pem" || path.Base(path.Dir(target)) == "ca-certificates" && path.Base(target) == "noid.crt")
+	pem, _ := path.Match("noid*.pem", target)
+	crt, _ := path.Match("/usr/local/share/ca-certificates/noid*.crt", target)
+	return c.authorities != nil && strings.HasPrefix(name, "etc/ssl/certs/") && (pem || crt)
 }

@@ -134,18 +134,56 @@ func serial() *big.Int {
 	return n.Add(n, big.NewInt(1))
 }
 
-// Hash is what OpenSSL names the certificate's file by in a directory of certificates, with ".0" behind: the SHA-1 of the
-// subject in lower case.
+// Certificate is the authority's.
+func (a *Authority) Certificate() *x509.Certificate { return a.cert }
+
+// Hash is that of the authority's certificate.
 func (a *Authority) Hash() string {
-	type attribute struct {
-		Type  asn1.ObjectIdentifier
-		Value string `asn1:"utf8"`
-	}
-	name := attribute{asn1.ObjectIdentifier{2, 5, 4, 3}, strings.ToLower(a.cert.Subject.CommonName)}
-	der, err := asn1.MarshalWithParams([]attribute{name}, "set")
+	hash, err := Hash(a.cert)
 	if err != nil {
-		panic(err) // of a constant type and a string that a certificate had
+		panic(err) // of a name that this package has made
 	}
-	sum := sha1.Sum(der)
-	return fmt.Sprintf("%08x", binary.LittleEndian.Uint32(sum[:4]))
+	return hash
 }
+
+// Hash is what OpenSSL names a certificate's file by in a directory of certificates, with ".0" behind: the SHA-1 of the
+// subject, its texts in lower case and with single spaces.
+func Hash(cert *x509.Certificate) (string, error) {
+	var subject pkix.RDNSequence
+	if _, err := asn1.Unmarshal(cert.RawSubject, &subject); err != nil {
+		return "", err
+	}
+	sum := sha1.New()
+	for _, set := range subject {
+		type attribute struct {
+			Type  asn1.ObjectIdentifier
+			Value string `asn1:"utf8"`
+		}
+		var canonical []attribute
+		for _, part := range set {
+			text, ok := part.Value.(string)
+			if !ok {
+				return "", errors.New("a part of the subject is no text")
+			}
+			canonical = append(canonical, attribute{part.Type, lower(strings.Join(strings.FieldsFunc(text, isSpace), " "))})
+		}
+		der, err := asn1.MarshalWithParams(canonical, "set")
+		if err != nil {
+			return "", err
+		}
+		sum.Write(der)
+	}
+	return fmt.Sprintf("%08x", binary.LittleEndian.Uint32(sum.Sum(nil))), nil
+}
+
+// lower and isSpace know ASCII alone, as OpenSSL does.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+func isSpace(r rune) bool { return r == ' ' || '\t' <= r && r <= '\r' }

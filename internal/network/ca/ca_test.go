@@ -72,6 +72,28 @@ func strict(t *testing.T, a *Authority, leaf []byte) {
 	}
 }
 
+// TestHash names certificates of others as OpenSSL does.
+func TestHash(t *testing.T) {
+	for _, subject := range []string{"/CN=x", "/C=DE/O=Some  Big\tCompany /OU=a/OU=b/CN=Inner CA", "/O=Ünïcode GmbH/CN= ÄX ", "/DC=example/DC=com/emailAddress=A@Example.com/CN=x+serialNumber=7A"} {
+		file := filepath.Join(t.TempDir(), "x.pem")
+		out, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null",
+			"-out", file, "-utf8", "-multivalue-rdn", "-subj", subject).CombinedOutput()
+		if err != nil {
+			t.Fatalf("openssl: %v: %s", err, out)
+		}
+		data, _ := os.ReadFile(file)
+		block, _ := pem.Decode(data)
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err = exec.Command("openssl", "x509", "-noout", "-hash", "-in", file).Output()
+		if got, herr := Hash(cert); err != nil || herr != nil || got != strings.TrimSpace(string(out)) {
+			t.Errorf("%s: openssl names it %s (%v), noid %s (%v)", subject, out, err, got, herr)
+		}
+	}
+}
+
 func write(t *testing.T, path string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, data, 0o600); err != nil {

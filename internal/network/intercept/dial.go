@@ -16,8 +16,9 @@ import (
 const dialWait = 5 * time.Second
 
 // Dialer returns an Options.Dial. answer answers a DNS query as for the guest, so that rules for names hold; allow is the
-// policy, which decides on each address that is dialled.
-func Dialer(answer func(ctx context.Context, query []byte, proto string) []byte, allow func(proto string, to netip.AddrPort) error) func(context.Context, string, string) (net.Conn, error) {
+// policy, which decides on each address that is dialled; connect makes a connection to an address that a name has.
+func Dialer(answer func(ctx context.Context, query []byte, proto string) []byte, allow func(proto string, to netip.AddrPort) error,
+	connect func(ctx context.Context, name string, to netip.AddrPort) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
 	names := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		go serveQueries(ctx, ours, answer)
@@ -41,15 +42,28 @@ func Dialer(answer func(ctx context.Context, query []byte, proto string) []byte,
 			}
 			if err == nil {
 				var conn net.Conn
-				d := net.Dialer{Timeout: dialWait}
-				if conn, err = d.DialContext(ctx, network, to.String()); err == nil {
-					return conn, nil
+				if conn, err = connect(ctx, host, to); err == nil {
+					return &at{conn, net.TCPAddrFromAddrPort(to)}, nil
 				}
 			}
 			problems = append(problems, fmt.Errorf("%s: %w", host, err))
 		}
 		return nil, errors.Join(problems...)
 	}
+}
+
+// at is a connection to an address, by whatever way.
+type at struct {
+	net.Conn
+	to net.Addr
+}
+
+func (a *at) RemoteAddr() net.Addr { return a.to }
+
+// Directly is a connect of Dialer.
+func Directly(ctx context.Context, _ string, to netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialWait}
+	return d.DialContext(ctx, "tcp", to.String())
 }
 
 // serveQueries answers DNS queries as over TCP (RFC 1035, section 4.2.2) until the other end of conn is closed.

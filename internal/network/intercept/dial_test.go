@@ -59,7 +59,7 @@ func TestDialer(t *testing.T) {
 		}
 		return nil
 	}
-	dial := Dialer(answers(t, "api.example.test.", "127.0.0.9", "127.0.0.1", "::1"), allow)
+	dial := Dialer(answers(t, "api.example.test.", "127.0.0.9", "127.0.0.1", "::1"), allow, Directly)
 	conn, err := dial(t.Context(), "tcp", "api.example.test:"+port)
 	if err != nil {
 		t.Fatal(err)
@@ -68,14 +68,14 @@ func TestDialer(t *testing.T) {
 	if !slices.Contains(asked, "tcp 127.0.0.1") || slices.Contains(asked, "tcp ::1") && asked[0] == "tcp ::1" {
 		t.Errorf("asked for %q", asked)
 	}
-	dial = Dialer(answers(t, "api.example.test.", "127.0.0.9", "::1"), allow)
+	dial = Dialer(answers(t, "api.example.test.", "127.0.0.9", "::1"), allow, Directly)
 	if _, err := dial(t.Context(), "tcp", "api.example.test:"+port); !errors.Is(err, refuse) {
 		t.Errorf("a policy that refuses: %v", err)
 	}
 	if _, err := dial(t.Context(), "tcp", "other.example.test:"+port); err == nil || !strings.Contains(err.Error(), "other.example.test") {
 		t.Errorf("a name that is none: %v", err)
 	}
-	none := Dialer(func(context.Context, []byte, string) []byte { return nil }, allow)
+	none := Dialer(func(context.Context, []byte, string) []byte { return nil }, allow, Directly)
 	if _, err := none(t.Context(), "tcp", "api.example.test:"+port); err == nil {
 		t.Error("a resolver that does not answer")
 	}

@@ -16,7 +16,7 @@ var trusted = []string{"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundl
 // confine takes from this process what it does not need, before it looks at anything of the guest's.
 func (s *Server) confine() error {
 	// The VMM's, which tells whether it lives.
-	read := []string{"/proc/self", "/proc/" + strconv.Itoa(s.vmm.PID), resolvConf}
+	read := []string{"/proc/self", "/proc/" + strconv.Itoa(s.vmm.PID), resolvConf, "/etc/hosts"}
 	// resolv.conf is replaced by a rename, so its directory has to be readable: not /etc for root, who could read its
 	// secrets there. What is there then comes by confFD.
 	target, err := filepath.EvalSymlinks(resolvConf)

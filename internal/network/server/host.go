@@ -57,5 +57,16 @@ func (p *hosted) Allow(proto string, to netip.AddrPort) error {
 	if err := p.host.refresh(p.Policy); err != nil {
 		return err
 	}
+	if err := p.carried(proto, to); err != nil {
+		return err
+	}
 	return p.Policy.Allow(proto, to)
+}
+
+// Keep is Allow for a flow that there is already.
+func (p *hosted) Keep(proto string, to netip.AddrPort) error {
+	if err := p.carried(proto, to); err != nil {
+		return err
+	}
+	return p.Policy.Keep(proto, to)
 }

@@ -100,12 +100,12 @@ func start(p proc.Process, fd int) (*Server, error) {
 		Conf:    resolver.Conf{Path: resolvConf, Read: control.NewConf(confFD).Read},
 	}
 	s.https = intercept.New(intercept.Options{
-		Dial: intercept.Dialer(names.Answer, func(proto string, to netip.AddrPort) error { return s.policy.Load().Allow(proto, to) }),
+		Dial: intercept.Dialer(names.Answer, func(proto string, to netip.AddrPort) error { return s.policy.Load().Allow(proto, to) }, s.connect),
 		Keep: func(to netip.AddrPort) error { return s.policy.Load().Keep("tcp", to) },
 		Log:  s.log.used, Awaits: len(now.config.Secrets) > 0,
 	})
 	s.stack, err = stack.New(stack.Config{
-		FD: fd, Bare: space.IsPair(fd), Policy: inside{now}, Resolve: s.peers.answer(names), Peers: s.peers.orNone(), Lease: dhcp.Answer, Limits: limits(), Interceptor: s.https,
+		FD: fd, Bare: space.IsPair(fd), Policy: inside{now}, Resolve: s.peers.answer(names), Peers: s.peers.orNone(), Lease: dhcp.Answer, Limits: limits(), Interceptor: s.https, Dial: s.dial,
 		Refused: func(proto string, to netip.AddrPort, why error) { s.log.refused(proto, to.String(), why) },
 	})
 	if err != nil {

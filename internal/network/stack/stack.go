@@ -65,6 +65,8 @@ type Config struct {
 	Lease       func(request []byte) []byte
 	Interceptor Interceptor
 	Peers       Peers
+	// Dial makes the TCP connections to what the policy allows; nil: as any program of this host.
+	Dial func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error)
 	// Refused is told of each flow that the policy refuses. It must not block.
 	Refused func(proto string, to netip.AddrPort, why error)
 	Limits  Limits
@@ -99,6 +101,9 @@ func New(c Config) (*Stack, error) {
 		return nil, err
 	}
 	c.Limits = c.Limits.orDefault()
+	if c.Dial == nil {
+		c.Dial = dialDirectly
+	}
 	s := &Stack{config: c, link: l, queries: make(chan struct{}, c.Limits.Queries), calling: make(chan struct{}, c.Limits.Connecting)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.tcp.max, s.udp.max, s.icmp.max = c.Limits.TCP, c.Limits.UDP, c.Limits.ICMP

@@ -53,7 +53,7 @@ func (s *Stack) accept(r *tcp.ForwarderRequest) {
 		s.intercept(ctx, r, f)
 		return
 	}
-	host, err := dial(ctx, to)
+	host, err := s.dial(ctx, to)
 	if err != nil {
 		// Silence for a server that is silent: the guest tries again, and says that it timed out.
 		r.Complete(!os.IsTimeout(err))
@@ -96,7 +96,7 @@ func (s *Stack) intercept(ctx context.Context, r *tcp.ForwarderRequest, f *flow)
 		c.abort()
 		return
 	}
-	host, err := dial(ctx, f.remote)
+	host, err := s.dial(ctx, f.remote)
 	if err != nil {
 		c.abort()
 		return
@@ -126,17 +126,25 @@ func splice(guest net.Conn, host *net.TCPConn) {
 }
 
 // dial connects to an address of the guest's choice that the policy allows.
-func dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
-	dialer := net.Dialer{Timeout: dialWait}
+func (s *Stack) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
 	var problems []error
 	for _, target := range targets(to) {
-		c, err := dialer.DialContext(ctx, "tcp", target.String())
+		c, err := s.config.Dial(ctx, target)
 		if err == nil {
-			return c.(*net.TCPConn), nil
+			return c, nil
 		}
 		problems = append(problems, err)
 	}
 	return nil, problems[0]
+}
+
+func dialDirectly(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+	dialer := net.Dialer{Timeout: dialWait}
+	c, err := dialer.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 // Dial connects to a TCP port of the guest, as the host. The error wraps unix.ECONNREFUSED if the guest refuses.
