@@ -35,9 +35,9 @@ const (
 	pemEnd = "-----END CERTIFICATE-----\n"
 )
 
-// Trust has the guest whose root directory is root trust the first certificates of in, as many as args has names: those by
-// which OpenSSL looks for them. The others are what it trusts where it has no list of its own. It may be repeated, also at
-// the same time. warn is told of a Java that does not trust them.
+// Trust has the guest whose root directory is root trust the first certificates of in, as many as args has names: those
+// by which OpenSSL looks for them. The others are what it trusts where it has no list of its own. It may be repeated,
+// also at the same time. warn is told of a Java that does not trust them.
 func Trust(root string, args []string, in io.Reader, warn func(string)) error {
 	all, err := io.ReadAll(io.LimitReader(in, maxTrust))
 	if err != nil {

@@ -22,8 +22,8 @@ const (
 
 // Secrets has the values of secrets.
 type Secrets interface {
-	// Give returns what a network helper is told of the secrets that a VM may use. What it cannot get is left out, and is
-	// in the error. It may ask a keyring, or run commands, until ctx ends.
+	// Give returns what a network helper is told of the secrets that a VM may use. What it cannot get is left out, and
+	// is in the error. It may ask a keyring, or run commands, until ctx ends.
 	Give(ctx context.Context, names []string) (*control.Secrets, error)
 	// Changing returns those of names whose values may become other ones.
 	Changing(names []string) []string

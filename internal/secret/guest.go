@@ -19,7 +19,8 @@ import (
 	"noid/internal/storage"
 )
 
-// GuestBundle, in a guest, has the authorities that it trusts and those that noid has added; GuestAuthority has these alone.
+// GuestBundle, in a guest, has the authorities that it trusts and those that noid has added; GuestAuthority has these
+// alone.
 const (
 	GuestBundle    = "/etc/ssl/noid-bundle.pem"
 	GuestAuthority = "/etc/ssl/noid-ca.pem"
@@ -43,8 +44,8 @@ func Environment(list []Secret, trusts bool) (env []string) {
 	return append(env, TrustVariables[len(TrustVariables)-1]+"="+GuestAuthority)
 }
 
-// Authority returns the home's, which is made once. Its key is in the home: whoever has it can deceive this home's guests,
-// and nobody else.
+// Authority returns the home's, which is made once. Its key is in the home: whoever has it can deceive this home's
+// guests, and nobody else.
 func (s Store) Authority() (*ca.Authority, error) {
 	path := filepath.Join(s.Dir, "ca.pem")
 	data, _, err := manifest.Read(path)
@@ -74,8 +75,8 @@ func makeAuthority(path string) error {
 	})
 }
 
-// Give returns what the network helper of a VM is told of the secrets that the VM may use. One whose value cannot be had is
-// left out, and is in the error.
+// Give returns what the network helper of a VM is told of the secrets that the VM may use. One whose value cannot be
+// had is left out, and is in the error.
 func (s Store) Give(ctx context.Context, names []string) (*control.Secrets, error) {
 	if len(names) == 0 {
 		return &control.Secrets{}, nil

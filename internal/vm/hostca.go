@@ -13,12 +13,13 @@ import (
 	"noid/internal/network"
 )
 
-// added is where an administrator adds authorities to those of the distribution: Debian's and Alpine's, Red Hat's, Arch's,
-// SUSE's.
+// added is where an administrator adds authorities to those of the distribution: Debian's and Alpine's, Red Hat's,
+// Arch's, SUSE's.
 var added = []string{"/usr/local/share/ca-certificates", "/etc/pki/ca-trust/source/anchors", "/etc/ca-certificates/trust-source/anchors", "/etc/pki/trust/anchors"}
 
 const (
-	// maxAuthorities bounds how many of this host's authorities a guest is given, maxAuthorityFile a file of them, in bytes.
+	// maxAuthorities bounds how many of this host's authorities a guest is given, maxAuthorityFile a file of them, in
+	// bytes.
 	maxAuthorities   = 64
 	maxAuthorityFile = 1 << 20
 )

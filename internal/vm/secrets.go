@@ -107,8 +107,8 @@ func (s *session) giveSecrets(ctx context.Context, names []string) error {
 	return errs.Join(problems, err)
 }
 
-// RemoveSecret takes the secret name from every VM that has it, and then forgets it. While a VM's configuration still has
-// it, it is there; a network helper that does not answer is a warning.
+// RemoveSecret takes the secret name from every VM that has it, and then forgets it. While a VM's configuration still
+// has it, it is there; a network helper that does not answer is a warning.
 func (m *Manager) RemoveSecret(ctx context.Context, name string) error {
 	if _, err := m.secrets().Get(name); errors.Is(err, errs.ErrNotFound) || errors.Is(err, errs.ErrUsage) {
 		return err
@@ -156,8 +156,8 @@ func (m *Manager) RenewSecret(ctx context.Context, name string) {
 	}
 }
 
-// secretEnv is what a command has in its environment of the VM's secrets: placeholders, and where the authorities are that
-// the guest is to trust, which it is told here for the first time. A secret that is gone is left out.
+// secretEnv is what a command has in its environment of the VM's secrets: placeholders, and where the authorities are
+// that the guest is to trust, which it is told here for the first time. A secret that is gone is left out.
 func (s *session) secretEnv(ctx context.Context, client *link.Client) ([]string, error) {
 	c, err := network.Load(s.dir)
 	if err != nil { // a damaged configuration is the network's business

@@ -20,9 +20,9 @@ const (
 	Flows  Op = "flows"
 	// Forward adds Request.Ports for as long as the connection stays open: after its answer nothing more is sent.
 	Forward Op = "forward"
-	// SetSecrets has each of Request.Secrets hold from the next request of the guest on, in place of what was given of the
-	// same name, unless that was looked up later. The helper keeps them in its memory alone, and forgets those that the
-	// configuration does not name.
+	// SetSecrets has each of Request.Secrets hold from the next request of the guest on, in place of what was given of
+	// the same name, unless that was looked up later. The helper keeps them in its memory alone, and forgets those that
+	// the configuration does not name.
 	SetSecrets Op = "secrets"
 )
 
@@ -71,8 +71,8 @@ type State struct {
 	IPv6    bool      `json:"ipv6"` // this host has a route
 }
 
-// Flow is a connection of the guest, or datagrams between two addresses. One without Guest is a connection that the helper
-// has made for the guest's requests with secrets.
+// Flow is a connection of the guest, or datagrams between two addresses. One without Guest is a connection that the
+// helper has made for the guest's requests with secrets.
 type Flow struct {
 	Proto   string         `json:"proto"` // tcp, udp or icmp
 	Guest   netip.AddrPort `json:"guest"`

@@ -110,8 +110,8 @@ func New(o Options) *Interceptor {
 	return i
 }
 
-// Set replaces the grants. They hold for the next request of each connection; requests under way are cut where a grant is
-// gone or has other rules. One with another value goes on, and sees neither. authority signs for their hosts.
+// Set replaces the grants. They hold for the next request of each connection; requests under way are cut where a grant
+// is gone or has other rules. One with another value goes on, and sees neither. authority signs for their hosts.
 func (i *Interceptor) Set(authority *ca.Authority, grants []grant.Grant) {
 	for _, p := range i.replace(&table{authority, grants}) {
 		p.Close()
@@ -161,9 +161,9 @@ func (i *Interceptor) Plain(name string) bool {
 	})
 }
 
-// Handle serves conn, which the guest opened to port, if it asks for a host that has a secret: it returns nil when that is
-// over. Any other connection it returns to be relayed, not a byte of it lost; it has CloseWrite if conn has. An error
-// means that conn is closed.
+// Handle serves conn, which the guest opened to port, if it asks for a host that has a secret: it returns nil when that
+// is over. Any other connection it returns to be relayed, not a byte of it lost; it has CloseWrite if conn has. An
+// error means that conn is closed.
 func (i *Interceptor) Handle(conn net.Conn, port uint16) (net.Conn, error) {
 	p, err := peek(conn, port)
 	if err != nil {

@@ -91,8 +91,8 @@ func (r *replacer) begun() (with string, sure bool) {
 	return with, false
 }
 
-// release returns what is held when the stream has paused for too long. If that is the beginning of an old text that must
-// not pass, it is the beginning of the new one. What comes next is looked at as if nothing had been released.
+// release returns what is held when the stream has paused for too long. If that is the beginning of an old text that
+// must not pass, it is the beginning of the new one. What comes next is looked at as if nothing had been released.
 func (r *replacer) release() (out []byte) {
 	if !r.masks {
 		return r.feed(nil, true)

@@ -44,8 +44,8 @@ type Resolver struct {
 	Policy func() Policy
 	// Refused is told of each name that the policy refuses. It must not block.
 	Refused func(name string, why error)
-	// Plain reports whether the guest must connect to name by its addresses alone: it is told of no other ways, as HTTP/3 and
-	// an encrypted server name, which go past the interception. Nil: to none.
+	// Plain reports whether the guest must connect to name by its addresses alone: it is told of no other ways, as
+	// HTTP/3 and an encrypted server name, which go past the interception. Nil: to none.
 	Plain func(name string) bool
 	// Peers, if set, knows names that are nobody else's to answer for.
 	Peers Peers
