@@ -59,6 +59,8 @@ func addCompletion(cmd *cobra.Command) {
 			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(drivers.Names(), cobra.ShellCompDirectiveNoFileComp))
 		case "net":
 			cmd.RegisterFlagCompletionFunc(f.Name, completeNet)
+		case "network":
+			cmd.RegisterFlagCompletionFunc(f.Name, completeLab)
 		case "format":
 			cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions([]string{"oci", "docker"}, cobra.ShellCompDirectiveNoFileComp))
 		default:
@@ -103,6 +105,8 @@ func complete(cmd *cobra.Command, args []string, begun string) (list []string, d
 		}
 	case what == "IMAGE" && cmd.Name() != "pull":
 		list = vm.ImageNames()
+	case what == "NETWORK" && cmd.Name() != "create":
+		list = slices.DeleteFunc(vm.Labs(), func(name string) bool { return slices.Contains(args, name) })
 	case what == "SOURCE":
 		return nil, cobra.ShellCompDirectiveDefault // a file, mostly
 	case what == "KEY":
@@ -135,6 +139,11 @@ func completeImage(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 // completeNet completes the modes of networks and the profiles of the configuration.
 func completeNet(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return vm.NetworkNames(), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeLab completes the name of a network between VMs.
+func completeLab(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return vm.Labs(), cobra.ShellCompDirectiveNoFileComp
 }
 
 // takesJob reports whether cmd's ID is a job's, not a checkpoint's.

@@ -127,7 +127,6 @@ func helpCmd(root *cobra.Command) *cobra.Command {
 func topics() []*cobra.Command {
 	return []*cobra.Command{
 		{Use: "exit-codes", Short: "What noid's exit codes mean", Long: exitCodes},
-		{Use: "network", Short: "What a VM may reach: modes, rules, ports and profiles", Long: networkHelp},
 		{Use: "environment", Short: "What noid reads of the environment", Long: environmentHelp},
 	}
 }

@@ -62,6 +62,7 @@ type networkJSON struct {
 	HostProxy bool           `json:"host_proxy"`
 	HostCA    string         `json:"host_ca,omitempty"`
 	Ports     []portJSON     `json:"ports"`
+	Networks  []memberJSON   `json:"networks"`         // between VMs
 	Helper    *control.State `json:"helper,omitempty"` // while it answers
 }
 
@@ -73,15 +74,18 @@ type portJSON struct {
 }
 
 func networkToJSON(n vm.Network) networkJSON {
-	device := ""
+	j := networkJSON{Mode: n.Mode, Allow: append([]string{}, n.Allow...), Deny: append([]string{}, n.Deny...), HostPorts: append([]uint16{}, n.HostPorts...),
+		HostProxy: n.HostProxy, HostCA: n.HostCA, Ports: portsToJSON(n.Ports), Networks: []memberJSON{}, Helper: n.Helper}
 	switch {
 	case n.Pair:
-		device = "pair"
-	case n.Mode != network.None:
-		device = "tap"
+		j.Device = "pair"
+	case n.Mode != network.None || len(n.Networks) > 0:
+		j.Device = "tap"
 	}
-	return networkJSON{n.Mode, device, append([]string{}, n.Allow...), append([]string{}, n.Deny...), append([]uint16{}, n.HostPorts...), n.HostProxy, n.HostCA,
-		portsToJSON(n.Ports), n.Helper}
+	for _, m := range n.Networks {
+		j.Networks = append(j.Networks, memberJSON{Network: m.Network, addressJSON: addressToJSON(m.Addr)})
+	}
+	return j
 }
 
 func portsToJSON(ports []control.Port) []portJSON {
@@ -112,6 +116,9 @@ func (a *app) netListCmd() *cobra.Command {
 			}
 			for _, port := range n.HostPorts {
 				rows = append(rows, []string{"host port", strconv.Itoa(int(port))})
+			}
+			for _, m := range n.Networks {
+				rows = append(rows, []string{"network", m.Network + ": " + m.Addr.String()})
 			}
 			table(a.out, []string{"what", "value"}, rows)
 			return nil

@@ -15,7 +15,7 @@ import (
 	"noid/internal/vm"
 )
 
-// networkHelp is 'noid help network'.
+// networkHelp is what 'noid help network' and 'noid net --help' end with.
 const networkHelp = `A VM has a network unless it was made with --net none, or 'noid config set net none' holds.
 
   none      no network device
@@ -54,6 +54,7 @@ type netFlags struct {
 	hostPorts   []string
 	hostProxy   bool
 	hostCA      string
+	networks    []string
 	portFlags
 }
 
@@ -64,6 +65,7 @@ func (n *netFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&n.hostPorts, "host-port", nil, "`PORT` of this host that it reaches at host.noid.internal; may be repeated")
 	f.BoolVar(&n.hostProxy, "host-proxy", false, "have its TCP go by this host's proxy: HTTPS_PROXY, NO_PROXY")
 	f.StringVar(&n.hostCA, "host-ca", "", "have it trust the authorities in `FILE`, or host: those added on this host")
+	f.StringArrayVar(&n.networks, "network", nil, "`NETWORK` between VMs that it is on: see 'noid network'; may be repeated")
 	n.portFlags.add(f)
 }
 
@@ -88,7 +90,7 @@ func (n *netFlags) options() (o vm.NetOptions, err error) {
 		}
 		o.HostPorts = append(o.HostPorts, port)
 	}
-	o.Secrets, o.HostProxy, o.HostCA = n.secrets, n.hostProxy, n.hostCA
+	o.Secrets, o.Networks, o.HostProxy, o.HostCA = n.secrets, n.networks, n.hostProxy, n.hostCA
 	if o.HostCA != "" && o.HostCA != network.HostCerts {
 		if o.HostCA, err = filepath.Abs(o.HostCA); err != nil {
 			return o, err

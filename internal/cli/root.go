@@ -181,7 +181,7 @@ func (a *app) root() *cobra.Command {
 		{groupRun, "In the guest", []*cobra.Command{a.runCmd(), a.execCmd(), a.shellCmd(), a.cpCmd(), a.psCmd(), a.attachCmd(), a.killCmd(), a.logsCmd(), a.consoleCmd()}},
 		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.logCmd(), a.diffCmd(), a.restoreCmd(), a.undoCmd(), a.redoCmd(), a.tryCmd(), a.autoCmd(), a.exploreCmd(), a.keepCmd(), a.bisectCmd(), a.forkCmd(), a.forgetCmd(), a.pinCmd(true), a.pinCmd(false), a.verifyCmd()}},
 		{groupImages, "Images", []*cobra.Command{a.imageCmd(), a.commitCmd()}},
-		{groupNetwork, "Network", []*cobra.Command{a.netCmd(), a.portCmd(), a.forwardCmd()}},
+		{groupNetwork, "Network", []*cobra.Command{a.netCmd(), a.portCmd(), a.forwardCmd(), a.networkCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.kernelCmd(), a.secretCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -57,8 +57,9 @@ it does, without --rm, when noid is killed or could not run the command.
 			if o.Net, err = n.options(); err != nil {
 				return err
 			}
-			if rules := len(o.Net.Allow) + len(o.Net.Deny) + len(o.Net.HostPorts); (rules > 0 || o.Net.HostProxy || o.Net.HostCA != "") && isCheckpoint(args[0]) {
-				return usageError("rules with a checkpoint", "a clone has its source's; 'noid net' changes them")
+			rules := len(o.Net.Allow) + len(o.Net.Deny) + len(o.Net.HostPorts) + len(o.Net.Networks)
+			if (rules > 0 || o.Net.HostProxy || o.Net.HostCA != "") && isCheckpoint(args[0]) {
+				return usageError("rules or networks with a checkpoint", "a clone has its source's; 'noid net' and 'noid network' change them")
 			}
 			if cmd.Flags().Changed("entrypoint") {
 				o.Entrypoint = &entrypoint

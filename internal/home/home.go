@@ -291,5 +291,8 @@ func (h *Home) KernelsDir() string { return filepath.Join(h.dir, kernelsDir) }
 // ImagesDir holds root filesystems that noid downloaded or built.
 func (h *Home) ImagesDir() string { return filepath.Join(h.dir, ImagesDir) }
 
+// NetworksDir holds one directory for each network between VMs. It exists only once there was one.
+func (h *Home) NetworksDir() string { return filepath.Join(h.dir, NetworksDir) }
+
 // LocksDir holds the lock files, see Lock.
 func (h *Home) LocksDir() string { return filepath.Join(h.dir, locksDir) }

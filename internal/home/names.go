@@ -125,6 +125,25 @@ func (h *Home) VMNames() ([]string, error) {
 	return names, nil
 }
 
+// VMDirs returns the directories of all VMs with the VMs' names, also of those that are being made or removed.
+func (h *Home) VMDirs() (map[string]string, error) {
+	dirs := map[string]string{}
+	staged, err := subdirs(h.StagingRoot()) // first: what is published meanwhile is found twice, and not never
+	for _, base := range staged {
+		if vm, ok := stagedVM(base); ok {
+			dirs[filepath.Join(h.StagingRoot(), base)] = vm
+		}
+	}
+	names, namesErr := h.VMNames()
+	for _, name := range names {
+		dirs[h.VMDir(name)] = name
+	}
+	if err = errors.Join(err, namesErr); !h.made {
+		err = nil
+	}
+	return dirs, err
+}
+
 // CheckpointOwners returns the names of the VMs, destroyed ones too, that may have checkpoints, sorted.
 func (h *Home) CheckpointOwners() ([]string, error) {
 	owners, err := named(h.CheckpointsRoot(), isName)

@@ -7,6 +7,7 @@ import (
 	"noid/internal/config"
 	"noid/internal/home"
 	"noid/internal/kernels"
+	"noid/internal/network/lab"
 )
 
 // Names returns the names of the VMs in the default home, sorted, with destroyed also of those of which checkpoints
@@ -70,6 +71,19 @@ func NetworkNames() []string {
 	}
 	c, _ := config.Load(h.ConfigPath())
 	return c.NetworkNames()
+}
+
+// Labs returns the names of the networks between VMs in the default home, as Names does.
+func Labs() (names []string) {
+	h, err := lookDefault()
+	if err != nil {
+		return nil
+	}
+	all, _ := lab.List(h.NetworksDir())
+	for _, n := range all {
+		names = append(names, n.Name)
+	}
+	return names
 }
 
 func lookDefault() (*home.Home, error) {

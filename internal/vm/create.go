@@ -139,7 +139,7 @@ func (m *Manager) createAs(ctx context.Context, o CreateOptions) (*session, erro
 	}
 	err = s.makeDisks(ctx)
 	if err == nil {
-		err = s.saveNet()
+		err = s.saveNet(ctx)
 	}
 	if err == nil {
 		err = s.boot(ctx) // before it has its name: whoever sees the VM sees it running
@@ -192,7 +192,7 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	}
 	machine := vmm.Machine{Driver: name, CPUs: cmp.Or(o.CPUs, c.CPUs, defaultCPUs), MemMiB: cmp.Or(o.MemMiB, c.MemMiB, memMiB),
 		BootArgs: joinArgs(c.BootArgs, o.BootArgs), Agent: !o.NoAgent, Base: o.Base != "" && !o.Flat, DiskMiB: o.DiskMiB,
-		Net: net.Mode != network.None}
+		Net: net.Mode != network.None || len(net.Networks) > 0}
 	if err := config.CheckMachine(machine.CPUs, machine.MemMiB, machine.BootArgs); err != nil {
 		return nil, err
 	}

@@ -112,6 +112,9 @@ func (m *Manager) SetRules(ctx context.Context, name string, allow, deny, remove
 			return 0, errs.New(errs.ErrNotFound, "vm %q has no rule %s", name, r).Hint("'noid net ls " + name + "' lists its rules")
 		}
 	}
+	if c.Mode == network.None && len(allow) > 0 {
+		return 0, errs.New(errs.ErrState, "vm %q was made with --net none: no rule allows it more than other vms", name).Hint("rules to deny hold for those")
+	}
 	addRules(&c, allow, deny)
 	if _, err := policy.Parse(c); err != nil {
 		return 0, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -23,16 +24,20 @@ type NetOptions struct {
 	Secrets     []string // names of those that the VM may use
 	HostProxy   bool     // as in network.Config
 	HostCA      string   // likewise
+	Networks    []string // names of the networks between VMs that it is on
+}
+
+// rules reports whether o has what needs a way out.
+func (o NetOptions) rules() bool {
+	return len(o.Allow)+len(o.HostPorts)+len(o.Secrets) > 0 || o.HostProxy || o.HostCA != ""
 }
 
 // asks reports whether o asks for something that needs a network.
-func (o NetOptions) asks() bool {
-	return len(o.Allow)+len(o.Deny)+len(o.HostPorts)+len(o.Ports)+len(o.Secrets) > 0 || o.HostProxy || o.HostCA != ""
-}
+func (o NetOptions) asks() bool { return o.rules() || len(o.Deny)+len(o.Ports) > 0 }
 
 // netByDefault reports whether neither o nor the configuration asks for a network.
 func (m *Manager) netByDefault(o NetOptions) bool {
-	return o.Network == "" && m.Config.Net == "" && !o.asks()
+	return o.Network == "" && m.Config.Net == "" && !o.asks() && len(o.Networks) == 0
 }
 
 // network is the network of o, without its ports.
@@ -41,8 +46,15 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.Mode == network.None && o.asks() {
+	switch {
+	case c.Mode != network.None:
+	case len(o.Networks) == 0 && o.asks():
 		return c, errs.New(errs.ErrUsage, "rules, ports and secrets need a network, and this vm has none").Hint("choose --net default")
+	case o.rules():
+		return c, errs.New(errs.ErrUsage, "with --net none a vm reaches other vms alone: no rule allows it more, and it can use no secret").Hint("choose --net default")
+	}
+	if c.Networks, err = m.membersOf(o.Networks); err != nil {
+		return c, err
 	}
 	addRules(&c, o.Allow, o.Deny)
 	for _, port := range o.HostPorts {
@@ -92,11 +104,14 @@ func addRules(c *network.Config, allow, deny []string) {
 }
 
 // saveNet writes the network of a VM that is being made.
-func (s *session) saveNet() error {
+func (s *session) saveNet(ctx context.Context) error {
 	if s.net == nil || !s.vm.Machine.Net {
 		return nil
 	}
-	return s.net.Save(s.dir)
+	if len(s.net.Networks) == 0 {
+		return s.net.Save(s.dir)
+	}
+	return s.join(ctx, s.net)
 }
 
 // netOfClone is the network of a clone of s: its rules, and the ports that the clone is to have, reserved until release.
@@ -140,7 +155,7 @@ func (s source) netInPlace(ctx context.Context, runs bool) (net *network.Config,
 		s.warn(err.Error() + ": the rules are those of the checkpoint")
 		err = nil
 	}
-	if c.Mode == network.None && s.c.Network != nil {
+	if c.Mode == network.None && s.c.Network != nil && !exists(filepath.Join(s.Home.VMDir(s.c.VM), network.ConfigFile)) {
 		c = *s.c.Network
 		if c.Secrets != nil { // they may have been revoked since
 			s.notice(fmt.Sprintf("vm %q has none of its secrets any more; 'noid secret grant' gives them again", s.c.VM))

@@ -141,7 +141,7 @@ func (r *restoration) stage(ctx context.Context) error {
 	if err := stage(ctx, n.dir, filepath.Join(r.dir, vmm.RootfsFile), base); err != nil {
 		return err
 	}
-	if err := n.saveNet(); err != nil {
+	if err := n.saveNet(ctx); err != nil {
 		return err
 	}
 	if _, err := storage.Clone(ctx, n.file(vmm.SerialLogFile), filepath.Join(r.dir, vmm.SerialLogFile)); err != nil {
