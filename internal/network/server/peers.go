@@ -22,7 +22,8 @@ import (
 const (
 	// publishedDir is the name of the directory in which a VM's own directory is once it is one.
 	publishedDir = "vms"
-	// lookEvery is how often the directory is looked at where nobody tells that it has moved.
+	// lookEvery is how often the directory is looked at where nobody tells that it has moved, and how long it is waited
+	// for another helper that changes something at a network.
 	lookEvery = time.Second
 )
 
@@ -33,6 +34,7 @@ type peers struct {
 	config func() *hosted
 
 	following sync.Once
+	again     chan struct{} // asks follow to publish again
 	mu        sync.Mutex
 	published []network.Member // where this VM is found, as name
 	name      string
@@ -48,7 +50,7 @@ func newPeers(vmm []string, config func() *hosted) (*peers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &peers{dir: dir, inbox: inbox, config: config}, nil
+	return &peers{dir: dir, inbox: inbox, config: config, again: make(chan struct{}, 1)}, nil
 }
 
 // orNone is p for a stack.
@@ -147,6 +149,8 @@ func (p *peers) Find(name string) (addrs []netip.Addr) {
 // publish has the others find this VM under the name that its directory has now, on the networks of its configuration.
 // What is being made, or removed, has no name.
 func (p *peers) publish(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	name, wanted := ownName(), p.config().config.Networks
@@ -194,6 +198,8 @@ func ownName() string {
 
 // withdraw has nobody find the VM any more.
 func (p *peers) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range p.published {
@@ -220,11 +226,19 @@ func (p *peers) apply(ctx context.Context) {
 	if len(p.config().config.Networks) > 0 {
 		p.following.Do(func() { go p.follow(ctx) })
 	}
-	p.publish(ctx) // what fails is tried again
+	if p.publish(ctx) != nil {
+		p.poke()
+	}
+}
+
+func (p *peers) poke() {
+	select {
+	case p.again <- struct{}{}:
+	default:
+	}
 }
 
 func (p *peers) follow(ctx context.Context) {
-	moved := make(chan struct{}, 1)
 	watch, watchErr := watchMoves(".")
 	if watchErr == nil {
 		defer watch.Close()
@@ -234,23 +248,20 @@ func (p *peers) follow(ctx context.Context) {
 				if _, err := watch.Read(buf); err != nil {
 					return
 				}
-				select {
-				case moved <- struct{}{}:
-				default:
-				}
+				p.poke()
 			}
 		}()
 	}
 	for {
-		var again <-chan time.Time
+		var later <-chan time.Time
 		if err := p.publish(ctx); err != nil || watchErr != nil {
-			again = time.After(lookEvery)
+			later = time.After(lookEvery)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-moved:
-		case <-again:
+		case <-p.again:
+		case <-later:
 		}
 	}
 }

@@ -261,6 +261,14 @@ func TestPeersDatagrams(t *testing.T) {
 	if flows := b.ask(control.Request{Op: control.Flows}).Flows; len(flows) != 1 || !flows[0].Inbound || flows[0].Remote.Addr().String() != one {
 		t.Errorf("flows %+v", flows)
 	}
+	for _, to := range []string{two + ":54", two6 + ":54"} {
+		refused, err := a.dial("udp", to)
+		must(t, err)
+		io.WriteString(refused, "x")
+		if _, err := refused.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("nobody is at %s: %v", to, err)
+		}
+	}
 	// The other helper is killed, and is back.
 	must(t, b.helper.Process.Kill())
 	<-b.ended

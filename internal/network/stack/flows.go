@@ -46,6 +46,7 @@ type flow struct {
 	last      atomic.Int64               // when something last went through it, in nanoseconds
 	send      func([]byte)               // datagrams alone: hands on one of the guest's
 	end       func()                     // cuts it at once; it may be called again
+	refuse    func()                     // of a peer's datagrams: tells it that nobody is there
 	expiry    atomic.Pointer[time.Timer] // of those that came by a port of the host, over UDP
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -158,6 +159,7 @@ func (s *Stack) carry(t *table, proto lab.Proto, f *flow, c *lab.Conn) {
 // start puts a flow of datagrams between the guest and another VM into its table.
 func (s *Stack) start(t *table, f *flow, c *lab.Conn) {
 	f.end = func() { c.Close() }
+	f.refuse = func() { c.TrySend(lab.Refused, nil) }
 	f.send = func(data []byte) {
 		f.sent.Add(uint64(len(data)))
 		f.touch()
@@ -194,6 +196,26 @@ func (s *Stack) receiveDatagrams(t *table, proto lab.Proto, f *flow, c *lab.Conn
 			s.unreachable(f.key, header.UDPProtocolNumber, udpHeader(f.guest, f.remote, 0), portUnreachable)
 		}
 		buffers.Put(data)
+	}
+}
+
+// refusal tells another VM that the guest has refused its datagram, if that is what a packet of the guest's says: in
+// an ICMP message, "port unreachable", that packet begins.
+func (s *Stack) refusal(network tcpip.NetworkProtocolNumber, packet []byte) {
+	size, protocol, want := header.IPv4MinimumSize, header.ICMPv4ProtocolNumber, [2]byte{uint8(header.ICMPv4DstUnreachable), uint8(header.ICMPv4PortUnreachable)}
+	at := 9
+	if network == header.IPv6ProtocolNumber {
+		size, protocol, want = header.IPv6MinimumSize, header.ICMPv6ProtocolNumber, [2]byte{uint8(header.ICMPv6DstUnreachable), uint8(header.ICMPv6PortUnreachable)}
+		at = 6
+	}
+	inner := size + header.ICMPv4MinimumSize
+	if len(packet) < inner || network == header.ARPProtocolNumber || packet[at] != uint8(protocol) || [2]byte(packet[size:]) != want {
+		return
+	}
+	if k, ok := keyOf(network, packet[inner:], header.UDPProtocolNumber); ok {
+		if f := s.peers.udp.find(key{guest: k.remote, remote: k.guest}); f != nil {
+			f.refuse()
+		}
 	}
 }
 

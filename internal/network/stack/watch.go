@@ -71,32 +71,33 @@ func (s *Stack) probe() bool {
 	return len(s.stale.flows) > 0
 }
 
-// watch sees each frame of the guest before the stack: a router solicitation, which the stack does not answer, and the
-// answers to probes.
+// watch sees each frame of the guest before the stack: a router solicitation, which the stack does not answer, the
+// answers to probes, and refusals of what other VMs sent.
 func (s *Stack) watch(frame []byte) {
 	body := frame[header.EthernetMinimumSize:]
 	eth := header.Ethernet(frame)
 	if eth.Type() == header.IPv6ProtocolNumber && isRouterSolicit(body) {
 		s.sendAdvertisement()
 	}
+	s.refusal(eth.Type(), body)
 	s.stale.mu.Lock()
 	defer s.stale.mu.Unlock()
 	if len(s.stale.flows) == 0 {
 		return
 	}
-	if k, ok := tcpKey(eth.Type(), body); ok {
+	if k, ok := keyOf(eth.Type(), body, header.TCPProtocolNumber); ok {
 		delete(s.stale.flows, k)
 	}
 }
 
-// tcpKey is the flow of a TCP segment without options of IP.
-func tcpKey(network tcpip.NetworkProtocolNumber, packet []byte) (k key, ok bool) {
+// keyOf is the flow of a packet of the guest's, of that protocol and without options of IP.
+func keyOf(network tcpip.NetworkProtocolNumber, packet []byte, protocol tcpip.TransportProtocolNumber) (k key, ok bool) {
 	var from, to netip.Addr
 	var ports []byte
 	switch {
-	case network == header.IPv4ProtocolNumber && len(packet) >= header.IPv4MinimumSize+4 && packet[9] == uint8(header.TCPProtocolNumber):
+	case network == header.IPv4ProtocolNumber && len(packet) >= header.IPv4MinimumSize+4 && packet[9] == uint8(protocol):
 		from, to, ports = addr(packet[12:16]), addr(packet[16:20]), packet[header.IPv4MinimumSize:]
-	case network == header.IPv6ProtocolNumber && len(packet) >= header.IPv6MinimumSize+4 && packet[6] == uint8(header.TCPProtocolNumber):
+	case network == header.IPv6ProtocolNumber && len(packet) >= header.IPv6MinimumSize+4 && packet[6] == uint8(protocol):
 		from, to, ports = addr(packet[8:24]), addr(packet[24:40]), packet[header.IPv6MinimumSize:]
 	default:
 		return k, false
