@@ -190,6 +190,32 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// TestNeighbors: what the guest sends to an address of its own link that nobody has is refused.
+func TestNeighbors(t *testing.T) {
+	w := newWorld(t, network.Config{Mode: network.Default})
+	for _, to := range []string{"10.63.0.77:81", "[fd63:6e6f:6964::77]:81", "[fe80::2%eth0]:81", "[fe80::1%eth0]:81"} {
+		if _, err := w.dial("tcp", to); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("tcp %s: %v", to, err)
+		}
+		c, err := w.dial("udp", to)
+		must(t, err)
+		if err := says(c, "hello"); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("udp %s: %v", to, err)
+		}
+	}
+	if out, err := w.Run("ip", "-6", "address", "add", "fd63:6e6f:6964::78/64", "dev", "eth0"); err != nil {
+		t.Fatal(out)
+	}
+	for again := true; again; { // until it is looked for, and nobody has it
+		out, err := w.Run("ip", "-6", "address", "show", "dev", "eth0")
+		must(t, err)
+		if strings.Contains(out, "dadfailed") {
+			t.Fatalf("the guest's own address is another's: %s", out)
+		}
+		again = strings.Contains(out, "tentative")
+	}
+}
+
 // TestHostTakesAddress has this host take an address that the guest talks to: the flow ends, though the guest opens no
 // other one.
 func TestHostTakesAddress(t *testing.T) {

@@ -71,13 +71,16 @@ func (s *Stack) probe() bool {
 	return len(s.stale.flows) > 0
 }
 
-// watch sees each frame of the guest before the stack: a router solicitation, which the stack does not answer, the
-// answers to probes, and refusals of what other VMs sent.
+// watch sees each frame of the guest before the stack: solicitations, which the stack does not answer, the answers to
+// probes, and refusals of what other VMs sent.
 func (s *Stack) watch(frame []byte) {
 	body := frame[header.EthernetMinimumSize:]
 	eth := header.Ethernet(frame)
-	if eth.Type() == header.IPv6ProtocolNumber && isRouterSolicit(body) {
-		s.sendAdvertisement()
+	if eth.Type() == header.IPv6ProtocolNumber {
+		if isRouterSolicit(body) {
+			s.sendAdvertisement()
+		}
+		s.answerSolicit(body)
 	}
 	s.refusal(eth.Type(), body)
 	s.stale.mu.Lock()
