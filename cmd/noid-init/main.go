@@ -67,11 +67,12 @@ func boot() error {
 		return err
 	}
 	a, reachable, networked := openAgent(), hasTransport(), raiseNetwork()
+	conf := makeConf()
 	if err := switchRoot(a != nil); err != nil {
 		return err
 	}
 	if networked {
-		nameServer()
+		nameServer(conf, a != nil && agentIsInit(cmdline))
 	}
 	return handOver(cmdline, args, a, reachable)
 }
@@ -165,11 +166,16 @@ const aloneWord = "noid.alone"
 // inits are where the kernel itself looks for an init before it falls back to a shell.
 var inits = []string{"/sbin/init", "/etc/init", "/bin/init"}
 
+// agentIsInit reports whether the agent is to be init: the root file system has none.
+func agentIsInit(cmdline string) bool {
+	return hasWord(cmdline, aloneWord) || valueOf(cmdline, "init") == "" && !slices.ContainsFunc(inits, exists)
+}
+
 // handOver starts the agent beside the root filesystem's init and becomes that init, or becomes the agent where there
 // is no init. a is nil without an agent. If the host can reach it, noid is told so by a line on the console: it then
 // waits for the agent, however slow the guest is, and types nothing into a shell there. It only returns on failure.
 func handOver(cmdline string, args []string, a *agent, reachable bool) error {
-	if a != nil && (hasWord(cmdline, aloneWord) || valueOf(cmdline, "init") == "" && !slices.ContainsFunc(inits, exists)) {
+	if a != nil && agentIsInit(cmdline) {
 		if reachable {
 			say(agentRuns)
 		}

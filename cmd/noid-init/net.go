@@ -3,6 +3,7 @@
 package main
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -101,15 +102,38 @@ func bytesOf[T any](v *T) []byte {
 	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))...)
 }
 
-// nameServer writes the gateway into resolvFile where that is missing or empty. Where it is a link that leads nowhere, a
-// file is made at its end, which the system may replace when it is up: what systemd mounts on /run hides it.
-func nameServer() {
+// makeConf makes a file of the initramfs, memory, that names the gateway, for nameServer. -1: there is none.
+func makeConf() int {
+	const path = "/resolv.conf"
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return -1
+	}
+	writeConf(fd)
+	return fd
+}
+
+func writeConf(fd int) {
+	unix.Fchmod(fd, 0o644) // whatever the umask
+	unix.Write(fd, []byte("nameserver "+address.Gateway4.String()+"\n"))
+}
+
+// nameServer has resolvFile name the gateway where it is missing or empty, or names servers that are not there. Where it
+// is a link that leads nowhere, a file is made at its end, which the system may replace when it is up: what systemd
+// mounts on /run hides it. What names other servers is the image's own: it is covered by conf, a file of makeConf's, and
+// not changed. With alone, no init of the image will run.
+func nameServer(conf int, alone bool) {
 	path := resolvFile
 	for range 8 { // links
 		var st unix.Stat_t
 		if err := unix.Lstat(path, &st); err == unix.ENOENT {
 			break
 		} else if err != nil || st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size > 0 {
+			if err == nil && namesNobody(readFile(path), alone) {
+				if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(conf), path, "", unix.MS_BIND, ""); err != nil {
+					say(failure{"covering " + path, err}.Error())
+				}
+			}
 			return
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFLNK {
@@ -129,9 +153,29 @@ func nameServer() {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-		unix.Fchmod(fd, 0o644) // whatever the umask
-		unix.Write(fd, []byte("nameserver "+address.Gateway4.String()+"\n"))
+		writeConf(fd)
 	}
+}
+
+// namesNobody reports whether a resolv.conf names servers on the loopback alone that will not be there: those of the
+// machine on which the image was made, as systemd's 127.0.0.53 and docker's 127.0.0.11. On 127.0.0.1, and where it names
+// none, which means that, the image's own init may start one.
+func namesNobody(text string, alone bool) bool {
+	own := true
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "nameserver" {
+			continue
+		}
+		a, err := netip.ParseAddr(words[1])
+		if err == nil && !a.IsLoopback() {
+			return false
+		}
+		if a != netip.AddrFrom4([4]byte{127, 0, 0, 1}) && a != netip.IPv6Loopback() {
+			own = false
+		}
+	}
+	return alone || !own
 }
 
 // behind returns where a link leads.

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -113,6 +115,27 @@ func TestNetwork(t *testing.T) {
 	n.get("a port, too", n.port("a", "8000"))
 
 	n.forwards("b")
+}
+
+// TestLoopbackResolver: an image whose resolv.conf names a server of the machine that it was made on has noid's resolver
+// in a VM, and keeps its file.
+func TestLoopbackResolver(t *testing.T) {
+	n := setup(t).in(t)
+	dir := tree(t)
+	const own = "nameserver 127.0.0.11\noptions ndots:0\n"
+	path := filepath.Join(dir, "etc/resolv.conf")
+	os.Remove(path)
+	check(t, os.WriteFile(path, []byte(own), 0o644))
+	n.want(0, "create", "a", "--image", "dir:"+dir, "--wait")
+	n.equal("resolv.conf", "nameserver 10.63.0.1\n", n.want(0, "exec", "a", "cat", "/etc/resolv.conf"))
+	n.want(0, "exec", "a", "nslookup", "host.noid.internal")
+	n.want(0, "commit", "a", "mine:1")
+	n.want(0, "stop", "a")
+	n.want(0, "create", "b", "--image", "mine:1", "--wait")
+	for _, vm := range []string{"a", "b"} {
+		n.run("start", vm)
+		n.equal("the image's file in "+vm, own, n.want(0, "exec", vm, "--", "sh", "-c", "umount /etc/resolv.conf; cat /etc/resolv.conf"))
+	}
 }
 
 // oneOfTwo makes two VMs that are to have one port at once, and looks whether one of them gets it and the other is none.
