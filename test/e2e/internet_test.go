@@ -96,6 +96,8 @@ func TestInsideInternet(t *testing.T) {
 		}
 	}
 
+	n.deniedRanges("a")
+
 	// What the guest has is the placeholder; what the server gets is the value.
 	got := n.want(0, "exec", "a", "--", "sh", "-c", `/root/fetch get https://secure.test/x Authorization "Bearer $TOKEN"`)
 	placeholder := strings.TrimSpace(n.want(0, "exec", "a", "--", "sh", "-c", `echo $TOKEN`))
