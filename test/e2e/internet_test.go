@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -32,19 +31,29 @@ const (
 	fileAt    = "8.8.0.11"
 	echoAt    = "8.8.0.12:7"
 	secureAt  = "8.8.0.13"
+	plainAt   = "8.8.0.14"
 	value     = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 	fileSize  = 100 << 20
 )
 
-// TestInternet runs TestInsideInternet in namespaces of its own, where the internet is this test: no packet leaves them.
-func TestInternet(t *testing.T) {
-	setup(t)
+// TestInternet runs TestInsideInternet where the internet is this test.
+func TestInternet(t *testing.T) { inInternet(t, "TestInsideInternet", newBundle(t)) }
+
+// newBundle is an authority for inInternet.
+func newBundle(t *testing.T) string {
 	authority, err := ca.New(time.Now())
 	check(t, err)
 	bundle := filepath.Join(t.TempDir(), "ca.pem")
 	check(t, os.WriteFile(bundle, authority.CertPEM, 0o600))
 	check(t, os.WriteFile(bundle+".key", authority.KeyPEM, 0o600))
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^TestInsideInternet$")
+	return bundle
+}
+
+// inInternet runs another test of this package in namespaces of its own, where it is the internet: no packet leaves
+// them. bundle is the certificate of the authority that this host trusts, bundle.key its key.
+func inInternet(t *testing.T, test, bundle string) {
+	setup(t)
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^"+test+"$")
 	cmd.Env = append(os.Environ(), insideEnv+"="+bundle, "SSL_CERT_FILE="+bundle, "NOID_SECRET_KEY="+filepath.Join(t.TempDir(), "key"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS}
 	if os.Geteuid() != 0 {
@@ -59,34 +68,15 @@ func TestInternet(t *testing.T) {
 }
 
 // TestInsideInternet: a guest resolves names, fetches a large file, and talks UDP; policy and ports change while it
-// does; a secret is used that it does not have; ten clones do it at once; and its helper is killed under load.
+// does; a secret is used that it does not have; and its helper is killed under load.
 func TestInsideInternet(t *testing.T) {
-	bundle := os.Getenv(insideEnv)
-	if bundle == "" {
-		t.Skip("TestInternet runs it")
-	}
-	sum := serveInternet(t, bundle)
+	sum := serveInternet(t)
 	n := setup(t)
-	program := filepath.Join(t.TempDir(), "fetch")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "./fetch")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	set := n.cmd(t.Context(), "secret", "set", "TOKEN", "--host", "secure.test", "--store", "file")
-	set.Stdin = strings.NewReader(value)
-	if out, err := set.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	program := fetchProgram(t)
+	n.setToken()
 	n.want(0, "create", "a", "--secret", "TOKEN", "--wait")
 	n.want(0, "cp", program, "a:/root/fetch")
-	fetch := func(vm string, args ...string) string {
-		out, errs, code := n.run(append([]string{"exec", vm, "--", "/root/fetch"}, args...)...)
-		if code != 0 {
-			return "failed: " + errs
-		}
-		return strings.TrimSpace(out)
-	}
+	fetch := n.fetch
 	const small = "200 5 small"
 	n.equal("a large file", fmt.Sprintf("200 %d %s", fileSize, sum), fetch("a", "get", "http://file.test/big"))
 	n.equal("UDP", "hello", fetch("a", "udp", echoAt, "hello"))
@@ -108,7 +98,7 @@ func TestInsideInternet(t *testing.T) {
 	if got := fetch("a", "get", "http://file.test/auth", "Authorization", placeholder); got != fmt.Sprintf("200 %d %s", len(value), placeholder) {
 		t.Errorf("another host gets %s", got)
 	}
-	n.want(0, "checkpoint", "a", "--label", "one")
+	n.want(0, "checkpoint", "a")
 	n.want(0, "verify", "--scan-secrets", "a")
 
 	gitClone(t, n)
@@ -121,20 +111,12 @@ func TestInsideInternet(t *testing.T) {
 	n.want(0, "net", "rm", "a", "file.test:80")
 	n.equal("UDP again", "hello", fetch("a", "udp", echoAt, "hello"))
 
-	var names []string
-	for i := range 10 {
-		names = append(names, fmt.Sprintf("c%d", i+1))
-	}
-	n.want(0, "fork", "a@one", "-n", "10", "--prefix", "c")
-	var all sync.WaitGroup
-	for _, name := range names {
-		all.Go(func() { n.equal(name, small, fetch(name, "get", "http://file.test/small")) })
-	}
-	all.Wait()
+	n.want(0, "fork", "a", "--as", "c1")
+	n.equal("a clone", small, fetch("c1", "get", "http://file.test/small"))
 	if got := n.want(0, "exec", "c1", "--", "sh", "-c", `/root/fetch get https://secure.test/x Authorization "Bearer `+placeholder+`" 2>&1 || true`); strings.Contains(got, "true") {
 		t.Errorf("a clone without the grant: %s", got)
 	}
-	n.want(0, append([]string{"destroy"}, names...)...)
+	n.want(0, "destroy", "c1")
 
 	large := make(chan string)
 	go func() { large <- fetch("a", "get", "http://file.test/slow") }()
@@ -146,18 +128,87 @@ func TestInsideInternet(t *testing.T) {
 	n.equal("with another helper", small, fetch("a", "get", "http://file.test/small"))
 }
 
+// fetchProgram is fetch, built for guests.
+func fetchProgram(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "fetch")
+	build := exec.Command("go", "build", "-trimpath", "-o", program, "./fetch")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program
+}
+
+// fetch runs /root/fetch in a VM, and returns what it prints.
+func (n noid) fetch(vm string, args ...string) string {
+	out, errs, code := n.run(append([]string{"exec", vm, "--", "/root/fetch"}, args...)...)
+	if code != 0 {
+		return "failed: " + errs
+	}
+	return strings.TrimSpace(out)
+}
+
+// setToken has value be the secret TOKEN, for secure.test.
+func (n noid) setToken() {
+	n.t.Helper()
+	set := n.cmd(n.t.Context(), "secret", "set", "TOKEN", "--host", "secure.test", "--store", "file")
+	set.Stdin = strings.NewReader(value)
+	if out, err := set.CombinedOutput(); err != nil {
+		n.t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // slow counts what /slow has written.
 var slow atomic.Int64
 
-// serveInternet makes this process the internet, and its resolver. It returns the sum of /big.
-func serveInternet(t *testing.T, bundle string) string {
+// becomeInternet makes this process the internet, and its resolver. In the test that inInternet runs only.
+func becomeInternet(t *testing.T) {
+	if os.Getenv(insideEnv) == "" {
+		t.Skip("another test runs it")
+	}
 	check(t, errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 		nettest.IP("link set lo up", "addr add 198.51.100.1/32 dev lo", "route add local 8.8.0.0/16 dev lo")))
 	resolv := filepath.Join(t.TempDir(), "resolv.conf")
 	check(t, os.WriteFile(resolv, []byte("nameserver 127.0.0.1\n"), 0o644))
 	check(t, unix.Mount(resolv, "/etc/resolv.conf", "", unix.MS_BIND, ""))
 	t.Cleanup(func() { unix.Unmount("/etc/resolv.conf", unix.MNT_DETACH) })
-	resolve(t, map[string]string{"file.test.": fileAt, "secure.test.": secureAt, "inside.test.": "192.168.1.1"}, map[string]string{"mapped.test.": "64:ff9b::c0a8:101"})
+	resolve(t, map[string]string{"file.test.": fileAt, "secure.test.": secureAt, "plain.test.": plainAt, "inside.test.": "192.168.1.1"}, map[string]string{"mapped.test.": "64:ff9b::c0a8:101"})
+}
+
+// serveTLS serves HTTPS with a certificate of the authority that this host trusts.
+func serveTLS(t *testing.T, name, at string, h http.Handler) {
+	t.Helper()
+	bundle := os.Getenv(insideEnv)
+	cert, err := os.ReadFile(bundle)
+	check(t, err)
+	key, err := os.ReadFile(bundle + ".key")
+	check(t, err)
+	authority, err := ca.Parse(cert, key)
+	check(t, err)
+	leaf, err := authority.Leaf(name)
+	check(t, err)
+	l, err := tls.Listen("tcp", at+":443", &tls.Config{Certificates: []tls.Certificate{*leaf}, NextProtos: []string{"h2", "http/1.1"}})
+	check(t, err)
+	serve(t, l, h)
+}
+
+// withToken asks who is there, and lets those in who have the token: alone, as Bearer, or as a password.
+func withToken(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := r.BasicAuth()
+		if got := r.Header.Get("Authorization"); password != value && got != value && got != "Bearer "+value {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// serveInternet becomes the internet of TestInternet. It returns the sum of /big.
+func serveInternet(t *testing.T) string {
+	becomeInternet(t)
 	echo(t)
 
 	big := make([]byte, fileSize)
@@ -176,42 +227,24 @@ func serveInternet(t *testing.T, bundle string) string {
 	check(t, err)
 	serve(t, l, files)
 
-	cert, err := os.ReadFile(bundle)
-	check(t, err)
-	key, err := os.ReadFile(bundle + ".key")
-	check(t, err)
-	authority, err := ca.Parse(cert, key)
-	check(t, err)
-	leaf, err := authority.Leaf("secure.test")
-	check(t, err)
-	l, err = tls.Listen("tcp", secureAt+":443", &tls.Config{Certificates: []tls.Certificate{*leaf}})
-	check(t, err)
 	secure := http.NewServeMux()
 	secure.HandleFunc("/x", func(w http.ResponseWriter, r *http.Request) {
 		auth := r.Header.Get("Authorization")
 		fmt.Fprint(w, auth == "Bearer "+value, " ", auth)
 	})
-	secure.Handle("/repo.git/", repository(t))
-	serve(t, l, secure)
+	secure.Handle("/repo.git/", withToken(repository(t)))
+	serveTLS(t, "secure.test", secureAt, secure)
 	return fmt.Sprintf("%x", sha256.Sum256(big))
 }
 
-// repository is a git repository for whoever has the token as password.
+// repository is a git repository, at /repo.git/.
 func repository(t *testing.T) http.Handler {
 	root := t.TempDir()
 	out, err := exec.Command("sh", "-ec", `cd "$0"; git init -q --bare -b main repo.git; git init -q -b main w; cd w; seq 100000 >file; git add file
 		git -c user.name=a -c user.email=a@b commit -qm one; git push -q ../repo.git main; git --exec-path`, root).Output()
 	check(t, err)
-	backend := &cgi.Handler{Path: filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"),
+	return &cgi.Handler{Path: filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"),
 		Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=x"}}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, password, _ := r.BasicAuth(); password != value {
-			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
-			http.Error(w, "who are you?", http.StatusUnauthorized)
-			return
-		}
-		backend.ServeHTTP(w, r)
-	})
 }
 
 // gitClone has the git of an image clone over HTTPS, with a token that the guest does not have.
