@@ -17,5 +17,9 @@ if ! [ -s "$NOID_TEST_GIT" ]; then
   mmdebstrap --quiet --variant=minbase --include=git,ca-certificates bookworm "$NOID_TEST_GIT.new.tar"
   mv "$NOID_TEST_GIT.new.tar" "$NOID_TEST_GIT"
 fi
-go test -v -count=1 -timeout 1h -run 'TestDocker|TestInternet' ./test/e2e
+# A Debian with what people fetch things with.
+export NOID_TEST_CLIENTS=$NOID_TEST_HOME/images/test-clients.tar
+[ "$NOID_TEST_CLIENTS" -nt scripts/clients.sh ] || scripts/clients.sh "$NOID_TEST_CLIENTS"
+go test -v -count=1 -timeout 2h -run 'TestDocker|TestInternet|TestClients' ./test/e2e
+NOID_TEST_SOAK=${NOID_TEST_SOAK:-100000} go test -v -count=1 -timeout 1h -run TestSoak ./internal/network/server
 NOID_TEST_STRESS=${NOID_TEST_STRESS:-10m} go test -v -count=1 -timeout 1h -run TestManyAtOnce ./test/e2e

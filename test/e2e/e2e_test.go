@@ -65,7 +65,12 @@ func (n noid) cmd(ctx context.Context, args ...string) *exec.Cmd {
 
 func (n noid) run(args ...string) (stdout, stderr string, code int) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), bootLimit+time.Minute)
+	return n.runWithin(bootLimit+time.Minute, args...)
+}
+
+func (n noid) runWithin(limit time.Duration, args ...string) (stdout, stderr string, code int) {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	var out, errb bytes.Buffer
 	cmd := n.cmd(ctx, args...)
