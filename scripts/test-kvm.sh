@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # test-kvm.sh [conformance]
 # Inside the KVM lab, with a real KVM, with QEMU and where its binary is on PATH with Firecracker: the drivers'
-# conformance suite, the quick start and a command that goes on across checkpoints. With conformance ('make test'), only
-# the suite, and of QEMU's, which 'make test' runs without KVM, what a CPU's state matters to: snapshots and clones.
+# conformance suite, the quick start, a command that goes on across checkpoints, and the network. With conformance ('make
+# test'), only the suite, and of QEMU's, which 'make test' runs without KVM, what a CPU's state matters to: snapshots and
+# clones.
 # Exit code 77 (with conformance): not run, and why is said.
 set -eu
 cd "$(dirname "$0")/.."
@@ -65,6 +66,12 @@ across() {
     results "bin/lab-across-$1.log"
   fi
 }
+network() {
+  echo "KVM lab: the network with $1"
+  if tries "bin/lab-network-$1.log" env NOID_TEST_DRIVER="$1" sh -c "cd test/e2e && ../../bin/e2e.test -test.v -test.run 'TestNetwork$' -test.timeout 880s"; then
+    results "bin/lab-network-$1.log"
+  fi
+}
 results() { grep -E '^ *--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' "$1"; }
 if [ "${1:-}" = conformance ]; then
   conformance qemu "-test.run Conformance/Life/(Started|SnapshotPaused|Clone)" "$devices"
@@ -76,13 +83,14 @@ if command -v firecracker >/dev/null || [ -x /usr/local/bin/firecracker ]; then
   conformance firecracker "$life" "$clones" "$devices"
   drivers="qemu firecracker"
 else
-  echo "NOT RUN: no firecracker binary on PATH: its conformance suite, quick start and a command across checkpoints with KVM"
+  echo "NOT RUN: no firecracker binary on PATH: its conformance suite, quick start, a command across checkpoints and the network with KVM"
 fi
 if [ "${1:-}" != conformance ]; then
   for driver in $drivers; do
     echo "KVM lab: the quick start with $driver"
     tries "bin/lab-demo-$driver.log" env NOID_DRIVER="$driver" scripts/demo.sh && tail -n 1 "bin/lab-demo-$driver.log"
     across "$driver"
+    network "$driver"
   done
 fi
 [ $again = 0 ] || echo "KVM lab: $again tries failed, see above; what passed at a later try counts as passed"
