@@ -59,13 +59,15 @@ type Server struct {
 
 	frozen atomic.Bool // written with mu held
 	away   atomic.Int64
-	thaw   *time.Timer // ends a freeze that nobody ends
+	syncs  chan struct{} // has room for the one that writes back
+	thaw   *time.Timer   // ends a freeze that nobody ends
 }
 
 func (s *Server) init() {
 	s.once.Do(func() {
 		s.id = rand.Text()
 		s.reaper = newReaper(s.Init)
+		s.syncs = make(chan struct{}, 1)
 		s.conns = make(chan struct{}, maxConns)
 		s.jobs = map[string]*job{}
 		s.open = map[io.Closer]struct{}{}
@@ -234,6 +236,10 @@ func (s *Server) answer(c net.Conn, req wire.Request) (reply wire.Reply, after f
 	case wire.OpFreeze:
 		s.away.Store(int64(away(time.Now(), req.Clock)))
 		s.freeze()
+	case wire.OpSync:
+		if err := s.sync(); err != nil {
+			reply.Error = err.Error()
+		}
 	case wire.OpThaw:
 		if req.Clock > 0 {
 			setClock(req.Clock + s.away.Load())

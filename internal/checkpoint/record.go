@@ -39,6 +39,7 @@ type Record struct {
 	Machine      vmm.Machine  `json:"machine"`
 	Memory       bool         `json:"memory"`                // false: the disk alone, to be booted
 	AgentReady   bool         `json:"agent_ready,omitempty"` // the guest's agent answered right before: it will after a restore
+	Synced       bool         `json:"synced,omitempty"`      // the guest had written back to its disk right before
 	NoidVersion  string       `json:"noid_version,omitempty"`
 	DowntimeMs   float64      `json:"downtime_ms"` // how long the guest stood still
 	DiskBytes    int64        `json:"disk_bytes"`

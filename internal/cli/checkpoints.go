@@ -19,6 +19,7 @@ type checkpointJSON struct {
 	CreatedAt     string  `json:"created_at"`
 	Parent        string  `json:"parent,omitempty"`
 	Memory        bool    `json:"memory"`
+	Synced        bool    `json:"synced"` // the guest had written back to its disk
 	DowntimeMs    float64 `json:"downtime_ms"`
 	DiskBytes     int64   `json:"disk_bytes"`
 	MemoryBytes   int64   `json:"memory_bytes"`
@@ -39,7 +40,7 @@ type checkpointJSON struct {
 }
 
 func checkpointToJSON(c vm.Checkpoint, err error) checkpointJSON {
-	j := checkpointJSON{ID: c.ID, VM: c.VM, Label: c.Label, CreatedAt: utc(c.CreatedAt), Parent: c.Parent, Memory: c.Memory, DowntimeMs: c.DowntimeMs,
+	j := checkpointJSON{ID: c.ID, VM: c.VM, Label: c.Label, CreatedAt: utc(c.CreatedAt), Parent: c.Parent, Memory: c.Memory, Synced: c.Synced, DowntimeMs: c.DowntimeMs,
 		DiskBytes: c.DiskBytes, MemoryBytes: c.MemoryBytes, StateBytes: c.StateBytes, Driver: c.Machine.Driver,
 		DriverVersion: c.Machine.DriverVersion, NoidVersion: c.NoidVersion, AgentVersion: c.AgentVersion, Hardware: c.Machine.Hardware}
 	if c.Host != nil {

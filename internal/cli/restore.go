@@ -17,6 +17,8 @@ func (a *app) restoreCmd() *cobra.Command {
 		Use: "restore NAME ID", Short: "Go back to a checkpoint, or make a new VM from it with --as", Args: refArguments,
 		Long: `Go back to a checkpoint, or make a new VM from it with --as. ID is an id, the beginning of one, or a label. NAME@ID will do too.
 In place, the old VM runs until the new one does. Its state is saved as a checkpoint; of these, the newest 3 stay.
+With --disk-only the guest boots from the checkpoint's disk, as where this host cannot load its memory. The guest writes back
+what its programs have written before each checkpoint, if it can within 5 seconds ('noid checkpoints --json': synced).
 `,
 		Example: "  noid restore dev 1a2b3c4d\n  noid restore dev before-upgrade --as dev-copy",
 		RunE: func(command *cobra.Command, args []string) error {
@@ -61,6 +63,7 @@ In place, the old VM runs until the new one does. Its state is saved as a checkp
 	restore.Flags().StringVar(&o.As, "as", "", "make a new VM of this name")
 	restore.Flags().BoolVar(&o.KeepIdentity, "keep-identity", false, "with --as: keep the source's hostname and machine-id")
 	ports.add(restore.Flags())
+	restore.Flags().BoolVar(&o.DiskOnly, "disk-only", false, "boot the checkpoint's disk without its memory: what ran then does not")
 	restore.Flags().BoolVar(&o.NoBackup, "no-backup", false, "do not keep the present state as a checkpoint")
 	restore.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return restore

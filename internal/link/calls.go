@@ -79,6 +79,12 @@ func (c *Client) Freeze(ctx context.Context, keepClock bool) error {
 	return err
 }
 
+// Sync has the guest write back what its root file system has not on its disk yet. An agent of an older noid refuses.
+func (c *Client) Sync(ctx context.Context) error {
+	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpSync}, once, answerTime)
+	return err
+}
+
 // Thaw tells the agent that it is over, and has it set the guest's clock by the host's.
 func (c *Client) Thaw(ctx context.Context) error {
 	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpThaw, Clock: now}, always, answerTime)

@@ -31,6 +31,20 @@ func (s *session) freeze(ctx context.Context, keepClock bool) bool {
 	return s.agent().Freeze(ctx, keepClock) == nil
 }
 
+// syncWait bounds the wait for a guest that writes back before a checkpoint. The agent gives up sooner.
+const syncWait = 6 * time.Second
+
+// syncGuest has the guest write back to its disk, so that the disk alone shows what its programs have written, and reports
+// whether it has. The guest runs meanwhile.
+func (s *session) syncGuest(ctx context.Context) bool {
+	if !s.vm.Machine.Agent {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, syncWait)
+	defer cancel()
+	return s.agent().Sync(ctx) == nil
+}
+
 // thaw ends what freeze began, with the right time: the guest stood still. An agent that does not hear it thaws by
 // itself.
 func (s *session) thaw(ctx context.Context) {

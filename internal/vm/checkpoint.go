@@ -59,8 +59,9 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (checkpoin
 // checkpoint does the work for Checkpoint and for those that noid makes by itself. Of a VM that does not run it keeps
 // the disk alone. about has the label, the cause, and the id or none.
 func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Record) (checkpoint.Record, error) {
+	synced := st == Running && s.syncGuest(ctx)
 	c, staging, err := s.capture(ctx, st, about.Label)
-	c.ID, c.Cause = cmp.Or(about.ID, c.ID), about.Cause
+	c.ID, c.Cause, c.Synced = cmp.Or(about.ID, c.ID), about.Cause, synced
 	if err == nil {
 		err = s.publishCheckpoint(ctx, staging, &c)
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
@@ -26,13 +27,13 @@ func (s source) checkLoadable(ctx context.Context) error {
 		s.warn(err.Error() + ": it can run, but not be started again once it is stopped")
 	}
 	if err := s.checkDriver(c.Machine.Driver, c.Machine.KernelPath); err != nil {
-		return fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err)
+		return s.orDisk(fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err))
 	}
 	if !c.Memory {
 		return nil
 	}
 	if err := s.driver.CanLoad(c.Machine); err != nil {
-		return s.explainLoad(ctx, fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err))
+		return s.orDisk(s.explainLoad(ctx, fmt.Errorf("checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err)))
 	}
 	if c.Host == nil {
 		return nil
@@ -42,9 +43,24 @@ func (s source) checkLoadable(ctx context.Context) error {
 		return err
 	}
 	if err := checkpoint.Fits(*c.Host, *here); err != nil {
-		return errs.New(errs.ErrHost, "checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err).Hint("restore it on a host with such a processor")
+		return errs.New(errs.ErrHost, "checkpoint %s@%s cannot be loaded here: %w", c.VM, c.ID, err).Hint("restore it on a host with such a processor" + s.orDiskHint())
 	}
 	return nil
+}
+
+// orDisk is err of what cannot load the memory, with the cure of going without it.
+func (s source) orDisk(err error) error {
+	if more := s.orDiskHint(); more != "" && !strings.HasSuffix(errs.Hint(err), more) {
+		return errs.WithHint(err, strings.TrimPrefix(errs.Hint(err)+more, "; "))
+	}
+	return err
+}
+
+func (s source) orDiskHint() string {
+	if s.verb != "restore" || !s.c.Memory {
+		return ""
+	}
+	return "; 'noid restore --disk-only' boots its disk without its memory"
 }
 
 // otherVersion explains why the VMM, whose version is here, did not load what was saved by machine's: another version
@@ -68,10 +84,13 @@ func (s source) explainLoad(ctx context.Context, err error) error {
 		if errs.Hint(err) == "" {
 			err = errs.WithHint(err, fmt.Sprintf("it was saved by noid %s with %s %s", s.c.NoidVersion, m.Driver, m.DriverVersion))
 		}
-		return err
+		return s.orDisk(err)
 	}
 	here, _ := s.driver.Version(ctx)
-	return otherVersion(m, here, err)
+	if err := otherVersion(m, here, err); errors.Is(err, errs.ErrHost) {
+		return s.orDisk(err)
+	}
+	return err
 }
 
 // findBootFiles looks for machine's kernel and initrd. If a recorded one is gone, as after a move of the home, machine

@@ -21,6 +21,7 @@ const keepBackups = 3
 type RestoreOptions struct {
 	As           string           // the name of a new VM; empty restores in place
 	NoBackup     bool             // in place: do not keep the present as a checkpoint first
+	DiskOnly     bool             // boot its disk, and leave its memory
 	KeepIdentity bool             // a clone keeps its source's hostname and machine-id
 	Ports        [][]network.Port // a clone's; it has none of its source's
 	Secrets      []string         // likewise
@@ -37,7 +38,11 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	if err := m.beginFilling(ctx, "restore"); err != nil {
 		return err
 	}
-	r, lock, err := m.findCheckpoint(ctx, name, ref, "restore")
+	find := m.findCheckpoint
+	if o.DiskOnly {
+		find = m.findDisk
+	}
+	r, lock, err := find(ctx, name, ref, "restore")
 	if err != nil {
 		return err
 	}
@@ -56,23 +61,42 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 }
 
 // findCheckpoint locks name for verb and returns its checkpoint ref, if it is whole and can be loaded here.
-func (m *Manager) findCheckpoint(ctx context.Context, name, ref, verb string) (s source, lock *home.Lock, err error) {
+func (m *Manager) findCheckpoint(ctx context.Context, name, ref, verb string) (source, *home.Lock, error) {
+	return m.find(ctx, name, ref, verb, whole)
+}
+
+// whole changes nothing of what find finds.
+func whole(*checkpoint.Record) {}
+
+// findDisk is findCheckpoint of the disk alone.
+func (m *Manager) findDisk(ctx context.Context, name, ref, verb string) (source, *home.Lock, error) {
+	return m.find(ctx, name, ref, verb, func(c *checkpoint.Record) {
+		if c.Memory && !c.Synced {
+			m.warn(fmt.Sprintf("%s@%s: its guest had not written back: the disk may lack what programs wrote last", c.VM, c.ID))
+		}
+		c.Memory, c.AgentReady = false, false
+	})
+}
+
+// find is findCheckpoint of what change makes of it.
+func (m *Manager) find(ctx context.Context, name, ref, verb string, change func(*checkpoint.Record)) (s source, lock *home.Lock, err error) {
 	if lock, err = m.Home.Lock(ctx, name, verb); err != nil {
 		return s, nil, err
 	}
-	if s, err = m.checkpointOf(ctx, name, ref, verb); err != nil {
+	if s, err = m.checkpointOf(ctx, name, ref, verb, change); err != nil {
 		lock.Unlock()
 		return s, nil, err
 	}
 	return s, lock, nil
 }
 
-// checkpointOf is findCheckpoint when the lock is held.
-func (m *Manager) checkpointOf(ctx context.Context, name, ref, verb string) (s source, err error) {
+// checkpointOf is find when the lock is held.
+func (m *Manager) checkpointOf(ctx context.Context, name, ref, verb string, change func(*checkpoint.Record)) (s source, err error) {
 	c, err := m.Home.FindCheckpoint(ctx, name, ref)
 	if err != nil {
 		return s, err
 	}
+	change(&c)
 	dir := m.Home.CheckpointDir(c.VM, c.ID)
 	if err := c.Check(ctx, dir, false, nil); err != nil {
 		return s, err
@@ -105,6 +129,8 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 		if old.Unannounced != nil { // a clone that was not told who it is, say
 			v.Unannounced.Identity = old.Unannounced.Identity
 		}
+	} else if s.c.Machine.Agent {
+		v.Unannounced = &home.Announcement{Event: startEvent}
 	}
 	// A damaged record does not name the VMM that runs all the same.
 	runs := old.Process.Alive() || exists && err != nil && len(vmm.FindIn(s.Home.VMDir(s.c.VM))) > 0
@@ -152,7 +178,7 @@ func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) (*sessi
 	}
 	defer release()
 	s.net = net
-	if s.c.Memory && s.c.Machine.Agent {
+	if s.c.Machine.Agent {
 		v.Unannounced = &home.Announcement{Event: "clone", Identity: !keepIdentity}
 	}
 	return s.restoration(v).run(ctx)

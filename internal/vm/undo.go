@@ -75,7 +75,7 @@ func (m *Manager) travel(ctx context.Context, name, verb string, find func(home.
 	if err != nil {
 		return u, err
 	}
-	to, err := m.checkpointOf(ctx, name, id, verb)
+	to, err := m.checkpointOf(ctx, name, id, verb, whole)
 	if err == nil {
 		o.Kept = func(id string) { u.Kept = id }
 		u.To = to.c

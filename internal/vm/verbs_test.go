@@ -280,7 +280,7 @@ func TestAgentSteps(t *testing.T) {
 		{"pause of a guest too busy to answer", func() error { w.fake.Reset(0); return w.m.Pause(t.Context(), "b") }, []string{"agent freeze", "pause"}},
 		{"its resume", func() error { return w.m.Resume(t.Context(), "b") }, []string{"resume", "wake", "agent thaw, clock"}},
 		{"checkpoint", func() error { _, err := w.m.Checkpoint(t.Context(), "b", "c"); return err },
-			[]string{"write back", "agent freeze, clock", "pause", "snapshot", "resume", "agent thaw, clock"}},
+			[]string{"agent sync", "write back", "agent freeze, clock", "pause", "snapshot", "resume", "agent thaw, clock"}},
 		{"clone", func() error { return w.m.Restore(t.Context(), "b", "c", RestoreOptions{As: "c"}) },
 			[]string{"can load", "load", "resume", "agent restored"}},
 		{"stop", func() error { return w.m.Stop(t.Context(), "b", true) }, nil},

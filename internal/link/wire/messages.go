@@ -32,6 +32,9 @@ const (
 	OpFreeze   Op = "freeze"
 	OpThaw     Op = "thaw"     // it is over, set Request.Clock. Jobs without a host after GraceSec are hung up
 	OpRestored Op = "restored" // Request.Restored: this guest was loaded from a snapshot
+	// OpSync: write back what the root file system has not on its disk yet. The reply comes when that is done, or with an
+	// error after a while.
+	OpSync Op = "sync"
 	// OpLook: this guest is a clone that somebody looks into for a while: it goes on as it was, without its hosts.
 	// Request.Restored.Seed.
 	OpLook     Op = "look"
