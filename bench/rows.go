@@ -53,4 +53,7 @@ var rows = []row{
 	{"35", "small HTTP requests on one connection, beside the same by slirp", ratio(0.8), "tcg", rowLatency},
 	{"36", "Pss of an idle network helper", value(20), "tcg", rowNetHelper},
 	{"37", "an HTTPS request with a secret, beside the same without", more(3), "tcg", rowIntercepted},
+	{"38", "exec VM@ID, beside restore --as, exec and destroy", ratio(0.8), "tcg lab", rowLook},
+	{"39", "diff of two checkpoints, 30,000 files, 10 changed, beside ls -lR in the guest", ratio(2), "tcg", rowDiff},
+	{"40", "the same, on the image layout", ratio(0.3), "tcg", rowDiffLayers},
 }
