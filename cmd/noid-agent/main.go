@@ -1,6 +1,6 @@
 // Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
 // PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools serve
-// noid's cp (tar-create, tar-extract), resize (grow-disk), commit (changes) and diff (walk, contents). It is also the guest kernel's modprobe.
+// noid's cp (tar-create, tar-extract), resize (grow-disk), commit (changes) and diff (walk, contents, processes). It is also the guest kernel's modprobe.
 package main
 
 import (
@@ -36,6 +36,8 @@ func main() {
 			end(agent.Changes(os.Stdout, os.Stderr))
 		case "walk":
 			end(agent.Walk(os.Stdout, args[1:]))
+		case "processes":
+			end(agent.Processes(os.Stdout))
 		case "contents":
 			end(agent.Contents(os.Stdin, os.Stdout))
 		case "-q": // so the kernel asks for a module: modprobe -q -- NAME

@@ -67,6 +67,8 @@ The guests' agents list the files. A hostile guest can list what it likes, and s
 	flags.BoolVar(&f.nameOnly, "name-only", false, "paths alone")
 	flags.BoolVarP(&f.patch, "patch", "p", false, "the lines that differ of texts of up to 256 KiB")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
+	flags.BoolVar(&o.Processes, "processes", false, "processes that came, went, or are others under the same id, and no files")
+	flags.BoolVar(&o.Packages, "packages", false, "packages of dpkg, apk, pip and npm, and no files")
 	flags.BoolVar(&o.All, "all", false, "also what changes by itself")
 	flags.BoolVar(&f.exitCode, "exit-code", false, "exit with 1 when something differs")
 	durationVar(flags, &o.Wait, "wait-timeout", time.Minute, "how long to wait for the guests to be up")
@@ -86,6 +88,10 @@ func (a *app) diff(ctx context.Context, m *vm.Manager, args []string, o vm.DiffO
 	switch {
 	case f.json:
 		err = printJSON(a.out, diffToJSON(before, after, d))
+	case o.Processes || o.Packages:
+		a.printProcesses(d.Processes)
+		a.printPackages(d.Packages)
+		d.Changes, d.Folded = nil, 0
 	case f.nameOnly:
 		for _, c := range d.Changes {
 			fmt.Fprintln(a.out, name(c.Path))
@@ -105,7 +111,7 @@ func (a *app) diff(ctx context.Context, m *vm.Manager, args []string, o vm.DiffO
 	if d.Cut {
 		fmt.Fprintln(a.err, "noid: diff: there is more than this: the list is cut")
 	}
-	if err == nil && f.exitCode && len(d.Changes) > 0 {
+	if err == nil && f.exitCode && len(d.Changes)+len(d.Processes)+len(d.Packages) > 0 {
 		return codeError{exitFailed}
 	}
 	return err

@@ -13,6 +13,22 @@ type diffJSON struct {
 	Changes []changeJSON `json:"changes"`
 	Folded  int          `json:"folded"` // changes that --all shows
 	Cut     bool         `json:"cut"`    // there are more than these
+	// With --processes and --packages alone.
+	Processes []processChangeJSON `json:"processes,omitempty"`
+	Packages  []packageChangeJSON `json:"packages,omitempty"`
+}
+
+// processChangeJSON is a process that came (no before), went (no after), or is another under the same id.
+type processChangeJSON struct {
+	Before *vm.Process `json:"before,omitempty"`
+	After  *vm.Process `json:"after,omitempty"`
+}
+
+type packageChangeJSON struct {
+	Manager string `json:"manager"`
+	Name    string `json:"name"`
+	Before  string `json:"before,omitempty"` // versions
+	After   string `json:"after,omitempty"`
 }
 
 type changeJSON struct {
@@ -37,6 +53,12 @@ func diffToJSON(before, after vm.Moment, d vm.Diff) diffJSON {
 	j := diffJSON{From: before.String(), To: after.String(), Changes: []changeJSON{}, Folded: d.Folded, Cut: d.Cut}
 	for _, c := range d.Changes {
 		j.Changes = append(j.Changes, changeJSON{string(c.Kind), c.Path, c.From, c.What, fileToJSON(c.Before), fileToJSON(c.After)})
+	}
+	for _, p := range d.Processes {
+		j.Processes = append(j.Processes, processChangeJSON(p))
+	}
+	for _, p := range d.Packages {
+		j.Packages = append(j.Packages, packageChangeJSON(p))
 	}
 	return j
 }

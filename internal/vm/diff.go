@@ -37,10 +37,12 @@ func (m Moment) String() string {
 
 // DiffOptions say what Diff looks for.
 type DiffOptions struct {
-	Paths []string      // of the guest: these and what is below them; none for all
-	All   bool          // also what changes by itself
-	Texts bool          // fill in Change.Old and Change.New
-	Wait  time.Duration // how long to wait for a guest to be up
+	Paths []string // of the guest: these and what is below them; none for all
+	All   bool     // also what changes by itself
+	Texts bool     // fill in Change.Old and Change.New
+	// Processes compares processes, and no files. Packages compares packages, of which it knows by the files that differ.
+	Processes, Packages bool
+	Wait                time.Duration // how long to wait for a guest to be up
 }
 
 // Diff is how two moments differ.
@@ -48,6 +50,9 @@ type Diff struct {
 	Changes []Change // in the order of their paths
 	Folded  int      // how many more there are of what changes by itself
 	Cut     bool     // there are more than noid keeps, or than the guest lists
+	// Processes are in the order of their ids, Packages of their managers and names.
+	Processes []ProcessChange
+	Packages  []PackageChange
 }
 
 // diffTime bounds a whole comparison: a guest may keep its host waiting.
@@ -66,7 +71,16 @@ func (m *Manager) Diff(ctx context.Context, a, b Moment, o DiffOptions) (d Diff,
 	defer before.close(ctx)
 	defer after.close(ctx)
 	c := &comparison{o: o, a: before, b: after}
-	if err = c.compare(ctx); err == nil {
+	if o.Processes {
+		d.Processes, err = c.compareProcesses(ctx)
+	}
+	if o.Processes && !o.Packages {
+		return d, err
+	}
+	if err == nil {
+		err = c.compare(ctx)
+	}
+	if err == nil {
 		err = c.contents(ctx)
 	}
 	if err == nil {
@@ -75,10 +89,14 @@ func (m *Manager) Diff(ctx context.Context, a, b Moment, o DiffOptions) (d Diff,
 	if err == nil && o.Texts {
 		err = c.texts(ctx)
 	}
+	if err == nil && o.Packages {
+		d.Packages, err = c.comparePackages(ctx)
+	}
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return Diff{Changes: c.changes, Folded: c.folded, Cut: c.cut}, err
+	d.Changes, d.Folded, d.Cut = c.changes, c.folded, c.cut
+	return d, err
 }
 
 // side is one side of a diff: a guest that answers.

@@ -112,3 +112,17 @@ func TestDiff(t *testing.T) {
 	n.want(3, "diff", "r@none", "r")
 	n.want(2, "diff", "r@before")
 }
+
+// TestDiffMore compares processes and packages.
+func TestDiffMore(t *testing.T) {
+	t.Parallel() // its guests boot, mostly
+	n := hasCheckpoint(t)
+	n.want(0, "exec", "-d", "a", "--", "sleep", "12321")
+	n.want(0, "exec", "a", "--", "sh", "-c", `mkdir -p /var/lib/dpkg /usr/lib/python3/site-packages/requests-2.2.0.dist-info
+		printf 'Package: curl\nStatus: install ok installed\nVersion: 1\n\n' >/var/lib/dpkg/status`)
+	if out := n.want(0, "diff", "--processes", "a@one", "a"); !strings.Contains(out, " sleep 12321\n") || !strings.HasPrefix(out, "A ") {
+		t.Errorf("processes: %s", out)
+	}
+	n.equal("packages", "A dpkg curl 1\nA pip  requests 2.2.0\n", n.want(0, "diff", "--packages", "a@one", "a"))
+	n.equal("none", "", n.want(0, "diff", "--packages", "--exit-code", "a@one", "a@one"))
+}

@@ -134,6 +134,14 @@ type Job struct {
 	Exit     *Exit  `json:"exit,omitempty"`     // nil while it runs
 }
 
+// Process is one in the guest. Start is in clock ticks since the guest's boot.
+type Process struct {
+	PID     int    `json:"pid"`
+	Start   uint64 `json:"start"`
+	UID     uint32 `json:"uid"`
+	Command string `json:"command"` // shortened, as the guest gives it: not fit for a terminal before it is sanitised
+}
+
 // Info describes the guest, as it sees itself.
 type Info struct {
 	Release   string    `json:"release"` // of the agent
