@@ -142,7 +142,7 @@ func fetchProgram(t *testing.T) string {
 
 // fetch runs /root/fetch in a VM, and returns what it prints.
 func (n noid) fetch(vm string, args ...string) string {
-	out, errs, code := n.run(append([]string{"exec", vm, "--", "/root/fetch"}, args...)...)
+	out, errs, code := n.runWithin(20*time.Minute, append([]string{"exec", vm, "--", "/root/fetch"}, args...)...) // 100 MB, emulated
 	if code != 0 {
 		return "failed: " + errs
 	}

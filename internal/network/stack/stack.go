@@ -156,10 +156,11 @@ const (
 	bufferMax = 512 << 10
 	// timeWait is short: nothing on this wire is late.
 	timeWait = 2 * time.Second
-	// resendAfter is how long an ACK of the guest's may take, and how often what it has not acknowledged is sent again. An
+	// resendAfter is how long an ACK of the guest's may take until it is sent the same again, and maxRTO at most. An
 	// emulated or paused guest answers late, and the wire loses next to nothing: to send again sooner, and slowly from
 	// then on, would be wrong nearly always. A guest that stands still, for hours perhaps, goes on with its connections.
 	resendAfter = time.Second
+	maxRTO      = 2 * time.Second
 	maxRetries  = 1 << 20
 )
 
@@ -167,7 +168,7 @@ func (s *Stack) tune() tcpip.Error {
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: bufferMax, Max: bufferMax}
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: bufferMax, Max: bufferMax}
 	wait, sack := tcpip.TCPTimeWaitTimeoutOption(timeWait), tcpip.TCPSACKEnabled(true)
-	least, most, retries := tcpip.TCPMinRTOOption(resendAfter), tcpip.TCPMaxRTOOption(resendAfter), tcpip.TCPMaxRetriesOption(maxRetries)
+	least, most, retries := tcpip.TCPMinRTOOption(resendAfter), tcpip.TCPMaxRTOOption(maxRTO), tcpip.TCPMaxRetriesOption(maxRetries)
 	// RACK probes after two round trips, and can take one timeout for each segment that a guest in a pause has lost.
 	rack := tcpip.TCPRecovery(0)
 	for _, option := range []tcpip.SettableTransportProtocolOption{&receive, &send, &wait, &sack, &most, &least, &retries, &rack} {
