@@ -13,10 +13,13 @@ import (
 )
 
 const (
-	// silence is how long a client may say nothing before it is taken for one that waits for the server.
-	silence = 3 * time.Second
+	// silence is how long a client may say nothing before it is taken for one that waits for the server. At the port of
+	// HTTPS no server speaks first, and a slow client reads its list of authorities between its connect and its
+	// ClientHello, as Python's requests does: there it is helloWait.
+	silence   = 3 * time.Second
+	httpsPort = 443
 	// helloWait bounds how long a ClientHello that has begun may take, maxHello its bytes.
-	helloWait = 10 * time.Second
+	helloWait = 30 * time.Second
 	maxHello  = 128 << 10
 )
 
@@ -42,7 +45,11 @@ func peek(conn net.Conn, port uint16) (*peeked, error) {
 		close(p.closed)
 		return conn.Close()
 	})
-	conn.SetReadDeadline(time.Now().Add(silence))
+	wait := silence
+	if port == httpsPort {
+		wait = helloWait
+	}
+	conn.SetReadDeadline(time.Now().Add(wait))
 	buf := make([]byte, 4<<10)
 	n, err := conn.Read(buf)
 	p.first = buf[:n]
