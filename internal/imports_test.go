@@ -47,7 +47,7 @@ var edges = map[string]string{
 	"network/program":   "errs storage",
 	"network/proxy":     "errs",
 	"network/resolver":  "network/address",
-	"network/server":    "confine network network/address network/ca network/control network/dhcp network/grant network/intercept network/lab network/policy network/ports network/proxy network/resolver network/space network/stack proc storage untrusted vmm",
+	"network/server":    "confine network network/address network/ca network/control network/dhcp network/grant network/intercept network/lab network/policy network/ports network/proxy network/resolver network/space network/stack proc untrusted vmm",
 	"network/space":     "confine errs network/address proc",
 	"network/stack":     "network/address network/control network/lab",
 
