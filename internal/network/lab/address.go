@@ -53,14 +53,6 @@ func Four(a netip.Addr) netip.Addr {
 	return four
 }
 
-// like is the address of the VM with four that is of the version of a.
-func like(four, a netip.Addr) netip.Addr {
-	if a.Is6() {
-		return Six(four)
-	}
-	return four
-}
-
 // On returns which of a VM's networks the address a is on.
 func On(networks []network.Member, a netip.Addr) (m network.Member, ok bool) {
 	four := Four(a)

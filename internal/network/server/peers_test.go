@@ -340,7 +340,7 @@ func TestPeersEnd(t *testing.T) {
 	}
 	self.Close()
 
-	near, far = open()
+	near, _ = open()
 	must(t, b.helper.Process.Kill())
 	<-b.ended
 	reset(near, "the server's helper is killed")
