@@ -58,6 +58,7 @@ func usage(cmd *cobra.Command, err error) error {
 // otherWords are what commands are called elsewhere.
 var otherWords = map[string]string{
 	"new": "create", "delete": "destroy", "remove": "destroy", "status": "list", "info": "inspect", "show": "inspect", "boot": "start",
+	"unpause": "resume", "ssh": "shell", "copy": "cp", "snapshot": "checkpoint", "save": "checkpoint", "history": "log",
 	"snapshots": "checkpoints", "rollback": "restore", "revert": "restore", "clone": "fork", "check": "verify", "mv": "rename",
 }
 
