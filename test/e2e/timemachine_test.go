@@ -56,3 +56,28 @@ func TestTimeMachine(t *testing.T) {
 		t.Errorf("%q are left, want the newest and %s, which is pinned", left, id)
 	}
 }
+
+// TestExplore: variants run in clones that nobody sees afterwards; one of them becomes the VM; a bisection names what
+// broke it.
+func TestExplore(t *testing.T) {
+	t.Parallel()
+	n := setup(t)
+	n.want(0, "create", "a", "--wait")
+	n.want(0, "explore", "a", "-n", "3", "--jobs", "2", "--", "sh", "-c", "echo {} >/dev/shm/variant; test {} != 2")
+	n.equal("the vms", "a\n", n.want(0, "list", "-q"))
+	n.want(0, "keep", "a", "3")
+	n.equal("what was kept", "3\n", n.want(0, "exec", "a", "cat", "/dev/shm/variant"))
+	n.want(0, "undo", "a", "2")
+	n.want(1, "exec", "a", "cat", "/dev/shm/variant")
+
+	n.want(0, "auto", "a", "exec")
+	ids := func() []string { return strings.Fields(n.want(0, "checkpoints", "-q", "a")) }
+	good := ids()[len(ids())-1]
+	for _, command := range []string{"echo fine >/root/1", "rm -f /bin/vi", "echo fine >/root/2"} {
+		n.want(0, "exec", "a", "--", "sh", "-c", command)
+	}
+	bad := strings.TrimSpace(n.want(0, "checkpoint", "a"))
+	if out := n.want(0, "bisect", "a", "--good", good, "--bad", bad, "--", "test", "-e", "/bin/vi"); !strings.Contains(out, "it came after: sh -c rm -f /bin/vi\n") {
+		t.Errorf("bisect said %q", out)
+	}
+}
