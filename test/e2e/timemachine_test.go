@@ -71,13 +71,15 @@ func TestExplore(t *testing.T) {
 	n.want(1, "exec", "a", "cat", "/dev/shm/variant")
 
 	n.want(0, "auto", "a", "exec")
-	ids := func() []string { return strings.Fields(n.want(0, "checkpoints", "-q", "a")) }
-	good := ids()[len(ids())-1]
+	var h struct{ Now string }
+	if err := json.Unmarshal([]byte(n.want(0, "log", "--json", "a")), &h); err != nil {
+		t.Fatal(err)
+	}
 	for _, command := range []string{"echo fine >/root/1", "rm -f /bin/vi", "echo fine >/root/2"} {
 		n.want(0, "exec", "a", "--", "sh", "-c", command)
 	}
 	bad := strings.TrimSpace(n.want(0, "checkpoint", "a"))
-	if out := n.want(0, "bisect", "a", "--good", good, "--bad", bad, "--", "test", "-e", "/bin/vi"); !strings.Contains(out, "it came after: sh -c rm -f /bin/vi\n") {
+	if out := n.want(0, "bisect", "a", "--good", h.Now, "--bad", bad, "--", "test", "-e", "/bin/vi"); !strings.Contains(out, "it came after: sh -c rm -f /bin/vi\n") {
 		t.Errorf("bisect said %q", out)
 	}
 }
