@@ -40,6 +40,9 @@ type LogEntry struct {
 // Log returns the history of a VM, which may be gone. Of its checkpoints it has VM, ID, label, parent, cause and time
 // of creation, and with size what they take of the disk.
 func (m *Manager) Log(ctx context.Context, name string, size bool) (History, error) {
+	if err := CheckName(name); err != nil { // an empty one is not all
+		return History{}, err
+	}
 	entries, err := m.Checkpoints(ctx, name, false, size)
 	if entries == nil && err != nil {
 		return History{}, err
