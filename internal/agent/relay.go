@@ -23,13 +23,20 @@ const (
 	relayWait = 10 * time.Second // for the line, and for the server on the loopback
 )
 
-// relay connects the host to servers that listen on the guest's loopback alone. Who connects says a port, in decimal
-// and with a newline. Then the connection is one with that port of 127.0.0.1, or of ::1. A port that nobody answers at
-// gets a reset.
+// relay connects the host to servers that listen on the guest's loopback alone, and to unix sockets. Who connects says
+// in a line what for:
+//
+//   - a port, in decimal: the connection becomes one with that port of 127.0.0.1, or of ::1;
+//   - an absolute path: it becomes one with that unix socket;
+//   - address.RelaySockets: it is for doors;
+//   - address.RelayAccept and a number: it becomes one with who has come to a door.
+//
+// What nobody answers at gets a reset.
 type relay struct {
 	at, from netip.Addr // where it listens, and whom alone it serves
 	port     uint16
 	open     chan struct{} // has an element for each connection
+	doors    *doors
 }
 
 // serveRelays serves the host's network helper for as long as the guest runs.
@@ -37,10 +44,10 @@ func serveRelays() {
 	if !hasVirtio(virtioNet) {
 		return
 	}
-	open := make(chan struct{}, maxRelays)
+	open, doors := make(chan struct{}, maxRelays), &doors{}
 	for _, r := range []relay{
-		{address.Guest4.Addr(), address.Host4, address.RelayPort, open},
-		{address.Guest6.Addr(), address.Host6, address.RelayPort, open},
+		{address.Guest4.Addr(), address.Host4, address.RelayPort, open, doors},
+		{address.Guest6.Addr(), address.Host6, address.RelayPort, open, doors},
 	} {
 		go func() {
 			defer logPanic()
@@ -99,41 +106,75 @@ func (r relay) serve(l *net.TCPListener) {
 // connect serves one connection to its end.
 func (r relay) connect(conn *net.TCPConn) {
 	conn.SetDeadline(time.Now().Add(relayWait))
-	port, err := readPort(conn)
+	line, err := readLine(conn)
 	if err != nil {
 		reset(conn)
 		return
 	}
-	server, err := net.DialTimeout("tcp", "127.0.0.1:"+port, relayWait)
+	if line == address.RelaySockets {
+		conn.SetDeadline(time.Time{})
+		r.doors.serve(conn)
+		return
+	}
+	server, err := r.dial(line)
 	if err != nil {
-		if server, err = net.DialTimeout("tcp", "[::1]:"+port, relayWait); err != nil {
-			reset(conn)
-			return
-		}
+		reset(conn)
+		return
 	}
 	conn.SetDeadline(time.Time{})
-	join(conn, server.(*net.TCPConn))
+	join(conn, server)
 }
 
-// readPort reads the line, and nothing of what comes after it.
-func readPort(conn io.Reader) (string, error) {
+// dial returns what a connection is to be joined with.
+func (r relay) dial(line string) (stream, error) {
+	if number, ok := strings.CutPrefix(line, address.RelayAccept+" "); ok {
+		return r.doors.take(number)
+	}
+	network, at := "unix", line
+	if !strings.HasPrefix(line, "/") {
+		port, err := strconv.ParseUint(line, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		network, at = "tcp", "127.0.0.1:"+strconv.FormatUint(port, 10)
+	}
+	server, err := net.DialTimeout(network, at, relayWait)
+	if err != nil && network == "tcp" {
+		server, err = net.DialTimeout("tcp", "[::1]"+strings.TrimPrefix(at, "127.0.0.1"), relayWait)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return server.(stream), nil
+}
+
+// maxLine bounds the line, in bytes.
+const maxLine = 200
+
+// readLine reads the line, and nothing of what comes after it.
+func readLine(conn io.Reader) (string, error) {
 	var line []byte
-	for b := make([]byte, 1); len(line) < len("65535\n"); line = append(line, b[0]) {
+	for b := make([]byte, 1); len(line) < maxLine; line = append(line, b[0]) {
 		if _, err := io.ReadFull(conn, b); err != nil {
 			return "", err
 		}
 		if b[0] == '\n' {
-			break
+			return string(line), nil
 		}
 	}
-	port, err := strconv.ParseUint(strings.TrimSuffix(string(line), "\n"), 10, 16)
-	return strconv.FormatUint(port, 10), err
+	return "", errors.New("the line is too long")
+}
+
+// stream is a connection by TCP or a unix socket.
+type stream interface {
+	net.Conn
+	CloseWrite() error
 }
 
 // join passes on what comes on each of two connections to the other, the end of it too, until both have ended.
-func join(a, b *net.TCPConn) {
+func join(a, b stream) {
 	done := make(chan error, 2)
-	for _, way := range [][2]*net.TCPConn{{a, b}, {b, a}} {
+	for _, way := range [][2]stream{{a, b}, {b, a}} {
 		go func() {
 			defer logPanic()
 			_, err := io.Copy(way[0], way[1])
@@ -154,7 +195,9 @@ func join(a, b *net.TCPConn) {
 }
 
 // reset closes a connection so that the peer's next word fails.
-func reset(conn *net.TCPConn) {
-	conn.SetLinger(0)
+func reset(conn net.Conn) {
+	if t, ok := conn.(*net.TCPConn); ok {
+		t.SetLinger(0)
+	}
 	conn.Close()
 }

@@ -1,22 +1,27 @@
 package agent
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/network/address"
 )
 
 // newRelay serves on an address of the loopback, for another one of it, and returns its port.
 func newRelay(t *testing.T, most int) uint16 {
 	t.Helper()
-	r := relay{at: netip.MustParseAddr("127.0.0.2"), from: netip.MustParseAddr("127.0.0.3"), open: make(chan struct{}, most)}
+	r := relay{at: netip.MustParseAddr("127.0.0.2"), from: netip.MustParseAddr("127.0.0.3"), open: make(chan struct{}, most), doors: &doors{}}
 	l, err := r.listen()
 	if err != nil {
 		t.Fatal(err)
@@ -126,5 +131,115 @@ func TestRelayBound(t *testing.T) {
 	held.CloseWrite()
 	if _, err := held.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the first: %v", err)
+	}
+}
+
+// TestRelaySocket has a path lead to a unix socket.
+func TestRelaySocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	conn, err := dialRelay(t, newRelay(t, 2), "127.0.0.3", path+"\nhello")
+	if err == nil {
+		err = conn.CloseWrite()
+	}
+	if got, readErr := io.ReadAll(conn); err != nil || readErr != nil || string(got) != "hello" {
+		t.Errorf("%q, %v, %v", got, err, readErr)
+	}
+}
+
+// TestDoors has who comes to a socket that the host wants be led to the host, as long as it does.
+func TestDoors(t *testing.T) {
+	relay, dir := newRelay(t, 8), t.TempDir()
+	first, second, taken := filepath.Join(dir, "deep/first"), filepath.Join(dir, "second"), filepath.Join(dir, "taken")
+	if err := os.WriteFile(taken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	host, err := dialRelay(t, relay, "127.0.0.3", "sockets\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	says, hears := json.NewEncoder(host), json.NewDecoder(host)
+	hear := func() (c address.RelayCome) {
+		t.Helper()
+		if err := hears.Decode(&c); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	says.Encode([]string{first, taken})
+	if c := hear(); c.Path != taken || c.Error == "" || c.Number != 0 {
+		t.Errorf("a path that is taken: %+v", c)
+	}
+	come := func(path string) net.Conn {
+		t.Helper()
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(time.Minute))
+		return c
+	}
+	c := come(first)
+	heard := hear()
+	if heard.Path != first || heard.Number == 0 {
+		t.Fatalf("who came: %+v", heard)
+	}
+	line := fmt.Sprintf("accept %d\n", heard.Number)
+	led, err := dialRelay(t, relay, "127.0.0.3", line+"of the host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	led.CloseWrite()
+	if got, err := io.ReadAll(c); err != nil || string(got) != "of the host" {
+		t.Errorf("the guest reads %q, %v", got, err)
+	}
+	if err := answered(t, relay, "127.0.0.3", line); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("one who has been taken: %v", err)
+	}
+	if info, err := os.Stat(first); err != nil || info.Mode().Perm() != 0o666 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	says.Encode([]string{second})
+	for { // until it is there
+		if _, err := os.Lstat(second); err == nil {
+			break
+		}
+	}
+	if _, err := os.Lstat(first); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("one that is wanted no more: %v", err)
+	}
+	come(second)
+	if c := hear(); c.Path != second {
+		t.Errorf("who came: %+v", c)
+	}
+	again, err := dialRelay(t, relay, "127.0.0.3", "sockets\n[\""+first+"\"]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := host.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("the host of before: %v", err)
+	}
+	for {
+		if _, err := os.Lstat(first); err == nil {
+			break
+		}
+	}
+	again.Close()
+	for {
+		if _, err := os.Lstat(first); errors.Is(err, os.ErrNotExist) {
+			break
+		}
 	}
 }

@@ -67,6 +67,12 @@ Their names are printed, and on stderr what failed: the others run all the same.
 				return err
 			}
 			o.Secrets = ports.secrets
+			if o.Sockets, err = ports.sockets(); err != nil {
+				return err
+			}
+			if err := forkSockets(o.N, o.Sockets); err != nil {
+				return err
+			}
 			if err := forkPorts(o.N, o.Ports); err != nil {
 				return err
 			}

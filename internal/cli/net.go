@@ -62,20 +62,21 @@ type networkJSON struct {
 	HostProxy bool           `json:"host_proxy"`
 	HostCA    string         `json:"host_ca,omitempty"`
 	Ports     []portJSON     `json:"ports"`
+	Sockets   []portJSON     `json:"sockets"`
 	Networks  []memberJSON   `json:"networks"`         // between VMs
 	Helper    *control.State `json:"helper,omitempty"` // while it answers
 }
 
 type portJSON struct {
 	Host    string `json:"host"`
-	Guest   uint16 `json:"guest"`
+	Guest   any    `json:"guest"` // a port, or the path of a unix socket
 	Proto   string `json:"proto"`
 	Problem string `json:"problem,omitempty"` // why nothing listens
 }
 
 func networkToJSON(n vm.Network) networkJSON {
 	j := networkJSON{Mode: n.Mode, Allow: append([]string{}, n.Allow...), Deny: append([]string{}, n.Deny...), HostPorts: append([]uint16{}, n.HostPorts...),
-		HostProxy: n.HostProxy, HostCA: n.HostCA, Ports: portsToJSON(n.Ports), Networks: []memberJSON{}, Helper: n.Helper}
+		HostProxy: n.HostProxy, HostCA: n.HostCA, Ports: portsToJSON(n.Ports), Sockets: socketsToJSON(n.Sockets), Networks: []memberJSON{}, Helper: n.Helper}
 	switch {
 	case n.Pair:
 		j.Device = "pair"
@@ -92,6 +93,14 @@ func portsToJSON(ports []control.Port) []portJSON {
 	list := []portJSON{}
 	for _, p := range ports {
 		list = append(list, portJSON{p.Host.String(), p.Guest, p.Proto, untrusted.Line(p.Problem, maxCell)})
+	}
+	return list
+}
+
+func socketsToJSON(sockets []control.Socket) []portJSON {
+	list := []portJSON{}
+	for _, s := range sockets {
+		list = append(list, portJSON{s.Host, s.Guest, socketProto(s.Socket), untrusted.Line(s.Problem, maxCell)})
 	}
 	return list
 }

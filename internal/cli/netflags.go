@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,7 +31,10 @@ a domain do not. A domain counts for the addresses that noid's own resolver told
 --host-port, which the guest reaches at host.noid.internal.
 
 Ports, of -p and 'noid port', are [[ADDRESS:]HOST:]GUEST[/udp], as docker's. Without an address HOST is on loopback; 0, or
-none, is any free port. A clone has its source's rules, and none of its ports.
+none, is any free port. HOSTPATH:GUESTPATH is a unix socket of this host that leads to one of the guest's: it is made,
+for this user alone, and removed with the VM. --socket HOSTPATH:GUESTPATH is the other way round: every process of the
+guest that reaches GUESTPATH reaches what listens at HOSTPATH. --forward-agent is that for the ssh-agent of this host.
+A clone has its source's rules, and none of its ports and sockets.
 
 A profile in config.toml, for --net work or 'noid config set net work':
 
@@ -96,24 +100,75 @@ func (n *netFlags) options() (o vm.NetOptions, err error) {
 			return o, err
 		}
 	}
+	if o.Sockets, err = n.sockets(); err != nil {
+		return o, err
+	}
 	o.Ports, err = n.groups()
 	return o, err
 }
 
-// portFlags are the ports and the secrets of a VM that is made.
-type portFlags struct{ texts, secrets []string }
+// portFlags are the ports, the unix sockets and the secrets of a VM that is made.
+type portFlags struct {
+	texts, secrets, socketTexts []string
+	forwardAgent                bool
+}
 
 func (p *portFlags) add(f *pflag.FlagSet) {
-	f.StringArrayVarP(&p.texts, "publish", "p", nil, "`PORT` of this host that leads to the guest, as [[ADDRESS:]HOST:]GUEST[/udp]; may be repeated")
+	f.StringArrayVarP(&p.texts, "publish", "p", nil, "`PORT` that leads to the guest, as [[ADDRESS:]HOST:]GUEST[/udp], or two paths; may be repeated")
+	p.addSockets(f)
 	f.StringArrayVar(&p.secrets, "secret", nil, "`NAME` of a secret that the guest may use: see 'noid secret'; may be repeated")
 }
 
+func (p *portFlags) addSockets(f *pflag.FlagSet) {
+	f.StringArrayVar(&p.socketTexts, "socket", nil, "`PATHS`, HOST:GUEST, of a unix socket in the guest that leads to this host's; may be repeated")
+	f.BoolVar(&p.forwardAgent, "forward-agent", false, "let the guest use this host's ssh-agent, of SSH_AUTH_SOCK")
+}
+
 func (p *portFlags) groups() ([][]network.Port, error) {
-	groups, err := parsePorts(p.texts)
+	texts, _ := splitSockets(p.texts)
+	groups, err := parsePorts(texts)
 	if err != nil {
 		err = fmt.Errorf("-p: %w", err)
 	}
 	return groups, err
+}
+
+// sockets are the unix sockets of all three flags.
+func (p *portFlags) sockets() (all []network.Socket, err error) {
+	_, in := splitSockets(p.texts)
+	for _, l := range []struct {
+		flag  string
+		texts []string
+		out   bool
+	}{{"-p", in, false}, {"--socket", p.socketTexts, true}} {
+		for _, text := range l.texts {
+			s, err := network.ParseSocket(text, l.out)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", l.flag, err)
+			}
+			all = append(all, s)
+		}
+	}
+	if p.forwardAgent {
+		s, err := vm.SSHAgent()
+		if err != nil {
+			return nil, fmt.Errorf("--forward-agent: %w", err)
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// splitSockets tells ports from unix sockets, which begin with a path.
+func splitSockets(texts []string) (ports, sockets []string) {
+	for _, text := range texts {
+		if strings.HasPrefix(text, "/") || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {
+			sockets = append(sockets, text)
+		} else {
+			ports = append(ports, text)
+		}
+	}
+	return ports, sockets
 }
 
 func parsePorts(texts []string) (groups [][]network.Port, err error) {
@@ -151,7 +206,18 @@ func portRows(n vm.Network) (rows [][]string) {
 	for _, p := range n.Ports {
 		rows = append(rows, []string{p.Host.String(), fmt.Sprint(p.Guest), p.Proto, untrusted.Line(p.Problem, maxCell)})
 	}
+	for _, s := range n.Sockets {
+		rows = append(rows, []string{s.Host, s.Guest, socketProto(s.Socket), untrusted.Line(s.Problem, maxCell)})
+	}
 	return rows
+}
+
+// socketProto is in a listing the way in which a unix socket leads.
+func socketProto(s network.Socket) string {
+	if s.Out {
+		return "unix, out"
+	}
+	return "unix"
 }
 
 // group is a command that only has commands below it; verbs names them in its error.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +12,8 @@ import (
 	"noid/internal/vm"
 )
 
-const portHelp = `A port is [[ADDRESS:]HOST:]GUEST[/udp], as docker's -p: 8080:80, 127.0.0.1:5353:53/udp. Without an address HOST is on
+const portHelp = `HOSTPATH:GUESTPATH is a unix socket of this host, which is made for this user alone, and leads to one of the guest's.
+A port is [[ADDRESS:]HOST:]GUEST[/udp], as docker's -p: 8080:80, 127.0.0.1:5353:53/udp. Without an address HOST is on
 loopback, of IPv4 and IPv6; 0, or none, is any free port. A server that listens on the guest's own loopback alone is
 reached too, if noid's agent is in the guest.
 `
@@ -30,26 +32,59 @@ func (a *app) printPorts(ports []network.Port) {
 }
 
 func (a *app) portAddCmd() *cobra.Command {
-	return &cobra.Command{Use: "add NAME PORT...", Short: "Add ports, and print them", Long: "Add ports, and print them.\n\n" + portHelp,
-		Example: "  noid port add web 8080:80 0:443",
+	var f portFlags
+	cmd := &cobra.Command{Use: "add NAME [PORT...]", Short: "Add ports and sockets, and print them", Long: "Add ports and sockets, and print them.\n\n" + portHelp,
+		Example: "  noid port add web 8080:80 0:443\n  noid port add web /tmp/docker.sock:/run/docker.sock\n  noid port add dev --forward-agent",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			groups, err := parsePorts(args[1:])
+			texts, _ := splitSockets(args[1:])
+			groups, err := parsePorts(texts)
 			if err != nil {
 				return err
+			}
+			f.texts = args[1:]
+			sockets, err := f.sockets()
+			switch {
+			case err != nil:
+				return err
+			case len(groups)+len(sockets) == 0:
+				return usageError("which port or socket?", "see 'noid port add --help'")
+			}
+			if len(sockets) > 0 {
+				if err := m.AddSockets(ctx, args[0], sockets); err != nil {
+					return err
+				}
+			}
+			for _, s := range sockets {
+				fmt.Fprintln(a.out, s)
+			}
+			if len(groups) == 0 {
+				return nil
 			}
 			added, err := m.AddPorts(ctx, args[0], groups)
 			a.printPorts(added)
 			return err
 		})}
+	f.addSockets(cmd.Flags())
+	return cmd
 }
 
 func (a *app) portRemoveCmd() *cobra.Command {
-	return &cobra.Command{Use: "rm NAME PORT...", Aliases: []string{"remove"}, Short: "Remove ports; GUEST alone is each that leads there",
-		Example: "  noid port rm web 8080:80\n  noid port rm web 443",
+	return &cobra.Command{Use: "rm NAME PORT...", Aliases: []string{"remove"}, Short: "Remove ports and sockets; GUEST alone is each port that leads there",
+		Example: "  noid port rm web 8080:80\n  noid port rm web 443\n  noid port rm web /tmp/docker.sock:/run/docker.sock",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			groups, err := parsePorts(args[1:])
+			texts, sockets := splitSockets(args[1:])
+			groups, err := parsePorts(texts)
 			if err != nil {
 				return err
+			}
+			gone, err := (&portFlags{texts: sockets}).sockets()
+			if err != nil {
+				return err
+			}
+			if len(gone) > 0 {
+				if err := m.RemoveSockets(ctx, args[0], gone); err != nil || len(groups) == 0 {
+					return err
+				}
 			}
 			_, err = m.RemovePorts(ctx, args[0], groups)
 			return err
@@ -65,7 +100,7 @@ func (a *app) portListCmd() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(a.out, portsToJSON(n.Ports))
+				return printJSON(a.out, append(portsToJSON(n.Ports), socketsToJSON(n.Sockets)...))
 			}
 			table(a.out, []string{"host", "guest", "proto", "problem"}, portRows(n))
 			return nil
@@ -77,8 +112,11 @@ func (a *app) portListCmd() *cobra.Command {
 func (a *app) forwardCmd() *cobra.Command {
 	return &cobra.Command{Use: "forward NAME PORT...", Short: "Lead ports of this host into a running VM until Ctrl+C",
 		Long:    "Lead ports of this host into a running VM, and print them, until Ctrl+C. They go when this command ends, however it does.\n\n" + portHelp,
-		Example: "  noid forward db 5432\n  noid forward db 15432:5432",
+		Example: "  noid forward db 5432\n  noid forward db 15432:5432\n  noid forward web /run/docker.sock",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
+			if len(args) == 2 && strings.HasPrefix(args[1], "/") {
+				return a.forwardSocket(ctx, m, args[0], args[1])
+			}
 			groups, err := parsePorts(args[1:])
 			if err != nil {
 				return err
@@ -90,6 +128,29 @@ func (a *app) forwardCmd() *cobra.Command {
 			}
 			return m.Forward(ctx, args[0], groups, a.printPorts)
 		})}
+}
+
+// forwardSocket leads a unix socket of this host to one of the guest's: GUESTPATH or HOSTPATH:GUESTPATH.
+func (a *app) forwardSocket(ctx context.Context, m *vm.Manager, name, text string) error {
+	s := network.Socket{Guest: text}
+	err := network.CheckGuestPath(text)
+	if strings.Contains(text, ":") {
+		s, err = network.ParseSocket(text, false)
+	}
+	if err != nil {
+		return err
+	}
+	return m.ForwardSocket(ctx, name, s, func(s network.Socket) { fmt.Fprintln(a.out, s) })
+}
+
+// forkSockets refuses a socket that several copies would have.
+func forkSockets(n int, sockets []network.Socket) error {
+	for _, s := range sockets {
+		if n > 1 && !s.Out {
+			return errs.New(errs.ErrUsage, "-p %s: %d copies cannot have one socket", s, n).Hint("'noid port add' gives each its own")
+		}
+	}
+	return nil
 }
 
 // sameIfFree is group at the guest's own port, if that is free.

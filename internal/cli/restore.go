@@ -44,6 +44,12 @@ what its programs have written before each checkpoint, if it can within 5 second
 			if o.Secrets = ports.secrets; o.Secrets != nil && o.As == "" {
 				return usageError("--secret without --as", "a restore in place keeps the secrets; 'noid secret grant' adds one")
 			}
+			if o.Sockets, err = ports.sockets(); err != nil {
+				return err
+			}
+			if len(o.Sockets) > 0 && o.As == "" {
+				return usageError("sockets without --as", "a restore in place keeps the sockets; 'noid port' changes them")
+			}
 			if len(o.Ports) > 0 && o.As == "" {
 				return usageError("-p without --as", "a restore in place keeps the ports; 'noid port' changes them")
 			}

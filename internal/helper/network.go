@@ -66,6 +66,9 @@ func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 	if n.Secrets != nil { // also where another helper has started the network helper
 		gives.Go(func() { giveSecrets(ctx, n.Secrets, p.PID, started) })
 	}
+	var brokers sync.WaitGroup
+	brokers.Go(func() { keepSockets(ctx, p.PID) })
+	defer brokers.Wait()
 	for wait := firstWait; ctx.Err() == nil; {
 		began := time.Now()
 		err := runNetwork(ctx, p, n, socket, started)

@@ -41,6 +41,7 @@ type Config struct {
 	// HostPorts are TCP and UDP ports of this host's loopback that the guest reaches at address.HostName.
 	HostPorts []uint16 `json:"host_ports,omitempty"`
 	Ports     []Port   `json:"ports,omitempty"`
+	Sockets   []Socket `json:"sockets,omitempty"`
 	// HostProxy has TCP go by this host's HTTP proxy, which the environment of noid names, and nothing else go anywhere.
 	HostProxy bool `json:"host_proxy,omitempty"`
 	// HostCA are certificates that the guest is to trust too: a file of them, or HostCerts.
@@ -62,7 +63,7 @@ const HostCerts = "host"
 
 // ForClone is the network of a clone of a VM with c: its rules, and nothing that only one VM can have.
 func (c Config) ForClone() Config {
-	c.Ports, c.Secrets = nil, nil
+	c.Ports, c.Sockets, c.Secrets = nil, nil, nil
 	c.Networks = slices.Clone(c.Networks)
 	for i := range c.Networks {
 		c.Networks[i].Addr = netip.Addr{}

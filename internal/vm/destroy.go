@@ -7,6 +7,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/manifest"
+	"noid/internal/network"
 	"noid/internal/proc"
 )
 
@@ -61,6 +62,8 @@ func (m *Manager) destroyVM(ctx context.Context, name string, checkpoints bool) 
 	}
 	// First out of the way, then killed: whoever is killed in between leaves no dead VM, but one that Sweep ends.
 	old := m.Home.OldDir(name)
+	c, _ := network.Load(m.Home.VMDir(name))
+	defer removeSockets(c)
 	if err := publish(m.Home.VMDir(name), old); err != nil {
 		return err
 	}

@@ -144,6 +144,7 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 	if err != nil {
 		return Exit{}, s.execError(err)
 	}
+	placeholders = append(placeholders, s.socketEnv()...)
 	c.Env = append(placeholders, c.Env...) // what the user names comes last, and holds
 	e := c.withImage(s.vm.Image).wire()
 	if c.Detach {

@@ -19,6 +19,7 @@ type ForkOptions struct {
 	N            int
 	Prefix       string           // of N clones: the lowest numbers follow that no VM, nor a destroyed one's checkpoints, has
 	Ports        [][]network.Port // each clone's; they have none of the source's
+	Sockets      []network.Socket // likewise
 	Secrets      []string         // likewise
 	KeepIdentity bool             // they keep the source's hostname and machine-id
 }
@@ -43,7 +44,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 			return 0, err
 		}
 		defer lock.Unlock()
-		s.ports, s.grants = o.Ports, o.Secrets
+		s.ports, s.sockets, s.grants = o.Ports, o.Sockets, o.Secrets
 		s.noticePorts()
 		s.clones(ctx, home.VM{RestoredFrom: s.c.VM + "@" + s.c.ID}, names, made)
 		return 0, nil
@@ -62,7 +63,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 	if err != nil {
 		return 0, s.explain(s.errorf("fork of", err))
 	}
-	captured := source{Manager: m, verb: "fork", c: c, dir: staging, driver: s.driver, ports: o.Ports, grants: o.Secrets}
+	captured := source{Manager: m, verb: "fork", c: c, dir: staging, driver: s.driver, ports: o.Ports, sockets: o.Sockets, grants: o.Secrets}
 	captured.noticePorts()
 	captured.clones(ctx, home.VM{ForkedFrom: name}, names, made)
 	return c.DowntimeMs, nil

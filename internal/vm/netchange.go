@@ -265,6 +265,8 @@ type Network struct {
 	Pair   bool           // its device is one of a pair of sockets, and no tap
 	Helper *control.State // nil where its helper does not answer
 	Ports  []control.Port // with what keeps the helper from them
+	// Sockets are the configuration's, likewise.
+	Sockets []control.Socket
 }
 
 // NetworkOf returns the network of name. It takes no lock and asks the helper for half a second at most. Of a VM without
@@ -285,6 +287,9 @@ func (s *session) network(ctx context.Context) (n Network, err error) {
 	if n.Config, err = network.Load(s.dir); err != nil {
 		return n, err
 	}
+	for _, k := range n.Config.Sockets {
+		n.Sockets = append(n.Sockets, control.Socket{Socket: k})
+	}
 	n.Pair = s.vm.Machine.NetPair
 	for _, p := range n.Config.Ports {
 		n.Ports = append(n.Ports, control.Port{Port: p})
@@ -299,6 +304,11 @@ func (s *session) network(ctx context.Context) (n Network, err error) {
 		n.Helper = a.Status
 		if a.Ports != nil {
 			n.Ports = a.Ports
+		}
+		for _, bad := range a.Sockets {
+			if i := slices.IndexFunc(n.Sockets, func(k control.Socket) bool { return k.Socket == bad.Socket }); i >= 0 {
+				n.Sockets[i] = bad
+			}
 		}
 	}
 	return n, nil

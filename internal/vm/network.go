@@ -21,6 +21,7 @@ type NetOptions struct {
 	Allow, Deny []string // rules, added to the profile's
 	HostPorts   []uint16 // likewise
 	Ports       [][]network.Port
+	Sockets     []network.Socket
 	Secrets     []string // names of those that the VM may use
 	HostProxy   bool     // as in network.Config
 	HostCA      string   // likewise
@@ -33,7 +34,7 @@ func (o NetOptions) rules() bool {
 }
 
 // asks reports whether o asks for something that needs a network.
-func (o NetOptions) asks() bool { return o.rules() || len(o.Deny)+len(o.Ports) > 0 }
+func (o NetOptions) asks() bool { return o.rules() || len(o.Deny)+len(o.Ports)+len(o.Sockets) > 0 }
 
 // netByDefault reports whether neither o nor the configuration asks for a network.
 func (m *Manager) netByDefault(o NetOptions) bool {
@@ -49,7 +50,7 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	switch {
 	case c.Mode != network.None:
 	case len(o.Networks) == 0 && o.asks():
-		return c, errs.New(errs.ErrUsage, "rules, ports and secrets need a network, and this vm has none").Hint("choose --net default")
+		return c, errs.New(errs.ErrUsage, "rules, ports, sockets and secrets need a network, and this vm has none").Hint("choose --net default")
 	case o.rules():
 		return c, errs.New(errs.ErrUsage, "with --net none a vm reaches other vms alone: no rule allows it more, and it can use no secret").Hint("choose --net default")
 	}
@@ -73,6 +74,10 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 		return c, err
 	}
 	if err := knowsProxy(c); err != nil {
+		return c, err
+	}
+	c.Sockets = o.Sockets
+	if err := network.CheckFree(c.Sockets); err != nil {
 		return c, err
 	}
 	return c, err
@@ -117,9 +122,9 @@ func (s *session) saveNet(ctx context.Context) error {
 // netOfClone is the network of a clone of s: its rules, and the ports that the clone is to have, reserved until release.
 func (s source) netOfClone(ctx context.Context) (net *network.Config, release func(), err error) {
 	if !s.c.Machine.Net {
-		if len(s.ports)+len(s.grants) > 0 {
-			return nil, nil, errs.New(errs.ErrState, "%s: vm %q had no network, so its clone has no ports and no secrets", s.verb, s.c.VM).
-				Hint("leave out -p and --secret")
+		if len(s.ports)+len(s.sockets)+len(s.grants) > 0 {
+			return nil, nil, errs.New(errs.ErrState, "%s: vm %q had no network, so its clone has no ports, no sockets and no secrets", s.verb, s.c.VM).
+				Hint("leave out -p, --socket, --forward-agent and --secret")
 		}
 		return nil, func() {}, nil
 	}
@@ -133,14 +138,24 @@ func (s source) netOfClone(ctx context.Context) (net *network.Config, release fu
 	if err := knowsProxy(c); err != nil {
 		return nil, nil, err
 	}
+	c.Sockets = s.sockets
+	if err := network.CheckFree(c.Sockets); err != nil {
+		return nil, nil, err
+	}
 	c.Ports, release, err = network.Reserve(ctx, s.ports)
 	return &c, release, err
 }
 
 // noticePorts says that clones of s have none of its ports.
 func (s source) noticePorts() {
-	if s.c.Network != nil && len(s.c.Network.Ports) > 0 && len(s.ports) == 0 {
+	if s.c.Network == nil {
+		return
+	}
+	if len(s.c.Network.Ports) > 0 && len(s.ports) == 0 {
 		s.notice(fmt.Sprintf("a clone has none of the ports of vm %q; -p gives it its own", s.c.VM))
+	}
+	if len(s.c.Network.Sockets) > 0 && len(s.sockets) == 0 {
+		s.notice(fmt.Sprintf("a clone has none of the sockets of vm %q; -p, --socket and --forward-agent give it its own", s.c.VM))
 	}
 }
 
@@ -160,6 +175,10 @@ func (s source) netInPlace(ctx context.Context, runs bool) (net *network.Config,
 		if c.Secrets != nil { // they may have been revoked since
 			s.notice(fmt.Sprintf("vm %q has none of its secrets any more; 'noid secret grant' gives them again", s.c.VM))
 			c.Secrets = nil
+		}
+		if c.Sockets != nil { // what is at their paths now may be another's
+			s.notice(fmt.Sprintf("vm %q has none of its sockets any more; 'noid port add' gives them again", s.c.VM))
+			c.Sockets = nil
 		}
 	}
 	if runs {
@@ -198,6 +217,11 @@ func awaitPorts(ctx context.Context, c network.Config) (release func(), err erro
 	}
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		_, release, err := network.Reserve(ctx, groups)
+		if err == nil {
+			if err = network.CheckFree(c.Sockets); err != nil {
+				release()
+			}
+		}
 		if err == nil || ctx.Err() != nil || time.Since(began) > portsWait {
 			return release, err
 		}

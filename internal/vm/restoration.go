@@ -29,9 +29,11 @@ type source struct {
 	net    *network.Config  // the new VM's, or nil
 	ports  [][]network.Port // that a clone is to have
 	grants []string         // secrets that it is to have
-	lease  *home.Lease      // the new VM's, or nil
-	staged func()           // is called when the files in dir are not needed any more; or nil
-	hidden bool             // the new VM stays in the staging area
+	// sockets are unix sockets that it is to have.
+	sockets []network.Socket
+	lease   *home.Lease // the new VM's, or nil
+	staged  func()      // is called when the files in dir are not needed any more; or nil
+	hidden  bool        // the new VM stays in the staging area
 }
 
 // restoration makes one running VM of a source. Its steps are startBackup, load, resume, awaitBackup, beginTelling,

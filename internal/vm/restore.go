@@ -24,6 +24,7 @@ type RestoreOptions struct {
 	DiskOnly     bool             // boot its disk, and leave its memory
 	KeepIdentity bool             // a clone keeps its source's hostname and machine-id
 	Ports        [][]network.Port // a clone's; it has none of its source's
+	Sockets      []network.Socket // likewise
 	Secrets      []string         // likewise
 	// Kept, if set, is told the id of the checkpoint that a restore in place has made of the present.
 	Kept func(id string)
@@ -48,7 +49,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	}
 	defer lock.Unlock()
 	if o.As != "" {
-		r.ports, r.grants = o.Ports, o.Secrets
+		r.ports, r.sockets, r.grants = o.Ports, o.Sockets, o.Secrets
 		r.noticePorts()
 		_, err = r.clone(ctx, home.VM{Name: o.As, RestoredFrom: r.c.VM + "@" + r.c.ID}, o.KeepIdentity)
 	} else {

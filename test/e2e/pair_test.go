@@ -47,6 +47,11 @@ func hidden(t *testing.T) (without, with noid) {
 	}))
 	without = with
 	with.bin, without.bin = filepath.Join(dir, "with"), filepath.Join(dir, "without")
+	t.Cleanup(func() { // root may not, in another's home
+		for _, name := range []string{"a", "b", "c", "d", "e"} {
+			with.run("destroy", "--checkpoints", name)
+		}
+	})
 	with.want(0, "config", "set", "kernel", filepath.Join(dir, "kernel", strings.TrimPrefix(kernel, files)))
 	with.want(0, "config", "set", "rootfs", filepath.Join(dir, "rootfs"))
 	return without, with

@@ -28,5 +28,16 @@ var (
 const HostName = "host.noid.internal"
 
 // RelayPort is the TCP port of Guest4 and Guest6 at which the agent connects Host4 and Host6, and nobody else, to
-// servers on the guest's loopback.
-const RelayPort = 61
+// servers on the guest's loopback and to unix sockets. RelaySockets and RelayAccept begin lines that it is told.
+const (
+	RelayPort    = 61
+	RelaySockets = "sockets"
+	RelayAccept  = "accept"
+)
+
+// RelayCome is a line that the agent says on a connection for RelaySockets, as JSON.
+type RelayCome struct {
+	Path   string `json:"path"`             // of the guest's socket
+	Number uint64 `json:"number,omitempty"` // of who has come to it
+	Error  string `json:"error,omitempty"`  // why there is no such socket
+}

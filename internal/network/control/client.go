@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"noid/internal/errs"
@@ -28,8 +29,11 @@ const again = 10 * time.Millisecond
 
 // Ask sends r and returns the answer. It waits for a helper that starts until ctx ends: errs.ErrTimeout then. What the
 // helper refuses is an error too.
-func (c Client) Ask(ctx context.Context, r Request) (Answer, error) {
-	a, conn, err := c.ask(ctx, r)
+func (c Client) Ask(ctx context.Context, r Request) (Answer, error) { return c.AskWith(ctx, r, nil) }
+
+// AskWith is Ask with a descriptor for the helper, unless file is nil.
+func (c Client) AskWith(ctx context.Context, r Request, file *os.File) (Answer, error) {
+	a, conn, err := c.ask(ctx, r, file)
 	if conn != nil {
 		conn.Close()
 	}
@@ -38,7 +42,7 @@ func (c Client) Ask(ctx context.Context, r Request) (Answer, error) {
 
 // Hold is Ask for a request whose effect ends with the connection, which the caller closes.
 func (c Client) Hold(ctx context.Context, r Request) (Answer, net.Conn, error) {
-	a, conn, err := c.ask(ctx, r)
+	a, conn, err := c.ask(ctx, r, nil)
 	if err != nil && conn != nil {
 		conn.Close()
 		conn = nil
@@ -59,7 +63,7 @@ func (c Client) check(conn net.Conn) error {
 	return err
 }
 
-func (c Client) ask(ctx context.Context, r Request) (a Answer, conn net.Conn, err error) {
+func (c Client) ask(ctx context.Context, r Request, file *os.File) (a Answer, conn net.Conn, err error) {
 	for {
 		if conn, err = c.Dial(ctx); err == nil {
 			if err = c.check(conn); err == nil {
@@ -76,7 +80,7 @@ func (c Client) ask(ctx context.Context, r Request) (a Answer, conn net.Conn, er
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err = json.NewEncoder(conn).Encode(r); err == nil {
+	if err = send(conn, r, file); err == nil {
 		err = json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&a)
 	}
 	switch {
@@ -88,4 +92,17 @@ func (c Client) ask(ctx context.Context, r Request) (a Answer, conn net.Conn, er
 		err = errors.New(a.Error)
 	}
 	return a, conn, err
+}
+
+// send writes r as a line, with a descriptor unless file is nil.
+func send(conn net.Conn, r Request, file *os.File) error {
+	u, ok := conn.(*net.UnixConn)
+	if !ok || file == nil {
+		return json.NewEncoder(conn).Encode(r)
+	}
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return Send(u, append(line, '\n'), file)
 }

@@ -20,6 +20,12 @@ const (
 	Flows  Op = "flows"
 	// Forward adds Request.Ports for as long as the connection stays open: after its answer nothing more is sent.
 	Forward Op = "forward"
+	// Connect has the connection that comes with the request, as a descriptor, lead to Request.Socket, a unix socket of the
+	// guest's. Once it is answered the connection is the network helper's.
+	Connect Op = "connect"
+	// Broker has who asks serve requests of the network helper's own on the connection, for what that may not do: see
+	// Errand. It stays open until one of them ends.
+	Broker Op = "broker"
 	// SetSecrets has each of Request.Secrets hold from the next request of the guest on, in place of what was given of
 	// the same name, unless that was looked up later. The helper keeps them in its memory alone, and forgets those that
 	// the configuration does not name.
@@ -30,6 +36,7 @@ const (
 type Request struct {
 	Op      Op             `json:"op"`
 	Ports   []network.Port `json:"ports,omitempty"`
+	Socket  string         `json:"socket,omitempty"`
 	Secrets *Secrets       `json:"secrets,omitempty"`
 }
 
@@ -46,16 +53,37 @@ type Secrets struct {
 type Answer struct {
 	Error string `json:"error,omitempty"`
 	// Ports are all that it should listen on, of Forward those of the request.
-	Ports  []Port `json:"ports,omitempty"`
-	Cut    int    `json:"cut,omitempty"` // flows that Reload has cut
-	Status *State `json:"status,omitempty"`
-	Flows  []Flow `json:"flows,omitempty"`
+	Ports []Port `json:"ports,omitempty"`
+	// Sockets are those that do not work, each with the reason.
+	Sockets []Socket `json:"sockets,omitempty"`
+	Cut     int      `json:"cut,omitempty"` // flows that Reload has cut
+	Status  *State   `json:"status,omitempty"`
+	Flows   []Flow   `json:"flows,omitempty"`
 }
 
 // Port is a port, and why the helper does not listen on it, if so.
 type Port struct {
 	network.Port
 	Problem string `json:"problem,omitempty"`
+}
+
+// Socket is a socket, and what is wrong with it.
+type Socket struct {
+	network.Socket
+	Problem string `json:"problem"`
+}
+
+// Errand is what a network helper asks of its broker, in a line of JSON.
+type Errand struct {
+	// Dial is the path of a unix socket of this host, one of the configuration's. The answer has a connection to it as a
+	// descriptor. Empty: the broker is to listen at the configuration's sockets of this host, as they are now.
+	Dial string `json:"dial,omitempty"`
+}
+
+// Done is the answer to an Errand, likewise.
+type Done struct {
+	Error   string   `json:"error,omitempty"`
+	Sockets []Socket `json:"sockets,omitempty"` // those of the host that the broker cannot listen at
 }
 
 // State is how a helper is.

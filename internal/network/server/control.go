@@ -49,16 +49,20 @@ func (s *Server) control(ctx context.Context, l *net.UnixListener) {
 func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 	var r control.Request
 	conn.SetDeadline(time.Now().Add(requestWait))
-	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&r); err != nil {
+	lines := control.NewLines(conn, maxRequest)
+	file, err := lines.Read(&r)
+	if file != nil {
+		defer file.Close()
+	}
+	if err != nil {
 		return
 	}
 	var a control.Answer
-	var err error
 	switch r.Op {
 	case control.Reload:
 		a, err = s.reload()
 	case control.Status:
-		a.Status, a.Ports = s.status(), s.ports.List()
+		a.Status, a.Ports, a.Sockets = s.status(), s.ports.List(), s.sockets.look(s.policy.Load().config)
 	case control.Flows:
 		a.Flows = s.flows()
 	case control.SetSecrets:
@@ -67,6 +71,12 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 		ports, end := s.ports.Add(r.Ports)
 		defer end()
 		a.Ports = ports
+	case control.Connect:
+		var host *net.UnixConn
+		if host, err = control.Conn(file); err == nil {
+			err = s.sockets.connect(r.Socket, host)
+		}
+	case control.Broker:
 	default:
 		err = fmt.Errorf("this network helper does not know %.40q", string(r.Op))
 	}
@@ -74,10 +84,14 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 		a.Error = err.Error()
 	}
 	conn.SetDeadline(time.Now().Add(requestWait))
-	if json.NewEncoder(conn).Encode(a) != nil || r.Op != control.Forward || err != nil {
+	if json.NewEncoder(conn).Encode(a) != nil || r.Op != control.Forward && r.Op != control.Broker || err != nil {
 		return
 	}
 	conn.SetDeadline(time.Time{})
+	if r.Op == control.Broker {
+		s.sockets.serve(ctx, lines, conn)
+		return
+	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	io.Copy(io.Discard, conn) // until who asked hangs up
 }

@@ -26,11 +26,12 @@ const (
 // Entry is a line of the log.
 type Entry struct {
 	Time  time.Time `json:"time"`
-	Event string    `json:"event"` // refused; missed: Count refusals are not in the log; secret: one was used, or refused
+	Event string    `json:"event"` // refused; missed: Count refusals are not in the log; secret: one was used, or refused; socket: one was connected
 	Proto string    `json:"proto,omitempty"`
 	To    string    `json:"to,omitempty"` // an address, or a name that was to be resolved
 	Why   string    `json:"why,omitempty"`
 	Count int       `json:"count,omitempty"`
+	Guest string    `json:"guest,omitempty"` // a unix socket of the guest's; To is that of the host
 	// Of a secret: its name, and the request that got its value. Why is there for one that was refused it.
 	Secret string `json:"secret,omitempty"`
 	Method string `json:"method,omitempty"`
@@ -66,6 +67,22 @@ func (l *logFile) used(u intercept.Use) {
 			return
 		}
 		e.Why = "no pattern of the secret allows it"
+	}
+	l.write(e)
+}
+
+// socket notes that who came to a socket is led to the other end, or why not. Of one of the guest's that the host reaches
+// directly there is no path here.
+func (l *logFile) socket(host, guest string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.bound.Allow() {
+		l.missed++
+		return
+	}
+	e := Entry{Time: time.Now().UTC(), Event: "socket", Proto: "unix", To: host, Guest: cut(guest)}
+	if err != nil {
+		e.Why = cut(err.Error())
 	}
 	l.write(e)
 }

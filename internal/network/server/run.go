@@ -42,14 +42,15 @@ var resolvConf, private = network.ResolvConf, "/etc"
 
 // Server is the network helper of one VM.
 type Server struct {
-	ctx   context.Context // serve's
-	began time.Time
-	vmm   proc.Process
-	stack *stack.Stack
-	https *intercept.Interceptor
-	ports *ports.Ports
-	peers *peers // nil: noid has told of no networks between VMs
-	log   *logFile
+	ctx     context.Context // serve's
+	began   time.Time
+	vmm     proc.Process
+	stack   *stack.Stack
+	https   *intercept.Interceptor
+	ports   *ports.Ports
+	sockets *sockets
+	peers   *peers // nil: noid has told of no networks between VMs
+	log     *logFile
 
 	mu     sync.Mutex // one change at a time
 	policy atomic.Pointer[hosted]
@@ -111,6 +112,7 @@ func start(p proc.Process, fd int) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.sockets = newSockets(s)
 	s.ports = ports.New(s.stack)
 	s.ports.Set(now.config.Ports)
 	return s, nil
@@ -147,6 +149,7 @@ func (s *Server) serve(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.stack.Run() }()
 	go s.control(ctx, listener)
+	go s.sockets.keep(ctx)
 	select {
 	case err = <-ended:
 		if err == nil {
@@ -178,7 +181,7 @@ func (s *Server) reload() (control.Answer, error) {
 	if s.peers != nil {
 		s.peers.apply(s.ctx)
 	}
-	return control.Answer{Cut: cut, Ports: s.ports.Set(now.config.Ports)}, nil
+	return control.Answer{Cut: cut, Ports: s.ports.Set(now.config.Ports), Sockets: s.sockets.reload(now.config)}, nil
 }
 
 // hosted is a policy that knows this host's addresses of now, keeps what it learns, and has the keys of the VM's networks.

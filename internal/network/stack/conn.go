@@ -103,8 +103,10 @@ const bufferBytes = 64 << 10
 // buffers are for data between two reads and writes.
 var buffers = sync.Pool{New: func() any { b := make([]byte, bufferBytes); return &b }}
 
-// reset closes the host's end of a connection with RST.
-func reset(c *net.TCPConn) {
-	c.SetLinger(0)
+// reset closes the host's end of a connection, with RST where it is TCP.
+func reset(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetLinger(0)
+	}
 	c.Close()
 }

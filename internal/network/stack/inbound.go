@@ -3,10 +3,11 @@ package stack
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -37,8 +38,7 @@ func (s *Stack) Forward(host *net.TCPConn, port uint16) {
 		reset(host)
 		return
 	}
-	f := &flow{key: key{tcpAddr(guest.RemoteAddr()), tcpAddr(guest.LocalAddr())}, proto: "tcp", inbound: true}
-	s.relay(f, guest, host)
+	s.relay(flowTo(guest), guest, host)
 }
 
 func (s *Stack) dialServer(port uint16) (*conn, error) {
@@ -48,14 +48,63 @@ func (s *Stack) dialServer(port uint16) (*conn, error) {
 	if !errors.Is(err, unix.ECONNREFUSED) {
 		return guest, err
 	}
-	if guest, err = s.dialGuest(ctx, address.RelayPort); err != nil {
+	return s.dialRelay(ctx, strconv.Itoa(int(port)))
+}
+
+// dialRelay connects to the guest's agent, whose relay is told what for in a line.
+func (s *Stack) dialRelay(ctx context.Context, line string) (*conn, error) {
+	guest, err := s.dialGuest(ctx, address.RelayPort)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := fmt.Fprintf(guest, "%d\n", port); err != nil {
+	if _, err := io.WriteString(guest, line+"\n"); err != nil {
 		guest.Close()
 		return nil, err
 	}
 	return guest, nil
+}
+
+// Agent connects to the guest's agent, whose relay is told what for in a line. It is tried until ctx ends.
+func (s *Stack) Agent(ctx context.Context, line string) (net.Conn, error) {
+	guest, err := s.dialRelay(ctx, line)
+	if err != nil {
+		return nil, err
+	}
+	f := flowTo(guest) // what is restored of the guest learns that it is gone
+	f.end = guest.abort
+	guest.flow = f
+	s.tcp.add(f)
+	return agentConn{guest, func() { s.tcp.remove(f) }}, nil
+}
+
+// agentConn is one of Agent.
+type agentConn struct {
+	*conn
+	remove func()
+}
+
+func (c agentConn) Close() error {
+	c.remove()
+	return c.conn.Close()
+}
+
+// flowTo is the flow of a connection to the guest.
+func flowTo(guest *conn) *flow {
+	return &flow{key: key{tcpAddr(guest.RemoteAddr()), tcpAddr(guest.LocalAddr())}, proto: "tcp", inbound: true}
+}
+
+// ForwardSocket relays a connection of a unix socket of this host to what the guest's relay connects by a line, and
+// returns at once. On error host is closed.
+func (s *Stack) ForwardSocket(host *net.UnixConn, line string) error {
+	ctx, cancel := context.WithTimeout(s.ctx, guestWait)
+	defer cancel()
+	guest, err := s.dialRelay(ctx, line)
+	if err != nil {
+		host.Close()
+		return err
+	}
+	go s.relay(flowTo(guest), guest, host)
+	return nil
 }
 
 func tcpAddr(a net.Addr) netip.AddrPort {

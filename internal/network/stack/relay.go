@@ -23,8 +23,15 @@ type stream interface {
 	abort()
 }
 
+// hostEnd is a connection of this host's, by TCP or a unix socket.
+type hostEnd interface {
+	net.Conn
+	CloseWrite() error
+	SyscallConn() (syscall.RawConn, error)
+}
+
 // hostConn is a stream of this host's.
-type hostConn struct{ *net.TCPConn }
+type hostConn struct{ hostEnd }
 
 func (c hostConn) receive() (data *[]byte, n int, err error) {
 	raw, err := c.SyscallConn()
@@ -34,10 +41,10 @@ func (c hostConn) receive() (data *[]byte, n int, err error) {
 	return readReady(raw)
 }
 
-func (c hostConn) abort() { reset(c.TCPConn) }
+func (c hostConn) abort() { reset(c.hostEnd) }
 
 // relay carries data both ways until both ends are done, one is reset, or the flow is cut. It closes both.
-func (s *Stack) relay(f *flow, guest *conn, host *net.TCPConn) {
+func (s *Stack) relay(f *flow, guest *conn, host hostEnd) {
 	s.relayIn(&s.tcp, f, guest, hostConn{host})
 }
 

@@ -5,10 +5,15 @@
 //	fetch twice URL FILE           gets it, prints "first", and once FILE is there gets it again by the connection that
 //	                               it has kept, or a new one; prints "second" and the milliseconds that took
 //	fetch until URL                gets it again and again until that succeeds, and prints it
+//	fetch unix PATH                prints what a server at a unix socket says
+//	fetch keys                     prints the comments of the keys that an ssh-agent has
+//	fetch serve PATH               says "of the guest" to who comes to a unix socket
 package main
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,7 +25,7 @@ import (
 const patience = 60 * time.Second
 
 func main() {
-	run := map[string]func([]string) error{"get": get, "udp": udp, "twice": twice, "until": until}[os.Args[1]]
+	run := map[string]func([]string) error{"get": get, "udp": udp, "twice": twice, "until": until, "unix": readUnix, "keys": keys, "serve": serve}[os.Args[1]]
 	if err := run(os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fetch:", err)
 		os.Exit(1)
@@ -104,4 +109,63 @@ func udp(args []string) error {
 	n, err := c.Read(buf)
 	fmt.Printf("%s\n", buf[:n])
 	return err
+}
+
+func readUnix(args []string) error {
+	c, err := net.Dial("unix", args[0])
+	if err != nil {
+		return err
+	}
+	c.SetDeadline(time.Now().Add(patience))
+	_, err = io.Copy(os.Stdout, c)
+	return err
+}
+
+// keys asks for SSH_AGENTC_REQUEST_IDENTITIES (draft-miller-ssh-agent).
+func keys([]string) error {
+	c, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK"))
+	if err != nil {
+		return err
+	}
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := c.Write([]byte{0, 0, 0, 1, 11}); err != nil {
+		return err
+	}
+	var head struct {
+		Length uint32
+		Type   uint8
+		Keys   uint32
+	}
+	if err := binary.Read(c, binary.BigEndian, &head); err != nil || head.Type != 12 {
+		return fmt.Errorf("answer %d, %v", head.Type, err)
+	}
+	for range head.Keys {
+		var part []byte
+		for range 2 { // the key, and its comment
+			var length uint32
+			err := binary.Read(c, binary.BigEndian, &length)
+			part = make([]byte, length)
+			_, readErr := io.ReadFull(c, part)
+			if err := errors.Join(err, readErr); err != nil {
+				return err
+			}
+		}
+		fmt.Println(string(part))
+	}
+	return nil
+}
+
+func serve(args []string) error {
+	l, err := net.Listen("unix", args[0])
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		io.WriteString(c, "of the guest\n")
+		c.Close()
+	}
 }

@@ -1,0 +1,152 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"noid/internal/errs"
+	"noid/internal/helper"
+	"noid/internal/network"
+)
+
+// AddSockets leads unix sockets into the VM name, or out of it, at once. Of one whose path is taken, errs.ErrExists, none
+// is added.
+func (m *Manager) AddSockets(ctx context.Context, name string, sockets []network.Socket) error {
+	s, c, err := m.openNet(ctx, name, "port")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	for _, n := range sockets {
+		if slices.ContainsFunc(c.Sockets, func(o network.Socket) bool { return o.Listener() == n.Listener() }) {
+			return errs.New(errs.ErrExists, "vm %q has the socket %s already", name, n).Hint("'noid port ls " + name + "' lists its sockets")
+		}
+	}
+	if err := network.CheckFree(sockets); err != nil {
+		return err
+	}
+	before := c
+	if c.Sockets = slices.Concat(c.Sockets, sockets); len(c.Sockets) > network.MaxSockets {
+		return errs.New(errs.ErrUsage, "a vm has at most %d sockets", network.MaxSockets)
+	}
+	if err := c.Save(s.dir); err != nil {
+		return err
+	}
+	a, err := s.reload(ctx)
+	var problems []error
+	for _, p := range a.Sockets {
+		if slices.Contains(sockets, p.Socket) {
+			problems = append(problems, errs.New(errs.ErrBusy, "the socket %s: %s", p.Socket, p.Problem))
+		}
+	}
+	if problems != nil {
+		err = errs.Join(append(problems, before.Save(s.dir))...)
+		s.reload(ctx)
+	}
+	return s.errNet(err)
+}
+
+// RemoveSockets takes unix sockets from the VM name, at once: those with one of the paths, here or in the guest. One that
+// the VM does not have is errs.ErrNotFound, and none is removed.
+func (m *Manager) RemoveSockets(ctx context.Context, name string, sockets []network.Socket) error {
+	s, c, err := m.openNet(ctx, name, "port")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	for _, gone := range sockets {
+		before := len(c.Sockets)
+		c.Sockets = slices.DeleteFunc(c.Sockets, func(o network.Socket) bool { return o.Host == gone.Host && o.Guest == gone.Guest })
+		if len(c.Sockets) == before {
+			return errs.New(errs.ErrNotFound, "vm %q has no socket %s", name, gone).Hint("'noid port ls " + name + "' lists its sockets")
+		}
+	}
+	if err := c.Save(s.dir); err != nil {
+		return err
+	}
+	_, err = s.reload(ctx)
+	return s.errNet(err)
+}
+
+// ForwardSocket has a unix socket of this host, which it makes, lead to one of the VM name until ctx ends. An empty path
+// is one that it picks. ready is called when it does.
+func (m *Manager) ForwardSocket(ctx context.Context, name string, socket network.Socket, ready func(network.Socket)) error {
+	s, err := m.running(ctx, name, "forward")
+	if err != nil {
+		return err
+	}
+	if _, err := s.loadNet(); err != nil {
+		return err
+	}
+	if socket.Host == "" {
+		dir, err := os.MkdirTemp(os.Getenv("XDG_RUNTIME_DIR"), "noid-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		socket.Host = filepath.Join(dir, filepath.Base(socket.Guest))
+	}
+	if err := network.CheckFree([]network.Socket{socket}); err != nil {
+		return err
+	}
+	l, err := helper.ListenSocket(socket.Host)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	ready(socket)
+	for {
+		conn, err := l.AcceptUnix()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return err
+		}
+		go s.handOver(ctx, conn, socket.Guest)
+	}
+}
+
+func (s *session) handOver(ctx context.Context, conn *net.UnixConn, guest string) {
+	defer conn.Close()
+	if err := helper.HandOver(ctx, s.control(), conn, guest); err != nil && ctx.Err() == nil {
+		s.warn("the socket " + guest + ": " + err.Error())
+	}
+}
+
+// socketEnv is what a command has in its environment of the VM's sockets: where the host's ssh-agent is.
+func (s *session) socketEnv() []string {
+	c, err := network.Load(s.dir)
+	if err != nil || !slices.ContainsFunc(c.Sockets, func(o network.Socket) bool { return o.Out && o.Guest == network.AgentSocket }) {
+		return nil
+	}
+	return []string{"SSH_AUTH_SOCK=" + network.AgentSocket}
+}
+
+// SSHAgent is the socket of this user's ssh-agent, as the environment has it. errs.ErrNotFound where there is none.
+func SSHAgent() (network.Socket, error) {
+	path := os.Getenv("SSH_AUTH_SOCK")
+	if path == "" {
+		return network.Socket{}, errs.New(errs.ErrNotFound, "no ssh-agent: SSH_AUTH_SOCK is not set").Hint("start one: eval $(ssh-agent)")
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return network.Socket{}, errs.New(errs.ErrNotFound, "no ssh-agent: %w", errors.Unwrap(err)).Hint("start one: eval $(ssh-agent)")
+	}
+	c.Close()
+	return network.ParseSocket(path+":"+network.AgentSocket, true)
+}
+
+// removeSockets removes what a killed helper of a VM has left of its sockets.
+func removeSockets(c network.Config) {
+	for _, s := range c.Sockets {
+		if !s.Out && network.Stale(s.Host) {
+			os.Remove(s.Host)
+		}
+	}
+}
