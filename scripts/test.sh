@@ -32,7 +32,7 @@ trap 'rm -f "$log"' EXIT
 code=0
 {
   main=0
-  go test -v -count=1 -p 2 -timeout 40m ./... || main=1
+  go test -v -count=1 -p 2 -timeout 60m ./... || main=1
   (cd bench && go test -v -count=1 ./...) && exit $main
 } 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
 [ "${PIPESTATUS[0]}" = 0 ] || code=1
