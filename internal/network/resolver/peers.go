@@ -16,14 +16,11 @@ type Peers interface {
 	Find(name string) []netip.Addr
 }
 
-// peer answers for the names of VMs. Nil: it is no such name.
-func (r *Resolver) peer(q *dns.Msg) *dns.Msg {
-	if r.Peers == nil {
-		return nil
-	}
+// peer answers for the names of peers. Nil: it is no such name.
+func peer(q *dns.Msg, peers Peers) *dns.Msg {
 	question := q.Question[0]
 	name := strings.ToLower(strings.TrimSuffix(question.Name, "."))
-	addrs := r.Peers.Find(name)
+	addrs := peers.Find(name)
 	if len(addrs) == 0 {
 		return nil
 	}

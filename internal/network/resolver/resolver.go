@@ -47,8 +47,6 @@ type Resolver struct {
 	// Plain reports whether the guest must connect to name by its addresses alone: it is told of no other ways, as
 	// HTTP/3 and an encrypted server name, which go past the interception. Nil: to none.
 	Plain func(name string) bool
-	// Peers, if set, knows names that are nobody else's to answer for.
-	Peers Peers
 	// Conf is this host's resolv.conf. It is read again when it changes.
 	Conf Conf
 }
@@ -56,11 +54,21 @@ type Resolver struct {
 // Answer returns the answer to a query, or nil if it is none. proto, tcp or udp, is how it came. It blocks until this
 // host's resolvers have answered, a few seconds at most, or ctx ends.
 func (r *Resolver) Answer(ctx context.Context, query []byte, proto string) []byte {
+	return r.answer(ctx, query, proto, nil)
+}
+
+// AnswerBeside returns Answer for a guest with these peers: their names are nobody else's to answer for.
+func (r *Resolver) AnswerBeside(p Peers) func(ctx context.Context, query []byte, proto string) []byte {
+	return func(ctx context.Context, query []byte, proto string) []byte { return r.answer(ctx, query, proto, p) }
+}
+
+// answer is Answer beside peers, or with nil for none.
+func (r *Resolver) answer(ctx context.Context, query []byte, proto string, peers Peers) []byte {
 	q := new(dns.Msg)
 	if err := q.Unpack(query); err != nil || q.Response {
 		return malformed(query)
 	}
-	answer := r.reply(ctx, q)
+	answer := r.reply(ctx, q, peers)
 	size := dns.MaxMsgSize
 	if proto == "udp" {
 		size = minUDP
@@ -100,7 +108,7 @@ func failure(q *dns.Msg, code int) *dns.Msg {
 	return m
 }
 
-func (r *Resolver) reply(ctx context.Context, q *dns.Msg) *dns.Msg {
+func (r *Resolver) reply(ctx context.Context, q *dns.Msg, peers Peers) *dns.Msg {
 	switch {
 	case q.Opcode != dns.OpcodeQuery:
 		return failure(q, dns.RcodeNotImplemented)
@@ -118,8 +126,10 @@ func (r *Resolver) reply(ctx context.Context, q *dns.Msg) *dns.Msg {
 	if name := strings.ToLower(question.Name); dns.IsSubDomain(zone, name) {
 		return own(q, name)
 	}
-	if m := r.peer(q); m != nil {
-		return m
+	if peers != nil {
+		if m := peer(q, peers); m != nil {
+			return m
+		}
 	}
 	policy := r.Policy()
 	if err := policy.Resolve(question.Name); err != nil {

@@ -66,8 +66,7 @@ func (p *peers) answer(names *resolver.Resolver) func(context.Context, []byte, s
 	if p == nil {
 		return names.Answer
 	}
-	with := &resolver.Resolver{Policy: names.Policy, Refused: names.Refused, Conf: resolver.Conf{Path: names.Conf.Path}, Peers: p}
-	return with.Answer
+	return names.AnswerBeside(p)
 }
 
 // Has implements stack.Peers.

@@ -23,6 +23,7 @@ import (
 	"noid/internal/network"
 	"noid/internal/network/address"
 	"noid/internal/network/control"
+	"noid/internal/network/lab"
 	"noid/internal/network/nettest"
 	"noid/internal/proc"
 	"noid/internal/vmm"
@@ -101,6 +102,9 @@ func (w *world) start() {
 	cmd := exec.Command("/proc/self/exe", w.args...)
 	cmd.Dir, cmd.Stderr, cmd.ExtraFiles = w.dir, os.Stderr, []*os.File{w.link, lock, theirs}
 	cmd.Env = append(os.Environ(), confEnv+"="+w.conf)
+	if os.Getenv(lab.Env) == "" { // noid tells each helper of networks
+		cmd.Env = append(cmd.Env, lab.Env+"="+w.t.TempDir())
+	}
 	must(w.t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
