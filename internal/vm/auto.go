@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"noid/internal/checkpoint"
 	"noid/internal/config"
@@ -13,13 +12,10 @@ import (
 	"noid/internal/home"
 )
 
-// AutoExec has a checkpoint made before each command.
-const AutoExec = config.AutoExec
-
-// SetAuto says when checkpoints of name are made by themselves: AutoExec, a time such as "5m", or "off". See
-// config.ParseAuto.
+// SetAuto says when checkpoints of name are made by themselves: see config.ParseAuto.
 func (m *Manager) SetAuto(ctx context.Context, name, when string) error {
-	if _, err := config.ParseAuto(when); err != nil {
+	auto, err := parseAuto(when)
+	if err != nil {
 		return err
 	}
 	m.beginChange(ctx, "auto")
@@ -28,13 +24,20 @@ func (m *Manager) SetAuto(ctx context.Context, name, when string) error {
 		return err
 	}
 	defer s.close()
-	if s.vm.Auto, err = m.autoOf(when, nil); err != nil {
-		return err
-	}
+	s.vm.Auto = auto
 	return s.save() // where the VM's helper sees it
 }
 
-// autoOf is home.VM's Auto for what was asked for, "" for the configuration's. What goes with lease has none by default.
+// parseAuto is home.VM's Auto for what config.ParseAuto accepts.
+func parseAuto(when string) (string, error) {
+	auto, err := config.ParseAuto(when)
+	if auto == config.AutoOff {
+		auto = ""
+	}
+	return auto, err
+}
+
+// autoOf is parseAuto, with "" for the configuration's. What goes with lease has none by default.
 func (m *Manager) autoOf(asked string, lease *home.Lease) (string, error) {
 	if asked == "" && lease == nil {
 		asked = m.Config.Auto
@@ -42,11 +45,7 @@ func (m *Manager) autoOf(asked string, lease *home.Lease) (string, error) {
 	if asked == "" {
 		return "", nil
 	}
-	auto, err := config.ParseAuto(asked)
-	if auto == config.AutoOff {
-		auto = ""
-	}
-	return auto, err
+	return parseAuto(asked)
 }
 
 // checkTurn accepts a client's name of its turn.
@@ -61,7 +60,7 @@ func checkTurn(turn string) error {
 // checkpoint is made if it is to have one. It fails when that fails: what cannot be undone is not begun.
 func (s *session) beforeChange(ctx context.Context, what, turn string) error {
 	defer s.touch()
-	if s.vm.Auto != AutoExec {
+	if s.vm.Auto != config.AutoExec {
 		return nil
 	}
 	if _, err := s.checkpointAuto(ctx, s.vm.Name, checkpoint.Cause{By: checkpoint.ByAuto, What: what, Turn: turn}); err != nil {
@@ -99,7 +98,7 @@ func (m *Manager) checkpointAuto(ctx context.Context, name string, why checkpoin
 	if why.By == checkpoint.ByAuto && last != "" {
 		c, err := m.Home.LoadCheckpoint(name, last)
 		sameTurn := err == nil && why.Turn != "" && c.Cause.Turn == why.Turn
-		if sameTurn || err == nil && why.What == "" && s.idle(c) {
+		if sameTurn || err == nil && why.What == "" && s.idle() {
 			return last, nil
 		}
 	}
@@ -111,22 +110,6 @@ func (m *Manager) checkpointAuto(ctx context.Context, name string, why checkpoin
 		m.boundAutomatic(ctx, name)
 	}
 	return c.ID, nil
-}
-
-const (
-	// idleShare and idleTime are how much of a processor an idle guest takes, timers and all, under emulation too.
-	idleShare = 0.04
-	idleTime  = 100 * time.Millisecond
-)
-
-// idle reports whether nothing has happened in the guest since c was made of it: nobody asked anything of it, its disk
-// was not written, and it has hardly computed.
-func (s *session) idle(c checkpoint.Record) bool {
-	since, err := s.sinceMark()
-	if err != nil || !since.sameDisk {
-		return false
-	}
-	return since.cpu <= idleTime+time.Duration(idleShare*float64(since.elapsed))
 }
 
 // boundAutomatic removes the oldest of the checkpoints of name that noid made by itself, beyond as many as the

@@ -3,7 +3,6 @@ package vm
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -150,27 +149,23 @@ func (e *exploration) run(ctx context.Context, argv []string, v *Variant) (err e
 
 // clone makes a clone that goes with this process.
 func (e *exploration) clone(ctx context.Context) (s *session, err error) {
-	for range maxNameTries {
-		clone := e.inventName()
-		lease, err := e.Home.NewLease(ctx, clone)
+	err = e.named(func(name string) error {
+		lease, err := e.Home.NewLease(ctx, name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		from, lock, err := e.findCheckpoint(ctx, e.name, e.from, "explore")
 		if err == nil {
 			from.lease, from.staged = lease, sync.OnceFunc(lock.Unlock)
-			s, err = from.clone(ctx, home.VM{Name: clone, RestoredFrom: e.name + "@" + e.from}, true)
+			s, err = from.clone(ctx, home.VM{Name: name, RestoredFrom: e.name + "@" + e.from}, true)
 			from.staged()
 		}
-		if err == nil {
-			return s, nil
+		if err != nil {
+			lease.End()
 		}
-		lease.End()
-		if !errors.Is(err, errs.ErrExists) { // else another noid was quicker
-			return nil, err
-		}
-	}
-	return nil, errs.New(errs.ErrExists, "explore: no name is free")
+		return err
+	})
+	return s, err
 }
 
 // score is what the score's command printed last, if that is a number.
@@ -227,10 +222,8 @@ func (m *Manager) KeepVariant(ctx context.Context, name, which string) (Undone, 
 	if err != nil {
 		return u, err
 	}
-	for _, id := range others {
-		if forgetErr := m.Forget(ctx, name, []string{id}); forgetErr != nil && !errors.Is(forgetErr, errs.ErrNotFound) {
-			m.warn(fmt.Sprintf("variant %s stays: %v", id, forgetErr))
-		}
+	if err := m.forget(ctx, name, func() ([]string, error) { return others, nil }); err != nil {
+		m.warn(fmt.Sprintf("other variants stay: %v", err))
 	}
 	return u, nil
 }

@@ -1,9 +1,12 @@
 package vm
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"strings"
+
+	"noid/internal/errs"
 )
 
 // The words of invented names.
@@ -32,4 +35,14 @@ func (m *Manager) inventName() string {
 			return name
 		}
 	}
+}
+
+// named calls make with invented names until one is not another noid's meanwhile: errs.ErrExists says so.
+func (m *Manager) named(make func(name string) error) (err error) {
+	for range maxNameTries {
+		if err = make(m.inventName()); !errors.Is(err, errs.ErrExists) {
+			return err
+		}
+	}
+	return err
 }

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -88,13 +87,11 @@ func (m *Manager) hiddenClone(ctx context.Context, name, ref, verb, bootArgs str
 		from.c.Machine.BootArgs, from.c.Machine.Net = joinArgs(from.c.Machine.BootArgs, bootArgs), false
 	}
 	v, lock := home.VM{ForkedFrom: name}, (*home.Lock)(nil)
-	for range maxNameTries {
-		v.Name = m.inventName()
-		if lock, err = m.lockNew(ctx, v.Name, verb); !errors.Is(err, errs.ErrExists) { // else another noid was quicker
-			break
-		}
-	}
-	if err != nil {
+	if err := m.named(func(name string) error {
+		v.Name = name
+		lock, err = m.lockNew(ctx, name, verb)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	s, err := from.restoration(v).run(ctx)

@@ -66,13 +66,12 @@ func (m *Manager) newRun(ctx context.Context, o RunOptions) (s *session, err err
 	if o.Name != "" {
 		return m.newRunAs(ctx, o)
 	}
-	for range maxNameTries {
-		o.Name = m.inventName()
-		if s, err = m.newRunAs(ctx, o); !errors.Is(err, errs.ErrExists) { // else another noid was quicker
-			return s, err
-		}
-	}
-	return nil, err
+	err = m.named(func(name string) error {
+		o.Name = name
+		s, err = m.newRunAs(ctx, o)
+		return err
+	})
+	return s, err
 }
 
 func (m *Manager) newRunAs(ctx context.Context, o RunOptions) (s *session, err error) {
