@@ -19,7 +19,8 @@ const GuardFile = "pause.sock"
 
 // The words on it, of one byte.
 const (
-	granted = 'g' // helper: whatever pause was left before is over, and from now on this one is guarded
+	granted = 'g' // helper: whatever pause was left before is over
+	begins  = 'p' // noid: from now on it may pause the guest. One that is silent before that has paused nothing
 	beat    = 'b' // noid: it is there
 	frozen  = 'f' // noid: the guest's agent is frozen, and is to be thawed with the guest
 	done    = 'd' // noid: the guest runs again, or the pause is to stay
@@ -76,7 +77,7 @@ func (g guard) serve(ctx context.Context) error {
 // session guards one pause. It returns when that is over.
 func (g guard) session(ctx context.Context, conn net.Conn) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	answer, agent, wait := byte(kept), false, beatWait
+	answer, agent, begun, wait := byte(kept), false, false, beatWait
 	conn.SetDeadline(time.Now().Add(beatWait))
 	if _, err := conn.Write([]byte{granted}); err != nil {
 		return // it has paused nothing yet
@@ -90,10 +91,13 @@ func (g guard) session(ctx context.Context, conn net.Conn) {
 			conn.Write([]byte{answer})
 			return
 		case err == nil:
-			silent, agent = 0, agent || word[0] == frozen
+			silent, agent, begun = 0, agent || word[0] == frozen, begun || word[0] == begins
 		case !errors.Is(err, os.ErrDeadlineExceeded): // it has hung up
-			g.letRun(ctx, agent)
+			if begun {
+				g.letRun(ctx, agent)
+			}
 			return
+		case !begun:
 		case answer == late: // it stands still, and may go on with the pause at any time
 			g.letRun(ctx, false)
 		default:

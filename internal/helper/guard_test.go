@@ -75,6 +75,12 @@ func TestGuard(t *testing.T) {
 		t.Errorf("a pause that noid ended: %v; paused %t, looked at %d times", err, d.paused.Load(), d.asked.Load())
 	}
 	guarded(t, p).Close()
+	if err := guarded(t, p).End(); err != nil || !d.paused.Load() {
+		t.Errorf("noid hung up before it paused anything: %v, paused %t", err, d.paused.Load())
+	}
+	pause = guarded(t, p)
+	pause.Begin()
+	pause.Close()
 	if err := guarded(t, p).End(); err != nil || d.paused.Load() {
 		t.Errorf("noid hung up: %v, paused %t", err, d.paused.Load())
 	}
@@ -87,13 +93,14 @@ func TestGuard(t *testing.T) {
 	if _, err := silent.Read(word); err != nil || word[0] != granted {
 		t.Fatalf("the helper's word is %q, %v", word, err)
 	}
+	went := &Pause{conn: silent, over: make(chan struct{})}
+	went.Begin()
 	d.paused.Store(true)
 	for d.paused.Load() {
 		if err := vmm.Sleep(t.Context(), lookWait); err != nil {
 			t.Fatal(err)
 		}
 	}
-	went := &Pause{conn: silent, over: make(chan struct{})}
 	if err := went.End(); err == nil || !strings.Contains(err.Error(), "stood still") {
 		t.Errorf("noid stood still and went on: %v", err)
 	}

@@ -28,10 +28,9 @@ type Pause struct {
 	once sync.Once
 }
 
-// GuardPause has the helper of the VM in dir, whose VMM is p, guard the pause that the caller is about to begin. When
-// it returns, the guest is not paused any more for a noid that was killed. It calls start where there is no helper. A
-// helper of a noid that had no such guard yet guards nothing. The caller, who has the VM's lock, ends or closes the
-// pause.
+// GuardPause has the helper of the VM in dir, whose VMM is p, guard a pause from its Begin on. When it returns, the
+// guest is not paused any more for a noid that was killed. It calls start where there is no helper. A helper of a noid
+// that had no such guard yet guards nothing. The caller, who has the VM's lock, ends or closes the pause.
 func GuardPause(ctx context.Context, dir string, p proc.Process, start func() error) (*Pause, error) {
 	ctx, cancel := vmm.Bounded(ctx, guardWait, "the vm's helper")
 	defer cancel()
@@ -88,6 +87,14 @@ func (p *Pause) beat() {
 		case <-tick.C:
 			p.conn.Write([]byte{beat})
 		}
+	}
+}
+
+// Begin says that the caller is about to pause the guest, which runs. Until then a pause that is closed changes
+// nothing: a guest that stands still because its user wants it so stays paused.
+func (p *Pause) Begin() {
+	if p != nil {
+		p.conn.Write([]byte{begins})
 	}
 }
 

@@ -85,14 +85,21 @@ func (s *session) guardPause(ctx context.Context, st State) (*helper.Pause, Stat
 	guard, err := helper.GuardPause(ctx, s.dir, s.vm.Process, func() error {
 		return helper.Start(s.HelperCommand, s.driver.Name(), s.dir, s.vm.Process)
 	})
-	if err != nil || st == Running {
+	if err != nil {
 		return guard, st, err
 	}
-	if st = s.state(ctx); st == Paused {
-		err = guard.End()
-		guard = nil
+	if st == Paused {
+		st = s.state(ctx)
 	}
-	return guard, st, err
+	if ctx.Err() != nil { // the state is a guess then
+		guard.Close()
+		return nil, st, context.Cause(ctx)
+	}
+	if st == Running {
+		guard.Begin()
+		return guard, st, nil
+	}
+	return nil, st, guard.End()
 }
 
 // newCheckpoint is the record of a checkpoint of the VM, with what is known before it is made.

@@ -63,7 +63,7 @@ func Connect(ctx context.Context, port net.Conn) (*Session, error) {
 // handshake returns what came behind the answer.
 func handshake(port net.Conn) (rest []byte, err error) {
 	var mu sync.Mutex
-	var newest nonce
+	newest := newNonce() // that nobody was asked yet: an answer to an earlier host may hold any other, zeros too
 	quit := make(chan struct{})
 	var asking sync.WaitGroup
 	asking.Go(func() {

@@ -69,6 +69,7 @@ func FuzzListen(f *testing.F) {
 	f.Add([]byte("x"))
 	f.Add(message(resync, nonce{}))
 	f.Add(append(message(resync, nonce{}), 0, 2, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0))
+	f.Add(append(message(resync, nonce{}), 0, 0)) // half a header
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 16<<10 { // more than a pipe holds would wait for a reader
 			return
