@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/vm"
 )
 
@@ -22,7 +23,7 @@ func (a *app) checkpointCmd() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(a.out, checkpointToJSON(c, nil))
+				return printJSON(a.out, api.CheckpointOf(c, nil))
 			}
 			fmt.Fprintln(a.out, c.ID)
 			if !a.quiet {

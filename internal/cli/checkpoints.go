@@ -6,51 +6,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/errs"
-	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
-
-// checkpointJSON is a checkpoint in --json.
-type checkpointJSON struct {
-	ID            string  `json:"id"`
-	VM            string  `json:"vm"`
-	Label         string  `json:"label"`
-	CreatedAt     string  `json:"created_at"`
-	Parent        string  `json:"parent,omitempty"`
-	Memory        bool    `json:"memory"`
-	Synced        bool    `json:"synced"` // the guest had written back to its disk
-	DowntimeMs    float64 `json:"downtime_ms"`
-	DiskBytes     int64   `json:"disk_bytes"`
-	MemoryBytes   int64   `json:"memory_bytes"`
-	StateBytes    int64   `json:"state_bytes"`
-	Driver        string  `json:"driver"`
-	DriverVersion string  `json:"driver_version"`
-	NoidVersion   string  `json:"noid_version"`
-	// AgentVersion is the noid whose agent the guest runs, Hardware what the driver pinned, CPUModel the host's, which
-	// a guest under KVM has seen.
-	AgentVersion string            `json:"agent_version,omitempty"`
-	Hardware     map[string]string `json:"hardware,omitempty"`
-	CPUModel     string            `json:"cpu_model,omitempty"`
-	// OwnBytes and SharedBytes are what its files take of the disk, and what other files have too. In 'checkpoints
-	// --size' alone.
-	OwnBytes    *int64 `json:"own_bytes,omitempty"`
-	SharedBytes *int64 `json:"shared_bytes,omitempty"`
-	Error       string `json:"error,omitempty"`
-}
-
-func checkpointToJSON(c vm.Checkpoint, err error) checkpointJSON {
-	j := checkpointJSON{ID: c.ID, VM: c.VM, Label: c.Label, CreatedAt: utc(c.CreatedAt), Parent: c.Parent, Memory: c.Memory, Synced: c.Synced, DowntimeMs: c.DowntimeMs,
-		DiskBytes: c.DiskBytes, MemoryBytes: c.MemoryBytes, StateBytes: c.StateBytes, Driver: c.Machine.Driver,
-		DriverVersion: c.Machine.DriverVersion, NoidVersion: c.NoidVersion, AgentVersion: c.AgentVersion, Hardware: c.Machine.Hardware}
-	if c.Host != nil {
-		j.CPUModel = c.Host.CPUModel
-	}
-	if err != nil {
-		j.Error = untrusted.Text([]byte(err.Error()))
-	}
-	return j
-}
 
 func (a *app) checkpointsCmd() *cobra.Command {
 	var asJSON, sizes bool
@@ -73,13 +32,13 @@ checkpoint's or a VM's, use too.
 			if entries == nil && err != nil {
 				return err
 			}
-			docs, rows := make([]checkpointJSON, 0, len(entries)), [][]string{}
+			docs, rows := make([]api.Checkpoint, 0, len(entries)), [][]string{}
 			for _, e := range entries {
 				label, created := e.Label, local(e.CreatedAt)
 				if e.Err != nil {
 					label, created = "(broken)", "-"
 				}
-				j, row := checkpointToJSON(e.Checkpoint, e.Err), []string{e.ID, label, created}
+				j, row := api.CheckpointOf(e.Checkpoint, e.Err), []string{e.ID, label, created}
 				if name == "" && a.quiet {
 					row[0] = e.VM + "@" + e.ID
 				} else if name == "" {

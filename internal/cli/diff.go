@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
@@ -87,7 +88,7 @@ func (a *app) diff(ctx context.Context, m *vm.Manager, args []string, o vm.DiffO
 	}
 	switch {
 	case f.json:
-		err = printJSON(a.out, diffToJSON(before, after, d))
+		err = printJSON(a.out, api.DiffOf(before, after, d))
 	case o.Processes || o.Packages:
 		a.printProcesses(d.Processes)
 		a.printPackages(d.Packages)
@@ -173,7 +174,7 @@ func changeLine(c vm.Change) string {
 	if f == nil {
 		f = c.Before
 	}
-	line := fmt.Sprintf("%s %s %d:%d %10d %s %s", letters[c.Kind], modeText(f.Mode), f.UID, f.GID, f.Size,
+	line := fmt.Sprintf("%s %s %d:%d %10d %s %s", letters[c.Kind], api.ModeText(f.Mode), f.UID, f.GID, f.Size,
 		local(time.Unix(0, f.Mtime)), shown(c))
 	if c.Kind == vm.Added || c.Kind == vm.Removed || len(c.What) == 0 {
 		return line
@@ -182,7 +183,7 @@ func changeLine(c vm.Change) string {
 	for _, w := range c.What {
 		switch w {
 		case "mode", "kind":
-			w += " was " + modeText(c.Before.Mode)
+			w += " was " + api.ModeText(c.Before.Mode)
 		case "owner":
 			w += fmt.Sprintf(" was %d:%d", c.Before.UID, c.Before.GID)
 		case "content":
@@ -207,32 +208,6 @@ func shown(c vm.Change) string {
 		at += " -> " + name(c.After.Target)
 	}
 	return at
-}
-
-// modeText is a mode as ls shows it.
-func modeText(mode uint32) string {
-	kind := map[uint32]byte{unix.S_IFDIR: 'd', unix.S_IFLNK: 'l', unix.S_IFCHR: 'c', unix.S_IFBLK: 'b', unix.S_IFIFO: 'p', unix.S_IFSOCK: 's'}[mode&unix.S_IFMT]
-	b := []byte("-rwxrwxrwx")
-	if kind != 0 {
-		b[0] = kind
-	}
-	for i := range 9 {
-		if mode&(1<<(8-i)) == 0 {
-			b[1+i] = '-'
-		}
-	}
-	for i, special := range []struct {
-		bit uint32
-		on  byte
-	}{{unix.S_ISUID, 's'}, {unix.S_ISGID, 's'}, {unix.S_ISVTX, 't'}} {
-		if at := 3 * (i + 1); mode&special.bit != 0 {
-			if b[at] == '-' {
-				special.on -= 'a' - 'A'
-			}
-			b[at] = special.on
-		}
-	}
-	return string(b)
 }
 
 // printStat prints sizes and a count.

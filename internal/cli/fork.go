@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -19,7 +20,7 @@ const maxForks = 1000
 
 // forkJSON is what fork --json prints.
 type forkJSON struct {
-	VMs        []vmJSON     `json:"vms"`
+	VMs        []api.VM     `json:"vms"`
 	Failed     []failedJSON `json:"failed"`
 	DowntimeMs float64      `json:"downtime_ms"` // 0 where a checkpoint was forked
 }
@@ -127,7 +128,7 @@ func (a *app) fork(ctx context.Context, m *vm.Manager, name, ref string, o vm.Fo
 
 // printForks prints, as JSON, the copies that were made, and the names of the others with their problems.
 func (a *app) printForks(ctx context.Context, m *vm.Manager, made, unmade []string, problems []error, downtimeMs float64) error {
-	j := forkJSON{VMs: []vmJSON{}, Failed: []failedJSON{}, DowntimeMs: downtimeMs}
+	j := forkJSON{VMs: []api.VM{}, Failed: []failedJSON{}, DowntimeMs: downtimeMs}
 	for i, name := range unmade {
 		j.Failed = append(j.Failed, failedJSON{name, untrusted.Text([]byte(problems[i].Error()))})
 	}

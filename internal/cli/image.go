@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/image"
 	"noid/internal/image/store"
@@ -33,7 +34,7 @@ type imageJSON struct {
 }
 
 func imageToJSON(i image.Image) imageJSON {
-	return imageJSON{i.Digest, append([]string{}, i.Refs...), i.Size, utc(i.Built), append([]string{}, i.Layers...), i.Config}
+	return imageJSON{i.Digest, append([]string{}, i.Refs...), i.Size, api.Time(i.Built), append([]string{}, i.Layers...), i.Config}
 }
 
 func (a *app) imageCmd() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -39,7 +40,7 @@ func guestWord(s string) string { return untrusted.Line(s, 256) }
 
 // inspectJSON is 'inspect'.
 type inspectJSON struct {
-	vmJSON
+	api.VM
 	DriverVersion string            `json:"driver_version"`
 	Host          string            `json:"host,omitempty"` // where it was started last
 	Dir           string            `json:"dir"`
@@ -79,13 +80,13 @@ func (a *app) inspectCmd() *cobra.Command {
 
 func inspectToJSON(d vm.Details) inspectJSON {
 	m := d.Machine
-	j := inspectJSON{vmJSON: toJSON(d.Info), DriverVersion: m.DriverVersion, Host: d.Process.Host, Dir: d.Dir, Kernel: d.SourceKernel, BootKernel: m.KernelPath, Initrd: m.InitrdPath,
+	j := inspectJSON{VM: api.VMOf(d.Info), DriverVersion: m.DriverVersion, Host: d.Process.Host, Dir: d.Dir, Kernel: d.SourceKernel, BootKernel: m.KernelPath, Initrd: m.InitrdPath,
 		Rootfs: d.SourceRootfs, BootArgs: m.BootArgs, Hardware: m.Hardware, RestoredFrom: d.RestoredFrom, ForkedFrom: d.ForkedFrom, Agent: m.Agent,
 		LastError: untrusted.Text([]byte(d.LastError)), Confinement: d.Confinement,
 		Network: networkToJSON(d.Network)}
 	j.DiskMiB = d.DiskBytes >> 20
 	if d.WarmFrom != nil {
-		j.WarmFrom = utc(*d.WarmFrom)
+		j.WarmFrom = api.Time(*d.WarmFrom)
 	}
 	if d.Image != nil {
 		i := imageToJSON(*d.Image)

@@ -7,33 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/untrusted"
+	"noid/internal/api"
 	"noid/internal/vm"
 )
-
-// vmJSON is a VM in list --json, and in that of the verbs that make one.
-type vmJSON struct {
-	Name      string `json:"name"`
-	State     string `json:"state"`
-	PID       int    `json:"pid,omitempty"`
-	CPUs      int    `json:"cpus"`
-	MemMiB    int    `json:"mem_mib"`
-	Driver    string `json:"driver"`
-	CreatedAt string `json:"created_at"`
-	Error     string `json:"error,omitempty"`
-	Why       string `json:"paused_because,omitempty"` // where nobody asked for that
-}
-
-func toJSON(i vm.Info) vmJSON {
-	j := vmJSON{Name: i.Name, State: string(i.State), CPUs: i.Machine.CPUs, MemMiB: i.Machine.MemMiB, Driver: i.Machine.Driver, CreatedAt: utc(i.CreatedAt), Why: i.Why}
-	if i.Up() {
-		j.PID = i.Process.PID
-	}
-	if i.Err != nil {
-		j.Error = untrusted.Text([]byte(i.Err.Error()))
-	}
-	return j
-}
 
 func (a *app) listCmd() *cobra.Command {
 	var asJSON bool
@@ -45,9 +21,9 @@ func (a *app) listCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, rows := make([]vmJSON, 0, len(infos)), [][]string{}
+			list, rows := make([]api.VM, 0, len(infos)), [][]string{}
 			for _, i := range infos {
-				j := toJSON(i)
+				j := api.VMOf(i)
 				list = append(list, j)
 				pid := "-"
 				if j.PID != 0 {

@@ -8,32 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
-
-// historyJSON is a VM's history in --json.
-type historyJSON struct {
-	VM      string      `json:"vm"`
-	Now     string      `json:"now,omitempty"` // the checkpoint that the VM came from last, or was kept as
-	Entries []entryJSON `json:"checkpoints"`
-}
-
-type entryJSON struct {
-	ID        string   `json:"id"`
-	CreatedAt string   `json:"created_at"`
-	Label     string   `json:"label,omitempty"`
-	Parent    string   `json:"parent,omitempty"`
-	By        string   `json:"by,omitempty"` // "auto", "try", "restore" or "undo": noid made it by itself
-	Command   string   `json:"command,omitempty"`
-	Turn      string   `json:"turn,omitempty"`
-	To        string   `json:"to,omitempty"` // by a restore or undo: the checkpoint that the VM went to
-	Pinned    bool     `json:"pinned,omitempty"`
-	Clones    []string `json:"clones,omitempty"`
-	OwnBytes  *int64   `json:"own_bytes,omitempty"`
-	Error     string   `json:"error,omitempty"`
-}
 
 func (a *app) logCmd() *cobra.Command {
 	var asJSON, sizes, graph bool
@@ -57,7 +36,7 @@ checkpoint that the VM came from last, or was kept as last. --graph draws which 
 			}
 			switch {
 			case asJSON:
-				err = errs.Join(err, printJSON(a.out, historyToJSON(args[0], h)))
+				err = errs.Join(err, printJSON(a.out, api.HistoryOf(args[0], h)))
 			case graph:
 				a.printGraph(h)
 			default:
@@ -71,28 +50,6 @@ checkpoint that the VM came from last, or was kept as last. --graph draws which 
 	cmd.Flags().BoolVar(&sizes, "size", false, "show the disk space that forgetting each would free")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
-}
-
-func historyToJSON(name string, h vm.History) historyJSON {
-	j := historyJSON{VM: name, Now: h.Now, Entries: []entryJSON{}}
-	for _, e := range h.Entries {
-		c := e.Cause
-		line := entryJSON{ID: e.ID, CreatedAt: utc(e.CreatedAt), Label: e.Label, Parent: e.Parent, By: c.By, Turn: c.Turn, Pinned: e.Pinned, Clones: e.Clones}
-		if c.By == vm.ByRestore || c.By == vm.ByUndo {
-			line.To = c.What
-		} else {
-			line.Command = c.What
-		}
-		if e.Size != nil {
-			own := e.Size.Own()
-			line.OwnBytes = &own
-		}
-		if e.Err != nil {
-			line.CreatedAt, line.Error = "", untrusted.Text([]byte(e.Err.Error()))
-		}
-		j.Entries = append(j.Entries, line)
-	}
-	return j
 }
 
 func (a *app) printHistory(h vm.History, sizes bool) {

@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 
+	"noid/internal/api"
 	"noid/internal/vm"
 )
 
 // madeJSON is what create and restore --json print.
 type madeJSON struct {
-	vmJSON
+	api.VM
 	Backup string `json:"backup,omitempty"` // the checkpoint that keeps what a restore in place has replaced
 }
 
@@ -26,10 +27,10 @@ func (a *app) printMade(ctx context.Context, m *vm.Manager, name, backup string,
 	return printJSON(a.out, madeJSON{made, backup})
 }
 
-func infoJSON(ctx context.Context, m *vm.Manager, name string) (vmJSON, error) {
+func infoJSON(ctx context.Context, m *vm.Manager, name string) (api.VM, error) {
 	info, err := m.Info(ctx, name)
 	if err != nil {
-		return vmJSON{}, fmt.Errorf("vm %q was made: %w", name, err)
+		return api.VM{}, fmt.Errorf("vm %q was made: %w", name, err)
 	}
-	return toJSON(info), nil
+	return api.VMOf(info), nil
 }

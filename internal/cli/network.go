@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/network/lab"
 	"noid/internal/vm"
 )
@@ -56,7 +57,7 @@ type labJSON struct {
 
 func labToJSON(l vm.Lab) labJSON {
 	four, six := lab.Subnets(l.Number)
-	j := labJSON{l.Name, four.String(), six.String(), utc(l.CreatedAt), []memberJSON{}}
+	j := labJSON{l.Name, four.String(), six.String(), api.Time(l.CreatedAt), []memberJSON{}}
 	for _, m := range l.Members {
 		j.VMs = append(j.VMs, memberJSON{VM: m.VM, addressJSON: addressToJSON(m.Addr)})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/config"
 	"noid/internal/vm"
 )
@@ -122,7 +123,7 @@ func parseWithin(s string) (time.Duration, error) {
 func (a *app) printPlan(plan []vm.Planned, dryRun, asJSON bool) {
 	docs, rows, gone := []plannedJSON{}, [][]string{}, 0
 	for _, p := range plan {
-		docs = append(docs, plannedJSON{p.ID, utc(p.CreatedAt), p.Label, p.Keep(), p.Because})
+		docs = append(docs, plannedJSON{p.ID, api.Time(p.CreatedAt), p.Label, p.Keep(), p.Because})
 		what := "keep"
 		if !p.Keep() {
 			what = "remove"

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -28,7 +29,7 @@ type jobJSON struct {
 
 func toJobJSON(j vm.Job) jobJSON {
 	text := func(s string) string { return untrusted.Line(s, maxCell) }
-	out := jobJSON{ID: text(j.ID), PID: j.PID, User: text(j.User), Started: utc(time.Unix(j.Started, 0)), TTY: j.TTY, Attached: j.Attached,
+	out := jobJSON{ID: text(j.ID), PID: j.PID, User: text(j.User), Started: api.Time(time.Unix(j.Started, 0)), TTY: j.TTY, Attached: j.Attached,
 		Detached: j.Detached, Command: text(j.Command)}
 	switch {
 	case j.Exit != nil:

@@ -13,7 +13,6 @@ import (
 	"noid/internal/errs"
 	"noid/internal/image"
 	"noid/internal/image/source"
-	"noid/internal/image/store"
 	"noid/internal/vm"
 	"noid/internal/vmm/drivers"
 )
@@ -130,28 +129,16 @@ func (a *app) run(ctx context.Context, ref string, o vm.RunOptions, c vm.Command
 
 // obtainImage returns the image ref and the path of its base. One that is not here is pulled.
 func (a *app) obtainImage(ctx context.Context, m *vm.Manager, ref string) (*image.Image, string, error) {
-	if !source.IsFile(ref) { // a file may have changed
-		img, err := m.Images().Find(ref)
-		if err == nil {
-			_, base, err := m.Images().Get(ctx, img.Digest, store.Never)
-			return &img, base, err
-		} else if !errors.Is(err, errs.ErrNotFound) {
-			return nil, "", err
-		}
-		if a.typed == "run" && m.CheckExists(ref) == nil {
+	if a.typed == "run" && !source.IsFile(ref) && m.CheckExists(ref) == nil {
+		if _, err := m.Images().Find(ref); errors.Is(err, errs.ErrNotFound) {
 			return nil, "", errs.WithHint(err, "'noid exec "+ref+"' runs a command in the vm of that name, 'noid image pull "+ref+"' gets the image")
 		}
 	}
-	var img image.Image
-	var base string
-	err := m.ChangeImages(ctx, a.typed, func(s *store.Store) (err error) {
-		s.Options.Progress = &source.Progress{}
-		defer a.showDownload(s.Options.Progress)()
-		img, base, err = s.Get(ctx, ref, store.Missing)
-		return err
-	})
+	progress := &source.Progress{}
+	defer a.showDownload(progress)()
+	img, base, err := m.ObtainImage(ctx, a.typed, ref, progress)
 	if err != nil { // it may have been meant as a file
 		err = cmp.Or(checkSource(ref), err)
 	}
-	return &img, base, err
+	return img, base, err
 }

@@ -85,7 +85,6 @@ func count(n int, thing string) string {
 func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
 // utc is how JSON shows a time: RFC 3339, to the second.
-func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // printJSON writes v. What a terminal might act on is escaped: package json does so with less of it than untrusted.Text.
 func printJSON(w io.Writer, v any) error {

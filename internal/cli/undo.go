@@ -7,16 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
-
-// undoneJSON is what undo and redo print with --json.
-type undoneJSON struct {
-	VM   string `json:"vm"`
-	To   string `json:"to"`             // the checkpoint that the VM is as now
-	Kept string `json:"kept,omitempty"` // the checkpoint of what it was before
-}
 
 func (a *app) undoCmd() *cobra.Command {
 	return a.travelCmd(&cobra.Command{
@@ -62,7 +56,7 @@ func (a *app) travelCmd(cmd *cobra.Command, travel func(*vm.Manager, context.Con
 // printUndone says where the VM name is now.
 func (a *app) printUndone(name string, u vm.Undone, asJSON bool) error {
 	if asJSON {
-		return printJSON(a.out, undoneJSON{name, u.To.ID, u.Kept})
+		return printJSON(a.out, api.UndoneOf(name, u))
 	}
 	if a.quiet {
 		return nil

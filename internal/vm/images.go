@@ -8,6 +8,9 @@ import (
 	"os"
 
 	"noid/internal/checkpoint"
+	"noid/internal/errs"
+	"noid/internal/image"
+	images "noid/internal/image/source"
 	"noid/internal/image/store"
 	"noid/internal/storage"
 )
@@ -36,6 +39,27 @@ func (m *Manager) ChangeImages(ctx context.Context, verb string, change func(*st
 	s.Sweep()
 	defer m.dropTemplatesOfNone()
 	return change(s)
+}
+
+// ObtainImage returns the image ref and the path of its base. One that is not here is pulled; progress is kept of that.
+func (m *Manager) ObtainImage(ctx context.Context, verb, ref string, progress *images.Progress) (*image.Image, string, error) {
+	if !images.IsFile(ref) { // a file may have changed
+		img, err := m.Images().Find(ref)
+		if err == nil {
+			_, base, err := m.Images().Get(ctx, img.Digest, store.Never)
+			return &img, base, err
+		} else if !errors.Is(err, errs.ErrNotFound) {
+			return nil, "", err
+		}
+	}
+	var img image.Image
+	var base string
+	err := m.ChangeImages(ctx, verb, func(s *store.Store) (err error) {
+		s.Options.Progress = progress
+		img, base, err = s.Get(ctx, ref, store.Missing)
+		return err
+	})
+	return &img, base, err
 }
 
 // SaveImages writes images as one archive into the file path, or to w where path is empty. Should it fail, a file that
