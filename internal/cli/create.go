@@ -56,7 +56,7 @@ written to it. 'noid image --help' says how images are named.
 					return fmt.Errorf("--disk: %w", err)
 				}
 			}
-			if o.Driver, err = driverWish(m, o.Driver); err != nil {
+			if o.Driver, err = driverWish(m.Drivers, o.Driver); err != nil {
 				return err
 			}
 			if o.Net, err = n.options(); err != nil {
@@ -101,12 +101,12 @@ written to it. 'noid image --help' says how images are named.
 }
 
 // driverWish is the driver that a flag asks for, or the environment where there is no flag.
-func driverWish(m *vm.Manager, flag string) (string, error) {
+func driverWish(d vm.Drivers, flag string) (string, error) {
 	wish := os.Getenv("NOID_DRIVER")
 	if flag != "" || wish == "" {
 		return flag, nil
 	}
-	if _, err := m.Drivers.Driver(wish); err != nil {
+	if _, err := d.Driver(wish); err != nil {
 		return "", fmt.Errorf("NOID_DRIVER: %w", err)
 	}
 	return wish, nil

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/api"
-	"noid/internal/errs"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -78,7 +76,7 @@ The guests' agents list the files. A hostile guest can list what it likes, and s
 
 // diff compares what args name, and prints it.
 func (a *app) diff(ctx context.Context, m *vm.Manager, args []string, o vm.DiffOptions, f diffFlags) error {
-	before, after, err := diffMoments(ctx, m, args)
+	before, after, err := m.Moments(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -116,49 +114,6 @@ func (a *app) diff(ctx context.Context, m *vm.Manager, args []string, o vm.DiffO
 		return codeError{exitFailed}
 	}
 	return err
-}
-
-// diffMoments are the two sides.
-func diffMoments(ctx context.Context, m *vm.Manager, args []string) (before, after vm.Moment, err error) {
-	sides := make([]vm.Moment, len(args))
-	for i, arg := range args {
-		if sides[i], err = diffMoment(m, arg); err != nil {
-			return before, after, err
-		}
-	}
-	if len(sides) == 2 {
-		return sides[0], sides[1], nil
-	}
-	if after = sides[0]; after.Ref != "" || after.Image != nil {
-		return before, after, usageError("diff: compare "+args[0]+" with what?", "noid diff "+args[0]+" B")
-	}
-	list, err := m.Checkpoints(ctx, after.VM, false, false)
-	list = slices.DeleteFunc(list, func(c vm.CheckpointEntry) bool { return c.Err != nil })
-	if err == nil && len(list) == 0 {
-		err = errs.New(errs.ErrNotFound, "diff: vm %q has no checkpoint to compare it with", after.VM).Hint("noid diff A B names two moments")
-	}
-	if err != nil {
-		return before, after, err
-	}
-	return vm.Moment{VM: after.VM, Ref: list[len(list)-1].ID}, after, nil
-}
-
-// diffMoment is a VM if there is one of that name, else an image.
-func diffMoment(m *vm.Manager, arg string) (vm.Moment, error) {
-	name, ref, err := vm.ParseRef(arg)
-	if err == nil {
-		if err = m.CheckKnown(name); err == nil || isCheckpoint(arg) {
-			return vm.Moment{VM: name, Ref: ref}, err
-		}
-	}
-	img, imageErr := m.Images().Find(arg)
-	if imageErr == nil {
-		return vm.Moment{Image: &img}, nil
-	}
-	if err == nil || !errors.Is(imageErr, errs.ErrNotFound) {
-		err = imageErr
-	}
-	return vm.Moment{}, err
 }
 
 // name is a path that is fit for a terminal, and one line.

@@ -34,7 +34,7 @@ what noid would use. A bug report begins with it.
 				}
 				fmt.Fprintln(w, report)
 			}
-			driver, err := driverWish(m, "")
+			driver, err := driverWish(m.Drivers, "")
 			if err == nil {
 				driver, err = m.ChooseDriver(ctx, driver)
 			}

@@ -17,6 +17,7 @@ const (
 	groupImages      = "images"
 	groupNetwork     = "network"
 	groupSetup       = "setup"
+	groupPrograms    = "programs"
 )
 
 // ExitStatus is the annotation of a verb whose exit codes are not the common ones.

@@ -183,6 +183,7 @@ func (a *app) root() *cobra.Command {
 		{groupImages, "Images", []*cobra.Command{a.imageCmd(), a.commitCmd()}},
 		{groupNetwork, "Network", []*cobra.Command{a.netCmd(), a.portCmd(), a.forwardCmd(), a.networkCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.kernelCmd(), a.secretCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
+		{groupPrograms, "For programs", []*cobra.Command{a.mcpCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, verb := range g.verbs {
@@ -213,11 +214,17 @@ func (a *app) open() (*vm.Manager, error) {
 	if a.vms != nil {
 		return a.vms, nil
 	}
-	m, err := vm.Open(a.ctx, "", a.typed, a.asRoot)
+	m, err := a.openFor(a.ctx, a.typed)
+	a.vms = m
+	return m, err
+}
+
+// openFor is open for verb alone. The caller closes the manager.
+func (a *app) openFor(ctx context.Context, verb string) (*vm.Manager, error) {
+	m, err := vm.Open(ctx, "", verb, a.asRoot)
 	if m == nil {
 		return nil, err
 	}
-	a.vms = m
 	os.Setenv("NOID_HOME", m.Home.Dir()) // a helper works in another directory, where a relative path would mislead
 	m.HelperCommand, m.Version = ownCommand(helperVerb), version.Release
 	m.Drivers = a.drivers(drivers.Config{Firecracker: m.Config.Firecracker, QEMU: m.Config.QEMU}, m.StartHelper)

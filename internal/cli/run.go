@@ -45,7 +45,7 @@ it does, without --rm, when noid is killed or could not run the command.
 				if f.Changed && f.Value.String() == "" { // a script's unset variable
 					return usageError("--"+flag+" needs a value", "")
 				}
-				if f.Changed && flag != "name" && isCheckpoint(args[0]) {
+				if f.Changed && flag != "name" && vm.IsCheckpoint(args[0]) {
 					return usageError("--"+flag+" with a checkpoint", "a clone is as large as its source, on the same driver, with the same network")
 				}
 			}
@@ -57,7 +57,7 @@ it does, without --rm, when noid is killed or could not run the command.
 				return err
 			}
 			rules := len(o.Net.Allow) + len(o.Net.Deny) + len(o.Net.HostPorts) + len(o.Net.Networks)
-			if (rules > 0 || o.Net.HostProxy || o.Net.HostCA != "") && isCheckpoint(args[0]) {
+			if (rules > 0 || o.Net.HostProxy || o.Net.HostCA != "") && vm.IsCheckpoint(args[0]) {
 				return usageError("rules or networks with a checkpoint", "a clone has its source's; 'noid net' and 'noid network' change them")
 			}
 			if cmd.Flags().Changed("entrypoint") {
@@ -94,12 +94,6 @@ it does, without --rm, when noid is killed or could not run the command.
 	return cmd
 }
 
-// isCheckpoint tells NAME@ID from an image, which may have a digest after an @.
-func isCheckpoint(ref string) bool {
-	name, id, found := strings.Cut(ref, "@")
-	return found && vm.CheckName(name) == nil && !strings.HasPrefix(id, "sha256:") && !strings.HasPrefix(id, "sha512:")
-}
-
 // run runs c in a new VM of the image or checkpoint ref.
 func (a *app) run(ctx context.Context, ref string, o vm.RunOptions, c vm.Command) error {
 	if err := checkCommand(&c); err != nil {
@@ -109,9 +103,9 @@ func (a *app) run(ctx context.Context, ref string, o vm.RunOptions, c vm.Command
 	if err != nil {
 		return err
 	}
-	if isCheckpoint(ref) {
+	if vm.IsCheckpoint(ref) {
 		o.VM, o.Checkpoint, err = vm.ParseRef(ref)
-	} else if o.Driver, err = driverWish(m, o.Driver); err == nil {
+	} else if o.Driver, err = driverWish(m.Drivers, o.Driver); err == nil {
 		o.Image, o.Base, err = a.obtainImage(ctx, m, ref)
 	}
 	if err != nil {

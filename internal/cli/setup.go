@@ -55,7 +55,7 @@ func (a *app) setupCmd() *cobra.Command {
 			if files.Image != "" && files.Rootfs != "" {
 				return usageError("--image with --rootfs", "give one of the two")
 			}
-			driver, err := driverWish(m, "")
+			driver, err := driverWish(m.Drivers, "")
 			if err == nil {
 				driver, err = m.ChooseDriver(ctx, driver)
 			}

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/mcp"
+	"noid/internal/version"
+	"noid/internal/vm"
+	"noid/internal/vmm/drivers"
+)
+
+func (a *app) mcpCmd() *cobra.Command {
+	var o mcp.Options
+	var client string
+	cmd := &cobra.Command{
+		Use: "mcp", Short: "Serve a coding agent over the Model Context Protocol",
+		Long: `Serve noid's verbs as tools to a program that speaks the Model Context Protocol, such as a coding agent, on standard input
+and output. The program starts noid itself: --print-config prints what to put into its configuration.
+
+The tools make VMs, run commands in them, read and write their files, and take everything back: checkpoint, restore, undo,
+fork, explore, diff. Commands' output is cut in the middle; the rest can be read. VMs are the user's own, as those of the
+command line.
+
+A client cannot open this machine's network to a VM, nor read this machine's files, but for those below DIR with --files DIR.
+`,
+		Example: "  noid mcp --print-config claude\n  noid mcp --files ~/src/project",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Files != "" {
+				if o.Files, err = filepath.Abs(o.Files); err != nil {
+					return err
+				}
+				if info, err := os.Stat(o.Files); err != nil || !info.IsDir() {
+					return usageError(fmt.Sprintf("--files %s is not a directory", o.Files), "")
+				}
+			}
+			if cmd.Flags().Changed("print-config") {
+				return a.printClientConfig(client, o)
+			}
+			if o.Driver, err = driverWish(a.drivers(drivers.Config{}, nil), ""); err != nil {
+				return err
+			}
+			o.Version, o.Open = version.Release, func(ctx context.Context, verb string) (*vm.Manager, error) {
+				m, err := a.openFor(ctx, verb)
+				if err != nil && m != nil { // its configuration is damaged
+					m.Close()
+				}
+				return m, err
+			}
+			return mcp.Serve(cmd.Context(), o, os.Stdin, os.Stdout)
+		},
+	}
+	cmd.Flags().StringVar(&o.Files, "files", "", "`DIR` of this machine from and to which the client may copy")
+	cmd.Flags().StringVar(&client, "print-config", "", "print what a `CLIENT` needs: "+strings.Join(mcp.Clients(), ", "))
+	return cmd
+}
+
+// printClientConfig prints what goes into the configuration of a client.
+func (a *app) printClientConfig(client string, o mcp.Options) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{"mcp"}
+	if o.Files != "" {
+		args = append(args, "--files", o.Files)
+	}
+	env := map[string]string{}
+	for _, key := range []string{"NOID_HOME", "NOID_DRIVER"} {
+		if value := os.Getenv(key); value != "" {
+			env[key] = value
+		}
+	}
+	text, err := mcp.ClientConfig(client, self, args, env)
+	if err == nil {
+		_, err = fmt.Fprint(a.out, text)
+	}
+	return err
+}
