@@ -21,6 +21,10 @@ fi
 export NOID_TEST_CLIENTS=$NOID_TEST_HOME/images/test-clients.tar
 [ "$NOID_TEST_CLIENTS" -nt scripts/clients.sh ] || scripts/clients.sh "$NOID_TEST_CLIENTS"
 go test -v -count=1 -timeout 2h -run 'TestDocker|TestInternet|TestClients' ./test/e2e
+# Python with its client of the Model Context Protocol, which 'noid mcp' speaks.
+python=$NOID_TEST_HOME/python
+[ -x "$python/bin/mcp" ] || { python3 -m venv "$python" && "$python/bin/pip" install -q mcp; }
+NOID_TEST_PYTHON=$python/bin/python go test -v -count=1 -timeout 1h -run TestMCPPython ./test/e2e
 NOID_TEST_LONG=1 go test -v -count=1 -timeout 1h -run 'TestFlattened|TestExec$/InARow' ./test/e2e
 NOID_TEST_SOAK=${NOID_TEST_SOAK:-100000} go test -v -count=1 -timeout 1h -run TestSoak ./internal/network/server
 NOID_TEST_STRESS=${NOID_TEST_STRESS:-10m} go test -v -count=1 -timeout 1h -run TestManyAtOnce ./test/e2e

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -245,4 +246,19 @@ func (a agent) cancelsMCP() {
 		return code != 0
 	})
 	a.exec("a", "true")
+}
+
+// TestMCPPython is a session by the client that the protocol's authors publish for Python.
+func TestMCPPython(t *testing.T) {
+	python := os.Getenv("NOID_TEST_PYTHON")
+	if python == "" {
+		t.Skip("NOT RUN: 'make torture' installs Python's client of the protocol")
+	}
+	n := setup(t)
+	serve := n.cmd(t.Context(), "mcp")
+	client := exec.CommandContext(t.Context(), python, append([]string{"testdata/session.py"}, serve.Args...)...)
+	client.Env = serve.Env
+	if out, err := client.CombinedOutput(); err != nil || !strings.HasSuffix(string(out), "good\n") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
