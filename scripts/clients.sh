@@ -10,7 +10,9 @@ set -euo pipefail
 out=$1
 work=$(mktemp -d "${TMPDIR:-/tmp}/noid-clients.XXXXXX")
 trap 'rm -rf "$work" "$out.new.tar"' EXIT
+# Python 3.13 trusts no authority without keyUsage.
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 10000 -subj '/CN=internet of the tests' \
+  -addext keyUsage=critical,keyCertSign \
   -keyout "$work/ca.key" -out "$work/ca.pem" 2>/dev/null
 cp test/e2e/testdata/Fetch.java "$work/"
 # Java finds its libraries by /proc. What nobody runs there goes: it would be copied to each image.
