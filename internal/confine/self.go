@@ -12,7 +12,7 @@ import (
 
 // Access says what the calling process keeps of its access to files.
 type Access struct {
-	// Dir is the directory in which it may make, write, rename and remove files and sockets.
+	// Dir is the directory in which it may make, write, rename and remove files.
 	Dir string
 	// Sockets is a directory in which it may make, rename and remove sockets and links, and send to sockets. It reads the
 	// files there. "": none.
@@ -57,7 +57,7 @@ func selfRules(a Access) *ruleset {
 		return r
 	}
 	unix.CloseOnExec(r.fd)
-	r.add(a.Dir, inDir|toMake|ll.AccessFSRemoveFile|ll.AccessFSRefer)
+	r.add(a.Dir, toRead|toMake|ll.AccessFSRemoveFile)
 	if a.Sockets != "" {
 		r.add(a.Sockets, inDir|ll.AccessFSMakeSym|ll.AccessFSRemoveFile)
 	}

@@ -16,9 +16,11 @@ import (
 func TestSelf(t *testing.T) {
 	landlock(t, 3)
 	dir := t.TempDir()
-	touch(t, filepath.Join(dir, "own"))
-	if err := os.Mkdir(filepath.Join(dir, "sockets"), 0o700); err != nil {
-		t.Fatal(err)
+	touch(t, filepath.Join(dir, "record"))
+	for _, name := range []string{"own", "sockets"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Dir, cmd.Env, cmd.Stderr = dir, []string{childEnv + "=self"}, os.Stderr
@@ -38,11 +40,11 @@ func TestSelf(t *testing.T) {
 		cmd.Wait()
 	})
 	c := child{t, cmd.Process.Pid, in, bufio.NewScanner(out)}
-	for _, attempt := range []string{"read own", "write own", "create new", "remove new", "read /proc/self/statm", "list .",
+	for _, attempt := range []string{"read record", "create own/new", "write own/new", "read own/new", "remove own/new", "read /proc/self/statm", "list .",
 		"list sockets", "symlink sockets/s", "remove sockets/s", "socket " + strconv.Itoa(unix.AF_INET), "socket " + strconv.Itoa(unix.AF_INET6)} {
 		c.try(attempt, 0)
 	}
-	for _, attempt := range []string{"read /etc/passwd", "list /", "create /tmp/noid-not-confined", "mkdir d", "symlink s", "mkdir sockets/d",
+	for _, attempt := range []string{"read /etc/passwd", "list /", "create /tmp/noid-not-confined", "write record", "remove record", "create new", "mkdir d", "mkdir own/d", "symlink own/s", "mkdir sockets/d",
 		"socket " + strconv.Itoa(unix.AF_UNIX), "socket " + strconv.Itoa(unix.AF_PACKET), "socket " + strconv.Itoa(unix.AF_VSOCK)} {
 		c.try(attempt, unix.EACCES)
 	}

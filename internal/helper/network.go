@@ -85,7 +85,7 @@ func keepNetwork(ctx context.Context, p proc.Process, n *Network) {
 		vmm.Sleep(ctx, wait)
 		wait = min(2*wait, lastWait)
 	}
-	os.Remove(network.ControlSocket) // the network helper was killed
+	os.Remove(network.ControlSocket) // which the network helper may not
 }
 
 // socketFD is the descriptor of a VMM's pair that Start gives to a helper.

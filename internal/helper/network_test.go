@@ -39,7 +39,7 @@ func TestNetwork(t *testing.T) {
 	t.Chdir(t.TempDir())
 	p, end := networked(t)
 	program := func() (string, error) { return filepath.Abs("program") }
-	if err := errors.Join(os.WriteFile("program", []byte(dies), 0o700), network.Config{}.Save(".")); err != nil {
+	if err := errors.Join(os.WriteFile("program", []byte(dies), 0o700), os.WriteFile(network.ControlSocket, nil, 0o600), network.Config{}.Save(".")); err != nil {
 		t.Fatal(err)
 	}
 	first, kill := helps(t, p, program)
@@ -73,6 +73,9 @@ func TestNetwork(t *testing.T) {
 	<-second
 	if !ended(t) {
 		t.Error("the network helper outlives its VMM")
+	}
+	if _, err := os.Lstat(network.ControlSocket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its socket is left: %v", err)
 	}
 }
 

@@ -6,16 +6,21 @@ import (
 	"slices"
 )
 
-// ConfigFile, in a VM's directory, has its Config as JSON. ControlSocket is where the network helper listens, and
-// LogFile is its log, one JSON object a line.
+// ConfigFile, in a VM's directory, has its Config as JSON. ControlSocket is where the network helper listens.
 const (
 	ConfigFile    = "net.json"
 	ControlSocket = "net.sock"
-	LogFile       = "net.log"
-	// FlowsFile has the flows of a VM's checkpoint, an array of control.Flow as JSON: the helper of the restored VM reads
-	// it once, removes it, and has the guest learn that they are gone.
-	FlowsFile  = "net.flows"
-	ErrorsFile = "net.err" // what helpers said before they died
+	ErrorsFile    = "net.err" // what helpers said before they died
+)
+
+// HelperDir, in a VM's directory, is the one in which the network helper writes. LogFile, there, is its log, one JSON
+// object a line.
+const (
+	HelperDir = "net"
+	LogFile   = "net.log"
+	// FlowsFile, in a checkpoint, has the flows of its VM, an array of control.Flow as JSON: the helper of the restored VM,
+	// which has it in HelperDir, reads it once, removes it, and has the guest learn that they are gone.
+	FlowsFile = "net.flows"
 )
 
 // ResolvConf lists this host's resolvers.

@@ -15,7 +15,7 @@ import (
 	"noid/internal/untrusted"
 )
 
-// NamesFile, in a VM's directory and in a checkpoint, has what the guest was told of names that rules are about: a Name a
+// NamesFile, in a VM's HelperDir and in a checkpoint, has what the guest was told of names that rules are about: a Name a
 // line, as JSON, the last ones at its end. What a guest has cached is allowed after a restart of its network helper, too.
 const NamesFile = "net.names"
 
@@ -29,9 +29,10 @@ type Name struct {
 	Addrs []netip.Addr `json:"addrs"`
 }
 
-// LoadNames reads the names in dir. What is damaged ends them: a helper may have been killed while it wrote.
+// LoadNames reads the names of the VM, or of the checkpoint, in dir. What is damaged ends them: a helper may have been killed while it wrote.
 func LoadNames(dir string) (names []Name) {
-	f, err := untrusted.Open(dir, NamesFile, unix.O_RDONLY)
+	path := HelperFile(dir, NamesFile)
+	f, err := untrusted.Open(filepath.Dir(path), NamesFile, unix.O_RDONLY)
 	if err != nil {
 		return nil
 	}
@@ -65,13 +66,13 @@ func SaveNames(dir string, names []Name) error {
 	})
 }
 
-// RestoreNames gives the VM in dir, whose guest is as it was at a moment, the names of that moment: they count for as long
-// as they had left then, because the guest's own caches go on from there.
+// RestoreNames gives the VM in dir, whose guest is as it was at a moment, the names of that moment, which the checkpoint
+// in from has: they count for as long as they had left then, because the guest's own caches go on from there.
 func RestoreNames(dir, from string, moment time.Time) error {
 	names := LoadNames(from)
 	passed := time.Since(moment)
 	for i := range names {
 		names[i].Until = names[i].Until.Add(passed)
 	}
-	return SaveNames(dir, names)
+	return SaveNames(filepath.Join(dir, HelperDir), names)
 }

@@ -31,6 +31,9 @@ func TestNames(t *testing.T) {
 		t.Error(diff)
 	}
 	restored := t.TempDir()
+	if err := MakeHelperDir(restored); err != nil {
+		t.Fatal(err)
+	}
 	if err := RestoreNames(restored, dir, now.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}

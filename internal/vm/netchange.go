@@ -326,7 +326,7 @@ func (m *Manager) NetLog(ctx context.Context, name string, o LogOptions, w io.Wr
 	}
 	alive := s.alive()
 	for {
-		err = console.CopyLog(ctx, w, s.file(network.LogFile), o.Last, o.Follow, alive)
+		err = console.CopyLog(ctx, w, network.HelperFile(s.dir, network.LogFile), o.Last, o.Follow, alive)
 		if !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

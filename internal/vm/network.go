@@ -113,11 +113,17 @@ func (s *session) saveNet(ctx context.Context) error {
 	if s.net == nil || !s.vm.Machine.Net {
 		return nil
 	}
+	if err := network.MakeHelperDir(s.dir); err != nil { // before its VMM could put something in its place
+		return err
+	}
 	if len(s.net.Networks) == 0 {
 		return s.net.Save(s.dir)
 	}
 	return s.join(ctx, s.net)
 }
+
+// netFile is the path of a file of the network helper of a VM that is being made.
+func (s *session) netFile(name string) string { return s.file(filepath.Join(network.HelperDir, name)) }
 
 // netOfClone is the network of a clone of s: its rules, and the ports that the clone is to have, reserved until release.
 func (s source) netOfClone(ctx context.Context) (net *network.Config, release func(), err error) {

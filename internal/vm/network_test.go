@@ -277,9 +277,9 @@ func TestFollowNetLog(t *testing.T) {
 		ended <- w.m.NetLog(t.Context(), "a", LogOptions{Last: -1, Follow: true}, got)
 		close(ended)
 	}()
-	says := func(text string) {
+	says := func(path, text string) {
 		t.Helper()
-		f, err := os.OpenFile(filepath.Join(w.dir("a"), network.LogFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		f, err := os.OpenFile(filepath.Join(w.dir("a"), path), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 		must(t, err)
 		defer f.Close()
 		_, err = f.WriteString(text)
@@ -293,9 +293,9 @@ func TestFollowNetLog(t *testing.T) {
 			t.Fatalf("it ended before %q: %v", text, err)
 		}
 	}
-	says("first\n")
+	says(network.LogFile, "first\n") // by the helper of an earlier noid
 	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{NoBackup: true}))
-	says("second\n")
+	says(filepath.Join(network.HelperDir, network.LogFile), "second\n")
 	_, err = w.m.Destroy(t.Context(), "a", false)
 	must(t, err)
 	must(t, <-ended)
@@ -353,7 +353,7 @@ func TestFlows(t *testing.T) {
 		return answer
 	})
 	until := time.Now().Add(time.Hour)
-	must(t, network.SaveNames(w.dir("a"), []network.Name{{Name: "a.example", Until: until, Addrs: []netip.Addr{flow.Remote.Addr()}}}))
+	must(t, network.SaveNames(filepath.Join(w.dir("a"), network.HelperDir), []network.Name{{Name: "a.example", Until: until, Addrs: []netip.Addr{flow.Remote.Addr()}}}))
 	_, err := w.m.Checkpoint(t.Context(), "a", "old")
 	must(t, err)
 	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{As: "b"}))
@@ -361,7 +361,7 @@ func TestFlows(t *testing.T) {
 	must(t, err)
 	for _, name := range []string{"b", "c"} {
 		var got []control.Flow
-		data, err := os.ReadFile(filepath.Join(w.dir(name), network.FlowsFile))
+		data, err := os.ReadFile(filepath.Join(w.dir(name), network.HelperDir, network.FlowsFile))
 		if err != nil || json.Unmarshal(data, &got) != nil || len(got) != 1 || got[0] != flow {
 			t.Errorf("%s has %s, %v", name, data, err)
 		}
@@ -372,12 +372,12 @@ func TestFlows(t *testing.T) {
 		}
 	}
 	answer = control.Answer{Error: "busy"}
-	must(t, network.SaveNames(w.dir("a"), nil))
+	must(t, network.SaveNames(filepath.Join(w.dir("a"), network.HelperDir), nil))
 	_, err = w.m.Checkpoint(t.Context(), "a", "without")
 	must(t, err)
 	must(t, w.m.Restore(t.Context(), "a", "without", RestoreOptions{As: "d"}))
 	for _, file := range []string{network.FlowsFile, network.NamesFile} {
-		if exists(filepath.Join(w.dir("d"), file)) {
+		if exists(network.HelperFile(w.dir("d"), file)) {
 			t.Errorf("%s of a checkpoint that has none", file)
 		}
 	}

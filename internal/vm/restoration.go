@@ -155,16 +155,16 @@ func (r *restoration) stage(ctx context.Context) error {
 			return err
 		}
 		// The very file: whoever follows it goes on, and what it was refused the VM does not lose.
-		if err := linkOrClone(ctx, n.file(network.LogFile), filepath.Join(old, network.LogFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := linkOrClone(ctx, n.netFile(network.LogFile), network.HelperFile(old, network.LogFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
 	if !r.c.Memory {
 		return nil
 	}
-	if r.c.Machine.Net {
+	if r.c.Machine.Net && n.net != nil {
 		if flows := filepath.Join(r.dir, network.FlowsFile); exists(flows) {
-			if _, err := storage.Clone(ctx, n.file(network.FlowsFile), flows); err != nil {
+			if _, err := storage.Clone(ctx, n.netFile(network.FlowsFile), flows); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"noid/internal/confine"
+	"noid/internal/network"
 )
 
 // trusted is where this host has the certificates of authorities that it trusts. /etc/ssl itself has private keys.
@@ -15,8 +16,8 @@ var trusted = []string{"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundl
 
 // confine takes from this process what it does not need, before it looks at anything of the guest's.
 func (s *Server) confine() error {
-	// The VMM's, which tells whether it lives.
-	read := []string{"/proc/self", "/proc/" + strconv.Itoa(s.vmm.PID), resolvConf, "/etc/hosts"}
+	// The VM's directory, where the configuration is, and the VMM's in /proc, which tells whether it lives.
+	read := []string{".", "/proc/self", "/proc/" + strconv.Itoa(s.vmm.PID), resolvConf, "/etc/hosts"}
 	// resolv.conf is replaced by a rename, so its directory has to be readable: not /etc for root, who could read its
 	// secrets there. What is there then comes by confFD.
 	target, err := filepath.EvalSymlinks(resolvConf)
@@ -34,7 +35,7 @@ func (s *Server) confine() error {
 			}
 		}
 	}
-	access := confine.Access{Dir: ".", Read: read}
+	access := confine.Access{Dir: network.HelperDir, Read: read}
 	if s.peers != nil {
 		access.Sockets = s.peers.dir
 	}

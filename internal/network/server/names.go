@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ func (f *namesFile) replace(names []network.Name) {
 		f.file.Close()
 	}
 	f.file, f.added = nil, 0
-	network.SaveNames(".", names) // without it the next helper knows less
+	network.SaveNames(network.HelperDir, names) // without it the next helper knows less
 }
 
 // add appends a name. Of all names the file is made anew when it is long.
@@ -49,7 +50,7 @@ func (f *namesFile) write(line []byte) (added int) {
 	defer f.mu.Unlock()
 	if f.file == nil {
 		var err error
-		if f.file, err = os.OpenFile(network.NamesFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600); err != nil {
+		if f.file, err = os.OpenFile(filepath.Join(network.HelperDir, network.NamesFile), os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600); err != nil {
 			return 0
 		}
 	}

@@ -103,7 +103,7 @@ func TestHostProxy(t *testing.T) {
 	if want := "CONNECT " + server + ":700 me:pass\nCONNECT " + server + ":9999 me:pass"; asked() != want {
 		t.Errorf("the proxy was asked for\n%s\nwant\n%s", asked(), want)
 	}
-	log, err := os.ReadFile(filepath.Join(w.dir, network.LogFile))
+	log, err := os.ReadFile(filepath.Join(w.dir, network.HelperDir, network.LogFile))
 	if err != nil || !strings.Contains(string(log), "status 403") || !strings.Contains(string(log), errTCPAlone.Error()) || strings.Contains(string(log), "pass@") {
 		t.Errorf("the log has %s, %v", log, err)
 	}

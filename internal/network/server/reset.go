@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -25,12 +26,12 @@ func (s *Server) reset() {
 		s.stack.Reset(flows)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		os.Remove(network.FlowsFile)
+		os.Remove(filepath.Join(network.HelperDir, network.FlowsFile))
 	}
 }
 
 func readFlows() (flows []control.Flow, err error) {
-	f, err := untrusted.Open(".", network.FlowsFile, unix.O_RDONLY)
+	f, err := untrusted.Open(network.HelperDir, network.FlowsFile, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -85,7 +85,10 @@ func Run(ctx context.Context, args []string) error {
 
 // start makes a helper that has the guest's wire on a descriptor. Nothing of the guest has been looked at yet.
 func start(p proc.Process, fd int) (*Server, error) {
-	s := &Server{began: time.Now(), vmm: p, log: openLog(network.LogFile)}
+	s := &Server{began: time.Now(), vmm: p, log: openLog(filepath.Join(network.HelperDir, network.LogFile))}
+	if err := network.MakeHelperDir("."); err != nil {
+		return nil, err
+	}
 	now, err := load(nil)
 	if err != nil {
 		return nil, err
@@ -163,7 +166,6 @@ func (s *Server) serve(ctx context.Context) error {
 		s.peers.withdraw(context.WithoutCancel(ctx))
 	}
 	listener.Close()
-	os.Remove(network.ControlSocket)
 	return err
 }
 

@@ -55,7 +55,7 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	entry := Entry{}
-	data, err := os.ReadFile(filepath.Join(w.dir, network.LogFile))
+	data, err := os.ReadFile(filepath.Join(w.dir, network.HelperDir, network.LogFile))
 	must(t, err)
 	if json.Unmarshal([]byte(strings.SplitN(string(data), "\n", 2)[0]), &entry); entry.Event != "secret" || entry.Secret != "TOKEN" ||
 		entry.To != secretHost || entry.Path != "/x" || entry.Status != 200 || strings.Count(string(data), "\n") != 3 {

