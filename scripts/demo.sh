@@ -84,5 +84,14 @@ run restore my-vm before-change
 run exec my-vm -- sh -c 'cat /root/file; kill -0 $(cat /root/pid) && echo "process $(cat /root/pid) runs again"'
 expect old "$("$noid" exec my-vm -- cat /root/file)" "the restored file"
 run list
+echo; echo "# What fails has never happened, and what went wrong is taken back with all that was in memory:"
+run try my-vm -- sh -c 'rm -rf /root /usr; exit 3' && code=0 || code=$?
+expect 3 "$code" "the exit code of the command that was tried"
+run auto my-vm exec
+run exec my-vm -- sh -c 'rm -rf /root /usr; kill $(pidof sleep); echo broken'
+run diff my-vm --stat -- /root
+run undo my-vm
+run exec my-vm -- sh -c 'cat /root/file; kill -0 $(cat /root/pid) && echo "process $(cat /root/pid) runs again"'
+expect old "$("$noid" exec my-vm -- cat /root/file)" "the file after an undo"
 run destroy my-vm my-vm-copy
 echo; echo "demo: all as it should be"
