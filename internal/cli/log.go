@@ -27,12 +27,9 @@ checkpoint that the VM came from last, or was kept as last. --graph draws which 
 			if limit < 0 {
 				return usageError(fmt.Sprintf("-n takes a number of checkpoints, not %d", limit), "0 shows all")
 			}
-			h, err := m.Log(ctx, args[0], sizes)
+			h, err := m.Log(ctx, args[0], limit, sizes)
 			if h.Entries == nil && err != nil {
 				return err
-			}
-			if limit > 0 && len(h.Entries) > limit {
-				h.Entries = h.Entries[:limit]
 			}
 			switch {
 			case asJSON:

@@ -83,7 +83,7 @@ func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntr
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	list = slices.DeleteFunc(list, func(c CheckpointEntry) bool { return errors.Is(c.Err, fs.ErrNotExist) }) // forgotten since
+	list = slices.DeleteFunc(list, forgotten)
 	sortCheckpoints(list)
 	return list, nil
 }
@@ -93,6 +93,23 @@ func (h *Home) ListCheckpoints(ctx context.Context, vm string) ([]CheckpointEntr
 func (h *Home) CheckpointLabels(ctx context.Context, vm string) ([]CheckpointEntry, error) {
 	return h.labels(ctx, vm, true)
 }
+
+// NewestCheckpoints is CheckpointLabels of the newest n. Which these are the index says, and they are read.
+func (h *Home) NewestCheckpoints(ctx context.Context, vm string, n int) ([]CheckpointEntry, error) {
+	list, err := h.labels(ctx, vm, false)
+	list = list[max(0, len(list)-n):]
+	for i, l := range list {
+		c, _, err := checkpoint.Read(h.CheckpointDir(vm, l.ID), vm, l.ID)
+		if err != nil {
+			c = checkpoint.Record{VM: vm, ID: l.ID}
+		}
+		list[i] = CheckpointEntry{c, err}
+	}
+	return slices.DeleteFunc(list, forgotten), err
+}
+
+// forgotten says that a checkpoint went since its name was read.
+func forgotten(c CheckpointEntry) bool { return errors.Is(c.Err, fs.ErrNotExist) }
 
 // labels is CheckpointLabels. Without look it trusts the index: a manifest changes by damage alone.
 func (h *Home) labels(ctx context.Context, vm string, look bool) ([]CheckpointEntry, error) {
@@ -146,6 +163,10 @@ type source[T any] struct {
 // every few milliseconds: two saves within a tick could look the same.
 const settled = 100 * time.Millisecond
 
+// staleShare is which part of a listing's rows in the index may be missing or too many: to write a long listing takes
+// longer than to read a few manifests.
+const staleShare = 64
+
 // eachBrief calls tell for each manifest of s, from the index where that has it as it is, and updates the index. The
 // error is ctx's alone; every other is told of its manifest.
 func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(string, T, error)) error {
@@ -161,7 +182,7 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 	if err == nil {
 		defer dir.Close()
 	}
-	rows, changed := make(map[string]row, len(s.ids)), false
+	rows, news, kept := make(map[string]row, len(s.ids)), 0, 0
 	for _, id := range s.ids {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -171,6 +192,7 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 			if record, ok := s.unpack(id, old.brief); ok {
 				tell(id, record, nil)
 				rows[id] = old
+				kept++
 				continue
 			}
 		}
@@ -184,10 +206,11 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 		tell(id, record, err)
 		brief := s.pack(record)
 		if err == nil && (!s.look || time.Since(time.Unix(0, st.MtimeNs)) > settled) && !strings.Contains(brief, "\n") {
-			rows[id], changed = row{st, brief}, true
+			rows[id] = row{st, brief}
+			news++
 		}
 	}
-	if indexErr == nil && (changed || len(rows) != len(known)) {
+	if indexErr == nil && news+len(known)-kept > len(rows)/staleShare {
 		// A failure costs the next listing some time, nothing else.
 		_ = h.withIndex(ctx, func(db *sql.DB) error { return writeIndex(ctx, db, s.vm, rows) })
 	}

@@ -374,3 +374,65 @@ func TestListWithoutWriting(t *testing.T) {
 		run(t, "mount", "-o", "remount,rw", dir)
 	}
 }
+
+// TestNewestCheckpoints: the index says which are the newest, and these alone are read.
+func TestNewestCheckpoints(t *testing.T) {
+	h := openHome(t)
+	addVM(t, h, testVM("dev", epoch))
+	ids := []string{"00000001", "00000002", "00000003", "00000004"}
+	add := func(id string, at time.Time) {
+		addCheckpoint(t, h, checkpoint.Record{ID: id, VM: "dev", CreatedAt: at})
+		age(t, checkpoint.ManifestPath(h.CheckpointDir("dev", id)))
+	}
+	for i, id := range ids {
+		add(id, epoch.Add(time.Duration(i)*time.Second))
+	}
+	if _, err := h.CheckpointLabels(t.Context(), "dev"); err != nil { // which fills the index
+		t.Fatal(err)
+	}
+	add(ids[0], epoch.Add(time.Hour)) // as no noid changes it
+	broken := checkpoint.ManifestPath(h.CheckpointDir("dev", ids[2]))
+	if err := errors.Join(os.Chmod(broken, 0o600), os.WriteFile(broken, []byte("{"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	list, err := h.NewestCheckpoints(t.Context(), "dev", 2)
+	if err != nil || len(list) != 2 || list[0].ID != ids[2] || list[0].Err == nil || list[1].ID != ids[3] || list[1].Err != nil {
+		t.Errorf("the newest two are %v, %v", list, err)
+	}
+	if list, err := h.NewestCheckpoints(t.Context(), "dev", 100); err != nil || len(list) != len(ids) || !list[1].CreatedAt.Equal(epoch.Add(time.Hour)) && !list[0].CreatedAt.Equal(epoch.Add(time.Hour)) {
+		t.Errorf("all are %v, %v", list, err)
+	}
+}
+
+// TestIndexFallsBehind: a few new checkpoints of many are listed without writing the index anew, many are not.
+func TestIndexFallsBehind(t *testing.T) {
+	h := openHome(t)
+	addVM(t, h, testVM("dev", epoch))
+	made := 0
+	listed := func(more int) (inIndex int) {
+		for range more {
+			made++
+			id := fmt.Sprintf("%08x", made)
+			addCheckpoint(t, h, checkpoint.Record{ID: id, VM: "dev", CreatedAt: epoch.Add(time.Duration(made) * time.Second)})
+			age(t, checkpoint.ManifestPath(h.CheckpointDir("dev", id)))
+		}
+		list, err := h.CheckpointLabels(t.Context(), "dev")
+		if err != nil || len(list) != made {
+			t.Fatalf("%d of %d are listed: %v", len(list), made, err)
+		}
+		err = h.withIndex(t.Context(), func(db *sql.DB) error {
+			known, err := readIndex(t.Context(), db, "dev")
+			inIndex = len(known)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return inIndex
+	}
+	for _, c := range []struct{ more, want int }{{200, 200}, {2, 200}, {10, 212}} {
+		if got := listed(c.more); got != c.want {
+			t.Errorf("after %d more the index has %d rows, want %d", c.more, got, c.want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"noid/internal/checkpoint"
@@ -106,10 +107,21 @@ func (m *Manager) checkpointAuto(ctx context.Context, name string, why checkpoin
 	if err != nil {
 		return "", s.explain(err)
 	}
-	if c.ID[0] == '0' { // one in 16: to list a long history takes longer than a checkpoint
+	if m.boundIsDue(name, c.ID) {
 		m.boundAutomatic(ctx, name)
 	}
 	return c.ID, nil
+}
+
+// boundIsDue says, by the random id of a new checkpoint of name, whether to look for too many: one in 16, and in a long
+// history more seldom, by as much as looking takes longer there.
+func (m *Manager) boundIsDue(name, id string) bool {
+	if id[0] != '0' {
+		return false
+	}
+	ids, _ := m.Home.CheckpointIDs(name)
+	n, err := strconv.ParseUint(id, 16, 32)
+	return err == nil && n%max(1, uint64(len(ids))/256) == 0
 }
 
 // boundAutomatic removes the oldest of the checkpoints of name that noid made by itself, beyond as many as the
@@ -120,10 +132,8 @@ func (m *Manager) boundAutomatic(ctx context.Context, name string) {
 		policy.Last = config.DefaultAutoKeep
 	}
 	plan, err := m.plan(ctx, name, policy, func(e LogEntry) bool { return e.Automatic() && e.Cause.By != checkpoint.ByRestore })
-	for _, p := range plan {
-		if err == nil && !p.Keep() {
-			err = m.removeCheckpoint(name, p.ID)
-		}
+	if err == nil {
+		err = m.removeCheckpoint(name, going(plan)...)
 	}
 	if err != nil {
 		m.warn("forgetting old automatic checkpoints: " + err.Error())

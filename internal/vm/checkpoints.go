@@ -32,6 +32,11 @@ func (m *Manager) Checkpoints(ctx context.Context, name string, full, size bool)
 	if full {
 		list = m.Home.ListCheckpoints
 	}
+	return m.entries(ctx, name, list, size)
+}
+
+// entries is list of the VM name, or with "" of all, with sizes if size is set.
+func (m *Manager) entries(ctx context.Context, name string, list func(context.Context, string) ([]home.CheckpointEntry, error), size bool) ([]CheckpointEntry, error) {
 	entries, err := m.ofOwners(ctx, name, list)
 	if err != nil {
 		return nil, err

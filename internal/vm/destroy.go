@@ -36,12 +36,7 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 	if !checkpoints {
 		return len(ids), nil
 	}
-	for _, id := range ids {
-		if err := m.removeCheckpoint(name, id); err != nil {
-			return 0, err
-		}
-	}
-	return 0, nil
+	return 0, m.removeCheckpoint(name, ids...)
 }
 
 // destroyVM is Destroy for the VM itself. With checkpoints it need not be there, if they are.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 
 	"noid/internal/errs"
 	"noid/internal/manifest"
@@ -48,23 +49,41 @@ func (m *Manager) forget(ctx context.Context, name string, find func() (ids []st
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if err := m.removeCheckpoint(name, id); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := m.removeCheckpoint(name, ids...); err != nil {
+		return err
 	}
 	m.pruneKernels(ctx)
 	return nil
 }
 
-// removeCheckpoint takes a checkpoint out of the listing by one rename and then deletes it. VMMs that map its memory
-// keep the inode.
-func (m *Manager) removeCheckpoint(name, id string) error {
-	old := m.Home.OldDir(name)
-	if err := os.Rename(m.Home.CheckpointDir(name, id), old); err != nil {
-		return err
+// removedAtOnce is how many checkpoints are taken out of a listing before they are deleted.
+const removedAtOnce = 100
+
+// removeCheckpoint takes checkpoints out of the listing, each by one rename, and then deletes them. One that is not there
+// is no error. VMMs that map the memory keep the inode.
+func (m *Manager) removeCheckpoint(name string, ids ...string) error {
+	for some := range slices.Chunk(ids, removedAtOnce) {
+		var gone []string
+		var err error
+		for _, id := range some {
+			old := m.Home.OldDir(name)
+			if err = os.Rename(m.Home.CheckpointDir(name, id), old); err == nil {
+				gone = append(gone, old)
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			err = nil
+		}
+		if len(gone) > 0 {
+			err = errors.Join(err, storage.SyncDir(m.Home.CheckpointsDir(name)))
+		}
+		os.Remove(m.Home.CheckpointsDir(name)) // when these were the last
+		for _, old := range gone {
+			err = errors.Join(err, storage.RemoveAll(old))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	err := storage.SyncDir(m.Home.CheckpointsDir(name))
-	os.Remove(m.Home.CheckpointsDir(name)) // when it was the last
-	return errors.Join(err, storage.RemoveAll(old))
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
+	"noid/internal/home"
 	"noid/internal/storage"
 )
 
@@ -37,13 +38,19 @@ type LogEntry struct {
 	Clones []string // the VMs that came from it
 }
 
-// Log returns the history of a VM, which may be gone. Of its checkpoints it has VM, ID, label, parent, cause and time
-// of creation, and with size what they take of the disk.
-func (m *Manager) Log(ctx context.Context, name string, size bool) (History, error) {
+// Log returns the history of a VM, which may be gone: the newest checkpoints, or with 0 all. Of each it has VM, ID,
+// label, parent, cause and time of creation, and with size what it takes of the disk.
+func (m *Manager) Log(ctx context.Context, name string, newest int, size bool) (History, error) {
 	if err := CheckName(name); err != nil { // an empty one is not all
 		return History{}, err
 	}
-	entries, err := m.Checkpoints(ctx, name, false, size)
+	list := m.Home.CheckpointLabels
+	if newest > 0 {
+		list = func(ctx context.Context, name string) ([]home.CheckpointEntry, error) {
+			return m.Home.NewestCheckpoints(ctx, name, newest)
+		}
+	}
+	entries, err := m.entries(ctx, name, list, size)
 	if entries == nil && err != nil {
 		return History{}, err
 	}

@@ -252,7 +252,9 @@ func (r *restoration) finish(ctx context.Context) {
 				r.warn("removing the old vm: " + err.Error())
 			}
 		})
-		removed.Go(func() { r.boundBackups(ctx) })
+		if r.new.vm.Before != "" { // one more
+			removed.Go(func() { r.boundBackups(ctx) })
+		}
 	}
 	if r.told != nil {
 		err := <-r.told

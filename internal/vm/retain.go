@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"noid/internal/errs"
@@ -51,34 +52,44 @@ func (m *Manager) Prune(ctx context.Context, name string, r Retention, dryRun bo
 	if err != nil || dryRun {
 		return plan, err
 	}
-	for _, p := range plan {
-		if p.Keep() {
-			continue
-		}
-		if err := m.removeCheckpoint(name, p.ID); err != nil {
-			return plan, err
-		}
+	if err := m.removeCheckpoint(name, going(plan)...); err != nil {
+		return plan, err
 	}
 	m.pruneKernels(ctx)
 	return plan, nil
 }
 
+// going are the ids of what nothing keeps.
+func going(plan []Planned) (ids []string) {
+	for _, p := range plan {
+		if !p.Keep() {
+			ids = append(ids, p.ID)
+		}
+	}
+	return ids
+}
+
 // plan says what r does to those checkpoints of name for which counts is true, the newest first. The lock is held.
 func (m *Manager) plan(ctx context.Context, name string, r Retention, counts func(LogEntry) bool) ([]Planned, error) {
-	h, err := m.Log(ctx, name, r.MaxBytes > 0)
+	entries, err := m.Checkpoints(ctx, name, false, r.MaxBytes > 0)
 	if err != nil {
 		return nil, err
 	}
+	v, _ := m.Home.LoadVM(name) // it may be gone
+	now, _ := strings.CutPrefix(lastOf(m.Home.VMDir(name), v), name+"@")
 	var plan []Planned
-	for _, e := range h.Entries {
+	for _, c := range slices.Backward(entries) {
+		c.Cause = cause(c.Checkpoint)
+		e := LogEntry{CheckpointEntry: c}
 		if !counts(e) {
 			continue
 		}
+		e.Pinned = m.pinned(name, e.ID)
 		p := Planned{LogEntry: e}
 		switch {
 		case e.Err != nil:
 			p.Because = append(p.Because, "damaged")
-		case e.ID == h.Now:
+		case e.ID == now:
 			p.Because = append(p.Because, "the vm came from it")
 		}
 		if e.Pinned {

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -79,5 +80,61 @@ func TestRetentionBytes(t *testing.T) {
 	must(t, err)
 	if stayed != 1 || len(entries) != 1 || entries[0].ID != plan[0].ID {
 		t.Errorf("%d are kept and %d there: the one that the VM was kept as last is to stay alone", stayed, len(entries))
+	}
+}
+
+// TestBoundAutomatic: of the checkpoints that noid made by itself the newest stay, with those that are pinned; nothing
+// else goes.
+func TestBoundAutomatic(t *testing.T) {
+	w := newWorld(t, false)
+	w.m.Config.AutoKeep = 2
+	made := func() string {
+		id, err := w.m.checkpointAuto(t.Context(), "a", checkpoint.Cause{By: checkpoint.ByTry, What: "true"})
+		must(t, err)
+		return id
+	}
+	labelled, err := w.m.Checkpoint(t.Context(), "a", "mine")
+	must(t, err)
+	pinned := made()
+	_, err = w.m.Pin(t.Context(), "a", pinned, true)
+	must(t, err)
+	want := []string{labelled.ID, pinned}
+	for i := range 4 {
+		if id := made(); i >= 2 {
+			want = append(want, id)
+		}
+	}
+	w.m.boundAutomatic(t.Context(), "a")
+	entries, err := w.m.Checkpoints(t.Context(), "a", false, false)
+	must(t, err)
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v stay, want %v", got, want)
+	}
+}
+
+// TestBoundIsDue: in a history of 1,024 noid looks a quarter as often for too many as in a short one.
+func TestBoundIsDue(t *testing.T) {
+	w := newWorld(t, false)
+	due := func() (n int) {
+		for i := range 256 {
+			if w.m.boundIsDue("a", fmt.Sprintf("%08x", i<<20|i)) {
+				n++
+			}
+		}
+		return n
+	}
+	short := due()
+	for i := range 1024 {
+		must(t, os.MkdirAll(w.m.Home.CheckpointDir("a", fmt.Sprintf("%08x", i)), 0o700))
+	}
+	if long := due(); short != 256 || long != 64 {
+		t.Errorf("of 256 ids %d are due in a short history and %d in a long one, want 256 and 64", short, long)
+	}
+	if w.m.boundIsDue("a", "10000000") {
+		t.Error("15 of 16 ids are never due")
 	}
 }
