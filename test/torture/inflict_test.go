@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"noid/internal/checkpoint"
 )
 
 // command is something that a user does. The VM new is there for what would end src.
@@ -46,6 +48,34 @@ func then(f func(*home) error, args ...string) func(*home) error {
 
 var nothing = func(*home) error { return nil }
 
+// fromOne has src come from checkpoint one, whatever it went back to before.
+func fromOne(h *home) error {
+	if _, err := h.must("restore", "src", "one", "--no-backup"); err != nil {
+		return err
+	}
+	return h.setToken("src", live)
+}
+
+// variants makes two checkpoints of src what an exploration keeps.
+func variants(h *home) error {
+	for n := 1; n <= 2; n++ {
+		id, err := h.must("checkpoint", "src")
+		if err != nil {
+			return err
+		}
+		dir := h.checkpointDir(strings.TrimSpace(id))
+		c, err := checkpoint.ReadAny(dir)
+		if err != nil {
+			return err
+		}
+		c.Cause = checkpoint.Cause{By: checkpoint.ByExplore, What: "true", Turn: fmt.Sprintf("tortured.%d", n)}
+		if err := checkpoint.Write(dir, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func noKernel(h *home) error { return os.RemoveAll(filepath.Join(h.dir, "kernels/made")) }
 
 func noImages(h *home) error { return os.RemoveAll(filepath.Join(h.dir, "images")) }
@@ -65,9 +95,15 @@ var commands = []command{
 	{name: "restore", args: []string{"restore", "src", "one"}, ends: true},
 	{name: "restore, dead", args: []string{"restore", "src", "one"}, prepare: then(nothing, "stop", "--force", "src"), ends: true},
 	{name: "restore --as", args: []string{"restore", "src", "one", "--as", "new"}, done: []int{4}},
-	{name: "undo", args: []string{"undo", "src"}, prepare: then(nothing, "checkpoint", "src"), ends: true, done: []int{5}},
+	{name: "undo", args: []string{"undo", "src"}, prepare: then(fromOne, "checkpoint", "src"), ends: true, done: []int{5}},
 	{name: "prune", args: []string{"prune", "src", "--keep-last", "1"}, prepare: then(then(nothing, "checkpoint", "src"), "checkpoint", "src")},
 	{name: "pin", args: []string{"pin", "src", "one"}},
+	{name: "auto", args: []string{"auto", "src", "exec"}, prepare: then(nothing, "auto", "src", "off")},
+	// The guest answers no command, so each fails; the VM goes back, or has a checkpoint more.
+	{name: "try", args: []string{"try", "--wait-timeout", "50ms", "src", "true"}, code: 125, ends: true},
+	{name: "exec, auto", args: []string{"exec", "--wait-timeout", "50ms", "src", "true"}, code: 125, prepare: then(nothing, "auto", "src", "exec")},
+	{name: "explore", args: []string{"explore", "-n", "2", "--wait-timeout", "50ms", "src", "true"}, code: 1},
+	{name: "keep", args: []string{"keep", "src", "1"}, prepare: variants, ends: true},
 	{name: "fork", args: []string{"fork", "src", "--as", "new"}, done: []int{4}},
 	// The guest is no Linux, so the command fails; what has been made of it goes.
 	{name: "run --rm", args: []string{"run", "--rm", "--name", "new", "--wait-timeout", "50ms", "src@one", "true"}, code: 125},
@@ -294,8 +330,11 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 	asNew := c.name == "restore --as" || c.name == "fork"
 	if c.ends || asNew && !stateNeeded || c.verb() == "create" || c.name == "start" {
 		vm := c.args[1]
-		if asNew {
+		switch {
+		case asNew:
 			vm = "new"
+		case c.ends:
+			vm = "src"
 		}
 		if err := h.ready(vm); err != nil {
 			say("lost", "%s does not run after all: %v", vm, err)
