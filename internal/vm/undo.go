@@ -106,7 +106,16 @@ func (m *Manager) back(v home.VM, n int) (id string, err error) {
 			return "", err
 		}
 	}
-	return m.idOf(v.Name, ref)
+	if id, err = m.idOf(v.Name, ref); err == nil && !exists(m.Home.CheckpointDir(v.Name, id)) {
+		err = errForgotten(v.Name, id)
+	}
+	return id, err
+}
+
+// errForgotten says why nothing before checkpoint id of name can be undone.
+func errForgotten(name, id string) error {
+	return errs.New(errs.ErrState, "undo: checkpoint %s of vm %q was forgotten, and with it what came before", id, name).
+		Hint("'noid log " + name + "' shows what there is; 'noid restore' goes to any of it")
 }
 
 // parentOf returns, as "vm@id", the checkpoint that name was before the one that ref names.
@@ -117,8 +126,7 @@ func (m *Manager) parentOf(name, ref string) (string, error) {
 	}
 	c, err := m.Home.LoadCheckpoint(name, id)
 	if errors.Is(err, errs.ErrNotFound) {
-		return "", errs.New(errs.ErrState, "undo: checkpoint %s of vm %q was forgotten, and with it what came before", id, name).
-			Hint("'noid log " + name + "' shows what there is; 'noid restore' goes to any of it")
+		return "", errForgotten(name, id)
 	}
 	return c.Parent, err
 }
