@@ -85,14 +85,13 @@ func (s *server) addTime() {
 }
 
 func (s *server) history(ctx context.Context, c call, in historyIn) (api.History, error) {
-	h, err := c.m.Log(ctx, in.VM, false)
-	if err != nil && h.Entries == nil {
-		return api.History{}, err
-	}
 	if in.Max <= 0 {
 		in.Max = maxHistory
 	}
-	h.Entries = h.Entries[:min(in.Max, len(h.Entries))]
+	h, err := c.m.Log(ctx, in.VM, in.Max, false)
+	if err != nil && h.Entries == nil {
+		return api.History{}, err
+	}
 	return api.HistoryOf(in.VM, h), nil
 }
 
