@@ -67,7 +67,7 @@ Their names are printed, and on stderr what failed: the others run all the same.
 			if o.Ports, err = ports.groups(); err != nil {
 				return err
 			}
-			o.Secrets = ports.secrets
+			o.Secrets, o.Networks = ports.secrets, ports.networks
 			if o.Sockets, err = ports.sockets(); err != nil {
 				return err
 			}

@@ -34,7 +34,7 @@ Ports, of -p and 'noid port', are [[ADDRESS:]HOST:]GUEST[/udp], as docker's. Wit
 none, is any free port. HOSTPATH:GUESTPATH is a unix socket of this host that leads to one of the guest's: it is made,
 for this user alone, and removed with the VM. --socket HOSTPATH:GUESTPATH is the other way round: every process of the
 guest that reaches GUESTPATH reaches what listens at HOSTPATH. --forward-agent is that for the ssh-agent of this host.
-A clone has its source's rules, and none of its ports and sockets.
+A clone has its source's rules and networks, and none of its ports and sockets.
 
 A profile in config.toml, for --net work or 'noid config set net work':
 
@@ -58,7 +58,6 @@ type netFlags struct {
 	hostPorts   []string
 	hostProxy   bool
 	hostCA      string
-	networks    []string
 	portFlags
 }
 
@@ -69,7 +68,6 @@ func (n *netFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&n.hostPorts, "host-port", nil, "`PORT` of this host that it reaches at host.noid.internal; may be repeated")
 	f.BoolVar(&n.hostProxy, "host-proxy", false, "have its TCP go by this host's proxy: HTTPS_PROXY, NO_PROXY")
 	f.StringVar(&n.hostCA, "host-ca", "", "have it trust the authorities in `FILE`, or host: those added on this host")
-	f.StringArrayVar(&n.networks, "network", nil, "`NETWORK` between VMs that it is on: see 'noid network'; may be repeated")
 	n.portFlags.add(f)
 }
 
@@ -107,15 +105,16 @@ func (n *netFlags) options() (o vm.NetOptions, err error) {
 	return o, err
 }
 
-// portFlags are the ports, the unix sockets and the secrets of a VM that is made.
+// portFlags are the ports, the unix sockets, the secrets and the networks between VMs of a VM that is made.
 type portFlags struct {
-	texts, secrets, socketTexts []string
-	forwardAgent                bool
+	texts, secrets, socketTexts, networks []string
+	forwardAgent                          bool
 }
 
 func (p *portFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&p.texts, "publish", "p", nil, "`PORT` that leads to the guest, as [[ADDRESS:]HOST:]GUEST[/udp], or two paths; may be repeated")
 	p.addSockets(f)
+	f.StringArrayVar(&p.networks, "network", nil, "`NETWORK` between VMs that it is on: see 'noid network'; may be repeated")
 	f.StringArrayVar(&p.secrets, "secret", nil, "`NAME` of a secret that the guest may use: see 'noid secret'; may be repeated")
 }
 

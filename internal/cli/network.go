@@ -16,7 +16,7 @@ const labHelp = `Networks between VMs. VMs on one reach each other over TCP, UDP
 db on the network lab. Without one no VM reaches another. What else a VM may reach stays as it is: with --net none a VM
 reaches the others and nothing else. Rules to deny hold between VMs too.
 
-A clone of a VM is on its source's networks, with an address of its own and its own name.
+A clone of a VM is on its source's networks, and on those of --network, with an address of its own and its own name.
 `
 
 func (a *app) networkCmd() *cobra.Command {

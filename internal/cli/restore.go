@@ -44,6 +44,9 @@ what its programs have written before each checkpoint, if it can within 5 second
 			if o.Secrets = ports.secrets; o.Secrets != nil && o.As == "" {
 				return usageError("--secret without --as", "a restore in place keeps the secrets; 'noid secret grant' adds one")
 			}
+			if o.Networks = ports.networks; o.Networks != nil && o.As == "" {
+				return usageError("--network without --as", "a restore in place keeps the networks; 'noid network connect' adds one")
+			}
 			if o.Sockets, err = ports.sockets(); err != nil {
 				return err
 			}

@@ -56,9 +56,9 @@ it does, without --rm, when noid is killed or could not run the command.
 			if o.Net, err = n.options(); err != nil {
 				return err
 			}
-			rules := len(o.Net.Allow) + len(o.Net.Deny) + len(o.Net.HostPorts) + len(o.Net.Networks)
+			rules := len(o.Net.Allow) + len(o.Net.Deny) + len(o.Net.HostPorts)
 			if (rules > 0 || o.Net.HostProxy || o.Net.HostCA != "") && vm.IsCheckpoint(args[0]) {
-				return usageError("rules or networks with a checkpoint", "a clone has its source's; 'noid net' and 'noid network' change them")
+				return usageError("rules with a checkpoint", "a clone has its source's; 'noid net' changes them")
 			}
 			if cmd.Flags().Changed("entrypoint") {
 				o.Entrypoint = &entrypoint

@@ -21,6 +21,7 @@ type ForkOptions struct {
 	Ports        [][]network.Port // each clone's; they have none of the source's
 	Sockets      []network.Socket // likewise
 	Secrets      []string         // likewise
+	Networks     []string         // names of networks between VMs that they are on, beside the source's
 	KeepIdentity bool             // they keep the source's hostname and machine-id
 }
 
@@ -35,6 +36,9 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 			return 0, err
 		}
 	}
+	if _, err := m.membersOf(nil, o.Networks); err != nil {
+		return 0, err
+	}
 	if err := m.beginFilling(ctx, "fork"); err != nil {
 		return 0, err
 	}
@@ -44,7 +48,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 			return 0, err
 		}
 		defer lock.Unlock()
-		s.ports, s.sockets, s.grants = o.Ports, o.Sockets, o.Secrets
+		s.ports, s.sockets, s.grants, s.networks = o.Ports, o.Sockets, o.Secrets, o.Networks
 		s.noticePorts()
 		s.clones(ctx, home.VM{RestoredFrom: s.c.VM + "@" + s.c.ID}, names, made)
 		return 0, nil
@@ -63,7 +67,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 	if err != nil {
 		return 0, s.explain(s.errorf("fork of", err))
 	}
-	captured := source{Manager: m, verb: "fork", c: c, dir: staging, driver: s.driver, ports: o.Ports, sockets: o.Sockets, grants: o.Secrets}
+	captured := source{Manager: m, verb: "fork", c: c, dir: staging, driver: s.driver, ports: o.Ports, sockets: o.Sockets, grants: o.Secrets, networks: o.Networks}
 	captured.noticePorts()
 	captured.clones(ctx, home.VM{ForkedFrom: name}, names, made)
 	return c.DowntimeMs, nil

@@ -60,8 +60,9 @@ func (m *Manager) members() (map[string][]Member, error) {
 	return all, nil
 }
 
-// membersOf are the networks called names, for a VM that has no addresses yet. One that is not there is errs.ErrNotFound.
-func (m *Manager) membersOf(names []string) (list []network.Member, err error) {
+// membersOf are list and the networks called names, where the VM has no addresses yet. One that is not there is
+// errs.ErrNotFound.
+func (m *Manager) membersOf(list []network.Member, names []string) ([]network.Member, error) {
 	for _, name := range names {
 		if _, err := lab.Load(m.Home.NetworksDir(), name); err != nil {
 			return nil, err
@@ -214,11 +215,9 @@ func (m *Manager) ConnectNetwork(ctx context.Context, to, name string) (netip.Ad
 	if slices.ContainsFunc(c.Networks, func(n network.Member) bool { return n.Network == to }) {
 		return netip.Addr{}, errs.New(errs.ErrExists, "vm %q is on network %q already", name, to)
 	}
-	joined, err := m.membersOf([]string{to})
-	if err != nil {
+	if c.Networks, err = m.membersOf(c.Networks, []string{to}); err != nil {
 		return netip.Addr{}, err
 	}
-	c.Networks = slices.Concat(c.Networks, joined)
 	if err := s.join(ctx, &c); err != nil {
 		return netip.Addr{}, err
 	}

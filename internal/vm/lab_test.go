@@ -59,6 +59,25 @@ func TestLab(t *testing.T) {
 	if slices.Sort(got); !slices.Equal(got, []string{"10.63.1.3", "10.63.1.4", "10.63.1.5", "10.63.1.6"}) || w.net("f1").Networks[1].Network != "other" {
 		t.Errorf("clones are at %v", got)
 	}
+	// Clones join networks of their own, beside those of their source.
+	must(t, w.m.CreateNetworks(t.Context(), []string{"own"}))
+	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{As: "own", Networks: []string{"own", "lab"}}))
+	_, err = w.m.Fork(t.Context(), "b", "", ForkOptions{N: 2, Prefix: "o", Networks: []string{"own"}}, func(_ string, err error) { must(t, err) })
+	must(t, err)
+	if w.on("own") != "10.63.1.7" || len(w.net("own").Networks) != 3 || len(w.net("b").Networks) != 1 {
+		t.Errorf("the clone is on %+v, its source on %+v", w.net("own").Networks, w.net("b").Networks)
+	}
+	own, err := w.m.InspectNetwork("own")
+	if err != nil || len(own.Members) != 3 || own.Members[2].Addr.String() != "10.63.3.3" {
+		t.Errorf("on it are %v, %v", own.Members, err)
+	}
+	stood := func(string, error) { t.Error("it was made") }
+	if _, err := w.m.Fork(t.Context(), "b", "", ForkOptions{As: "x", Networks: []string{"none"}}, stood); !errors.Is(err, errs.ErrNotFound) {
+		t.Errorf("forked onto a network that is not there: %v", err)
+	}
+	for _, name := range []string{"own", "o1", "o2"} {
+		must(t, second(w.m.Destroy(t.Context(), name, false)))
+	}
 	must(t, w.m.Rename(t.Context(), "a", "z"))
 	must(t, w.m.Restore(t.Context(), "z", "old", RestoreOptions{NoBackup: true}))
 	if w.on("z") != "10.63.1.1" {

@@ -54,7 +54,7 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	case o.rules():
 		return c, errs.New(errs.ErrUsage, "with --net none a vm reaches other vms alone: no rule allows it more, and it can use no secret").Hint("choose --net default")
 	}
-	if c.Networks, err = m.membersOf(o.Networks); err != nil {
+	if c.Networks, err = m.membersOf(nil, o.Networks); err != nil {
 		return c, err
 	}
 	addRules(&c, o.Allow, o.Deny)
@@ -125,18 +125,22 @@ func (s *session) saveNet(ctx context.Context) error {
 // netFile is the path of a file of the network helper of a VM that is being made.
 func (s *session) netFile(name string) string { return s.file(filepath.Join(network.HelperDir, name)) }
 
-// netOfClone is the network of a clone of s: its rules, and the ports that the clone is to have, reserved until release.
+// netOfClone is the network of a clone of s: its rules and networks, those that the clone is to be on too, and its own
+// ports, reserved until release.
 func (s source) netOfClone(ctx context.Context) (net *network.Config, release func(), err error) {
 	if !s.c.Machine.Net {
-		if len(s.ports)+len(s.sockets)+len(s.grants) > 0 {
-			return nil, nil, errs.New(errs.ErrState, "%s: vm %q had no network, so its clone has no ports, no sockets and no secrets", s.verb, s.c.VM).
-				Hint("leave out -p, --socket, --forward-agent and --secret")
+		if len(s.ports)+len(s.sockets)+len(s.grants)+len(s.networks) > 0 {
+			return nil, nil, errs.New(errs.ErrState, "%s: vm %q had no network device, so its clone has no ports, sockets, secrets and networks", s.verb, s.c.VM).
+				Hint("leave out -p, --socket, --forward-agent, --secret and --network")
 		}
 		return nil, func() {}, nil
 	}
 	c := network.Config{Mode: network.Default}
 	if s.c.Network != nil {
 		c = s.c.Network.ForClone()
+	}
+	if c.Networks, err = s.membersOf(c.Networks, s.networks); err != nil {
+		return nil, nil, err
 	}
 	if c.Secrets, err = s.addSecrets(nil, s.grants); err != nil {
 		return nil, nil, err

@@ -31,9 +31,11 @@ type source struct {
 	grants []string         // secrets that it is to have
 	// sockets are unix sockets that it is to have.
 	sockets []network.Socket
-	lease   *home.Lease // the new VM's, or nil
-	staged  func()      // is called when the files in dir are not needed any more; or nil
-	hidden  bool        // the new VM stays in the staging area
+	// networks are names of networks between VMs that it is to be on, beside the source's.
+	networks []string
+	lease    *home.Lease // the new VM's, or nil
+	staged   func()      // is called when the files in dir are not needed any more; or nil
+	hidden   bool        // the new VM stays in the staging area
 }
 
 // restoration makes one running VM of a source. Its steps are startBackup, load, resume, awaitBackup, beginTelling,

@@ -26,6 +26,7 @@ type RestoreOptions struct {
 	Ports        [][]network.Port // a clone's; it has none of its source's
 	Sockets      []network.Socket // likewise
 	Secrets      []string         // likewise
+	Networks     []string         // names of networks between VMs that a clone is on, beside its source's
 	// Kept, if set, is told the id of the checkpoint that a restore in place has made of the present.
 	Kept func(id string)
 	// undo and redo: it is one, after which these can be done again.
@@ -49,7 +50,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	}
 	defer lock.Unlock()
 	if o.As != "" {
-		r.ports, r.sockets, r.grants = o.Ports, o.Sockets, o.Secrets
+		r.ports, r.sockets, r.grants, r.networks = o.Ports, o.Sockets, o.Secrets, o.Networks
 		r.noticePorts()
 		_, err = r.clone(ctx, home.VM{Name: o.As, RestoredFrom: r.c.VM + "@" + r.c.ID}, o.KeepIdentity)
 	} else {

@@ -115,7 +115,7 @@ func (m *Manager) cloneRun(ctx context.Context, o RunOptions) (*session, error) 
 		return nil, err
 	}
 	from.lease, from.staged, from.ports, from.grants = o.lease, lock.Unlock, o.Net.Ports, o.Net.Secrets
-	from.sockets = o.Net.Sockets
+	from.sockets, from.networks = o.Net.Sockets, o.Net.Networks
 	from.noticePorts()
 	s, err := from.clone(ctx, home.VM{Name: o.Name, RestoredFrom: from.c.VM + "@" + from.c.ID}, false)
 	if err != nil && !errors.Is(err, errs.ErrExists) {

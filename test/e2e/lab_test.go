@@ -52,6 +52,20 @@ func TestLab(t *testing.T) {
 		check(t, syscall.Kill(n.networkHelper(name), syscall.SIGKILL))
 		n.until("it is back after its helper was killed", func() bool { return n.reach("web", "data", "8000") == "db\n" })
 	}
+
+	// A clone joins a network that its source is not on: the source is not found there.
+	n.want(0, "network", "create", "apart")
+	n.want(0, "network", "connect", "apart", "outside")
+	n.want(0, "fork", "data", "--as", "db3", "--network", "apart")
+	n.want(0, "restore", "data", "old", "--as", "db4", "--network", "apart")
+	n.equal("a fork there", "db\n", n.reach("outside", "db3.apart", "8000"))
+	n.equal("a restored one there", "db\n", n.reach("outside", "db4", "8000"))
+	n.equal("each other", "db\n", n.reach("db3", "db4.apart", "8000"))
+	n.equal("on the source's network", "db\n", n.reach("web", "db4.lab", "8000"))
+	n.equal("the source, from there", "", n.reach("outside", "data", "8000"))
+	n.want(0, "destroy", "db3", "db4", "outside")
+	n.want(0, "network", "rm", "apart")
+
 	n.want(0, "destroy", "data")
 	n.equal("it was destroyed", "", n.reach("web", "data", "8000"))
 	n.equal("its clone", "the clone\n", n.reach("web", "db2", "8000"))
