@@ -56,4 +56,10 @@ var rows = []row{
 	{"38", "exec VM@ID, beside restore --as, exec and destroy", ratio(0.8), "tcg lab", rowLook},
 	{"39", "diff of two checkpoints, 30,000 files, 10 changed, beside ls -lR in the guest", ratio(2), "tcg", rowDiff},
 	{"40", "the same, on the image layout", ratio(0.3), "tcg", rowDiffLayers},
+	{"41", "with 10,000 automatic checkpoints of the VM on record, beside 10", ratio(1.2), "tcg", rowHistory},
+	{"42", "an agent's session with a checkpoint before each command, beside the same without", ratio(1.05), "tcg", rowSession},
+	{"43", "undo to the next exec's answer, beside restore in place to that", ratio(1.1), "tcg lab", rowUndo},
+	{"44", "explore of 8, two at a time, beside a shell that restores, runs, keeps and destroys", ratio(0.9), "tcg", rowVariants},
+	{"45", "restore to the first exec's answer, not in the page cache, beside in it", ratio(1.5), "tcg lab", rowPageCache},
+	{"46", "bytes that a checkpoint adds after the guest used 1.5 GiB and gave it back, beside memory in use", ratio(1.5), "tcg", rowGivenBack},
 }

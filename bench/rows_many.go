@@ -126,30 +126,29 @@ func (x *trial) record(id string, count int) error {
 		return err
 	}
 	v.Process, v.StopRequested = proc.Process{}, true
-	source := h.CheckpointDir("a", id)
-	files, err := os.ReadDir(source)
-	if err != nil {
-		return err
-	}
 	for i := 1; i < count; i++ {
 		v.Name = fmt.Sprintf("crowd-%d", i)
 		c.ID, c.Label = fmt.Sprintf("%08x", 0x10000000+i*7919), fmt.Sprintf("label-%d", i)
 		c.CreatedAt = c.CreatedAt.Add(time.Millisecond)
-		dir := h.CheckpointDir("a", c.ID)
-		if err := errors.Join(os.Mkdir(h.VMDir(v.Name), 0o700), os.Mkdir(dir, 0o700)); err != nil {
-			return err
-		}
-		for _, f := range files {
-			if f.Name() == "checkpoint.json" {
-				continue
-			}
-			if err := os.Link(filepath.Join(source, f.Name()), filepath.Join(dir, f.Name())); err != nil {
-				return err
-			}
-		}
-		if err := errors.Join(h.SaveVM(h.VMDir(v.Name), v), checkpoint.Write(dir, c)); err != nil {
+		if err := errors.Join(os.Mkdir(h.VMDir(v.Name), 0o700), h.SaveVM(h.VMDir(v.Name), v), another(h, id, c)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// another makes the checkpoint c, whose files but for the manifest are those of the checkpoint id of its VM.
+func another(h *home.Home, id string, c checkpoint.Record) error {
+	source, dir := h.CheckpointDir(c.VM, id), h.CheckpointDir(c.VM, c.ID)
+	files, err := os.ReadDir(source)
+	if err != nil {
+		return err
+	}
+	err = os.Mkdir(dir, 0o700)
+	for _, f := range files {
+		if path := filepath.Join(source, f.Name()); path != checkpoint.ManifestPath(source) {
+			err = errors.Join(err, os.Link(path, filepath.Join(dir, f.Name())))
+		}
+	}
+	return errors.Join(err, checkpoint.Write(dir, c))
 }
