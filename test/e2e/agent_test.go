@@ -180,12 +180,12 @@ func execSignals(n noid) {
 	n.until("the command ends with its client", func() bool { out, _, _ := n.run("exec", "a", "--", "sh", "-c", count); return out == "0\n" })
 }
 
-// until waits up to a minute for what the guest does in its own time.
+// until waits up to bootLimit for what the guest does in its own time.
 func (n noid) until(what string, ok func() bool) {
 	n.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(bootLimit); !ok(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			n.t.Fatalf("%s: not within a minute", what)
+			n.t.Fatalf("%s: not within %v", what, bootLimit)
 		}
 	}
 }
