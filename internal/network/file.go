@@ -36,3 +36,6 @@ func (c Config) Save(dir string) error {
 	}
 	return storage.WriteFile(filepath.Join(dir, ConfigFile), data, 0o600)
 }
+
+// RemoveTemp removes what a killed Save has left in dir; hold the VM's lock.
+func RemoveTemp(dir string) { storage.RemoveTemp(filepath.Join(dir, ConfigFile)) }

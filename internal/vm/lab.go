@@ -213,7 +213,7 @@ func (m *Manager) ConnectNetwork(ctx context.Context, to, name string) (netip.Ad
 	}
 	defer s.close()
 	if slices.ContainsFunc(c.Networks, func(n network.Member) bool { return n.Network == to }) {
-		return netip.Addr{}, errs.New(errs.ErrExists, "vm %q is on network %q already", name, to)
+		return netip.Addr{}, s.done(ctx, errs.New(errs.ErrExists, "vm %q is on network %q already", name, to))
 	}
 	if c.Networks, err = m.membersOf(c.Networks, []string{to}); err != nil {
 		return netip.Addr{}, err
@@ -240,7 +240,7 @@ func (m *Manager) DisconnectNetwork(ctx context.Context, from, name string) erro
 	before := len(c.Networks)
 	c.Networks = slices.DeleteFunc(c.Networks, func(n network.Member) bool { return n.Network == from })
 	if len(c.Networks) == before {
-		return errs.New(errs.ErrNotFound, "vm %q is not on network %q", name, from).Hint("'noid net ls " + name + "' lists its networks")
+		return s.done(ctx, errs.New(errs.ErrNotFound, "vm %q is not on network %q", name, from).Hint("'noid net ls "+name+"' lists its networks"))
 	}
 	if err := c.Save(s.dir); err != nil {
 		return err

@@ -82,6 +82,13 @@ func (s *session) reload(ctx context.Context, ports ...network.Port) (control.An
 	}
 }
 
+// done is err, which says that there is nothing to change. The VM's network helper is told once more: whoever has made
+// the change may have been killed before it was told.
+func (s *session) done(ctx context.Context, err error) error {
+	s.reload(ctx)
+	return err
+}
+
 // portProblems says which of wanted the helper cannot listen on.
 func portProblems(ports []control.Port, wanted []network.Port) error {
 	var problems []error
@@ -109,7 +116,7 @@ func (m *Manager) SetRules(ctx context.Context, name string, allow, deny, remove
 		before := len(c.Allow) + len(c.Deny)
 		same := func(rule string) bool { return rule == r.String() }
 		if c.Allow, c.Deny = slices.DeleteFunc(c.Allow, same), slices.DeleteFunc(c.Deny, same); len(c.Allow)+len(c.Deny) == before {
-			return 0, errs.New(errs.ErrNotFound, "vm %q has no rule %s", name, r).Hint("'noid net ls " + name + "' lists its rules")
+			return 0, s.done(ctx, errs.New(errs.ErrNotFound, "vm %q has no rule %s", name, r).Hint("'noid net ls "+name+"' lists its rules"))
 		}
 	}
 	if c.Mode == network.None && len(allow) > 0 {
@@ -143,7 +150,7 @@ func (m *Manager) AddPorts(ctx context.Context, name string, groups [][]network.
 	defer s.close()
 	for _, p := range slices.Concat(groups...) {
 		if slices.ContainsFunc(c.Ports, p.Same) {
-			return nil, errs.New(errs.ErrExists, "vm %q has port %s/%s already", name, p.Host, p.Proto).Hint("'noid port ls " + name + "' lists its ports")
+			return nil, s.done(ctx, errs.New(errs.ErrExists, "vm %q has port %s/%s already", name, p.Host, p.Proto).Hint("'noid port ls "+name+"' lists its ports"))
 		}
 	}
 	added, release, err := network.Reserve(ctx, groups)
@@ -185,7 +192,7 @@ func (m *Manager) RemovePorts(ctx context.Context, name string, groups [][]netwo
 			}
 		}
 		if len(removed) == before {
-			return nil, errs.New(errs.ErrNotFound, "vm %q has no port %s", name, group[0]).Hint("'noid port ls " + name + "' lists its ports")
+			return nil, s.done(ctx, errs.New(errs.ErrNotFound, "vm %q has no port %s", name, group[0]).Hint("'noid port ls "+name+"' lists its ports"))
 		}
 		c.Ports = slices.DeleteFunc(c.Ports, fits)
 	}

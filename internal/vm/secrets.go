@@ -80,7 +80,7 @@ func (m *Manager) changeSecrets(ctx context.Context, name string, new []string, 
 	}
 	defer s.close()
 	if err := change(&c); err != nil {
-		return err
+		return s.done(ctx, err)
 	}
 	if err := c.Save(s.dir); err != nil {
 		return err

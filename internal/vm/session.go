@@ -80,6 +80,7 @@ func (s *session) save() error { return s.Home.SaveVM(s.dir, s.vm) }
 // removeLeftovers removes from the VM's directory what a killed or failed command has left there.
 func (s *session) removeLeftovers() {
 	s.Home.RemoveTemp(s.dir)
+	network.RemoveTemp(s.dir)
 	for _, file := range append([]string{vmm.MemorySnap, vmm.StateSnap}, s.driver.Scratch()...) {
 		os.Remove(filepath.Join(s.dir, file))
 	}

@@ -23,7 +23,7 @@ func (m *Manager) AddSockets(ctx context.Context, name string, sockets []network
 	defer s.close()
 	for _, n := range sockets {
 		if slices.ContainsFunc(c.Sockets, func(o network.Socket) bool { return o.Listener() == n.Listener() }) {
-			return errs.New(errs.ErrExists, "vm %q has the socket %s already", name, n).Hint("'noid port ls " + name + "' lists its sockets")
+			return s.done(ctx, errs.New(errs.ErrExists, "vm %q has the socket %s already", name, n).Hint("'noid port ls "+name+"' lists its sockets"))
 		}
 	}
 	if err := network.CheckFree(sockets); err != nil {
@@ -62,7 +62,7 @@ func (m *Manager) RemoveSockets(ctx context.Context, name string, sockets []netw
 		before := len(c.Sockets)
 		c.Sockets = slices.DeleteFunc(c.Sockets, func(o network.Socket) bool { return o.Host == gone.Host && o.Guest == gone.Guest })
 		if len(c.Sockets) == before {
-			return errs.New(errs.ErrNotFound, "vm %q has no socket %s", name, gone).Hint("'noid port ls " + name + "' lists its sockets")
+			return s.done(ctx, errs.New(errs.ErrNotFound, "vm %q has no socket %s", name, gone).Hint("'noid port ls "+name+"' lists its sockets"))
 		}
 	}
 	if err := c.Save(s.dir); err != nil {
