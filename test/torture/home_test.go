@@ -219,7 +219,7 @@ func (h *home) found() {
 	// network helpers make, a moment later; what a command over the console has; and what the next command for the VM
 	// removes, after a removal failed.
 	h.files = map[string]bool{"agent.held": true, "vmstate.last": true, "agent.sock.new": true, "helper.sock.new": true, "pause.sock.new": true,
-		"memory.snap": true, "vmstate.snap": true, "net.sock": true, "net.sock.new": true, "net.lock": true, "net.err": true, "net.log": true, "exec.lock": true}
+		"memory.snap": true, "vmstate.snap": true, "net.sock": true, "net.sock.new": true, "net.lock": true, "net.err": true, "exec.lock": true}
 	for _, vm := range []string{"src", "new"} {
 		if vm == "new" { // a clone has files that a VM that booted has not, and the other way round
 			if _, err := h.must("restore", "src", "one", "--as", vm); err != nil {
@@ -307,6 +307,9 @@ func (h *home) leftovers() (list []string) {
 		parts := strings.Split(rel, "/")
 		hidden := strings.HasPrefix(name, ".") && !slices.Contains([]string{".config.lock", ".emulated", ".home.lock", ".index.lock", ".setup.lock"}, name)
 		strange := len(parts) == 4 && parts[1] == "vms" && !h.files[name] && name != "base.ext4" && !strings.HasPrefix(name, "memory.base.")
+		if parts[0] == "networks" && (name == ".lock" || strings.HasPrefix(name, ".inbox-")) { // a network helper's
+			return nil
+		}
 		if rel != "." && (hidden || strange) {
 			list = append(list, rel)
 			if d.IsDir() {

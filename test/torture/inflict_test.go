@@ -26,6 +26,8 @@ type command struct {
 	done []int
 	// ends says that src is another one afterwards, as it should.
 	ends bool
+	// holds looks whether what the command is to do is done, once it was repeated. Nil for what judge finds out by itself.
+	holds func(h *home) error
 }
 
 func (c command) verb() string { return c.args[0] }
@@ -83,7 +85,7 @@ func noImages(h *home) error { return os.RemoveAll(filepath.Join(h.dir, "images"
 // ofImage makes new, a VM with a base.
 var ofImage = []string{"create", "new", "--kernel", "KERNEL", "--image", "IMAGE", "--no-agent", "--mem", "64", "--disk", "512"}
 
-// commands are tortured in this order. KERNEL, ROOTFS, ARCHIVE and SAVED stand for files, IMAGE for an image at a registry.
+// commands are tortured in this order, and those for the network after them. KERNEL, ROOTFS, ARCHIVE and SAVED stand for files, IMAGE for an image at a registry.
 var commands = []command{
 	{name: "create", args: []string{"create", "new", "--kernel", "KERNEL", "--rootfs", "ROOTFS", "--no-agent", "--mem", "64"}, done: []int{4}},
 	{name: "start", args: []string{"start", "new"}, prepare: then(clone, "stop", "--force", "new"), done: []int{5}},
@@ -138,6 +140,8 @@ var commands = []command{
 	{name: "verify", args: []string{"verify", "src", "--read-data"}},
 	{name: "config", args: []string{"config", "set", "mem", "64"}},
 }
+
+func init() { commands = append(commands, networkCommands...) }
 
 func find(name string) command {
 	return commands[slices.IndexFunc(commands, func(c command) bool { return c.name == name })]
@@ -224,6 +228,8 @@ func (h *home) inflict(f fault) (r result) {
 		action, script = "run", h.killVMM(c)
 	case diskFull:
 		action, script = "run", h.fill()
+	case twice:
+		return h.twice(c, srcRan)
 	}
 	env := []string{
 		fmt.Sprintf("NOID_FAULT=%s %s %d %s", action, f.step.verb, f.step.nth, f.step.site),
@@ -268,6 +274,9 @@ func (h *home) killVMM(c command) string {
 	if len(c.args) > 1 {
 		vm = c.args[1]
 	}
+	if c.holds != nil { // NETWORK VERB ... new
+		vm = "new"
+	}
 	if c.verb() == "config" || c.verb() == "create" || c.verb() == "run" {
 		vm = "src"
 	}
@@ -309,6 +318,11 @@ func (h *home) judge(c command, f fault, srcRan bool) (problems []problem) {
 	stateNeeded := f.kind == vmmKilled && a.code == 5 // its VM is dead, and the command needs it alive
 	if a.late || a.code != c.code && !slices.Contains(c.done, a.code) && !stateNeeded {
 		say("stuck", "the repeated command exits %d: %s", a.code, strings.TrimSpace(a.stderr))
+	}
+	if c.holds != nil && (a.code == c.code || slices.Contains(c.done, a.code)) {
+		if err := c.holds(h); err != nil {
+			say("lost", "it exits %d, and %v", a.code, err)
+		}
 	}
 	vms, err := h.records("list")
 	if err != nil {

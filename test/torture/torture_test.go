@@ -144,15 +144,19 @@ const (
 	ioError   = "EIO"
 	vmmKilled = "VMM killed"
 	diskFull  = "disk full"
+	twice     = "two at once" // of the whole command
 )
 
-var columns = []string{killed, interrupt, noSpace, ioError, vmmKilled, diskFull}
+var columns = []string{killed, interrupt, noSpace, ioError, vmmKilled, diskFull, twice}
 
 // maxNth is up to which repetition a step is tortured: waiting loops take theirs again and again.
 const maxNth = 2
 
 // faults returns all that can be done to the command c, whose steps are given.
 func (h *home) faults(c command, steps []step) (list []fault) {
+	if c.holds != nil {
+		list = append(list, fault{h.driver, c.name, twice, step{verb: c.verb()}})
+	}
 	for _, s := range steps {
 		if s.nth > maxNth {
 			continue
