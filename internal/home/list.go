@@ -202,6 +202,7 @@ func eachBrief[T any](ctx context.Context, h *Home, s source[T], tell func(strin
 		}
 		if ok {
 			rows[id] = old // a stale row does no harm, and saves a write
+			kept++
 		}
 		tell(id, record, err)
 		brief := s.pack(record)
