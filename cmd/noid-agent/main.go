@@ -1,6 +1,7 @@
 // Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
 // PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools serve
-// noid's cp (tar-create, tar-extract), resize (grow-disk), commit (changes) and diff (walk, contents, processes). It is also the guest kernel's modprobe.
+// noid's cp (tar-create, tar-extract), resize (grow-disk), commit (changes), diff (walk, contents, processes) and selftest
+// (listen). It is also the guest kernel's modprobe.
 package main
 
 import (
@@ -40,6 +41,8 @@ func main() {
 			end(agent.Processes(os.Stdout))
 		case "contents":
 			end(agent.Contents(os.Stdin, os.Stdout))
+		case "listen":
+			end(agent.Listen(args[len(args)-1]))
 		case "-q": // so the kernel asks for a module: modprobe -q -- NAME
 			end(agent.Modprobe(args[len(args)-1]))
 		case "--version":

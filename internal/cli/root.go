@@ -182,7 +182,7 @@ func (a *app) root() *cobra.Command {
 		{groupCheckpoints, "Checkpoints", []*cobra.Command{a.checkpointCmd(), a.checkpointsCmd(), a.logCmd(), a.diffCmd(), a.restoreCmd(), a.undoCmd(), a.redoCmd(), a.tryCmd(), a.autoCmd(), a.exploreCmd(), a.keepCmd(), a.bisectCmd(), a.forkCmd(), a.forgetCmd(), a.pinCmd(true), a.pinCmd(false), a.verifyCmd()}},
 		{groupImages, "Images", []*cobra.Command{a.imageCmd(), a.commitCmd()}},
 		{groupNetwork, "Network", []*cobra.Command{a.netCmd(), a.portCmd(), a.forwardCmd(), a.networkCmd()}},
-		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.configCmd(), a.kernelCmd(), a.secretCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
+		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.selftestCmd(), a.configCmd(), a.kernelCmd(), a.secretCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
 		{groupPrograms, "For programs", []*cobra.Command{a.mcpCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -51,14 +51,34 @@ func (h *Home) sweep(ctx context.Context, vm, dir, verb string) error {
 	}
 	defer lock.Unlock()
 	wait, err := h.killIn(ctx, vm, dir)
+	inner := vmsWithin(dir)
+	for _, d := range inner {
+		for _, p := range vmm.FindIn(d) {
+			wait, err = vmm.EndingWait, errors.Join(err, p.Kill(ctx))
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("sweeping %s: %w", dir, err) // removing the files under a live VMM would only hide it
 	}
-	if vmm.Elsewhere(dir, wait) { // so would this: a noid there sweeps it, or any once it has ended
-		return nil
+	for _, d := range append(inner, dir) {
+		if vmm.Elsewhere(d, wait) { // so would this: a noid there sweeps it, or any once it has ended
+			return nil
+		}
 	}
 	os.Remove(h.CheckpointsDir(vm)) // it fails, rightly, when there are checkpoints
 	return storage.RemoveAll(dir)
+}
+
+// vmsWithin returns where VMMs may run in a home of its own, which 'noid selftest' has in the staging area.
+func vmsWithin(dir string) (found []string) {
+	for _, kind := range []string{vmsDir, stagingDir} {
+		at := filepath.Join(dir, StorageDir, kind)
+		names, _ := subdirs(at)
+		for _, name := range names {
+			found = append(found, filepath.Join(at, name))
+		}
+	}
+	return found
 }
 
 // killIn kills the VMMs of the leftover directory dir of vm: the one recorded there, unless it is the published VM's,
