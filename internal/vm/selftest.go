@@ -38,26 +38,26 @@ const staleAfter = 3 * time.Second
 
 // SelfTest makes a VM of o, of which the name does not count, a checkpoint of it and clones, and returns what it could
 // prove of them. They are in a home of their own in the staging area, which is gone afterwards: nobody sees it, and the
-// next Sweep removes it when this process is killed. Nothing that the guests send leaves this machine. told, if not nil,
-// is told what comes next. Errors are those of Create, Checkpoint, Fork and Restore; errs.ErrState is a guest without an
-// agent, or without what a test needs.
+// next Sweep removes it when this process is killed. Nothing that the guests send leaves this machine. wait is how long
+// the guest may take to be up. told, if not nil, hears what comes next. Errors are those of Create, Checkpoint, Fork and
+// Restore; errs.ErrState is a guest without an agent, or without what a test needs.
 func (m *Manager) SelfTest(ctx context.Context, o CreateOptions, wait time.Duration, told func(string)) (t SelfTest, err error) {
-	b, err := m.newBench(ctx)
+	h, err := m.newTestHome(ctx)
 	if err != nil {
 		return t, err
 	}
-	defer b.remove(ctx)
-	b.wait = wait
+	defer h.remove(ctx)
+	h.wait = wait
 	t.Image = o.Base != ""
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
 	}{
-		{"booting a vm", func(ctx context.Context) error { return b.boot(ctx, o, &t) }},
-		{"keeping a checkpoint", b.checkpoint},
-		{"making clones", b.clone},
-		{"restoring in place", b.restore},
-		{"reading the checkpoint", b.verify},
+		{"booting a vm", func(ctx context.Context) error { return h.boot(ctx, o, &t) }},
+		{"keeping a checkpoint", h.checkpoint},
+		{"making clones", h.clone},
+		{"restoring in place", h.restore},
+		{"reading the checkpoint", h.verify},
 	} {
 		if told != nil {
 			told(step.what)
@@ -66,12 +66,12 @@ func (m *Manager) SelfTest(ctx context.Context, o CreateOptions, wait time.Durat
 			return t, fmt.Errorf("selftest: %s: %w", step.what, err)
 		}
 	}
-	t.DowntimeMs, t.Proofs = b.seen.downtimeMs, b.seen.proofs()
+	t.DowntimeMs, t.Proofs = h.seen.downtimeMs, h.seen.proofs()
 	return t, nil
 }
 
-// bench is a home in the staging area, and what was seen of its VMs.
-type bench struct {
+// testHome is a home in the staging area, and what was seen of its VMs.
+type testHome struct {
 	*Manager // of that home
 	dir      string
 	lock     *home.Lock
@@ -80,8 +80,8 @@ type bench struct {
 	seen     evidence
 }
 
-// newBench makes the home. The caller removes it.
-func (m *Manager) newBench(ctx context.Context) (*bench, error) {
+// newTestHome makes the home. The caller removes it.
+func (m *Manager) newTestHome(ctx context.Context) (*testHome, error) {
 	if err := m.Home.Make(); err != nil {
 		return nil, err
 	}
@@ -89,73 +89,75 @@ func (m *Manager) newBench(ctx context.Context) (*bench, error) {
 		return nil, err
 	}
 	inner := *m
-	b := &bench{Manager: &inner}
+	h := &testHome{Manager: &inner}
 	err := m.named(func(name string) (err error) {
-		b.dir = m.Home.StagingDir(name)
-		b.lock, err = m.lockNew(ctx, name, "selftest")
+		h.dir = m.Home.StagingDir(name)
+		h.lock, err = m.lockNew(ctx, name, "selftest")
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = os.Mkdir(b.dir, 0o700)
+	err = os.Mkdir(h.dir, 0o700)
 	if err == nil { // what create unpacks of a kernel is there for good
-		err = os.Symlink(m.Home.KernelsDir(), filepath.Join(b.dir, filepath.Base(m.Home.KernelsDir())))
+		err = os.Symlink(m.Home.KernelsDir(), filepath.Join(h.dir, filepath.Base(m.Home.KernelsDir())))
 	}
 	if err == nil {
-		b.Home, err = home.Open(b.dir)
+		h.Home, err = home.Open(h.dir)
 	}
 	if err != nil {
-		b.remove(ctx)
+		h.remove(ctx)
 		return nil, err
 	}
-	b.Config.Net, b.Config.Auto, b.Config.Warm = "", config.AutoOff, "off"
+	h.Config.Net, h.Config.Auto, h.Config.Warm = "", config.AutoOff, "off"
 	if len(m.HelperCommand) > 0 { // the home that a helper serves
-		b.HelperCommand = append([]string{"env", "NOID_HOME=" + b.dir}, m.HelperCommand...)
+		h.HelperCommand = append([]string{"env", "NOID_HOME=" + h.dir}, m.HelperCommand...)
 	}
-	return b, nil
+	return h, nil
 }
 
 // remove removes the home with all its VMs. What it cannot do the next Sweep does.
-func (b *bench) remove(ctx context.Context) {
+func (h *testHome) remove(ctx context.Context) {
 	var problems []error
-	if b.Home != nil {
-		dirs, err := b.Home.VMDirs()
+	if h.Home != nil {
+		dirs, err := h.Home.VMDirs()
 		problems = append(problems, err)
 		for dir := range dirs {
 			problems = append(problems, removeStaged(ctx, proc.Process{}, dir))
 		}
-		b.Home.Close()
+		h.Home.Close()
 	}
 	err := errors.Join(problems...)
 	if err == nil {
-		err = storage.RemoveAll(b.dir)
+		err = storage.RemoveAll(h.dir)
 	}
 	if err != nil {
-		b.warn(fmt.Sprintf("what the selftest has made is removed by the next command that changes something: %v", err))
+		h.warn(fmt.Sprintf("what the selftest has made is removed by the next command that changes something: %v", err))
 	}
-	b.lock.Unlock()
+	h.lock.Unlock()
 }
 
 // boot makes the VM, and has it begin what its clones are to go on with.
-func (b *bench) boot(ctx context.Context, o CreateOptions, t *SelfTest) error {
+func (h *testHome) boot(ctx context.Context, o CreateOptions, t *SelfTest) error {
 	o.Name, o.Wait, o.NoAgent, o.Cold = selfVM, 0, false, true
-	b.seen.token, b.seen.value = rand.Text(), rand.Text()
-	if b.seen.noNet = b.Drivers.CanNetwork(); b.seen.noNet == nil {
-		its := secret.Secret{Name: secretName, Where: secret.InCommand, Command: "echo " + b.seen.value, Rules: grant.Rules{Hosts: []string{"selftest.invalid"}}}
-		if _, err := b.secrets().Put(ctx, its, b.seen.value); err != nil {
-			return err
-		}
-		o.Net = NetOptions{Network: string(network.Default), Deny: []string{"*"}, Ports: [][]network.Port{anyPort()}, Secrets: []string{secretName}}
-	} else {
-		o.Net = NetOptions{Network: string(network.None)}
+	h.seen.token, h.seen.value = rand.Text(), rand.Text()
+	its := secret.Secret{Name: secretName, Where: secret.InCommand, Command: "echo " + h.seen.value, Rules: grant.Rules{Hosts: []string{"selftest.invalid"}}}
+	if _, err := h.secrets().Put(ctx, its, h.seen.value); err != nil {
+		return err
 	}
-	s, err := b.create(ctx, o)
+	o.Net = NetOptions{Network: string(network.Default), Deny: []string{"*"}, Ports: [][]network.Port{anyPort()}, Secrets: []string{secretName}}
+	s, err := h.create(ctx, o)
+	if errors.Is(err, errs.ErrHost) {
+		if h.seen.noNet = h.Drivers.CanNetwork(); h.seen.noNet != nil {
+			o.Net = NetOptions{Network: string(network.None)}
+			s, err = h.create(ctx, o)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	b.warnEmulated(s.driver.Name())
-	if err := b.awaitAgent(ctx, s); err != nil {
+	h.warnEmulated(s.driver.Name())
+	if err := h.awaitAgent(ctx, s); err != nil {
 		return s.explain(err)
 	}
 	if err := s.announce(ctx); err != nil {
@@ -166,12 +168,12 @@ func (b *bench) boot(ctx context.Context, o CreateOptions, t *SelfTest) error {
 		return err
 	}
 	t.Driver, t.DriverVersion, t.GuestKernel = s.driver.Name(), s.vm.Machine.DriverVersion, info.Kernel
-	return b.begin(ctx)
+	return h.begin(ctx)
 }
 
 // awaitAgent waits until the agent of s answers. A guest that turns out to have none is errs.ErrState.
-func (b *bench) awaitAgent(ctx context.Context, s *session) error {
-	agent, err := s.firstToAnswer(ctx, b.wait)
+func (h *testHome) awaitAgent(ctx context.Context, s *session) error {
+	agent, err := s.firstToAnswer(ctx, h.wait)
 	switch {
 	case err == nil && agent || ctx.Err() != nil:
 		return ctx.Err()
@@ -179,27 +181,27 @@ func (b *bench) awaitAgent(ctx context.Context, s *session) error {
 		return errs.New(errs.ErrState, "the guest has no agent: a shell on its console alone answers").
 			Hint("its kernel loads no initramfs: choose another with --kernel; 'noid setup' gets one")
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, link.ErrNoAnswer):
-		return errs.New(errs.ErrTimeout, "no agent answers in the guest within %s", b.wait).
+		return errs.New(errs.ErrTimeout, "no agent answers in the guest within %s", h.wait).
 			Hint("the boot has not finished or failed: make a vm of the same with 'noid create', and see 'noid logs'; --wait-timeout waits longer")
 	}
 	return err
 }
 
 // checkpoint keeps the VM, which then goes on.
-func (b *bench) checkpoint(ctx context.Context) (err error) {
-	if b.seen.before, err = b.look(ctx, selfVM); err != nil {
+func (h *testHome) checkpoint(ctx context.Context) (err error) {
+	if h.seen.before, err = h.look(ctx, selfVM); err != nil {
 		return err
 	}
 	began := time.Now()
-	c, err := b.Checkpoint(ctx, selfVM, "")
-	b.id, b.seen.downtimeMs, b.seen.took = c.ID, c.DowntimeMs, time.Since(began)
+	c, err := h.Checkpoint(ctx, selfVM, "")
+	h.id, h.seen.downtimeMs, h.seen.took = c.ID, c.DowntimeMs, time.Since(began)
 	return err
 }
 
 // clone makes two clones of the checkpoint, and one of the VM as it is. Each writes into its own file, and is looked at
 // when all have.
-func (b *bench) clone(ctx context.Context) error {
-	if err := b.age(ctx); err != nil {
+func (h *testHome) clone(ctx context.Context) error {
+	if err := h.age(ctx); err != nil {
 		return err
 	}
 	var names []string
@@ -208,55 +210,55 @@ func (b *bench) clone(ctx context.Context) error {
 	for _, c := range []struct {
 		ref string
 		n   int
-	}{{b.id, 2}, {"", 1}} {
+	}{{h.id, 2}, {"", 1}} {
 		o := ForkOptions{N: c.n, Prefix: selfVM + "-"}
-		if b.seen.noNet == nil {
+		if h.seen.noNet == nil {
 			o.Ports = [][]network.Port{anyPort()}
 		}
-		_, err := b.Fork(ctx, selfVM, c.ref, o, made)
+		_, err := h.Fork(ctx, selfVM, c.ref, o, made)
 		if err = errors.Join(append(problems, err)...); err != nil {
 			return err
 		}
 	}
 	for _, name := range names {
-		s, err := b.look(ctx, name)
+		s, err := h.look(ctx, name)
 		if err != nil {
 			return err
 		}
-		b.seen.clones = append(b.seen.clones, s)
-		if err := b.own(ctx, name); err != nil {
+		h.seen.clones = append(h.seen.clones, s)
+		if err := h.own(ctx, name); err != nil {
 			return err
 		}
 	}
 	for i, name := range names {
-		if err := b.readOwn(ctx, name, &b.seen.clones[i]); err != nil {
+		if err := h.readOwn(ctx, name, &h.seen.clones[i]); err != nil {
 			return err
 		}
 	}
-	after, err := b.look(ctx, selfVM)
-	b.seen.after = after
+	after, err := h.look(ctx, selfVM)
+	h.seen.after = after
 	return err
 }
 
 // restore breaks the VM, and puts it back.
-func (b *bench) restore(ctx context.Context) error {
-	if err := b.spoil(ctx); err != nil {
+func (h *testHome) restore(ctx context.Context) error {
+	if err := h.spoil(ctx); err != nil {
 		return err
 	}
-	if err := b.age(ctx); err != nil {
+	if err := h.age(ctx); err != nil {
 		return err
 	}
-	if err := b.Restore(ctx, selfVM, b.id, RestoreOptions{NoBackup: true}); err != nil {
+	if err := h.Restore(ctx, selfVM, h.id, RestoreOptions{NoBackup: true}); err != nil {
 		return err
 	}
-	restored, err := b.look(ctx, selfVM)
-	b.seen.restored = restored
+	restored, err := h.look(ctx, selfVM)
+	h.seen.restored = restored
 	return err
 }
 
 // age waits until the checkpoint is staleAfter old.
-func (b *bench) age(ctx context.Context) error {
-	c, err := b.Home.LoadCheckpoint(selfVM, b.id)
+func (h *testHome) age(ctx context.Context) error {
+	c, err := h.Home.LoadCheckpoint(selfVM, h.id)
 	if err != nil {
 		return err
 	}
@@ -264,12 +266,12 @@ func (b *bench) age(ctx context.Context) error {
 }
 
 // verify reads the checkpoint, and looks in it for the secret.
-func (b *bench) verify(ctx context.Context) error {
-	verdicts, err := b.Verify(ctx, selfVM, b.id, true, nil)
+func (h *testHome) verify(ctx context.Context) error {
+	verdicts, err := h.Verify(ctx, selfVM, h.id, true, nil)
 	if err == nil {
-		b.seen.checkpoint = verdicts[0].Problem
-		err = b.ScanSecrets(ctx, verdicts, nil)
-		b.seen.inCheckpoint = verdicts[0].Secrets
+		h.seen.checkpoint = verdicts[0].Problem
+		err = h.ScanSecrets(ctx, verdicts, nil)
+		h.seen.inCheckpoint = verdicts[0].Secrets
 	}
 	return err
 }

@@ -47,13 +47,13 @@ func anyPort() []network.Port {
 }
 
 // guestDir is a directory on a guest's disk.
-func (b *bench) guestDir() string { return "/var/tmp/noid-selftest-" + b.seen.token }
+func (h *testHome) guestDir() string { return "/var/tmp/noid-selftest-" + h.seen.token }
 
 // sh has the guest's shell run script in the test's directory, and returns what that has written.
-func (b *bench) sh(ctx context.Context, name, script string, env ...string) ([]byte, error) {
+func (h *testHome) sh(ctx context.Context, name, script string, env ...string) ([]byte, error) {
 	var out bytes.Buffer
 	said := &lastBytes{limit: 1 << 10}
-	exit, err := b.Exec(ctx, name, Command{Argv: []string{"sh", "-c", "cd " + b.guestDir() + " 2>/dev/null\n" + script}, Env: env, Dir: "/", User: "0:0", Wait: b.wait},
+	exit, err := h.Exec(ctx, name, Command{Argv: []string{"sh", "-c", "cd " + h.guestDir() + " 2>/dev/null\n" + script}, Env: env, Dir: "/", User: "0:0", Wait: h.wait},
 		Streams{Out: &bounded{&out, 2 * testBytes}, Err: said})
 	switch {
 	case err == nil && exit.Error != "":
@@ -65,28 +65,28 @@ func (b *bench) sh(ctx context.Context, name, script string, env ...string) ([]b
 	return out.Bytes(), err
 }
 
-// begin writes the file that all clones are to have, and starts the process and the answers at the port that are to go on
-// in them.
-func (b *bench) begin(ctx context.Context) error {
-	dir := b.guestDir()
-	if _, err := b.sh(ctx, selfVM, fmt.Sprintf("mkdir -p %s && cd %s && head -c %d /dev/urandom >bytes", dir, dir, testBytes)); err != nil {
+// begin writes the file that all clones are to have, and starts the process and the answers at the port that are to go
+// on in them.
+func (h *testHome) begin(ctx context.Context) error {
+	dir := h.guestDir()
+	if _, err := h.sh(ctx, selfVM, fmt.Sprintf("mkdir -p %s && cd %s && head -c %d /dev/urandom >bytes", dir, dir, testBytes)); err != nil {
 		return err
 	}
-	exit, err := b.Exec(ctx, selfVM, Command{Argv: []string{"sh", "-c", "echo $$ >" + dir + "/pid; exec sleep 1000000"}, Env: []string{tokenName + "=" + b.seen.token},
-		Dir: "/", User: "0:0", Detach: true, Wait: b.wait}, Streams{})
+	exit, err := h.Exec(ctx, selfVM, Command{Argv: []string{"sh", "-c", "echo $$ >" + dir + "/pid; exec sleep 1000000"}, Env: []string{tokenName + "=" + h.seen.token},
+		Dir: "/", User: "0:0", Detach: true, Wait: h.wait}, Streams{})
 	if err == nil && exit.Job == "" {
 		err = errs.New(errs.ErrState, "the guest cannot run sh: %s", exit.Error)
 	}
 	if err == nil {
-		_, err = b.sh(ctx, selfVM, "until [ -s pid ]; do :; done")
+		_, err = h.sh(ctx, selfVM, "until [ -s pid ]; do :; done")
 	}
 	if err == nil {
-		err = b.own(ctx, selfVM)
+		err = h.own(ctx, selfVM)
 	}
-	if err != nil || b.seen.noNet != nil {
+	if err != nil || h.seen.noNet != nil {
 		return err
 	}
-	s, err := b.Manager.look(selfVM, "selftest")
+	s, err := h.Manager.look(selfVM, "selftest")
 	if err == nil {
 		_, _, err = s.agent().Start(ctx, wire.Exec{Tool: true, Argv: byteSlices([]string{"listen", fmt.Sprint(guestPort)})})
 	}
@@ -94,30 +94,30 @@ func (b *bench) begin(ctx context.Context) error {
 }
 
 // own has a guest write its own file, to its disk.
-func (b *bench) own(ctx context.Context, name string) error {
-	_, err := b.sh(ctx, name, "echo "+name+" >own; sync")
+func (h *testHome) own(ctx context.Context, name string) error {
+	_, err := h.sh(ctx, name, "echo "+name+" >own; sync")
 	return err
 }
 
-func (b *bench) readOwn(ctx context.Context, name string, s *sight) error {
-	out, err := b.sh(ctx, name, "cat own")
+func (h *testHome) readOwn(ctx context.Context, name string, s *sight) error {
+	out, err := h.sh(ctx, name, "cat own")
 	s.own = strings.TrimSpace(string(out))
 	return err
 }
 
 // spoil removes the file, and ends the process.
-func (b *bench) spoil(ctx context.Context) error {
-	_, err := b.sh(ctx, selfVM, "kill -9 $(cat pid); rm -r bytes own; sync")
+func (h *testHome) spoil(ctx context.Context) error {
+	_, err := h.sh(ctx, selfVM, "kill -9 $(cat pid); rm -r bytes own; sync")
 	return err
 }
 
 // look looks at a guest.
-func (b *bench) look(ctx context.Context, name string) (s sight, err error) {
+func (h *testHome) look(ctx context.Context, name string) (s sight, err error) {
 	s.vm = name
 	text := func(script string) (got string) {
 		if err == nil {
 			var out []byte
-			out, err = b.sh(ctx, name, script)
+			out, err = h.sh(ctx, name, script)
 			got = string(out)
 		}
 		return strings.TrimSuffix(got, "\n")
@@ -129,16 +129,16 @@ func (b *bench) look(ctx context.Context, name string) (s sight, err error) {
 	s.random = text("head -c 32 /dev/urandom")
 	s.machineID = text("cat /etc/machine-id 2>/dev/null || :")
 	s.hostname = text("cat /proc/sys/kernel/hostname")
-	s.alive = strings.Contains(text("cat /proc/$(cat pid)/environ 2>/dev/null || :"), tokenName+"="+b.seen.token)
+	s.alive = strings.Contains(text("cat /proc/$(cat pid)/environ 2>/dev/null || :"), tokenName+"="+h.seen.token)
 	if err == nil {
 		var content []byte
-		content, err = b.sh(ctx, name, "cat bytes 2>/dev/null || :")
+		content, err = h.sh(ctx, name, "cat bytes 2>/dev/null || :")
 		s.size, s.sum = len(content), sha256.Sum256(content)
 	}
 	s.own = text("cat own 2>/dev/null || :")
 	s.secret = text(`printf %s "$` + secretName + `"`)
-	if err == nil && b.seen.noNet == nil {
-		s.port, s.answers, err = b.whoAnswers(ctx, name)
+	if err == nil && h.seen.noNet == nil {
+		s.port, s.answers, err = h.whoAnswers(ctx, name)
 	}
 	return s, err
 }
@@ -159,8 +159,8 @@ func lateness(date string, began, ended time.Time) (time.Duration, error) {
 }
 
 // whoAnswers returns the port of this host that leads to the guest, and who answers there: "" for nobody.
-func (b *bench) whoAnswers(ctx context.Context, name string) (port uint16, who string, err error) {
-	c, err := network.Load(b.Home.VMDir(name))
+func (h *testHome) whoAnswers(ctx context.Context, name string) (port uint16, who string, err error) {
+	c, err := network.Load(h.Home.VMDir(name))
 	if err != nil || len(c.Ports) == 0 {
 		return 0, "", err
 	}
