@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -96,9 +97,9 @@ func (a *app) diff(ctx context.Context, m *vm.Manager, args []string, o vm.DiffO
 			fmt.Fprintln(a.out, name(c.Path))
 		}
 	case f.stat:
-		a.printStat(d)
+		printStat(a.out, d, len(d.Changes))
 	case f.patch:
-		a.printPatch(d)
+		printPatch(a.out, d)
 	default:
 		for _, c := range d.Changes {
 			fmt.Fprintln(a.out, changeLine(c))
@@ -165,8 +166,8 @@ func shown(c vm.Change) string {
 	return at
 }
 
-// printStat prints sizes and a count.
-func (a *app) printStat(d vm.Diff) {
+// printStat prints sizes, of limit files at most, and a count.
+func printStat(w io.Writer, d vm.Diff, limit int) {
 	counts, bytes := map[vm.ChangeKind]int{}, int64(0)
 	size := func(f *vm.File) int64 {
 		if f == nil || f.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -174,10 +175,15 @@ func (a *app) printStat(d vm.Diff) {
 		}
 		return f.Size
 	}
-	for _, c := range d.Changes {
+	for i, c := range d.Changes {
 		counts[c.Kind]++
 		bytes += size(c.After) - size(c.Before)
-		fmt.Fprintf(a.out, "%s %s | %d -> %d bytes\n", letters[c.Kind], shown(c), size(c.Before), size(c.After))
+		if i < limit {
+			fmt.Fprintf(w, "%s %s | %d -> %d bytes\n", letters[c.Kind], shown(c), size(c.Before), size(c.After))
+		}
 	}
-	fmt.Fprintf(a.out, "%d added, %d changed, %d deleted, %d renamed, %+d bytes\n", counts[vm.Added], counts[vm.Changed], counts[vm.Removed], counts[vm.Renamed], bytes)
+	if more := len(d.Changes) - limit; more > 0 {
+		fmt.Fprintf(w, "and %s more\n", count(more, "file"))
+	}
+	fmt.Fprintf(w, "%d added, %d changed, %d deleted, %d renamed, %+d bytes\n", counts[vm.Added], counts[vm.Changed], counts[vm.Removed], counts[vm.Renamed], bytes)
 }

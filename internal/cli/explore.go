@@ -28,6 +28,7 @@ type variantJSON struct {
 	TimedOut   bool    `json:"timed_out,omitempty"`
 	Seconds    float64 `json:"seconds"`
 	Score      string  `json:"score,omitempty"`
+	Changes    *int    `json:"changes,omitempty"` // files; with --changes
 	Checkpoint string  `json:"checkpoint,omitempty"`
 	Output     string  `json:"output"` // the end of it
 	Error      string  `json:"error,omitempty"`
@@ -96,6 +97,7 @@ into them. Ctrl+C ends all: what has ended is kept. Exit code 1: no variant succ
 	f.StringVar(&each, "each", "", "a `FILE` with a variant a line, or - for the input")
 	f.IntVar(&o.Jobs, "jobs", 2, "how many run at a time")
 	f.StringVar(&score, "score", "", "a shell `COMMAND` that prints a number")
+	f.BoolVar(&o.Changes, "changes", false, "count the files that each variant has changed, as 'noid diff' does")
 	f.StringArrayVarP(&c.Env, "env", "e", nil, "set `KEY=VALUE`; KEY alone takes its value from here")
 	f.StringVarP(&c.Dir, "workdir", "w", "", "`directory` to run in (default the image's, else the user's home)")
 	f.StringVarP(&c.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers (default the image's, else root)")
@@ -149,7 +151,7 @@ func (a *app) explore(ctx context.Context, m *vm.Manager, name, ref string, comm
 	ended, err := m.Explore(ctx, name, ref, commands, c, o, func(v vm.Variant) {
 		switch {
 		case asJSON && v.State == "ended":
-			jsonErr = cmp.Or(jsonErr, printJSON(a.out, variantToJSON(v)))
+			jsonErr = cmp.Or(jsonErr, printJSON(a.out, variantToJSON(v, o.Changes)))
 		case !asJSON:
 			a.say("variant %d: %s", v.N, untrusted.Line(variantState(v), maxCell))
 		}
@@ -159,7 +161,7 @@ func (a *app) explore(ctx context.Context, m *vm.Manager, name, ref string, comm
 	}
 	good := slices.ContainsFunc(ended, vm.Variant.Good)
 	if !asJSON {
-		a.printVariants(name, ended, good)
+		a.printVariants(name, ended, o.Changes, good)
 	}
 	switch {
 	case err != nil:
@@ -186,23 +188,41 @@ func variantState(v vm.Variant) string {
 	return fmt.Sprintf("exit %d", v.Exit.Code)
 }
 
-func variantToJSON(v vm.Variant) variantJSON {
+func variantToJSON(v vm.Variant, changes bool) variantJSON {
 	j := variantJSON{Variant: v.N, Command: v.What, ExitCode: v.Exit.Code, TimedOut: v.Exit.TimedOut, Seconds: v.Took.Seconds(), Score: v.Score,
 		Checkpoint: v.ID, Output: untrusted.Text(v.Output), Error: v.Exit.Error}
+	if changes && v.Err == nil {
+		j.Changes = &v.Changes
+	}
 	if v.Err != nil {
 		j.Error = untrusted.Text([]byte(v.Err.Error()))
 	}
 	return j
 }
 
-func (a *app) printVariants(name string, ended []vm.Variant, good bool) {
+// changesColumn is where a table of variants has their changes, if it has.
+const changesColumn = 5
+
+func (a *app) printVariants(name string, ended []vm.Variant, changes, good bool) {
 	var rows [][]string
 	for _, v := range ended {
 		output := strings.TrimRight(untrusted.Text(v.Output), "\n")
 		output = output[strings.LastIndexByte(output, '\n')+1:]
-		rows = append(rows, []string{strconv.Itoa(v.N), v.What, variantState(v), fmt.Sprintf("%.1f s", v.Took.Seconds()), v.Score, v.ID, untrusted.Line(output, 40)})
+		row := []string{strconv.Itoa(v.N), v.What, variantState(v), fmt.Sprintf("%.1f s", v.Took.Seconds()), v.Score, v.ID, untrusted.Line(output, 40)}
+		if changes {
+			n := ""
+			if v.Err == nil {
+				n = strconv.Itoa(v.Changes)
+			}
+			row = slices.Insert(row, changesColumn, n)
+		}
+		rows = append(rows, row)
 	}
-	table(a.out, []string{"variant", "command", "state", "time", "score", "checkpoint", "last line"}, rows)
+	header := []string{"variant", "command", "state", "time", "score", "checkpoint", "last line"}
+	if changes {
+		header = slices.Insert(header, changesColumn, "changes")
+	}
+	table(a.out, header, rows)
 	if good && !a.quiet {
 		fmt.Fprintf(a.err, "'noid keep %s VARIANT' makes one of them the vm\n", name)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"noid/internal/api"
@@ -10,9 +11,9 @@ import (
 )
 
 // printPatch prints what differs as git does: of texts the lines, of all else a line.
-func (a *app) printPatch(d vm.Diff) {
+func printPatch(w io.Writer, d vm.Diff) {
 	for _, c := range d.Changes {
-		fmt.Fprintln(a.out, changeLine(c))
-		fmt.Fprint(a.out, strings.ReplaceAll(untrusted.Text([]byte(api.Patch(c))), "\r", ""))
+		fmt.Fprintln(w, changeLine(c))
+		fmt.Fprint(w, strings.ReplaceAll(untrusted.Text([]byte(api.Patch(c))), "\r", ""))
 	}
 }

@@ -39,12 +39,15 @@ The checkpoint of before stays, so 'noid undo' takes back what succeeded.
 				return usageError("--ask and --always", "leave one of them out")
 			case ask && (c.Stdin || !term.IsTerminal(int(os.Stdin.Fd()))):
 				return usageError("--ask needs a terminal that the command does not have", "leave out -i")
-			case ask:
-				o.Ask = a.askKeep
 			}
 			m, err := a.manager()
 			if err != nil {
 				return err
+			}
+			if ask {
+				o.Ask = func(ctx context.Context, before string, _ vm.Exit) (bool, error) {
+					return a.askKeep(ctx, m, args[0], before, c.Wait)
+				}
 			}
 			return a.attach(cmd.Context(), &c, func(ctx context.Context, s vm.Streams) (vm.Exit, error) {
 				t, err := m.Try(ctx, args[0], c, s, o)
@@ -60,22 +63,51 @@ The checkpoint of before stays, so 'noid undo' takes back what succeeded.
 	commandFlags(f, &c)
 	durationVar(f, &c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
 	f.BoolVar(&o.Always, "always", false, "go back whatever the command did")
-	f.BoolVar(&ask, "ask", false, "ask whether to keep what a command that succeeded has done")
+	f.BoolVar(&ask, "ask", false, "show what a command that succeeded has done, and ask whether to keep it")
 	return cmd
 }
 
-// askKeep asks on the terminal whether to keep what was done. The end of the input is no.
-func (a *app) askKeep(ctx context.Context, _ string, _ vm.Exit) (bool, error) {
-	fmt.Fprint(a.err, "Keep it? [y/N] ")
-	answer := make(chan string, 1)
+// askedFiles is of how many files try shows what became of them before it asks.
+const askedFiles = 20
+
+// askKeep shows what a command has done since the checkpoint before of the VM name, and asks on the terminal whether to
+// keep it: d shows the lines too. The end of the input is no.
+func (a *app) askKeep(ctx context.Context, m *vm.Manager, name, before string, wait time.Duration) (bool, error) {
+	diff := func(texts bool) {
+		d, err := m.Diff(ctx, vm.Moment{VM: name, Ref: before}, vm.Moment{VM: name}, vm.DiffOptions{Texts: texts, Wait: wait})
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			a.complain(err)
+		case texts:
+			printPatch(a.err, d)
+		default:
+			printStat(a.err, d, askedFiles)
+		}
+	}
+	diff(false)
+	lines := make(chan string, 1)
 	go func() {
-		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
+		defer close(lines)
+		in := bufio.NewReader(os.Stdin)
+		for err := error(nil); err == nil; {
+			var line string
+			line, err = in.ReadString('\n')
+			lines <- strings.ToLower(strings.TrimSpace(line))
+		}
 	}()
-	select {
-	case line := <-answer:
-		return line == "y" || line == "yes", nil
-	case <-ctx.Done():
-		return false, errs.WithHint(ctx.Err(), "what was done is undone")
+	for {
+		if ctx.Err() == nil {
+			fmt.Fprint(a.err, "Keep it? [y/N, d shows the lines that differ] ")
+		}
+		select {
+		case line := <-lines:
+			if line != "d" {
+				return line == "y" || line == "yes", nil
+			}
+			diff(true)
+		case <-ctx.Done():
+			return false, errs.WithHint(ctx.Err(), "what was done is undone")
+		}
 	}
 }

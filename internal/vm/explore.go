@@ -17,8 +17,9 @@ import (
 
 // ExploreOptions say how Explore runs its variants.
 type ExploreOptions struct {
-	Jobs  int      // at a time
-	Score []string // a command that prints a number when a variant has ended well; nil for none
+	Jobs    int      // at a time
+	Score   []string // a command that prints a number when a variant has ended well; nil for none
+	Changes bool     // count the files that each variant has changed
 }
 
 // maxVariants bounds one exploration, and maxExplored, in bytes, what is kept of a variant's output: the end of it.
@@ -37,7 +38,9 @@ type Variant struct {
 	Took   time.Duration
 	Score  string // what the score's command printed last, "" for nothing
 	Output []byte // the end of it, error output included. It is the guest's: not fit for a terminal
-	ID     string // the checkpoint of what it has made; "" where Err is set
+	// Changes is how many files differ from before, as Diff has it. With ExploreOptions.Changes alone.
+	Changes int
+	ID      string // the checkpoint of what it has made; "" where Err is set
 }
 
 // Good reports whether the command of an ended variant succeeded.
@@ -142,6 +145,13 @@ func (e *exploration) run(ctx context.Context, argv []string, v *Variant) (err e
 		if v.Score, err = e.score(ctx, s); err != nil {
 			return err
 		}
+	}
+	if e.o.Changes {
+		d, err := e.Diff(ctx, Moment{VM: e.name, Ref: e.from}, Moment{VM: s.vm.Name}, DiffOptions{Wait: c.Wait})
+		if err != nil {
+			return err
+		}
+		v.Changes = len(d.Changes)
 	}
 	v.ID, err = e.keep(ctx, s, v)
 	return err

@@ -2,9 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"io"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/creack/pty"
 )
 
 // TestTimeMachine: commands that break a guest are taken back with its processes and what is in memory alone, and done again;
@@ -27,6 +32,8 @@ func TestTimeMachine(t *testing.T) {
 
 	n.want(3, "try", "a", "--", "sh", "-c", "rm -rf /root/f /dev/shm/m; exit 3")
 	whole("after a try that failed")
+	n.triesAndAsks()
+	whole("after a try that was not kept")
 	n.want(124, "try", "--timeout", "1s", "a", "--", "sh", "-c", "rm /root/f; sleep 1000")
 	whole("after a try that took too long")
 	n.want(0, "try", "a", "--", "sh", "-c", "echo more >>/root/f")
@@ -57,13 +64,38 @@ func TestTimeMachine(t *testing.T) {
 	}
 }
 
+// triesAndAsks has try show on a terminal what a command did, and refuses it.
+func (n noid) triesAndAsks() {
+	n.t.Helper()
+	cmd := n.cmd(n.t.Context(), "try", "--ask", "a", "--", "sh", "-c", "echo asked >>/root/f")
+	tty, err := pty.Start(cmd)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer tty.Close()
+	var shown screen
+	go io.Copy(&shown, tty)
+	for _, step := range [][2]string{{"M /root/f | 5 -> 11 bytes\r\n", ""}, {"Keep it?", "d\r"}, {" kept\r\n+asked\r\n", "n\r"}} {
+		n.until("terminal shows "+step[0], func() bool { return strings.Contains(shown.String(), step[0]) })
+		io.WriteString(tty, step[1])
+	}
+	if err := cmd.Wait(); err != nil || !strings.Contains(shown.String(), "is as it was before") {
+		n.t.Errorf("%v: %s", err, shown.String())
+	}
+}
+
 // TestExplore: variants run in clones that nobody sees afterwards; one of them becomes the VM; a bisection names what
 // broke it.
 func TestExplore(t *testing.T) {
 	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
-	n.want(0, "explore", "a", "-n", "3", "--jobs", "2", "--", "sh", "-c", "echo {} >/dev/shm/variant; test {} != 2")
+	rows := n.want(0, "explore", "a", "-n", "3", "--jobs", "2", "--changes", "--", "sh", "-c", "echo {} >/dev/shm/variant; touch /root/$(seq -s ' /root/' {}); test {} != 2")
+	for variant, changes := range []string{1: "1", 2: "2", 3: "3"} {
+		if row := regexp.MustCompile(`(?m)^\| ` + strconv.Itoa(variant) + ` .*$`).FindString(rows); variant > 0 && strings.TrimSpace(strings.Split(row+"||||||", "|")[6]) != changes {
+			t.Errorf("variant %d has not changed %s files:\n%s", variant, changes, rows)
+		}
+	}
 	n.equal("the vms", "a\n", n.want(0, "list", "-q"))
 	n.want(0, "keep", "a", "3")
 	n.equal("what was kept", "3\n", n.want(0, "exec", "a", "cat", "/dev/shm/variant"))
