@@ -64,7 +64,7 @@ prints has no path, address or name of yours in it: put it into a bug report.
 		Annotations: map[string]string{ExitStatus: "  0 when all held that could be tested, 1 when something did not."},
 		Example:     "  noid selftest\n  noid selftest --image python:3.13 --json",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, _ []string) (err error) {
-			if o.Driver, err = driverWish(m, o.Driver); err != nil {
+			if o.Driver, err = driverWish(m.Drivers, o.Driver); err != nil {
 				return err
 			}
 			if ref == "" && o.Rootfs == "" {
