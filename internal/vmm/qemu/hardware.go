@@ -10,7 +10,6 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/lazy"
-	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
@@ -24,7 +23,6 @@ const (
 
 // layout is raised when argv adds, removes or reorders devices. What was saved with an older one is loaded with that.
 const (
-	layoutWithBalloon = "6" // layout with a balloon, after what else the Machine has: a second disk, a network device
 	layoutWithNet     = "5" // layout with a network device, and perhaps a second disk: of a Machine with a network alone
 	layoutWithBase    = "4" // layout with a second disk: of a Machine with a base alone
 	layout            = "3"
@@ -33,14 +31,14 @@ const (
 )
 
 // layouts are all, the newest first. Those from layoutWithSleep on are old.
-var layouts = []string{layoutWithBalloon, layoutWithNet, layoutWithBase, layout, layoutWithSleep, layoutWithoutPort}
+var layouts = []string{layoutWithNet, layoutWithBase, layout, layoutWithSleep, layoutWithoutPort}
 
 // q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on,
 // as without it the kernel calibrates its timers slowly.
 const q35Options = ",sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=off"
 
-// chooseHardware picks the hardware of a VM that boots now in dir.
-func (d *Driver) chooseHardware(ctx context.Context, dir string, m *vmm.Machine) (map[string]string, error) {
+// chooseHardware picks the hardware of a VM that boots now.
+func (d *Driver) chooseHardware(ctx context.Context, m *vmm.Machine) (map[string]string, error) {
 	help, err := d.binary.Ask(ctx, "-machine", "help")
 	if err != nil {
 		return nil, err
@@ -54,14 +52,7 @@ func (d *Driver) chooseHardware(ctx context.Context, dir string, m *vmm.Machine)
 		return nil, d.binary.Unusable(fmt.Errorf("it has no machine type %q", alias))
 	}
 	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: emulatedCPU(), hwLayout: layout}
-	// Memory that the guest gives back loses its blocks. Where they were reserved, they stay: see fillMemory.
-	givesBack, err := storage.Reflinks(dir)
-	if err != nil {
-		return nil, err
-	}
 	switch {
-	case givesBack:
-		hw[hwLayout] = layoutWithBalloon
 	case m.Net:
 		hw[hwLayout] = layoutWithNet
 	case m.Base:

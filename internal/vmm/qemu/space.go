@@ -48,9 +48,6 @@ func watchSpace(ctx context.Context, resume func(context.Context) error) error {
 			continue
 		}
 		look = slowLook
-		if now, err := isReserved(); err == nil {
-			reserved = now // no longer, once the guest has given memory back
-		}
 		switch {
 		case waits && noted && !isWaiting("."):
 			waits = false // somebody paused or resumed it meanwhile

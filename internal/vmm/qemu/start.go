@@ -25,7 +25,7 @@ const startTimeout = 30 * time.Second
 func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
-	hw, err := d.chooseHardware(ctx, dir, m)
+	hw, err := d.chooseHardware(ctx, m)
 	if err != nil {
 		return proc.Process{}, err
 	}
