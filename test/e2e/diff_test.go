@@ -113,16 +113,33 @@ func TestDiff(t *testing.T) {
 	n.want(2, "diff", "r@before")
 }
 
-// TestDiffMore compares processes and packages.
+// TestDiffMore compares processes and packages, of which a guest of busybox has the files that their managers write.
 func TestDiffMore(t *testing.T) {
 	t.Parallel() // its guests boot, mostly
-	n := hasCheckpoint(t)
+	n := setup(t)
+	n.want(0, "create", "a", "--wait")
+	n.want(0, "exec", "-d", "a", "--", "sleep", "11111")
+	n.want(0, "exec", "a", "--", "sh", "-c", `mkdir -p /lib/apk/db /usr/lib/node_modules/@of/npm /usr/lib/python3/site-packages/flask-1.0.dist-info
+		printf 'P:musl\nV:1\n\nP:zlib\nV:1\n\n' >/lib/apk/db/installed; echo '{"name": "@of/npm", "version": "1.0.0"}' >/usr/lib/node_modules/@of/npm/package.json`)
+	n.want(0, "checkpoint", "a", "--label", "one")
+	n.want(0, "exec", "a", "--", "sh", "-c", "kill $(pidof sleep)")
 	n.want(0, "exec", "-d", "a", "--", "sleep", "12321")
 	n.want(0, "exec", "a", "--", "sh", "-c", `mkdir -p /var/lib/dpkg /usr/lib/python3/site-packages/requests-2.2.0.dist-info
-		printf 'Package: curl\nStatus: install ok installed\nVersion: 1\n\n' >/var/lib/dpkg/status`)
-	if out := n.want(0, "diff", "--processes", "a@one", "a"); !strings.Contains(out, " sleep 12321\n") || !strings.HasPrefix(out, "A ") {
+		printf 'Package: curl\nStatus: install ok installed\nVersion: 1\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n' >/var/lib/dpkg/status
+		printf 'P:musl\nV:2\n\n' >/lib/apk/db/installed; rm -r /usr/lib/python3/site-packages/flask-1.0.dist-info
+		echo '{"name": "@of/npm", "version": "2.0.0"}' >/usr/lib/node_modules/@of/npm/package.json`)
+	out := n.want(0, "diff", "--processes", "a@one", "a")
+	var lines []string
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) > 3 && f[3] == "sleep" {
+			lines = append(lines, f[0]+" "+f[4])
+		}
+	}
+	slices.Sort(lines)
+	if want := []string{"A 12321", "D 11111"}; !slices.Equal(lines, want) {
 		t.Errorf("processes: %s", out)
 	}
-	n.equal("packages", "A dpkg curl 1\nA pip  requests 2.2.0\n", n.want(0, "diff", "--packages", "a@one", "a"))
+	n.equal("packages", "M apk  musl 1 => 2\nD apk  zlib 1\nA dpkg curl 1\nM npm  @of/npm 1.0.0 => 2.0.0\nD pip  flask 1.0\nA pip  requests 2.2.0\n",
+		n.want(0, "diff", "--packages", "a@one", "a"))
 	n.equal("none", "", n.want(0, "diff", "--packages", "--exit-code", "a@one", "a@one"))
 }
