@@ -133,7 +133,7 @@ func selftestToJSON(t vm.SelfTest, r setup.Report) selftestJSON {
 		result := "held"
 		if p.Failed {
 			result = "failed"
-		} else if p.Untold != "" {
+		} else if p.Untested != "" {
 			result = "not tested"
 		}
 		j.Proofs = append(j.Proofs, proofJSON{p.Name, result, p.Detail})

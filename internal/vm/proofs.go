@@ -11,10 +11,10 @@ import (
 
 // Proof is one row of a SelfTest.
 type Proof struct {
-	Name   string
-	Failed bool
-	Untold string // why it could not be tested here, "" where it was
-	Detail string // what was seen; fit for a terminal
+	Name     string
+	Failed   bool
+	Untested string // why it could not be tested here, "" where it was
+	Detail   string // what was seen; fit for a terminal
 }
 
 // evidence is what selftest has seen.
@@ -56,7 +56,7 @@ func (e evidence) proofs() []Proof {
 	} {
 		proof := Proof{Name: p.name, Detail: p.detail}
 		if p.net && e.noNet != nil {
-			proof.Untold, proof.Detail = "no network", untrusted.Line("a vm gets no network here: "+e.noNet.Error(), 200)
+			proof.Untested, proof.Detail = "no network", untrusted.Line("a vm gets no network here: "+e.noNet.Error(), 200)
 		} else if wrong := p.wrong(); wrong != "" {
 			proof.Failed, proof.Detail = true, untrusted.Line(wrong, 200)
 		}

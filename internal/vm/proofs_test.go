@@ -80,15 +80,15 @@ func TestProofs(t *testing.T) {
 	e := good()
 	e.noNet = errs.New(errs.ErrHost, "no namespaces")
 	e.clones[0].answers, e.before.secret, e.after.secret = "", "", ""
-	var untold []string
+	var untested []string
 	for _, p := range e.proofs() {
-		if p.Untold != "" {
-			untold = append(untold, p.Name)
+		if p.Untested != "" {
+			untested = append(untested, p.Name)
 		} else if p.Failed {
 			t.Errorf("without a network %s fails: %s", p.Name, p.Detail)
 		}
 	}
-	if want := []string{"networks are apart", "secrets are apart"}; !slices.Equal(untold, want) {
-		t.Errorf("without a network %q are not tested", untold)
+	if want := []string{"networks are apart", "secrets are apart"}; !slices.Equal(untested, want) {
+		t.Errorf("without a network %q are not tested", untested)
 	}
 }
