@@ -69,6 +69,7 @@ var edges = map[string]string{
 
 	"checkpoint":     "errs image manifest network storage untrusted vmm",
 	"manifest":       "errs storage",
+	"pack":           "storage untrusted",
 	"home":           "checkpoint errs image manifest proc storage vmm",
 	"secret":         "errs manifest network/ca network/control network/grant storage untrusted",
 	"storage":        "errs",

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -154,9 +153,8 @@ func (h Hash) hash(f *os.File, r run, buf []byte) error {
 	}
 	for i := r.first; i < r.end; i++ {
 		chunk := buf[:min(h.Chunk, int64(len(buf)))]
-		if buf = buf[len(chunk):]; !bytes.Equal(chunk, zeros[:len(chunk)]) {
-			h.Chunks[i] = SumOf(chunk)
-		}
+		buf = buf[len(chunk):]
+		h.Chunks[i] = ChunkSum(chunk)
 	}
 	return nil
 }

@@ -1,0 +1,81 @@
+package pack
+
+import "iter"
+
+// Counts counts how many tables name each block of a pack, up to 255. The zero value has counted none.
+type Counts struct {
+	regions map[int64]*[regionBlocks]uint8
+}
+
+const regionBlocks = 256
+
+// Add counts t.
+func (c *Counts) Add(t Table) {
+	if c.regions == nil {
+		c.regions = map[int64]*[regionBlocks]uint8{}
+	}
+	for _, e := range t.Extents {
+		for b := e.At / Block; b < (e.At+e.Len)/Block; b++ {
+			region := c.regions[b/regionBlocks]
+			if region == nil {
+				region = new([regionBlocks]uint8)
+				c.regions[b/regionBlocks] = region
+			}
+			if n := &region[b%regionBlocks]; *n < 255 {
+				*n++
+			}
+		}
+	}
+}
+
+// count is of block b.
+func (c *Counts) count(b int64) uint8 {
+	if region := c.regions[b/regionBlocks]; region != nil {
+		return region[b%regionBlocks]
+	}
+	return 0
+}
+
+// Own is how many bytes t has for itself, where c has counted it and all other tables of the pack.
+func (c *Counts) Own(t Table) (bytes int64) {
+	for _, e := range t.Extents {
+		for b := e.At / Block; b < (e.At+e.Len)/Block; b++ {
+			if c.count(b) <= 1 {
+				bytes += Block
+			}
+		}
+	}
+	return bytes
+}
+
+// end is the place behind the last block that was counted, in bytes.
+func (c *Counts) end() int64 {
+	last := int64(-1)
+	for r, region := range c.regions {
+		for i := range region {
+			if b := r*regionBlocks + int64(i); region[i] > 0 && b > last {
+				last = b
+			}
+		}
+	}
+	return (last + 1) * Block
+}
+
+// unused yields the runs of blocks from first to before end that were not counted.
+func (c *Counts) unused(first, end int64) iter.Seq2[int64, int64] {
+	return func(yield func(from, to int64) bool) {
+		for b := first; b < end; {
+			if c.count(b) > 0 {
+				b++
+				continue
+			}
+			from := b
+			for b < end && c.count(b) == 0 {
+				b++
+			}
+			if !yield(from, b) {
+				return
+			}
+		}
+	}
+}

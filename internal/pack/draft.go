@@ -1,0 +1,255 @@
+package pack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"noid/internal/storage"
+)
+
+// maxHeld bounds, in bytes, what Hold keeps in memory. What is more it appends at once.
+const maxHeld = 64 << 20
+
+// Draft is the content of a file on its way into a pack. Read may come several times while the file is being written, and
+// Hold once when it is not any more; Settle ends it.
+type Draft struct {
+	pack    *Pack
+	base    Table        // the content that it began with
+	hash    storage.Hash // of what was last read
+	mu      sync.Mutex
+	changed map[int64][]Extent // by the chunk's number, what is in place of base's
+	held    map[int64][]byte   // likewise what Hold read that is neither in base nor in changed yet; nil for zeros
+	bytes   int64              // of held
+}
+
+// Draft begins a content of length bytes. like is one of p that it has most in common with, and sums are that one's hash;
+// both may be zero.
+func (p *Pack) Draft(length int64, like Table, sums storage.Hash) (*Draft, error) {
+	d := &Draft{pack: p, base: Table{Length: length}, changed: map[int64][]Extent{}, held: map[int64][]byte{}}
+	if err := d.base.check(); err != nil {
+		return nil, err
+	}
+	chunk := storage.ChunkOf(length)
+	d.hash = storage.Hash{Length: length, Chunk: chunk, Chunks: make([]storage.Sum, storage.ChunksOf(length, chunk))}
+	if sums.Chunk == chunk {
+		copy(d.hash.Chunks, sums.Chunks)
+		d.base.Extents = like.in(0, roundUp(length))
+	}
+	return d, nil
+}
+
+// Read brings the draft up to what f has. It appends the blocks that differ.
+func (d *Draft) Read(ctx context.Context, f *os.File) error { return d.read(ctx, f, d.place) }
+
+// Hold is Read that appends nothing yet.
+func (d *Draft) Hold(ctx context.Context, f *os.File) error {
+	return d.read(ctx, f, func(i int64, data []byte) error {
+		if d.bytes += int64(len(data)); d.bytes > maxHeld {
+			return d.place(i, data)
+		}
+		d.held[i] = bytes.Clone(data)
+		return nil
+	})
+}
+
+// Settle appends what Hold has kept.
+func (d *Draft) Settle(ctx context.Context) error {
+	for _, i := range slices.Sorted(maps.Keys(d.held)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := d.place(i, d.held[i]); err != nil {
+			return err
+		}
+		delete(d.held, i)
+	}
+	return nil
+}
+
+// Hash is the hash of what was read last.
+func (d *Draft) Hash() storage.Hash { return d.hash }
+
+// Table is the table of what was read last and settled.
+func (d *Draft) Table() Table { return d.base.with(d.changed, d.hash.Chunk) }
+
+// read has differs take the chunks of f that differ from what was last read, one at a time. data is nil for one of
+// zeros, and else the callee's only until it returns.
+func (d *Draft) read(ctx context.Context, f *os.File, differs func(i int64, data []byte) error) error {
+	info, err := f.Stat()
+	if err == nil && info.Size() != d.hash.Length {
+		err = fmt.Errorf("it has %d bytes, not %d", info.Size(), d.hash.Length)
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", f.Name(), err)
+	}
+	unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // read ahead, holes of reserved blocks would become data
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	todo, seen := d.chunksOf(f)
+	look := func(i int64, data []byte) error {
+		sum := storage.ChunkSum(data)
+		if sum == d.hash.Chunks[i] {
+			return nil
+		}
+		if sum == (storage.Sum{}) {
+			data = nil
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.hash.Chunks[i] = sum
+		return differs(i, data)
+	}
+	buffers := sync.Pool{New: func() any { return new([storage.HashChunk]byte) }}
+	storage.Each(len(todo), func(n int) {
+		if ctx.Err() != nil {
+			return
+		}
+		buf := buffers.Get().(*[storage.HashChunk]byte)
+		defer buffers.Put(buf)
+		if err := d.readRun(f, todo[n], buf[:], look); err != nil {
+			cancel(fmt.Errorf("reading %s: %w", f.Name(), err))
+		}
+	})
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	for i := range seen {
+		if !seen[i] {
+			if err := look(int64(i), nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// run is chunks that are read at once, storage.HashChunk bytes at most.
+type run struct{ first, end int64 }
+
+// chunksOf returns the chunks of f that have data, and for each chunk whether it has.
+func (d *Draft) chunksOf(f *os.File) (todo []run, seen []bool) {
+	chunk := d.hash.Chunk
+	seen = make([]bool, len(d.hash.Chunks))
+	next := int64(0)
+	for start, end := range storage.DataRuns(f, d.hash.Length) {
+		for next = max(next, start/chunk); next*chunk < end; next++ {
+			seen[next] = true
+			if n := len(todo) - 1; n >= 0 && todo[n].end == next && (next+1-todo[n].first)*chunk <= storage.HashChunk {
+				todo[n].end++
+			} else {
+				todo = append(todo, run{next, next + 1})
+			}
+		}
+	}
+	return todo, seen
+}
+
+func (d *Draft) readRun(f *os.File, r run, buf []byte, look func(i int64, data []byte) error) error {
+	at := r.first * d.hash.Chunk
+	buf = buf[:min(r.end*d.hash.Chunk, d.hash.Length)-at]
+	if n, err := f.ReadAt(buf, at); n < len(buf) {
+		if err == io.EOF {
+			err = errors.New("it became shorter meanwhile")
+		}
+		return err
+	}
+	for i := r.first; i < r.end; i++ {
+		chunk := buf[:min(d.hash.Chunk, int64(len(buf)))]
+		buf = buf[len(chunk):]
+		if err := look(i, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extents are the draft's of chunk i.
+func (d *Draft) extents(i int64) []Extent {
+	if list, ok := d.changed[i]; ok {
+		return list
+	}
+	return d.base.in(i*d.hash.Chunk, d.hash.Chunk)
+}
+
+// place makes data the draft's chunk i. It names the blocks that the draft has there already, and appends the others.
+func (d *Draft) place(i int64, data []byte) error {
+	off := i * d.hash.Chunk
+	had := Content{d.pack, Table{d.base.Length, d.extents(i)}}
+	var old []byte
+	if len(data) > 0 && len(had.Extents) > 0 {
+		old = make([]byte, len(data))
+		if err := had.readAt(old, off); errors.Is(err, ErrShort) || errors.Is(err, unix.EIO) {
+			old = nil // it is damaged: what the file has is not
+		} else if err != nil {
+			return err
+		}
+	}
+	var list []Extent
+	for at := int64(0); at < int64(len(data)); {
+		kind := kindOf(data, old, at)
+		end := at + Block
+		for end < int64(len(data)) && kindOf(data, old, end) == kind {
+			end += Block
+		}
+		switch kind {
+		case same:
+			for _, e := range had.in(off+at, end-at) {
+				list = join(list, e)
+			}
+		case changed:
+			place, err := d.pack.append(data[at:min(end, int64(len(data)))])
+			if err != nil {
+				return err
+			}
+			list = join(list, Extent{off + at, end - at, place})
+		}
+		at = end
+	}
+	d.changed[i] = list
+	return d.drop(had.Extents, list)
+}
+
+// What a block is beside the one that was there.
+const (
+	zero = iota
+	same
+	changed
+)
+
+// kindOf tells it of the block of data at at. old is what was there, or nil when that is not known.
+func kindOf(data, old []byte, at int64) int {
+	end := min(at+Block, int64(len(data)))
+	switch {
+	case storage.IsZero(data[at:end]):
+		return zero
+	case old != nil && bytes.Equal(data[at:end], old[at:end]):
+		return same
+	}
+	return changed
+}
+
+// drop gives back the blocks of had that this draft has appended and that list does not name.
+func (d *Draft) drop(had, list []Extent) error {
+	kept := Counts{}
+	kept.Add(Table{Extents: list})
+	for _, e := range had {
+		if e.At < roundUp(d.pack.begun) {
+			continue
+		}
+		for from, to := range kept.unused(e.At/Block, (e.At+e.Len)/Block) {
+			if err := punch(d.pack.f, from*Block, to*Block); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
