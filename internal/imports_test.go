@@ -24,7 +24,7 @@ var edges = map[string]string{
 	"mcp":     "api errs home image image/source network vm",
 	"cli/man": "cli version",
 	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
-		"network/policy network/program network/proxy proc secret storage storage/volume untrusted vmm",
+		"network/policy network/program network/proxy pack proc secret storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy network/space proc storage untrusted",
@@ -67,7 +67,7 @@ var edges = map[string]string{
 	"link/wire":     "",
 	"console":       "errs lazy untrusted vmm",
 
-	"checkpoint":     "errs image manifest network storage untrusted vmm",
+	"checkpoint":     "errs image manifest network pack storage untrusted vmm",
 	"manifest":       "errs storage",
 	"pack":           "storage untrusted",
 	"home":           "checkpoint errs image manifest proc storage vmm",

@@ -21,8 +21,20 @@ import (
 // maxSmall is up to which length, in bytes, a file is hashed at each look: device state and console log are far below.
 const maxSmall = 64 << 20
 
-// FileNames returns the names of the files of c, sorted.
+// FileNames returns the names of the files of c, sorted. Of what is in the pack it is the tables.
 func (c Record) FileNames() []string {
+	names := c.Contents()
+	for i, name := range names {
+		if c.InPack(name) {
+			names[i] = TableFile(name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Contents returns the names of what c has, sorted: of files, and of what is in the pack.
+func (c Record) Contents() []string {
 	names := []string{vmm.RootfsFile, vmm.SerialLogFile}
 	if c.Machine.Base {
 		names = append(names, vmm.BaseFile)
@@ -57,7 +69,7 @@ func (c Record) Check(ctx context.Context, dir string, readData bool, reading fu
 			c.Files[vmm.MemorySnap], c.Files[vmm.StateSnap] = manifest.File{Length: c.MemoryLength}, manifest.File{Length: c.StateLength}
 		}
 	} else {
-		for _, name := range c.FileNames() {
+		for _, name := range append(c.FileNames(), c.Contents()...) {
 			if _, ok := c.Files[name]; !ok {
 				return damaged(c, "its record does not know %s", name)
 			}
@@ -97,6 +109,13 @@ func (c Record) Check(ctx context.Context, dir string, readData bool, reading fu
 			return damaged(c, "%s differs %sfrom what was saved", name, c.where(dir, name, hash))
 		}
 	}
+	for _, name := range c.Contents() {
+		if c.InPack(name) {
+			if err := c.checkContent(ctx, dir, name, readData, reading); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -119,10 +138,10 @@ func damaged(c Record, format string, args ...any) error {
 		"restore another checkpoint; 'noid verify "+c.VM+" --read-data' looks at all of them")
 }
 
-// summed returns the names of the files of whose chunks SumsFile has sums, sorted: all but the base, whose sum is the
+// summed returns the names of the contents of whose chunks SumsFile has sums, sorted: all but the base, whose sum is the
 // image's.
 func (c Record) summed() []string {
-	return slices.DeleteFunc(c.FileNames(), func(name string) bool { return name == vmm.BaseFile })
+	return slices.DeleteFunc(c.Contents(), func(name string) bool { return name == vmm.BaseFile })
 }
 
 // SavedSums reads the saved sums of a file's chunks, and compares them with the manifest.
@@ -172,7 +191,7 @@ func (c Record) CheckSums(dir string) error {
 
 // where says where a file differs from its sums, with a blank at the end. It is empty when these cannot be read.
 func (c Record) where(dir, name string, hash storage.Hash) string {
-	if name == vmm.BaseFile {
+	if !slices.Contains(c.summed(), name) {
 		return ""
 	}
 	sums, err := c.SavedSums(dir, name)

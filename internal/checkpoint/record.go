@@ -55,6 +55,9 @@ type Record struct {
 	// Files are the checkpoint's files as they were when it was published, by name. Nil in one of a noid that did not
 	// hash.
 	Files map[string]manifest.File `json:"files,omitempty"`
+	// Packed says that memory and own disk are in the pack of the VM's checkpoints, and the directory has tables of them.
+	// Files has both, the contents without what tells a file.
+	Packed bool `json:"packed,omitempty"`
 	// Boots are the kernel and the initrd of the VM, by path, and AgentVersion is the noid whose agent it has.
 	Boots        map[string]manifest.File `json:"boots,omitempty"`
 	AgentVersion string                   `json:"agent_version,omitempty"`
@@ -68,6 +71,9 @@ type Record struct {
 // Write writes checkpoint.json in dir, read-only and atomically. storage.Publish of dir syncs it.
 func Write(dir string, c Record) error {
 	c.Format, c.CreatedAt, c.Checksum = manifest.Format, c.CreatedAt.UTC(), unsummed
+	if c.Packed {
+		c.Format = manifest.PackedFormat
+	}
 	data, err := manifest.Encode(c)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", filepath.Join(dir, manifestFile), err)
@@ -135,7 +141,7 @@ func decode(data []byte) (Record, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Record{}, err
 	}
-	if err := manifest.CheckFormat(c.Format); err != nil {
+	if err := manifest.CheckFormat(c.Format, manifest.PackedFormat); err != nil {
 		return Record{}, err
 	}
 	if err := checkSum(data, c.Checksum); err != nil {

@@ -10,7 +10,7 @@ import (
 	"noid/internal/setup"
 )
 
-const storageHelp = `On a file system that cannot share blocks (ext4), each checkpoint and each clone copies the disk. There,
+const storageHelp = `On a file system that cannot share blocks (ext4), each clone copies memory and disk. There,
 'sudo NOID_HOME=$HOME/.noid noid setup --storage btrfs' moves the home's storage to a btrfs volume, a sparse file in the home.
 All VMs must be stopped. After a reboot, 'sudo NOID_HOME=$HOME/.noid noid config set storage btrfs' mounts the volume
 again, and makes it larger when it is nearly full; in root's own home, all commands do. 'setup --undo-storage' moves

@@ -126,7 +126,7 @@ func parseVM(data []byte, name string) (VM, error) {
 	if err := json.Unmarshal(data, &v); err != nil {
 		return VM{}, err
 	}
-	if err := manifest.CheckFormat(v.Format); err != nil {
+	if err := manifest.CheckFormat(v.Format, manifest.Format); err != nil {
 		return VM{}, err
 	}
 	if err := CheckName(v.Name); err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
 	"noid/internal/storage"
 	"noid/internal/vmm"
@@ -65,8 +66,7 @@ func (h *Home) sweep(ctx context.Context, vm, dir, verb string) error {
 			return nil
 		}
 	}
-	os.Remove(h.CheckpointsDir(vm)) // it fails, rightly, when there are checkpoints
-	return storage.RemoveAll(dir)
+	return errors.Join(checkpoint.Reclaim(h.CheckpointsDir(vm)), storage.RemoveAll(dir))
 }
 
 // vmsWithin returns where VMMs may run in a home of its own, which 'noid selftest' has in the staging area.

@@ -21,6 +21,9 @@ import (
 // Format is the version of vm.json and checkpoint.json.
 const Format = 2
 
+// PackedFormat is the version of a checkpoint.json that names a pack: an older noid must not take it for a damaged one.
+const PackedFormat = 3
+
 // maxLength bounds what is read of a manifest, in bytes.
 const maxLength = 1 << 20
 
@@ -97,10 +100,10 @@ func Broken(err error, dir, manifest string) error {
 }
 
 // CheckFormat refuses what a newer noid wrote, with errs.ErrHost, and what has no format number.
-func CheckFormat(format int) error {
+func CheckFormat(format, newest int) error {
 	switch {
-	case format > Format:
-		return errs.New(errs.ErrHost, "a newer noid wrote it: its format is %d, this noid knows %d", format, Format).Hint("upgrade noid")
+	case format > newest:
+		return errs.New(errs.ErrHost, "a newer noid wrote it: its format is %d, this noid knows %d", format, newest).Hint("upgrade noid")
 	case format < 1:
 		return errors.New("it has no format number")
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
+	"sort"
 	"sync"
 
 	"noid/internal/storage"
@@ -94,4 +96,47 @@ func (c Content) write(out *os.File, data []byte, off int64) error {
 		}
 	}
 	return nil
+}
+
+// Lacks returns where the content has something for which the pack has a hole or ends, and whether there is such a
+// place. It reads nothing.
+func (c Content) Lacks() (off int64, lacks bool) {
+	var runs []Extent // of the pack's data, by At
+	for start, end := range storage.DataRuns(c.f, c.end) {
+		runs = append(runs, Extent{At: start, Len: end - start})
+	}
+	for _, e := range c.Extents {
+		i := sort.Search(len(runs), func(i int) bool { return runs[i].At+runs[i].Len > e.At })
+		if i == len(runs) || runs[i].At > e.At || roundUp(runs[i].At+runs[i].Len) < e.At+e.Len {
+			return e.Off, true
+		}
+	}
+	return 0, false
+}
+
+// ReadAt implements io.ReaderAt for an off that is a multiple of Block.
+func (c Content) ReadAt(buf []byte, off int64) (int, error) {
+	if off%Block != 0 {
+		return 0, fmt.Errorf("reading at %d: no multiple of %d", off, Block)
+	}
+	buf = buf[:max(0, min(int64(len(buf)), c.Length-off))]
+	if len(buf) == 0 {
+		return 0, io.EOF
+	}
+	return len(buf), c.readAt(buf, off)
+}
+
+// Runs yields the runs of the content that the table has.
+func (c Content) Runs() iter.Seq2[int64, int64] {
+	return func(yield func(start, end int64) bool) {
+		for i := 0; i < len(c.Extents); {
+			start, end := c.Extents[i].Off, int64(0)
+			for ; i < len(c.Extents) && (end == 0 || c.Extents[i].Off == end); i++ {
+				end = c.Extents[i].Off + c.Extents[i].Len
+			}
+			if !yield(start, min(end, c.Length)) {
+				return
+			}
+		}
+	}
 }

@@ -48,6 +48,18 @@ func (c *Counts) Own(t Table) (bytes int64) {
 	return bytes
 }
 
+// Bytes is how many bytes of the pack were counted.
+func (c *Counts) Bytes() (n int64) {
+	for _, region := range c.regions {
+		for _, count := range region {
+			if count > 0 {
+				n += Block
+			}
+		}
+	}
+	return n
+}
+
 // end is the place behind the last block that was counted, in bytes.
 func (c *Counts) end() int64 {
 	last := int64(-1)

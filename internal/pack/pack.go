@@ -76,8 +76,11 @@ func (p *Pack) Sync(ctx context.Context) error {
 	return storage.Sync(ctx, p.f)
 }
 
-// Undo takes back all that was appended to p. No table may name it.
+// Undo takes back all that was appended to p, and the file of one that was empty. No table may name it.
 func (p *Pack) Undo() error {
+	if p.begun == 0 {
+		return os.Remove(p.f.Name())
+	}
 	p.end = roundUp(p.begun)
 	return p.f.Truncate(p.begun)
 }
@@ -103,14 +106,15 @@ func (p *Pack) Reclaim(used *Counts) error {
 		}
 		p.begun, p.end = end, end
 	}
+	var failed error // of the last: on a full disk one may fail, and the next make room
 	for start, end := range storage.DataRuns(p.f, p.end) {
 		for from, to := range used.unused(start/Block, (end+Block-1)/Block) {
 			if err := punch(p.f, from*Block, to*Block); err != nil {
-				return err
+				failed = err
 			}
 		}
 	}
-	return nil
+	return failed
 }
 
 func punch(f *os.File, from, to int64) error {

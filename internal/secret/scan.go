@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"noid/internal/network/grant"
+	"noid/internal/storage"
 )
 
 const (
@@ -68,15 +70,19 @@ func (s *Scanner) Scan(ctx context.Context, path string) ([]string, error) {
 	if names, ok := s.known[key]; ok {
 		return names, nil
 	}
-	p := &pass{s: s, found: map[string]bool{}, ends: make([][]bool, len(s.forms)), begins: make([][]bool, len(s.forms))}
-	for i, form := range s.forms {
-		p.ends[i], p.begins[i] = make([]bool, len(form.text)), make([]bool, len(form.text))
-	}
-	if err := p.read(ctx, f); err != nil {
+	p := s.pass()
+	if err := p.read(ctx, f, storage.DataRuns(f, st.Size)); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	s.known[key] = p.names()
 	return s.known[key], nil
+}
+
+// ScanRuns is Scan for the runs of f.
+func (s *Scanner) ScanRuns(ctx context.Context, f io.ReaderAt, runs iter.Seq2[int64, int64]) ([]string, error) {
+	p := s.pass()
+	err := p.read(ctx, f, runs)
+	return p.names(), err
 }
 
 // pass is the reading of one file. ends[i][k] is a page that ends with the first k bytes of form i, begins[i][k] one that
@@ -87,21 +93,19 @@ type pass struct {
 	ends, begins [][]bool
 }
 
-func (p *pass) read(ctx context.Context, f *os.File) error {
+func (s *Scanner) pass() *pass {
+	p := &pass{s: s, found: map[string]bool{}, ends: make([][]bool, len(s.forms)), begins: make([][]bool, len(s.forms))}
+	for i, form := range s.forms {
+		p.ends[i], p.begins[i] = make([]bool, len(form.text)), make([]bool, len(form.text))
+	}
+	return p
+}
+
+func (p *pass) read(ctx context.Context, f io.ReaderAt, runs iter.Seq2[int64, int64]) error {
 	buf := make([]byte, p.s.overlap+window)
-	for off := int64(0); ; {
-		data, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil // nothing but a hole is left
-		} else if err != nil {
-			return err
-		}
-		end, err := unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE)
-		if err != nil {
-			return err
-		}
+	for data, end := range runs {
 		kept := 0 // no value has zeros in it, so none crosses a hole
-		for off = data - data%pageBytes; off < end; {
+		for off := data - data%pageBytes; off < end; {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -119,6 +123,7 @@ func (p *pass) read(ctx context.Context, f *os.File) error {
 			kept = copy(buf, buf[kept+n-keep:kept+n])
 		}
 	}
+	return nil
 }
 
 func (p *pass) look(text []byte) {

@@ -15,6 +15,7 @@ import (
 // Occupied is the disk space of a set of files. The zero value is no file.
 type Occupied struct {
 	own    int64             // bytes that one file alone has, by one name
+	parts  int64             // bytes that AddPart has counted as shared
 	linked map[inode]*links  // the same of files with several names
 	shared map[uint64]*spans // what files have in common with others, by device
 }
@@ -96,7 +97,7 @@ func (o *Occupied) Add(p Occupied) {
 	if o.linked == nil {
 		o.linked, o.shared = map[inode]*links{}, map[uint64]*spans{}
 	}
-	o.own += p.own
+	o.own, o.parts = o.own+p.own, o.parts+p.parts
 	for id, l := range p.linked {
 		if mine := o.linked[id]; mine != nil {
 			mine.names += l.names
@@ -108,6 +109,10 @@ func (o *Occupied) Add(p Occupied) {
 		o.share(dev, s.list)
 	}
 }
+
+// AddPart counts a part of a file that is not in the set: bytes that the set alone needs of it, and those that others need
+// too. Of two sets with parts that they share, the sum counts these twice.
+func (o *Occupied) AddPart(own, shared int64) { o.own, o.parts = o.own+own, o.parts+shared }
 
 // Discount subtracts bytes that are counted elsewhere from o's own.
 func (o *Occupied) Discount(bytes int64) { o.own = max(0, o.own-bytes) }
@@ -133,7 +138,7 @@ func (o *Occupied) Own() int64 {
 
 // Shared is the bytes that others have too, by reflink or by a hard link outside the set, each counted once.
 func (o *Occupied) Shared() int64 {
-	shared := int64(0)
+	shared := o.parts
 	for _, l := range o.linked {
 		if l.names < l.all {
 			shared += l.own

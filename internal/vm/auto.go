@@ -133,7 +133,7 @@ func (m *Manager) boundAutomatic(ctx context.Context, name string) {
 	}
 	plan, err := m.plan(ctx, name, policy, func(e LogEntry) bool { return e.Automatic() && e.Cause.By != checkpoint.ByRestore })
 	if err == nil {
-		err = m.removeCheckpoint(name, going(plan)...)
+		err = m.removeCheckpoints(name, going(plan)...)
 	}
 	if err != nil {
 		m.warn("forgetting old automatic checkpoints: " + err.Error())

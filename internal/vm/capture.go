@@ -18,8 +18,9 @@ import (
 )
 
 // capture saves the VM as of one moment in a staging directory: it can be loaded from there, and lacks what
-// publishCheckpoint adds. The caller publishes or removes the directory, also when this fails.
-func (s *session) capture(ctx context.Context, st State, label string) (c checkpoint.Record, staging string, err error) {
+// publishCheckpoint adds. The caller publishes or removes the directory, also when this fails. What is to be a checkpoint
+// may be packed: then memory and disk are in s.packing, and it cannot be loaded from there.
+func (s *session) capture(ctx context.Context, st State, label string, mayPack bool) (c checkpoint.Record, staging string, err error) {
 	name := s.vm.Name
 	staging = s.Home.StagingDir(name)
 	if err := os.Mkdir(staging, 0o700); err != nil {
@@ -41,8 +42,17 @@ func (s *session) capture(ctx context.Context, st State, label string) (c checkp
 	if c, err = s.newCheckpoint(st, label); err != nil {
 		return c, staging, err
 	}
+	c.Packed = mayPack && s.canPack(staging)
 	if err := s.checkRoom(ctx, staging, c); err != nil {
 		return c, staging, err
+	}
+	if c.Packed {
+		if s.packing, err = s.newPacking(ctx, c); err != nil {
+			return c, staging, err
+		}
+		if err := s.packing.look(ctx); err != nil { // most of the work, before the agent waits for its end
+			return c, staging, err
+		}
 	}
 	if c.Machine.Base {
 		if err := linkBase(ctx, staging, s.file(vmm.BaseFile)); err != nil {
@@ -127,6 +137,9 @@ func (s *session) newCheckpoint(st State, label string) (c checkpoint.Record, er
 
 // removeCapture removes what capture has made.
 func (s *session) removeCapture(staging string) {
+	if s.packing != nil {
+		s.packing.end(false)
+	}
 	os.Remove(s.Home.CheckpointsDir(s.vm.Name)) // only when this was the first
 	storage.RemoveAll(staging)                  // last: Sweep looks after what has a staging directory
 }
@@ -139,12 +152,15 @@ const smallFiles = 32 << 20
 // only when it decides.
 func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Record) error {
 	need, memory := int64(smallFiles), int64(0)
-	if c.Memory {
+	if c.Memory && !c.Packed {
 		memory = int64(c.Machine.MemMiB) << 20
 	}
 	_, disk, err := storage.Usage(s.file(vmm.RootfsFile))
 	if err != nil {
 		return err
+	}
+	if c.Packed {
+		disk = 0
 	}
 	free, err := storage.Free(staging)
 	if err != nil || free >= need+disk+memory { // there is room for copies of all: no question what will be copied
@@ -154,6 +170,7 @@ func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Re
 	if err != nil {
 		return err
 	}
+	reflinks = reflinks || c.Packed // what is packed is written while the guest runs: a full disk fails that alone
 	source := s.driver.MemorySource(s.dir)
 	cloned := source != ""
 	if !reflinks {
@@ -205,6 +222,13 @@ func (s *session) standStill(ctx context.Context, staging string, st State, guar
 			return 0, true, err
 		}
 	}
+	files := []string{vmm.RootfsFile, vmm.SerialLogFile}
+	if s.packing != nil {
+		files = files[1:]
+		if err := s.packing.look(ctx); err != nil {
+			return 0, true, err
+		}
+	}
 	if st == Running {
 		began := time.Now()
 		defer func() {
@@ -218,12 +242,17 @@ func (s *session) standStill(ctx context.Context, staging string, st State, guar
 		}
 	}
 	if st == Running || st == Paused {
-		if err := s.driver.Snapshot(ctx, s.dir, staging); err != nil {
+		if err := s.driver.Snapshot(ctx, s.dir, staging, s.packing == nil); err != nil {
 			return 0, true, err
 		}
 		how = vmm.ResumeSaved
 	}
-	for _, file := range []string{vmm.RootfsFile, vmm.SerialLogFile} {
+	if s.packing != nil {
+		if err := s.packing.hold(ctx); err != nil {
+			return 0, true, err
+		}
+	}
+	for _, file := range files {
 		if _, err := storage.Clone(ctx, filepath.Join(staging, file), s.file(file)); err != nil {
 			return 0, true, err
 		}
@@ -236,7 +265,7 @@ func (s *session) standStill(ctx context.Context, staging string, st State, guar
 func (s *session) writeBack(ctx context.Context) error {
 	for range writeBacks {
 		began := time.Now()
-		if err := s.driver.WriteBack(ctx, s.dir); err != nil {
+		if err := s.driver.WriteBack(ctx, s.dir, s.packing == nil); err != nil {
 			return err
 		}
 		if time.Since(began) < calm {

@@ -60,7 +60,7 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (checkpoin
 // the disk alone. about has the label, the cause, and the id or none.
 func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Record) (checkpoint.Record, error) {
 	synced := st == Running && s.syncGuest(ctx)
-	c, staging, err := s.capture(ctx, st, about.Label)
+	c, staging, err := s.capture(ctx, st, about.Label, true)
 	c.ID, c.Cause, c.Synced = cmp.Or(about.ID, c.ID), about.Cause, synced
 	if err == nil {
 		err = s.publishCheckpoint(ctx, staging, &c)
@@ -68,6 +68,9 @@ func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Rec
 	if err != nil {
 		s.removeCapture(staging)
 		return c, s.errorf("checkpoint of", err)
+	}
+	if s.packing != nil {
+		s.packing.end(true)
 	}
 	noteLast(s.dir, c.VM+"@"+c.ID)
 	markUntouched(s.dir, s.vm.Process)
@@ -99,20 +102,23 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 	var sums [][]byte
 	parent := s.parent(*c)
 	parentDir := s.Home.CheckpointDir(parent.VM, parent.ID)
-	for _, name := range c.FileNames() {
+	if c.Packed {
+		if err := s.packing.settle(ctx); err != nil {
+			return err
+		}
+	}
+	for _, name := range c.Contents() {
 		if name == vmm.BaseFile {
 			continue
 		}
-		path := filepath.Join(staging, name)
-		info, onDisk, err := storage.Finish(ctx, path)
+		finish := s.finishFile
+		if c.InPack(name) {
+			finish = s.packing.write
+		}
+		hash, onDisk, err := finish(ctx, staging, name, c)
 		if err != nil {
 			return err
 		}
-		hash, err := hashLike(ctx, path, parent, parentDir)
-		if err != nil {
-			return err
-		}
-		c.Files[name] = manifest.FileOf(info, hash)
 		sums = append(sums, storage.SumBytes(hash.Chunks))
 		switch name {
 		case vmm.RootfsFile:
@@ -130,6 +136,19 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 		return err
 	}
 	return storage.Publish(ctx, staging, s.Home.CheckpointDir(c.VM, c.ID))
+}
+
+// finishFile makes the file called name of c, in dir, read-only and notes it in c.
+func (s *session) finishFile(ctx context.Context, dir, name string, c *checkpoint.Record) (storage.Hash, int64, error) {
+	path := filepath.Join(dir, name)
+	info, onDisk, err := storage.Finish(ctx, path)
+	if err != nil {
+		return storage.Hash{}, 0, err
+	}
+	parent := s.parent(*c)
+	hash, err := hashLike(ctx, path, parent, s.Home.CheckpointDir(parent.VM, parent.ID))
+	c.Files[name] = manifest.FileOf(info, hash)
+	return hash, onDisk, err
 }
 
 // parent returns the checkpoint that c shares most with, the zero one when it is gone.

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
 	"noid/internal/home"
+	"noid/internal/pack"
 	"noid/internal/storage"
 )
 
@@ -74,8 +76,16 @@ func (m *Manager) ofOwners(ctx context.Context, name string, list func(context.C
 // withSizes fills in Size. What was forgotten meanwhile is left out.
 func (m *Manager) withSizes(ctx context.Context, list []CheckpointEntry) ([]CheckpointEntry, error) {
 	problems := make([]error, len(list))
+	packs := m.countPacks(list)
 	storage.Each(len(list), func(i int) {
-		o, err := storage.Occupy(ctx, m.Home.CheckpointDir(list[i].VM, list[i].ID), nil)
+		dir := m.Home.CheckpointDir(list[i].VM, list[i].ID)
+		o, err := storage.Occupy(ctx, dir, nil)
+		tables, tablesErr := checkpoint.Tables(dir)
+		for _, t := range tables {
+			own := packs[list[i].VM].Own(t)
+			o.AddPart(own, t.Bytes()-own)
+		}
+		err = cmp.Or(err, tablesErr)
 		list[i].Size = &o
 		if list[i].Err == nil {
 			problems[i] = err
@@ -93,4 +103,24 @@ func (m *Manager) withSizes(ctx context.Context, list []CheckpointEntry) ([]Chec
 		}
 	}
 	return sized, errs.Join(problems...)
+}
+
+// countPacks counts who needs which blocks of the packs that the checkpoints of list have. A table that cannot be read
+// needs none.
+func (m *Manager) countPacks(list []CheckpointEntry) map[string]*pack.Counts {
+	counts := map[string]*pack.Counts{}
+	for _, e := range list {
+		if counts[e.VM] != nil {
+			continue
+		}
+		counts[e.VM] = &pack.Counts{}
+		ids, _ := m.Home.CheckpointIDs(e.VM)
+		for _, id := range ids {
+			tables, _ := checkpoint.Tables(m.Home.CheckpointDir(e.VM, id))
+			for _, t := range tables {
+				counts[e.VM].Add(t)
+			}
+		}
+	}
+	return counts
 }

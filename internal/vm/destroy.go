@@ -36,7 +36,7 @@ func (m *Manager) Destroy(ctx context.Context, name string, checkpoints bool) (k
 	if !checkpoints {
 		return len(ids), nil
 	}
-	return 0, m.removeCheckpoint(name, ids...)
+	return 0, m.removeCheckpoints(name, ids...)
 }
 
 // destroyVM is Destroy for the VM itself. With checkpoints it need not be there, if they are.

@@ -96,7 +96,7 @@ func (s *session) stampBase(ctx context.Context) error {
 }
 
 // stage makes a VM's directory with its own disk, a clone of rootfs, with base, if it is not empty, and with an idle
-// console.
+// console. Without rootfs the caller makes the disk.
 func stage(ctx context.Context, staging, rootfs, base string) error {
 	if err := stageConsole(staging); err != nil {
 		return err
@@ -105,6 +105,9 @@ func stage(ctx context.Context, staging, rootfs, base string) error {
 		if err := linkBase(ctx, staging, base); err != nil {
 			return err
 		}
+	}
+	if rootfs == "" {
+		return nil
 	}
 	_, err := storage.Clone(ctx, filepath.Join(staging, vmm.RootfsFile), rootfs)
 	return err

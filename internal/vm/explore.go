@@ -204,7 +204,7 @@ func (e *exploration) keep(ctx context.Context, clone *session, v *Variant) (id 
 		return "", err
 	}
 	defer s.close()
-	c, staging, err := s.capture(ctx, s.state(ctx), "")
+	c, staging, err := s.capture(ctx, s.state(ctx), "", false)
 	defer s.removeCapture(staging)
 	if err != nil {
 		return "", s.explain(s.errorf("explore of", err))

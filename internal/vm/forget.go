@@ -6,8 +6,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"slices"
 
+	"noid/internal/checkpoint"
 	"noid/internal/errs"
 	"noid/internal/manifest"
 	"noid/internal/storage"
@@ -49,41 +49,42 @@ func (m *Manager) forget(ctx context.Context, name string, find func() (ids []st
 	if err != nil {
 		return err
 	}
-	if err := m.removeCheckpoint(name, ids...); err != nil {
+	if err := m.removeCheckpoints(name, ids...); err != nil {
 		return err
 	}
 	m.pruneKernels(ctx)
 	return nil
 }
 
-// removedAtOnce is how many checkpoints are taken out of a listing before they are deleted.
-const removedAtOnce = 100
-
-// removeCheckpoint takes checkpoints out of the listing, each by one rename, and then deletes them. One that is not there
-// is no error. VMMs that map the memory keep the inode.
-func (m *Manager) removeCheckpoint(name string, ids ...string) error {
-	for some := range slices.Chunk(ids, removedAtOnce) {
-		var gone []string
-		var err error
-		for _, id := range some {
-			old := m.Home.OldDir(name)
-			if err = os.Rename(m.Home.CheckpointDir(name, id), old); err == nil {
-				gone = append(gone, old)
-			} else if !errors.Is(err, fs.ErrNotExist) {
-				break
-			}
-			err = nil
+// removeCheckpoints takes checkpoints out of the listing, each by one rename, gives back what they alone had in the pack
+// and then deletes them. VMMs that map their memory keep the inode. Those that are not there are left out.
+func (m *Manager) removeCheckpoints(name string, ids ...string) error {
+	var problems []error
+	var removed []string
+	for _, id := range ids {
+		old := m.Home.OldDir(name)
+		err := os.Rename(m.Home.CheckpointDir(name, id), old)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			problems = append(problems, err)
+			break
 		}
-		if len(gone) > 0 {
-			err = errors.Join(err, storage.SyncDir(m.Home.CheckpointsDir(name)))
-		}
-		os.Remove(m.Home.CheckpointsDir(name)) // when these were the last
-		for _, old := range gone {
-			err = errors.Join(err, storage.RemoveAll(old))
-		}
-		if err != nil {
-			return err
+		removed = append(removed, old)
+	}
+	if len(removed) == 0 {
+		return errors.Join(problems...)
+	}
+	// In this order: Sweep does the rest for as long as a directory is there.
+	err := storage.SyncDir(m.Home.CheckpointsDir(name))
+	if err == nil {
+		if err := checkpoint.Reclaim(m.Home.CheckpointsDir(name)); err != nil {
+			m.warn(err.Error())
 		}
 	}
-	return nil
+	problems = append(problems, err)
+	for _, old := range removed {
+		problems = append(problems, storage.RemoveAll(old))
+	}
+	return errors.Join(problems...)
 }

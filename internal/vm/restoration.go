@@ -107,7 +107,7 @@ func (r *restoration) startBackup(ctx context.Context) {
 	}()
 	r.undo = append(r.undo, func() {
 		if <-done; r.kept != "" {
-			r.removeCheckpoint(r.new.vm.Name, r.kept)
+			r.removeCheckpoints(r.new.vm.Name, r.kept)
 		}
 	})
 }
@@ -128,7 +128,7 @@ func (r *restoration) load(ctx context.Context) (err error) {
 		n.vm.Process, err = r.driver.Start(ctx, n.dir, &n.vm.Machine)
 		return err
 	}
-	n.vm.Process, err = r.driver.Load(ctx, n.dir, &n.vm.Machine, vmm.Saved{GuestUp: r.c.AgentReady})
+	n.vm.Process, err = r.driver.Load(ctx, n.dir, &n.vm.Machine, vmm.Saved{GuestUp: r.c.AgentReady, OwnMemory: r.c.Packed})
 	if err != nil {
 		return r.explainLoad(ctx, err)
 	}
@@ -142,8 +142,19 @@ func (r *restoration) stage(ctx context.Context) error {
 	if r.c.Machine.Base {
 		base = filepath.Join(r.dir, vmm.BaseFile)
 	}
-	if err := stage(ctx, n.dir, filepath.Join(r.dir, vmm.RootfsFile), base); err != nil {
+	rootfs := filepath.Join(r.dir, vmm.RootfsFile)
+	if r.c.Packed {
+		rootfs = ""
+	}
+	if err := stage(ctx, n.dir, rootfs, base); err != nil {
 		return err
+	}
+	for _, name := range r.c.Contents() {
+		if r.c.InPack(name) {
+			if err := r.c.Fill(ctx, r.dir, name, n.file(name)); err != nil {
+				return err
+			}
+		}
 	}
 	if err := n.saveNet(ctx); err != nil {
 		return err
@@ -175,6 +186,9 @@ func (r *restoration) stage(ctx context.Context) error {
 		}
 	}
 	for _, file := range []string{vmm.MemorySnap, vmm.StateSnap} {
+		if r.c.InPack(file) {
+			continue
+		}
 		// The very inode of the checkpoint: clones share its page cache, and it outlives 'noid forget'.
 		if err := linkOrClone(ctx, n.file(file), filepath.Join(r.dir, file)); err != nil {
 			return err

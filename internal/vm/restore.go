@@ -213,13 +213,16 @@ func (s source) backup(ctx context.Context, old home.VM, id string, undo bool) (
 // boundBackups deletes the oldest automatic checkpoints beyond keepBackups, but never s.
 func (s source) boundBackups(ctx context.Context) {
 	list, err := s.Home.CheckpointLabels(ctx, s.c.VM)
-	seen := 0
+	seen, old := 0, []string(nil)
 	for i := len(list) - 1; i >= 0 && err == nil; i-- {
 		if l := list[i]; l.Err == nil && cause(l.Record).By == checkpoint.ByRestore && l.ID != s.c.ID && !s.pinned(s.c.VM, l.ID) {
 			if seen++; seen > keepBackups {
-				err = s.removeCheckpoint(s.c.VM, l.ID)
+				old = append(old, l.ID)
 			}
 		}
+	}
+	if err == nil {
+		err = s.removeCheckpoints(s.c.VM, old...)
 	}
 	if err != nil {
 		s.warn("forgetting old checkpoints from before restores: " + err.Error())

@@ -52,7 +52,7 @@ func (m *Manager) Prune(ctx context.Context, name string, r Retention, dryRun bo
 	if err != nil || dryRun {
 		return plan, err
 	}
-	if err := m.removeCheckpoint(name, going(plan)...); err != nil {
+	if err := m.removeCheckpoints(name, going(plan)...); err != nil {
 		return plan, err
 	}
 	m.pruneKernels(ctx)

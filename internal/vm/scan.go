@@ -51,10 +51,14 @@ func (m *Manager) scan(ctx context.Context, v *Verdict, s *secret.Scanner, progr
 		if progress != nil {
 			progress(v.Record, e.Name())
 		}
+		file, scan := e.Name(), s.Scan
+		if content, ok := strings.CutSuffix(file, checkpoint.TableFile("")); ok {
+			file, scan = content, func(ctx context.Context, _ string) ([]string, error) { return scanContent(ctx, dir, content, s) }
+		}
 		var names []string
-		if names, err = s.Scan(ctx, filepath.Join(dir, e.Name())); len(names) > 0 {
+		if names, err = scan(ctx, filepath.Join(dir, e.Name())); len(names) > 0 {
 			v.Secrets = append(v.Secrets, names...)
-			in = append(in, e.Name())
+			in = append(in, file)
 		}
 	}
 	switch _, gone := os.Lstat(dir); {
@@ -71,6 +75,16 @@ func (m *Manager) scan(ctx context.Context, v *Verdict, s *secret.Scanner, progr
 		v.addProblem(fmt.Errorf("%s has the value of %s", strings.Join(in, ", "), strings.Join(v.Secrets, ", ")))
 	}
 	return nil
+}
+
+// scanContent looks into what is in the pack, for the content called name of the checkpoint in dir.
+func scanContent(ctx context.Context, dir, name string, s *secret.Scanner) ([]string, error) {
+	content, err := checkpoint.OpenContent(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	return s.ScanRuns(ctx, content, content.Runs())
 }
 
 func (v *Verdict) addProblem(err error) {

@@ -30,6 +30,8 @@ type session struct {
 	net    *network.Config // of a VM that is made: what saveNet writes
 	lease  *home.Lease     // of a VM that is made to go with this process; else nil
 	hidden bool            // it is a clone in the staging area: see hiddenClone
+	// packing is of a checkpoint that is being made; nil when its files are cloned.
+	packing *packing
 }
 
 // open locks the VM name and ends a VMM that a killed command had no time to record. errs.ErrState is a VM that runs

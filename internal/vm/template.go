@@ -99,7 +99,7 @@ func (s *session) makeTemplate(ctx context.Context, key string) {
 	if s.state(ctx) != Running {
 		return
 	}
-	c, staging, err := s.capture(ctx, Running, "")
+	c, staging, err := s.capture(ctx, Running, "", false)
 	defer s.removeCapture(staging)
 	if err != nil || !c.AgentReady {
 		return

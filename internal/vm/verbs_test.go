@@ -44,7 +44,7 @@ func newWorld(t *testing.T, agent ...bool) *world {
 	}
 	h, err := home.Open(filepath.Join(dir, "home"))
 	must(t, err)
-	w := &world{T: t, fake: &vmtest.Driver{}}
+	w := &world{T: t, fake: &vmtest.Driver{MemoryFile: true}}
 	w.m = &Manager{Home: h, Drivers: vmtest.Drivers{Fake: w.fake}, Config: config.Config{Kernel: kernel, Rootfs: rootfs, Warm: "off"},
 		Version: "test", Warn: func(s string) { t.Log("warning: " + s) }}
 	t.Cleanup(func() {
@@ -99,7 +99,7 @@ func (w *world) oneBase() {
 		return
 	}
 	var files []string
-	for _, pattern := range []string{w.m.Home.VMsDir() + "/*", w.m.Home.CheckpointsRoot() + "/*/*"} {
+	for _, pattern := range []string{w.m.Home.VMsDir() + "/*", w.m.Home.CheckpointsRoot() + "/*/????????"} {
 		dirs, err := filepath.Glob(pattern)
 		must(w.T, err)
 		files = append(files, dirs...)

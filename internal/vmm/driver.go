@@ -63,16 +63,17 @@ type Driver interface {
 	// then fails or ends early, never with wrong bytes. The caller closes what it gets.
 	Connect(ctx context.Context, dir string) (net.Conn, error)
 
-	// WriteBack does, while the guest runs, whatever makes the coming Snapshot short: fsync of disk and memory files, a
-	// clone of what is known of memory. It may be repeated or left out.
-	WriteBack(ctx context.Context, dir string) error
+	// WriteBack does, while the guest runs, whatever makes the coming Snapshot short: fsync of disk and, for one with
+	// memory, memory files, a clone of what is known of memory. It may be repeated or left out.
+	WriteBack(ctx context.Context, dir string, memory bool) error
 	// MemorySource returns the file of which the coming Snapshot's memory will be a clone, but for what was written
 	// since. It is empty when there is none, and all memory will be written. Once the VMM has ended it may be removed.
 	MemorySource(dir string) string
 	// Snapshot writes the paused guest of dir to dst/memory.snap and dst/vmstate.snap, neither of which exists. It
 	// leaves the VM paused and able to resume whether it fails or not, and no file in dst when it fails. It may be
-	// repeated in one pause. The caller fsyncs dst.
-	Snapshot(ctx context.Context, dir, dst string) error
+	// repeated in one pause. The caller fsyncs dst. Without memory, which is for a driver with Traits.MemoryFile, there is
+	// no dst/memory.snap: until the guest is resumed MemorySource has it.
+	Snapshot(ctx context.Context, dir, dst string, memory bool) error
 
 	// Logs are the names of the log files that it leaves in a VM's directory, the VMM's own first. Start and Load make
 	// them. They grow while the VMM lives: the VM's helper bounds them.

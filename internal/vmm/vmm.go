@@ -57,10 +57,14 @@ type Traits struct {
 	ELFOnly bool
 	// LoadsWithoutBootFiles: Load reads neither kernel nor initrd.
 	LoadsWithoutBootFiles bool
+	// MemoryFile: MemorySource is the guest's memory itself, which the VMM has mapped shared.
+	MemoryFile bool
 }
 
 // Saved is what Load must know of a snapshot beside its files.
 type Saved struct {
 	// GuestUp: the guest had booted, its agent had answered. Kernel and initramfs were in its memory.
 	GuestUp bool
+	// OwnMemory: memory.snap is nobody else's. Load may take it for the guest's memory, and write it.
+	OwnMemory bool
 }

@@ -3,6 +3,8 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"noid/internal/checkpoint"
 	"noid/internal/home"
 	"noid/internal/manifest"
+	"noid/internal/pack"
 )
 
 // TestDamage damages checkpoints in every way that docs/breaking.md tells: each is found and named, none is restored,
@@ -31,14 +34,24 @@ func TestDamage(t *testing.T) {
 	n.want(0, "verify")
 	n.want(0, "verify", "a", "--read-data")
 
+	h, err := home.Open(n.home)
+	check(t, err)
+	c, err := h.LoadCheckpoint("a", id)
+	check(t, errors.Join(err, h.Close()))
 	path := func(name string) string { return filepath.Join(dir, name) }
+	// flip damages a file, or a content that is in the pack.
 	flip := func(name string, at int64, keepTime bool) func() {
 		return func() {
 			t.Helper()
-			info, err := os.Stat(path(name))
+			path, at := path(name), at
+			if c.InPack(name) {
+				at = placeOf(t, dir, name, at)
+				path = filepath.Join(filepath.Dir(dir), pack.File)
+			}
+			info, err := os.Stat(path)
 			check(t, err)
-			check(t, os.Chmod(path(name), 0o600))
-			f, err := os.OpenFile(path(name), os.O_RDWR, 0)
+			check(t, os.Chmod(path, 0o600))
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
 			check(t, err)
 			defer f.Close()
 			b := make([]byte, 1)
@@ -48,7 +61,7 @@ func TestDamage(t *testing.T) {
 			_, err = f.WriteAt(b, at)
 			check(t, err)
 			if keepTime {
-				check(t, os.Chtimes(path(name), info.ModTime(), info.ModTime()))
+				check(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
 			}
 		}
 	}
@@ -59,12 +72,13 @@ func TestDamage(t *testing.T) {
 			check(t, os.Truncate(path(name), size))
 		}
 	}
-	for _, tt := range []struct {
+	type damage struct {
 		name   string
 		damage func()
 		says   string // in verify's words
 		all    bool   // found by --read-data alone
-	}{
+	}
+	damages := []damage{
 		{"a bit that rots", flip("memory.snap", 20<<20, true), "memory.snap differs at 20 MiB", true}, // before any is copied back
 		{"a bit of the memory", flip("memory.snap", 17<<20+5, false), "memory.snap differs at 17 MiB", false},
 		{"a bit of the disk", flip("rootfs.ext4", 3<<20, false), "rootfs.ext4 differs at 3 MiB", false},
@@ -82,7 +96,24 @@ func TestDamage(t *testing.T) {
 			check(t, os.Symlink("/etc/passwd", path("memory.snap")))
 		}, "memory.snap is not a regular file", false},
 		{"no manifest", func() { check(t, os.Remove(path("checkpoint.json"))) }, "it is missing", false},
-	} {
+	}
+	if c.Packed {
+		const table = "memory.snap.table"
+		inPack := filepath.Join(filepath.Dir(dir), pack.File)
+		damages = []damage{
+			{"a bit that rots", flip("memory.snap", 20<<20, true), "memory.snap differs at 20 MiB", true},
+			{"a bit of the disk", flip("rootfs.ext4", 3<<20, false), "rootfs.ext4 differs at 3 MiB", true},
+			{"a bit of the device state", flip("vmstate.snap", 1000, true), "vmstate.snap differs at 0 MiB", false},
+			{"a bit of the table", flip(table, 30, true), table + " differs", false},
+			{"a truncated table", resize(table, 20), table + " has 20 bytes", false},
+			{"no table", func() { check(t, os.Remove(path(table))) }, table + " is missing", false},
+			{"another one's table", func() { check(t, os.Rename(filepath.Join(filepath.Dir(dir), other, table), path(table))) }, table, false},
+			{"no pack", func() { check(t, os.Remove(inPack)) }, "opening the pack", false},
+			{"a truncated pack", func() { check(t, os.Truncate(inPack, 1<<20)) }, "the pack lacks", false},
+			{"a pack that is a link", func() { check(t, errors.Join(os.Remove(inPack), os.Symlink("/etc/passwd", inPack))) }, "opening the pack", false},
+		}
+	}
+	for _, tt := range damages {
 		t.Run(tt.name, func(t *testing.T) {
 			n := n.in(t)
 			saved := t.TempDir()
@@ -139,7 +170,7 @@ func TestDamage(t *testing.T) {
 	}
 	n.want(0, "restore", "a", id, "--no-backup")
 	flip("memory.snap", 17<<20+5, false)() // found, if not placed
-	if out := n.want(1, "verify", "a@"+id); !strings.Contains(out, "memory.snap differs from") {
+	if out := n.want(1, "verify", "a@"+id, "--read-data"); !strings.Contains(out, "memory.snap differs from") {
 		t.Errorf("of damaged memory without sums verify says %s", out)
 	}
 	n.keep(saved, filepath.Dir(dir))
@@ -215,7 +246,7 @@ func TestNotHere(t *testing.T) {
 	data, err := os.ReadFile(path)
 	check(t, err)
 	check(t, os.Chmod(path, 0o600))
-	check(t, os.WriteFile(path, bytes.Replace(data, []byte(`"format": 2`), []byte(`"format": 3`), 1), 0o400))
+	check(t, os.WriteFile(path, bytes.Replace(data, []byte(fmt.Sprintf(`"format": %d`, here.Format)), []byte(`"format": 4`), 1), 0o400))
 	n.refused(id, "newer noid")
 	n.keep(saved, dir)
 	binary := filepath.Join(t.TempDir(), "qemu")
@@ -254,6 +285,20 @@ func vendor(t *testing.T) string {
 	_, after, _ := strings.Cut(string(data), "vendor_id\t: ")
 	line, _, _ := strings.Cut(after, "\n")
 	return line
+}
+
+// placeOf is where in the pack the byte at of the content called name is.
+func placeOf(t *testing.T, dir, name string, at int64) int64 {
+	t.Helper()
+	table, err := checkpoint.Table(dir, name)
+	check(t, err)
+	for _, e := range table.Extents {
+		if at >= e.Off && at < e.Off+e.Len {
+			return e.At + at - e.Off
+		}
+	}
+	t.Fatalf("%s has nothing at %d", name, at)
+	return 0
 }
 
 func check(t testing.TB, err error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -18,7 +19,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/checkpoint"
 	"noid/internal/image/imagetest"
+	"noid/internal/pack"
+	"noid/internal/storage"
 	"noid/internal/vmm/conformance/tinyguest"
 )
 
@@ -170,8 +174,43 @@ func diskToken(path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
+	return tokenIn(f)
+}
+
+// checkpointToken is diskToken of checkpoint id, whose disk may be in the pack.
+func (h *home) checkpointToken(id string) (string, error) {
+	dir := h.checkpointDir(id)
+	content, err := checkpoint.OpenContent(dir, "rootfs.ext4")
+	if errors.Is(err, os.ErrNotExist) {
+		return diskToken(filepath.Join(dir, "rootfs.ext4"))
+	} else if err != nil {
+		return "", err
+	}
+	defer content.Close()
+	return tokenIn(content)
+}
+
+// packUnused is how many bytes on disk the pack has that no checkpoint of list needs.
+func (h *home) packUnused(list []record) (int64, error) {
+	path := filepath.Join(filepath.Dir(h.checkpointDir("id")), pack.File)
+	_, bytes, err := storage.Usage(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	used := &pack.Counts{}
+	for _, r := range list {
+		tables, tablesErr := checkpoint.Tables(h.checkpointDir(r.ID))
+		err = errors.Join(err, tablesErr)
+		for _, t := range tables {
+			used.Add(t)
+		}
+	}
+	return bytes - used.Bytes(), err
+}
+
+func tokenIn(f io.ReaderAt) (string, error) {
 	token := make([]byte, 32)
-	_, err = f.ReadAt(token, tokenAt)
+	_, err := f.ReadAt(token, tokenAt)
 	return string(bytes.TrimRight(token, "\x00")), err
 }
 

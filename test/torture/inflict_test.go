@@ -429,7 +429,7 @@ func (h *home) judgeCheckpoints(vm string, c command, srcRan bool) (problems []p
 			want = r.Label
 		}
 		repeated := c.ends && want == live // the repetition kept what the first had made of src
-		got, err := diskToken(filepath.Join(h.checkpointDir(r.ID), "rootfs.ext4"))
+		got, err := h.checkpointToken(r.ID)
 		if err != nil || got != want && !(repeated && got == "one") {
 			say("lost", "the disk of checkpoint %s %q has %q: %v", r.ID, r.Label, got, err)
 		}
@@ -449,6 +449,9 @@ func (h *home) judgeCheckpoints(vm string, c command, srcRan bool) (problems []p
 	}
 	if !labels["one"] || !labels["two"] {
 		say("lost", "of the checkpoints %v are left", labels)
+	}
+	if unused, err := h.packUnused(list); err != nil || unused > 0 {
+		say("left", "%d bytes of the pack are no checkpoint's: %v", unused, err)
 	}
 	return problems
 }

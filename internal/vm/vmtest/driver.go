@@ -49,6 +49,8 @@ type Driver struct {
 	// agent.Server on JobsSocket: the guest's commands run there, on this machine. All else stays faked.
 	Program []string
 	NoNet   error // why no VM with a network starts, if so
+	// MemoryFile is the trait.
+	MemoryFile bool
 
 	mu    sync.Mutex
 	calls []string
@@ -88,7 +90,9 @@ func (d *Driver) call(name string) error {
 func (d *Driver) Name() string { return Name }
 
 // Traits implements vmm.Driver.
-func (d *Driver) Traits() vmm.Traits { return vmm.Traits{LoadsWithoutBootFiles: true} }
+func (d *Driver) Traits() vmm.Traits {
+	return vmm.Traits{LoadsWithoutBootFiles: true, MemoryFile: d.MemoryFile}
+}
 
 // Version implements vmm.Driver.
 func (d *Driver) Version(context.Context) (string, error) { return "1.0", nil }
@@ -233,7 +237,7 @@ func (d *Driver) Connect(_ context.Context, dir string) (net.Conn, error) {
 }
 
 // WriteBack implements vmm.Driver.
-func (d *Driver) WriteBack(_ context.Context, dir string) error {
+func (d *Driver) WriteBack(_ context.Context, dir string, _ bool) error {
 	if err := d.call("write back"); err != nil {
 		return err
 	}
@@ -244,7 +248,7 @@ func (d *Driver) WriteBack(_ context.Context, dir string) error {
 func (d *Driver) MemorySource(dir string) string { return filepath.Join(dir, memoryFile) }
 
 // Snapshot implements vmm.Driver.
-func (d *Driver) Snapshot(ctx context.Context, dir, dst string) error {
+func (d *Driver) Snapshot(ctx context.Context, dir, dst string, withMemory bool) error {
 	if err := d.call("snapshot"); err != nil {
 		return err
 	}
@@ -256,6 +260,9 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) error {
 		return err
 	}
 	os.Remove(filepath.Join(dir, scratchFile))
+	if !withMemory {
+		return os.WriteFile(filepath.Join(dst, vmm.StateSnap), []byte("state"), 0o600)
+	}
 	return errors.Join(os.WriteFile(filepath.Join(dst, vmm.MemorySnap), memory, 0o600), os.WriteFile(filepath.Join(dst, vmm.StateSnap), []byte("state"), 0o600))
 }
 

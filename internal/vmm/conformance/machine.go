@@ -84,10 +84,10 @@ func (vm *machine) boot(t *testing.T) {
 func (vm *machine) checkpoint(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := vm.h.Driver.WriteBack(limit(t, bootLimit), vm.dir); err != nil {
+	if err := vm.h.Driver.WriteBack(limit(t, bootLimit), vm.dir, true); err != nil {
 		t.Fatalf("WriteBack: %v", err)
 	}
-	if err := vm.h.Driver.Snapshot(limit(t, bootLimit), vm.dir, dir); err != nil {
+	if err := vm.h.Driver.Snapshot(limit(t, bootLimit), vm.dir, dir, true); err != nil {
 		t.Fatalf("Snapshot: %v", err)
 	}
 	if _, err := storage.Clone(t.Context(), filepath.Join(dir, vmm.RootfsFile), filepath.Join(vm.dir, vmm.RootfsFile)); err != nil {

@@ -37,7 +37,7 @@ func testSnapshotPaused(t *testing.T, vm *machine) {
 // testSnapshotFails makes snapshots fail, and the guest go on.
 func testSnapshotFails(t *testing.T, vm *machine) {
 	d := vm.h.Driver
-	if err := d.Snapshot(limit(t, stepLimit), vm.dir, t.TempDir()); err == nil {
+	if err := d.Snapshot(limit(t, stepLimit), vm.dir, t.TempDir(), true); err == nil {
 		t.Error("Snapshot of a running guest: no error")
 	}
 	vm.wantState(t, vmm.Running)
@@ -51,7 +51,7 @@ func testSnapshotFails(t *testing.T, vm *machine) {
 	}
 	for name, dst := range map[string]string{"no directory": filepath.Join(file, "x"), "missing": filepath.Join(t.TempDir(), "none"), "taken": taken} {
 		vm.tell(t, vmm.Pause)
-		if err := d.Snapshot(limit(t, stepLimit), vm.dir, dst); err == nil {
+		if err := d.Snapshot(limit(t, stepLimit), vm.dir, dst, true); err == nil {
 			t.Errorf("Snapshot to %s: no error", name)
 		}
 		vm.wantState(t, vmm.Paused)
@@ -64,7 +64,7 @@ func testSnapshotFails(t *testing.T, vm *machine) {
 	// The moment of the cancellation falls before, in or after the work: each must leave a VM that resumes.
 	for after := time.Duration(0); after <= 160*time.Millisecond; after = 2*after + 5*time.Millisecond {
 		vm.tell(t, vmm.Pause)
-		err := d.Snapshot(cancelled(t, after), vm.dir, t.TempDir())
+		err := d.Snapshot(cancelled(t, after), vm.dir, t.TempDir(), true)
 		t.Logf("Snapshot cancelled after %v: %v", after, err)
 		vm.wantState(t, vmm.Paused)
 		vm.tell(t, vmm.Resume)
@@ -80,7 +80,7 @@ func testClone(t *testing.T, vm *machine) {
 	d := vm.h.Driver
 	vm.con.run(t, "echo before >/root/f; sync; sleep 12345 & true")
 	vm.con.wantRun(t, "ps | grep -c 'sleep 1234[5]'", "1")
-	if err := d.WriteBack(limit(t, stepLimit), vm.dir); err != nil {
+	if err := d.WriteBack(limit(t, stepLimit), vm.dir, true); err != nil {
 		t.Fatalf("WriteBack: %v", err)
 	}
 	vm.tell(t, vmm.Pause)

@@ -39,11 +39,11 @@ func TestBase(t *testing.T) {
 	snapshot := func(prepare bool, dst string) error {
 		t.Helper()
 		if prepare {
-			if err := d.WriteBack(t.Context(), dir); err != nil {
+			if err := d.WriteBack(t.Context(), dir, true); err != nil {
 				t.Fatal(err)
 			}
 		}
-		return d.Snapshot(t.Context(), dir, dst)
+		return d.Snapshot(t.Context(), dir, dst, true)
 	}
 	var last string
 	for _, step := range []struct {
@@ -162,13 +162,13 @@ func (g *tiny) ask(line string) {
 func (g *tiny) check(what string) (dst string) {
 	g.Helper()
 	dst = g.TempDir()
-	g.must(g.d.WriteBack(g.Context(), g.dir))
+	g.must(g.d.WriteBack(g.Context(), g.dir, true))
 	g.ask("s between") // after the clone was made
 	g.must(g.d.Tell(g.Context(), g.dir, vmm.Pause))
 	if !prepared(g.dir) {
 		g.Errorf("%s: there is no base", what)
 	}
-	g.must(g.d.Snapshot(g.Context(), g.dir, dst))
+	g.must(g.d.Snapshot(g.Context(), g.dir, dst, true))
 	c := newClient(g.dir)
 	defer c.close()
 	full := filepath.Join(newSnapDir, "full")

@@ -194,7 +194,7 @@ func TestTellAndSnapshot(t *testing.T) {
 	}
 	kill(t, p)
 	dst := t.TempDir()
-	if err := d.Snapshot(t.Context(), dir, dst); err == nil || !strings.Contains(err.Error(), "not paused") {
+	if err := d.Snapshot(t.Context(), dir, dst, true); err == nil || !strings.Contains(err.Error(), "not paused") {
 		t.Errorf("Snapshot of a running guest: %v", err)
 	}
 	for _, step := range []struct {
@@ -208,10 +208,10 @@ func TestTellAndSnapshot(t *testing.T) {
 			t.Errorf("State after %d: %q, %v; want %q", step.c, state, err, step.want)
 		}
 	}
-	if err := d.Snapshot(t.Context(), dir, dst); err != nil {
+	if err := d.Snapshot(t.Context(), dir, dst, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Snapshot(t.Context(), dir, dst); !errors.Is(err, errs.ErrExists) {
+	if err := d.Snapshot(t.Context(), dir, dst, true); !errors.Is(err, errs.ErrExists) {
 		t.Errorf("Snapshot over another: %v", err)
 	}
 	if _, bodies := requests(t, dir); bodies["/snapshot/create"]["snapshot_type"] != "Full" {

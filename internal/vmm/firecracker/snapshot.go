@@ -26,7 +26,7 @@ const (
 
 // WriteBack implements vmm.Driver: it makes the file that a Diff is written into, and writes back the disk, which
 // Firecracker flushes while the guest stands still.
-func (d *Driver) WriteBack(ctx context.Context, dir string) error {
+func (d *Driver) WriteBack(ctx context.Context, dir string, _ bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (d *Driver) MemorySource(dir string) string {
 // Snapshot implements vmm.Driver with a Diff into a clone of the base (see base.go), or a Full snapshot where there is
 // none. What it wrote when it fails, it removes, and the next one is Full. Firecracker writes in newSnapDir, where
 // alone it may make files; they are then moved to dst.
-func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
+func (d *Driver) Snapshot(ctx context.Context, dir, dst string, _ bool) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("writing the snapshot: %w", err)

@@ -72,7 +72,7 @@ func binaryName(goarch string) string {
 func (d *Driver) Name() string { return d.binary.Driver }
 
 // Traits implements vmm.Driver.
-func (d *Driver) Traits() vmm.Traits { return vmm.Traits{} }
+func (d *Driver) Traits() vmm.Traits { return vmm.Traits{MemoryFile: true} }
 
 // versionLine is how `qemu-system-* --version` begins, in all versions.
 var versionLine = lazy.Regexp(`^QEMU emulator version (\d+(?:\.\d+)+)`)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,8 +16,8 @@ import (
 	"noid/internal/vmm"
 )
 
-// Load implements vmm.Driver. The snapshot's memory is cloned, not mapped: the running guest writes to its copy, and
-// can be snapshotted again as cheaply as one that was booted.
+// Load implements vmm.Driver. The snapshot's memory is cloned, or taken where it is nobody else's, not mapped: the
+// running guest writes to its copy, and can be snapshotted again as cheaply as one that was booted.
 func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Saved) (proc.Process, error) {
 	if err := d.CanLoad(*m); err != nil {
 		return proc.Process{}, err
@@ -31,7 +30,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Sav
 	if err := vmm.CheckMemory(dir, m.MemMiB); err != nil {
 		return proc.Process{}, err
 	}
-	memory, err := newMemory(dir, m.MemMiB)
+	memory, from, err := loadMemory(dir, m.MemMiB, s.OwnMemory)
 	if err != nil {
 		return proc.Process{}, err
 	}
@@ -39,7 +38,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Sav
 	// QEMU maps the memory when it starts, and looks at it only once it is told to load.
 	var filled sync.WaitGroup
 	var fillErr error
-	filled.Go(func() { fillErr = fillMemory(ctx, memory, filepath.Join(dir, vmm.MemorySnap), m.MemMiB) })
+	filled.Go(func() { fillErr = fillMemory(ctx, memory, from, m.MemMiB) })
 	defer func() {
 		cancel()
 		filled.Wait()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"noid/internal/storage"
+	"noid/internal/untrusted"
 	"noid/internal/vmm"
 )
 
@@ -26,6 +27,21 @@ func newMemory(dir string, mib int) (*os.File, error) {
 		return nil, fmt.Errorf("making the guest's memory: %w", err)
 	}
 	return f, nil
+}
+
+// loadMemory makes dir/memory for a load, and returns the file of which fillMemory is to make it: none for own, where it
+// is the saved memory itself.
+func loadMemory(dir string, mib int, own bool) (f *os.File, from string, err error) {
+	from = filepath.Join(dir, vmm.MemorySnap)
+	if !own {
+		f, err = newMemory(dir, mib)
+		return f, from, err
+	}
+	if err := os.Rename(from, filepath.Join(dir, memoryFile)); err != nil {
+		return nil, "", fmt.Errorf("taking the saved memory: %w", err)
+	}
+	f, err = untrusted.Open(dir, memoryFile, os.O_RDWR)
+	return f, "", err
 }
 
 // fillMemory puts the saved memory at from into the file of newMemory, if from is not empty, and closes it. The file

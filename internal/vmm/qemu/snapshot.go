@@ -24,15 +24,19 @@ const (
 )
 
 // WriteBack implements vmm.Driver.
-func (d *Driver) WriteBack(ctx context.Context, dir string) error {
-	return vmm.WriteBack(ctx, dir, vmm.RootfsFile, memoryFile)
+func (d *Driver) WriteBack(ctx context.Context, dir string, memory bool) error {
+	files := []string{vmm.RootfsFile}
+	if memory {
+		files = append(files, memoryFile)
+	}
+	return vmm.WriteBack(ctx, dir, files...)
 }
 
 // MemorySource implements vmm.Driver.
 func (d *Driver) MemorySource(dir string) string { return filepath.Join(dir, memoryFile) }
 
 // Snapshot implements vmm.Driver.
-func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
+func (d *Driver) Snapshot(ctx context.Context, dir, dst string, memory bool) (err error) {
 	ctx, cancel := bounded(ctx, migrateTimeout)
 	defer cancel()
 	c, err := dial(ctx, dir)
@@ -61,6 +65,9 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string) (err error) {
 		return errs.New(errs.ErrState, "the guest must be paused for a snapshot, qemu's status is %q", untrusted.End([]byte(status), 40))
 	}
 	for _, file := range []struct{ from, to string }{{lastStateFile, vmm.StateSnap}, {memoryFile, vmm.MemorySnap}} {
+		if file.from == memoryFile && !memory {
+			break
+		}
 		to := filepath.Join(dst, file.to)
 		if _, err := storage.Clone(ctx, to, filepath.Join(dir, file.from)); err != nil {
 			return fmt.Errorf("saving %s: %w", file.from, err)

@@ -82,7 +82,7 @@ func try(t *testing.T, d vmm.Driver) {
 	}
 	conformance.CheckFiles(t, d, dir)
 	conformance.CheckPaused(t, d, dir)
-	if err := d.Snapshot(ctx, dir, snap); err != nil {
+	if err := d.Snapshot(ctx, dir, snap, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Tell(ctx, dir, vmm.Resume); err != nil {

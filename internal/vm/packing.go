@@ -1,0 +1,171 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"noid/internal/checkpoint"
+	"noid/internal/manifest"
+	"noid/internal/pack"
+	"noid/internal/storage"
+	"noid/internal/untrusted"
+	"noid/internal/vmm"
+)
+
+// packing puts a VM's memory and own disk into the pack of its checkpoints, in place of clones of their files. What has
+// changed since the checkpoint before it finds by comparison: nothing that a kernel or a VMM tells of a mapped file is
+// exact (a page's soft-dirty bit goes when the page is reclaimed).
+type packing struct {
+	pack   *pack.Pack
+	drafts map[string]*pack.Draft // by the content's name
+	files  map[string]*os.File    // likewise, what is read
+}
+
+// canPack reports whether a checkpoint of the VM is better packed: its files would be copied else.
+func (s *session) canPack(staging string) bool {
+	if !s.driver.Traits().MemoryFile {
+		return false
+	}
+	shares, err := storage.Reflinks(staging)
+	return err == nil && !shares
+}
+
+// newPacking begins to pack c. The caller ends it.
+func (s *session) newPacking(ctx context.Context, c checkpoint.Record) (p *packing, err error) {
+	p = &packing{drafts: map[string]*pack.Draft{}, files: map[string]*os.File{}}
+	defer func() {
+		if err != nil {
+			p.end(false)
+		}
+	}()
+	if p.pack, err = pack.Append(s.Home.CheckpointsDir(c.VM)); err != nil {
+		return p, err
+	}
+	from := map[string]string{vmm.RootfsFile: s.file(vmm.RootfsFile)}
+	if c.Memory {
+		from[vmm.MemorySnap] = s.driver.MemorySource(s.dir)
+	}
+	like := s.alike(ctx, c)
+	for name, path := range from {
+		f, err := untrusted.Open(filepath.Dir(path), filepath.Base(path), os.O_RDONLY)
+		if err != nil {
+			return p, err
+		}
+		p.files[name] = f
+		info, err := f.Stat()
+		if err != nil {
+			return p, err
+		}
+		table, sums := s.packed(like, name)
+		if p.drafts[name], err = p.pack.Draft(info.Size(), table, sums); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// alike returns the packed checkpoint of the VM that c has most in common with: its parent, else the newest.
+func (s *session) alike(ctx context.Context, c checkpoint.Record) checkpoint.Record {
+	if parent := s.parent(c); parent.Packed && parent.VM == c.VM {
+		return parent
+	}
+	list, _ := s.Home.CheckpointLabels(ctx, c.VM)
+	for _, e := range slices.Backward(list) {
+		if other, err := s.Home.LoadCheckpoint(c.VM, e.ID); err == nil && other.Packed {
+			return other
+		}
+	}
+	return checkpoint.Record{}
+}
+
+// packed is the table and the hash of the content called name of like. Both are zero where like has none, or it cannot be
+// read.
+func (s *session) packed(like checkpoint.Record, name string) (pack.Table, storage.Hash) {
+	if _, ok := like.Files[name]; !ok || !like.InPack(name) {
+		return pack.Table{}, storage.Hash{}
+	}
+	dir := s.Home.CheckpointDir(like.VM, like.ID)
+	sums, err := like.SavedSums(dir, name)
+	if err != nil {
+		return pack.Table{}, storage.Hash{}
+	}
+	content, err := like.Content(dir, name)
+	if err != nil {
+		return pack.Table{}, storage.Hash{}
+	}
+	defer content.Close()
+	if _, lacks := content.Lacks(); lacks {
+		return pack.Table{}, storage.Hash{}
+	}
+	return content.Table, sums
+}
+
+// look packs what has changed while the guest runs, so that less is left for its pause.
+func (p *packing) look(ctx context.Context) error {
+	for range writeBacks {
+		began := time.Now()
+		if err := p.each(func(name string, d *pack.Draft) error { return d.Read(ctx, p.files[name]) }); err != nil {
+			return err
+		}
+		if time.Since(began) < calm {
+			break
+		}
+	}
+	return nil
+}
+
+// hold takes, in the pause, what has changed since.
+func (p *packing) hold(ctx context.Context) error {
+	return p.each(func(name string, d *pack.Draft) error { return d.Hold(ctx, p.files[name]) })
+}
+
+// settle puts what hold has taken into the pack, when the guest runs again. All of it is on disk then.
+func (p *packing) settle(ctx context.Context) error {
+	err := p.each(func(_ string, d *pack.Draft) error { return d.Settle(ctx) })
+	if err == nil {
+		err = p.pack.Sync(ctx)
+	}
+	return err
+}
+
+func (p *packing) each(do func(name string, d *pack.Draft) error) error {
+	for name, d := range p.drafts {
+		if err := do(name, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes the table of the content called name to dir, and notes both in c. It returns how many bytes of the pack
+// the content has.
+func (p *packing) write(ctx context.Context, dir, name string, c *checkpoint.Record) (storage.Hash, int64, error) {
+	table, hash := p.drafts[name].Table(), p.drafts[name].Hash()
+	file := checkpoint.TableFile(name)
+	if err := os.WriteFile(filepath.Join(dir, file), table.Encode(), 0o400); err != nil {
+		return hash, 0, storage.Explain(err, filepath.Join(dir, file))
+	}
+	sum, err := checkpoint.HashFile(ctx, filepath.Join(dir, file))
+	c.Files[file] = sum
+	c.Files[name] = manifest.File{Length: hash.Length, Sum: hash.Root(), Chunk: hash.Chunk}
+	return hash, table.Bytes(), err
+}
+
+// end closes what is open. Unless the checkpoint is published, it takes back what was appended.
+func (p *packing) end(published bool) error {
+	var err error
+	for _, f := range p.files {
+		f.Close()
+	}
+	if p.pack != nil {
+		if !published {
+			err = p.pack.Undo()
+		}
+		err = errors.Join(err, p.pack.Close())
+	}
+	return err
+}
