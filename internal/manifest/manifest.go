@@ -99,7 +99,7 @@ func Broken(err error, dir, manifest string) error {
 	return &BrokenError{filepath.Join(dir, manifest), err}
 }
 
-// CheckFormat refuses what a newer noid wrote, with errs.ErrHost, and what has no format number.
+// CheckFormat refuses what a newer noid wrote, of a format after newest, with errs.ErrHost, and what has no format number.
 func CheckFormat(format, newest int) error {
 	switch {
 	case format > newest:

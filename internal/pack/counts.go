@@ -15,14 +15,17 @@ func (c *Counts) Add(t Table) {
 		c.regions = map[int64]*[regionBlocks]uint8{}
 	}
 	for _, e := range t.Extents {
-		for b := e.At / Block; b < (e.At+e.Len)/Block; b++ {
-			region := c.regions[b/regionBlocks]
+		for b, end := e.At/Block, (e.At+e.Len)/Block; b < end; {
+			r := b / regionBlocks
+			region := c.regions[r]
 			if region == nil {
 				region = new([regionBlocks]uint8)
-				c.regions[b/regionBlocks] = region
+				c.regions[r] = region
 			}
-			if n := &region[b%regionBlocks]; *n < 255 {
-				*n++
+			for stop := min(end, (r+1)*regionBlocks); b < stop; b++ { // a look into the map for each block would be slow
+				if n := &region[b%regionBlocks]; *n < 255 {
+					*n++
+				}
 			}
 		}
 	}

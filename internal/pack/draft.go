@@ -31,8 +31,11 @@ type Draft struct {
 	bytes   int64              // of held
 }
 
-// Draft begins a content of length bytes. like is one of p that it has most in common with, and sums are that one's hash;
-// both may be zero.
+// unknown is the sum of no chunk.
+var unknown = storage.SumOf([]byte("not known"))
+
+// Draft begins a content of length bytes. like is one of p that it has most in common with, and sums are that one's hash.
+// Both may be zero; of hashes in chunks of another size all is compared.
 func (p *Pack) Draft(length int64, like Table, sums storage.Hash) (*Draft, error) {
 	d := &Draft{pack: p, base: Table{Length: length}, changed: map[int64][]Extent{}, held: map[int64][]byte{}}
 	if err := d.base.check(); err != nil {
@@ -40,9 +43,14 @@ func (p *Pack) Draft(length int64, like Table, sums storage.Hash) (*Draft, error
 	}
 	chunk := storage.ChunkOf(length)
 	d.hash = storage.Hash{Length: length, Chunk: chunk, Chunks: make([]storage.Sum, storage.ChunksOf(length, chunk))}
-	if sums.Chunk == chunk {
+	d.base.Extents = like.in(0, roundUp(length))
+	switch {
+	case sums.Chunk == chunk:
 		copy(d.hash.Chunks, sums.Chunks)
-		d.base.Extents = like.in(0, roundUp(length))
+	case len(d.base.Extents) > 0:
+		for i := range d.hash.Chunks {
+			d.hash.Chunks[i] = unknown
+		}
 	}
 	return d, nil
 }

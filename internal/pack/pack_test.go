@@ -255,6 +255,23 @@ func TestBranches(t *testing.T) {
 	g.check()
 }
 
+// TestGrows packs a disk that was made larger, with and without sums that can be used.
+func TestGrows(t *testing.T) {
+	g := newGuest(t, 3<<20)
+	g.write(200)
+	g.keep(-1, func() {})
+	g.keep(0, func() {})
+	g.kept[1].hash = storage.Hash{}
+	for like := range 2 {
+		must(t, g.f.Truncate(g.length()+1<<20))
+		if n := g.keep(like, func() {}); n != 0 {
+			t.Errorf("of a longer file of the same contents %d bytes were appended", n)
+		}
+	}
+	g.kept[1] = kept{}
+	g.check()
+}
+
 // TestHoldBounds holds more than is kept in memory.
 func TestHoldBounds(t *testing.T) {
 	g := newGuest(t, maxHeld+8<<20)

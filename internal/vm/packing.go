@@ -25,10 +25,17 @@ type packing struct {
 	files  map[string]*os.File    // likewise, what is read
 }
 
-// canPack reports whether a checkpoint of the VM is better packed: its files would be copied else.
+// canPack reports whether a checkpoint of the VM is better packed: its files would be copied else. To try reflinks
+// takes a write to the disk: it is done only where the file system's type does not tell.
 func (s *session) canPack(staging string) bool {
 	if !s.driver.Traits().MemoryFile {
 		return false
+	}
+	switch storage.FSType(staging) {
+	case "btrfs":
+		return false
+	case "ext4", "tmpfs":
+		return true
 	}
 	shares, err := storage.Reflinks(staging)
 	return err == nil && !shares
