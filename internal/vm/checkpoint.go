@@ -3,6 +3,7 @@ package vm
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,6 +68,9 @@ func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Rec
 	}
 	if err != nil {
 		s.removeCapture(staging)
+		if errors.Is(err, errs.ErrState) && s.driver.WhyPaused(s.dir) != "" { // a VMM that waits for space saves nothing
+			return c, s.paused()
+		}
 		return c, s.errorf("checkpoint of", err)
 	}
 	if s.packing != nil {
