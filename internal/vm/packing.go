@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"noid/internal/checkpoint"
 	"noid/internal/manifest"
@@ -113,16 +112,7 @@ func (s *session) packed(like checkpoint.Record, name string) (pack.Table, stora
 
 // look packs what has changed while the guest runs, so that less is left for its pause.
 func (p *packing) look(ctx context.Context) error {
-	for range writeBacks {
-		began := time.Now()
-		if err := p.each(func(name string, d *pack.Draft) error { return d.Read(ctx, p.files[name]) }); err != nil {
-			return err
-		}
-		if time.Since(began) < calm {
-			break
-		}
-	}
-	return nil
+	return p.each(func(name string, d *pack.Draft) error { return d.Read(ctx, p.files[name]) })
 }
 
 // hold takes, in the pause, what has changed since.
