@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -20,9 +19,10 @@ import (
 const maxHeld = 64 << 20
 
 // Draft is the content of a file on its way into a pack. Read may come several times while the file is being written, and
-// Hold once when it is not any more; Settle ends it.
+// Hold once when it is not any more; Settle ends it. The caller closes it.
 type Draft struct {
 	pack    *Pack
+	view    view
 	base    Table        // the content that it began with
 	hash    storage.Hash // of what was last read
 	mu      sync.Mutex
@@ -34,11 +34,19 @@ type Draft struct {
 // unknown is the sum of no chunk.
 var unknown = storage.SumOf([]byte("not known"))
 
-// Draft begins a content of length bytes. like is one of p that it has most in common with, and sums are that one's hash.
-// Both may be zero; of hashes in chunks of another size all is compared.
-func (p *Pack) Draft(length int64, like Table, sums storage.Hash) (*Draft, error) {
+// Draft begins the content of f. like is one of p that it has most in common with, and sums are that one's hash. Both may
+// be zero; of hashes in chunks of another size all is compared.
+func (p *Pack) Draft(f *os.File, like Table, sums storage.Hash) (*Draft, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	length := info.Size()
 	d := &Draft{pack: p, base: Table{Length: length}, changed: map[int64][]Extent{}, held: map[int64][]byte{}}
 	if err := d.base.check(); err != nil {
+		return nil, err
+	}
+	if d.view, err = newView(f, length); err != nil {
 		return nil, err
 	}
 	chunk := storage.ChunkOf(length)
@@ -55,12 +63,15 @@ func (p *Pack) Draft(length int64, like Table, sums storage.Hash) (*Draft, error
 	return d, nil
 }
 
-// Read brings the draft up to what f has. It appends the blocks that differ.
-func (d *Draft) Read(ctx context.Context, f *os.File) error { return d.read(ctx, f, d.place) }
+// Close ends the draft. Its file stays open.
+func (d *Draft) Close() { d.view.close() }
+
+// Read brings the draft up to what the file has. It appends the blocks that differ.
+func (d *Draft) Read(ctx context.Context) error { return d.read(ctx, d.view.fetch, d.place) }
 
 // Hold is Read that appends nothing yet.
-func (d *Draft) Hold(ctx context.Context, f *os.File) error {
-	return d.read(ctx, f, func(i int64, data []byte) error {
+func (d *Draft) Hold(ctx context.Context) error {
+	return d.read(ctx, func(int64, int64) {}, func(i int64, data []byte) error {
 		if d.bytes += int64(len(data)); d.bytes > maxHeld {
 			return d.place(i, data)
 		}
@@ -89,33 +100,19 @@ func (d *Draft) Hash() storage.Hash { return d.hash }
 // Table is the table of what was read last and settled.
 func (d *Draft) Table() Table { return d.base.with(d.changed, d.hash.Chunk) }
 
-// read has differs take the chunks of f that differ from what was last read, one at a time. data is nil for one of
-// zeros, and else the callee's only until it returns.
-func (d *Draft) read(ctx context.Context, f *os.File, differs func(i int64, data []byte) error) error {
-	info, err := f.Stat()
+// read has differs take the chunks of the file that differ from what was last read, one at a time. data is nil for one of
+// zeros, and else the callee's only until it returns. before comes before the bytes of a run are looked at.
+func (d *Draft) read(ctx context.Context, before func(off, length int64), differs func(i int64, data []byte) error) error {
+	info, err := d.view.f.Stat()
 	if err == nil && info.Size() != d.hash.Length {
 		err = fmt.Errorf("it has %d bytes, not %d", info.Size(), d.hash.Length)
 	}
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", f.Name(), err)
+		return fmt.Errorf("reading %s: %w", d.view.f.Name(), err)
 	}
-	unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // read ahead, holes of reserved blocks would become data
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	todo, seen := d.chunksOf(f)
-	look := func(i int64, data []byte) error {
-		sum := storage.ChunkSum(data)
-		if sum == d.hash.Chunks[i] {
-			return nil
-		}
-		if sum == (storage.Sum{}) {
-			data = nil
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.hash.Chunks[i] = sum
-		return differs(i, data)
-	}
+	todo, seen := d.chunksOf(d.view.f)
 	buffers := sync.Pool{New: func() any { return new([storage.HashChunk]byte) }}
 	storage.Each(len(todo), func(n int) {
 		if ctx.Err() != nil {
@@ -123,16 +120,19 @@ func (d *Draft) read(ctx context.Context, f *os.File, differs func(i int64, data
 		}
 		buf := buffers.Get().(*[storage.HashChunk]byte)
 		defer buffers.Put(buf)
-		if err := d.readRun(f, todo[n], buf[:], look); err != nil {
-			cancel(fmt.Errorf("reading %s: %w", f.Name(), err))
+		first, end := todo[n].first*d.hash.Chunk, min(todo[n].end*d.hash.Chunk, d.hash.Length)
+		before(first, end-first)
+		if err := d.view.guarded(func() error { return d.look(todo[n], buf[:], differs) }); err != nil {
+			cancel(err)
 		}
 	})
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	for i := range seen {
-		if !seen[i] {
-			if err := look(int64(i), nil); err != nil {
+		if !seen[i] && d.hash.Chunks[i] != (storage.Sum{}) {
+			d.hash.Chunks[i] = storage.Sum{}
+			if err := differs(int64(i), nil); err != nil {
 				return err
 			}
 		}
@@ -140,7 +140,37 @@ func (d *Draft) read(ctx context.Context, f *os.File, differs func(i int64, data
 	return nil
 }
 
-// run is chunks that are read at once, storage.HashChunk bytes at most.
+// look has differs take those of the chunks of r that differ. The guest may write to them meanwhile: what differs is
+// copied to buf first.
+func (d *Draft) look(r run, buf []byte, differs func(i int64, data []byte) error) error {
+	for i := r.first; i < r.end; i++ {
+		data := d.view.data[i*d.hash.Chunk : min((i+1)*d.hash.Chunk, d.hash.Length)]
+		if storage.ChunkSum(data) == d.hash.Chunks[i] {
+			continue
+		}
+		data = buf[:copy(buf, data)]
+		sum := storage.ChunkSum(data)
+		if sum == (storage.Sum{}) {
+			data = nil
+		}
+		if err := d.take(i, sum, data, differs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Draft) take(i int64, sum storage.Sum, data []byte, differs func(i int64, data []byte) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if sum == d.hash.Chunks[i] { // it was on its way there
+		return nil
+	}
+	d.hash.Chunks[i] = sum
+	return differs(i, data)
+}
+
+// run is chunks that are looked at by one, storage.HashChunk bytes at most.
 type run struct{ first, end int64 }
 
 // chunksOf returns the chunks of f that have data, and for each chunk whether it has.
@@ -159,25 +189,6 @@ func (d *Draft) chunksOf(f *os.File) (todo []run, seen []bool) {
 		}
 	}
 	return todo, seen
-}
-
-func (d *Draft) readRun(f *os.File, r run, buf []byte, look func(i int64, data []byte) error) error {
-	at := r.first * d.hash.Chunk
-	buf = buf[:min(r.end*d.hash.Chunk, d.hash.Length)-at]
-	if n, err := f.ReadAt(buf, at); n < len(buf) {
-		if err == io.EOF {
-			err = errors.New("it became shorter meanwhile")
-		}
-		return err
-	}
-	for i := r.first; i < r.end; i++ {
-		chunk := buf[:min(d.hash.Chunk, int64(len(buf)))]
-		buf = buf[len(chunk):]
-		if err := look(i, chunk); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // extents are the draft's of chunk i.

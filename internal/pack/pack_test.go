@@ -89,11 +89,12 @@ func (g *guest) keep(like int, change func()) (appended int64) {
 	if like >= 0 {
 		base = g.kept[like]
 	}
-	d, err := p.Draft(g.length(), base.table, base.hash)
+	d, err := p.Draft(g.f, base.table, base.hash)
 	must(g, err)
-	must(g, d.Read(g.Context(), g.f))
+	defer d.Close()
+	must(g, d.Read(g.Context()))
 	change()
-	must(g, d.Hold(g.Context(), g.f))
+	must(g, d.Hold(g.Context()))
 	want := g.content()
 	must(g, d.Settle(g.Context()))
 	parsed, err := Parse(d.Table().Encode())
@@ -324,8 +325,9 @@ func TestUndo(t *testing.T) {
 	p, err := Append(g.dir)
 	must(t, err)
 	defer p.Close()
-	d, err := p.Draft(g.length(), g.kept[0].table, g.kept[0].hash)
-	must(t, errors.Join(err, d.Read(t.Context(), g.f)))
+	d, err := p.Draft(g.f, g.kept[0].table, g.kept[0].hash)
+	must(t, errors.Join(err, d.Read(t.Context())))
+	defer d.Close()
 	must(t, p.Sync(t.Context()))
 	if p.Appended() == 0 {
 		t.Fatal("nothing was appended")
@@ -336,7 +338,7 @@ func TestUndo(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := d.Read(ctx, g.f); !errors.Is(err, context.Canceled) {
+	if err := d.Read(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -348,12 +350,17 @@ func TestHostileFile(t *testing.T) {
 	p, err := Append(g.dir)
 	must(t, err)
 	defer p.Close()
-	d, err := p.Draft(g.length(), Table{}, storage.Hash{})
+	d, err := p.Draft(g.f, Table{}, storage.Hash{})
 	must(t, errors.Join(err, g.f.Truncate(1<<19)))
-	if err := d.Read(t.Context(), g.f); err == nil {
+	if err := d.Read(t.Context()); err == nil {
 		t.Error("a file that became shorter is no error")
 	}
-	if _, err := p.Draft(MaxLength+1, Table{}, storage.Hash{}); err == nil {
+	err = d.view.guarded(func() error { return d.look(run{0, 16}, make([]byte, storage.HashChunk), d.place) })
+	if !errors.Is(err, unix.EIO) {
+		t.Errorf("a file that becomes shorter while it is read: %v", err)
+	}
+	must(t, g.f.Truncate(MaxLength+1))
+	if _, err := p.Draft(g.f, Table{}, storage.Hash{}); err == nil {
 		t.Error("a content of any length is packed")
 	}
 	must(t, os.Remove(filepath.Join(g.dir, File)))

@@ -62,14 +62,12 @@ func (s *session) newPacking(ctx context.Context, c checkpoint.Record) (p *packi
 			return p, err
 		}
 		p.files[name] = f
-		info, err := f.Stat()
+		table, sums := s.packed(like, name)
+		d, err := p.pack.Draft(f, table, sums)
 		if err != nil {
 			return p, err
 		}
-		table, sums := s.packed(like, name)
-		if p.drafts[name], err = p.pack.Draft(info.Size(), table, sums); err != nil {
-			return p, err
-		}
+		p.drafts[name] = d
 	}
 	return p, nil
 }
@@ -112,12 +110,12 @@ func (s *session) packed(like checkpoint.Record, name string) (pack.Table, stora
 
 // look packs what has changed while the guest runs, so that less is left for its pause.
 func (p *packing) look(ctx context.Context) error {
-	return p.each(func(name string, d *pack.Draft) error { return d.Read(ctx, p.files[name]) })
+	return p.each(func(name string, d *pack.Draft) error { return d.Read(ctx) })
 }
 
 // hold takes, in the pause, what has changed since.
 func (p *packing) hold(ctx context.Context) error {
-	return p.each(func(name string, d *pack.Draft) error { return d.Hold(ctx, p.files[name]) })
+	return p.each(func(name string, d *pack.Draft) error { return d.Hold(ctx) })
 }
 
 // settle puts what hold has taken into the pack, when the guest runs again. All of it is on disk then.
@@ -155,6 +153,9 @@ func (p *packing) write(ctx context.Context, dir, name string, c *checkpoint.Rec
 // end closes what is open. Unless the checkpoint is published, it takes back what was appended.
 func (p *packing) end(published bool) error {
 	var err error
+	for _, d := range p.drafts {
+		d.Close()
+	}
 	for _, f := range p.files {
 		f.Close()
 	}
