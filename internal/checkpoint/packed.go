@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,45 +136,4 @@ func (c Record) Fill(ctx context.Context, dir, name, path string) (err error) {
 		os.Remove(path)
 	}
 	return err
-}
-
-// Reclaim gives back what the pack in dir, the directory of a VM's checkpoints, has and no checkpoint in it needs, and
-// removes dir with its pack if it has none. The VM's lock is held. While a table cannot be read, all stays: nobody
-// knows what it needs.
-func Reclaim(dir string) error {
-	if _, err := os.Lstat(filepath.Join(dir, pack.File)); errors.Is(err, fs.ErrNotExist) {
-		os.Remove(dir) // when it is empty
-		return nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	used, checkpoints := &pack.Counts{}, 0
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		checkpoints++
-		tables, err := Tables(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return fmt.Errorf("what no checkpoint needs any more stays in %s: %s: %w", filepath.Join(dir, pack.File), e.Name(), err)
-		}
-		for _, t := range tables {
-			used.Add(t)
-		}
-	}
-	if checkpoints == 0 {
-		if err := os.Remove(filepath.Join(dir, pack.File)); err != nil {
-			return err
-		}
-		os.Remove(dir)
-		return nil
-	}
-	p, err := pack.Append(dir)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	return p.Reclaim(used)
 }

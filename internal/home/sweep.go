@@ -66,7 +66,7 @@ func (h *Home) sweep(ctx context.Context, vm, dir, verb string) error {
 			return nil
 		}
 	}
-	return errors.Join(checkpoint.Reclaim(h.CheckpointsDir(vm)), storage.RemoveAll(dir))
+	return errors.Join(checkpoint.Reclaim(h.CheckpointsDir(vm), nil), storage.RemoveAll(dir))
 }
 
 // vmsWithin returns where VMMs may run in a home of its own, which 'noid selftest' has in the staging area.

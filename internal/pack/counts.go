@@ -1,38 +1,48 @@
 package pack
 
-import "iter"
+import (
+	"iter"
+	"math"
+)
 
-// Counts counts how many tables name each block of a pack, up to 255. The zero value has counted none.
+// Counts counts how many tables name each block of a pack. The zero value has counted none.
 type Counts struct {
-	regions map[int64]*[regionBlocks]uint8
+	regions map[int64]*[regionBlocks]uint16
 }
 
-const regionBlocks = 256
+const (
+	regionBlocks = 256
+	manyTables   = math.MaxUint16 // as many or more: such a block is never given back
+)
 
 // Add counts t.
 func (c *Counts) Add(t Table) {
 	if c.regions == nil {
-		c.regions = map[int64]*[regionBlocks]uint8{}
+		c.regions = map[int64]*[regionBlocks]uint16{}
 	}
-	for _, e := range t.Extents {
-		for b, end := e.At/Block, (e.At+e.Len)/Block; b < end; {
-			r := b / regionBlocks
-			region := c.regions[r]
-			if region == nil {
-				region = new([regionBlocks]uint8)
-				c.regions[r] = region
-			}
-			for stop := min(end, (r+1)*regionBlocks); b < stop; b++ { // a look into the map for each block would be slow
-				if n := &region[b%regionBlocks]; *n < 255 {
-					*n++
-				}
-			}
+	for b := range t.blocks() {
+		region := c.regions[b/regionBlocks]
+		if region == nil {
+			region = new([regionBlocks]uint16)
+			c.regions[b/regionBlocks] = region
+		}
+		if n := &region[b%regionBlocks]; *n < manyTables {
+			*n++
+		}
+	}
+}
+
+// Remove takes back Add of t.
+func (c *Counts) Remove(t Table) {
+	for b := range t.blocks() {
+		if n := c.count(b); n > 0 && n < manyTables {
+			c.regions[b/regionBlocks][b%regionBlocks]--
 		}
 	}
 }
 
 // count is of block b.
-func (c *Counts) count(b int64) uint8 {
+func (c *Counts) count(b int64) uint16 {
 	if region := c.regions[b/regionBlocks]; region != nil {
 		return region[b%regionBlocks]
 	}
@@ -41,11 +51,9 @@ func (c *Counts) count(b int64) uint8 {
 
 // Own is how many bytes t has for itself, where c has counted it and all other tables of the pack.
 func (c *Counts) Own(t Table) (bytes int64) {
-	for _, e := range t.Extents {
-		for b := e.At / Block; b < (e.At+e.Len)/Block; b++ {
-			if c.count(b) <= 1 {
-				bytes += Block
-			}
+	for b := range t.blocks() {
+		if c.count(b) <= 1 {
+			bytes += Block
 		}
 	}
 	return bytes
@@ -90,6 +98,19 @@ func (c *Counts) unused(first, end int64) iter.Seq2[int64, int64] {
 			}
 			if !yield(from, b) {
 				return
+			}
+		}
+	}
+}
+
+// blocks yields the numbers of the blocks that t names.
+func (t Table) blocks() iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for _, e := range t.Extents {
+			for b := e.At / Block; b < (e.At+e.Len)/Block; b++ {
+				if !yield(b) {
+					return
+				}
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -98,23 +99,40 @@ func (p *Pack) append(blocks []byte) (int64, error) {
 }
 
 // Reclaim gives the blocks that used has not counted back to the file system, and cuts off those behind the last one
-// that it has.
-func (p *Pack) Reclaim(used *Counts) error {
+// that it has. With gone it looks at the blocks that these tables name alone.
+func (p *Pack) Reclaim(used *Counts, gone []Table) error {
 	if end := used.end(); end < p.end {
 		if err := p.f.Truncate(end); err != nil {
 			return fmt.Errorf("giving space back: %w", err)
 		}
 		p.begun, p.end = end, end
 	}
+	runs := storage.DataRuns(p.f, p.end)
+	if len(gone) > 0 {
+		runs = places(gone)
+	}
 	var failed error // of the last: on a full disk one may fail, and the next make room
-	for start, end := range storage.DataRuns(p.f, p.end) {
-		for from, to := range used.unused(start/Block, (end+Block-1)/Block) {
+	for start, end := range runs {
+		for from, to := range used.unused(start/Block, (min(end, p.end)+Block-1)/Block) {
 			if err := punch(p.f, from*Block, to*Block); err != nil {
 				failed = err
 			}
 		}
 	}
 	return failed
+}
+
+// places yields where in the pack what tables name begins and ends.
+func places(tables []Table) iter.Seq2[int64, int64] {
+	return func(yield func(start, end int64) bool) {
+		for _, t := range tables {
+			for _, e := range t.Extents {
+				if !yield(e.At, e.At+e.Len) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func punch(f *os.File, from, to int64) error {

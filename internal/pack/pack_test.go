@@ -152,7 +152,7 @@ func (g *guest) forget(i int) {
 	p, err := Append(g.dir)
 	must(g, err)
 	defer p.Close()
-	must(g, p.Reclaim(used))
+	must(g, p.Reclaim(used, nil))
 }
 
 func (g *guest) onDisk() int64 {

@@ -60,7 +60,7 @@ func (m *Manager) forget(ctx context.Context, name string, find func() (ids []st
 // and then deletes them. VMMs that map their memory keep the inode. Those that are not there are left out.
 func (m *Manager) removeCheckpoints(name string, ids ...string) error {
 	var problems []error
-	var removed []string
+	removed := map[string]string{} // by id, where it is until then
 	for _, id := range ids {
 		old := m.Home.OldDir(name)
 		err := os.Rename(m.Home.CheckpointDir(name, id), old)
@@ -70,7 +70,7 @@ func (m *Manager) removeCheckpoints(name string, ids ...string) error {
 			problems = append(problems, err)
 			break
 		}
-		removed = append(removed, old)
+		removed[id] = old
 	}
 	if len(removed) == 0 {
 		return errors.Join(problems...)
@@ -78,7 +78,7 @@ func (m *Manager) removeCheckpoints(name string, ids ...string) error {
 	// In this order: Sweep does the rest for as long as a directory is there.
 	err := storage.SyncDir(m.Home.CheckpointsDir(name))
 	if err == nil {
-		if err := checkpoint.Reclaim(m.Home.CheckpointsDir(name)); err != nil {
+		if err := checkpoint.Reclaim(m.Home.CheckpointsDir(name), removed); err != nil {
 			m.warn(err.Error())
 		}
 	}

@@ -192,10 +192,16 @@ func (h *home) checkpointToken(id string) (string, error) {
 
 // packUnused is how many bytes on disk the pack has that no checkpoint of list needs.
 func (h *home) packUnused(list []record) (int64, error) {
-	path := filepath.Join(filepath.Dir(h.checkpointDir("id")), pack.File)
-	_, bytes, err := storage.Usage(path)
+	f, err := os.Open(filepath.Join(filepath.Dir(h.checkpointDir("id")), pack.File))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	bytes := int64(0) // of data: what the file system needs to know where that is does not count
+	for start, end := range storage.DataRuns(f, 1<<40) {
+		bytes += end - start
 	}
 	used := &pack.Counts{}
 	for _, r := range list {

@@ -451,7 +451,7 @@ func (h *home) judgeCheckpoints(vm string, c command, srcRan bool) (problems []p
 		say("lost", "of the checkpoints %v are left", labels)
 	}
 	if unused, err := h.packUnused(list); err != nil || unused > 0 {
-		say("left", "%d bytes of the pack are no checkpoint's: %v", unused, err)
+		say("leaked", "%d bytes of the pack are no checkpoint's: %v", unused, err)
 	}
 	return problems
 }
