@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"noid/internal/pack"
+	"noid/internal/storage"
 )
 
 // Reclaim gives back what the pack in dir, the directory of a VM's checkpoints, has and no checkpoint in it needs, and
@@ -30,6 +31,9 @@ func Reclaim(dir string, gone map[string]string) error {
 		}
 		os.Remove(dir)
 		return nil
+	}
+	if err := storage.SyncDir(dir); err != nil { // a checkpoint that a power cut brings back lacks what is given back
+		return err
 	}
 	used, tables, err := count(dir, ids, gone)
 	if err != nil {

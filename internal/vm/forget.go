@@ -75,14 +75,13 @@ func (m *Manager) removeCheckpoints(name string, ids ...string) error {
 	if len(removed) == 0 {
 		return errors.Join(problems...)
 	}
-	// In this order: Sweep does the rest for as long as a directory is there.
-	err := storage.SyncDir(m.Home.CheckpointsDir(name))
-	if err == nil {
-		if err := checkpoint.Reclaim(m.Home.CheckpointsDir(name), removed); err != nil {
-			m.warn(err.Error())
-		}
+	// In this order, and not without the first: Sweep does the rest for as long as a directory is there.
+	if err := storage.SyncDir(m.Home.CheckpointsDir(name)); err != nil {
+		return errors.Join(append(problems, err)...)
 	}
-	problems = append(problems, err)
+	if err := checkpoint.Reclaim(m.Home.CheckpointsDir(name), removed); err != nil {
+		m.warn(err.Error())
+	}
 	for _, old := range removed {
 		problems = append(problems, storage.RemoveAll(old))
 	}
