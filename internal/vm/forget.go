@@ -79,11 +79,13 @@ func (m *Manager) removeCheckpoints(name string, ids ...string) error {
 	if err := storage.SyncDir(m.Home.CheckpointsDir(name)); err != nil {
 		return errors.Join(append(problems, err)...)
 	}
-	if err := checkpoint.Reclaim(m.Home.CheckpointsDir(name), removed); err != nil {
-		m.warn(err.Error())
-	}
+	err := checkpoint.Reclaim(m.Home.CheckpointsDir(name), removed)
 	for _, old := range removed {
 		problems = append(problems, storage.RemoveAll(old))
+	}
+	if err != nil {
+		m.warn(err.Error())
+		os.Mkdir(m.Home.OldDir(name), 0o700) // for Sweep, which tries again
 	}
 	return errors.Join(problems...)
 }
