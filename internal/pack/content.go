@@ -38,7 +38,7 @@ func (c Content) readAt(buf []byte, off int64) error {
 	return nil
 }
 
-// Read reads all of the content and returns its hash, with sums of chunk bytes each, as storage.HashFile does of a file.
+// Read reads all of the content and returns its hash with sums of chunk bytes each, as storage.HashFile does of a file.
 // It writes the content to out, an empty file, if that is not nil; what the table has none of becomes a hole.
 func (c Content) Read(ctx context.Context, chunk int64, out *os.File) (storage.Hash, error) {
 	h := storage.Hash{Length: c.Length, Chunk: chunk, Chunks: make([]storage.Sum, storage.ChunksOf(c.Length, chunk))}

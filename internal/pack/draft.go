@@ -18,8 +18,8 @@ import (
 // maxHeld bounds, in bytes, what Hold keeps in memory. What is more it appends at once.
 const maxHeld = 64 << 20
 
-// Draft is the content of a file on its way into a pack. Read may come several times while the file is being written, and
-// Hold once when it is not any more; Settle ends it. The caller closes it.
+// Draft is the content of a file on its way into a pack. Read may come several times while the file is being written,
+// and Hold once when it is not any more; Settle ends it. The caller closes it.
 type Draft struct {
 	pack    *Pack
 	view    view
@@ -34,8 +34,8 @@ type Draft struct {
 // unknown is the sum of no chunk.
 var unknown = storage.SumOf([]byte("not known"))
 
-// Draft begins the content of f. like is one of p that it has most in common with, and sums are that one's hash. Both may
-// be zero; of hashes in chunks of another size all is compared.
+// Draft begins the content of f. like is one of p that it has most in common with, and sums are that one's hash. Both
+// may be zero; of hashes in chunks of another size all is compared.
 func (p *Pack) Draft(f *os.File, like Table, sums storage.Hash) (*Draft, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -100,8 +100,8 @@ func (d *Draft) Hash() storage.Hash { return d.hash }
 // Table is the table of what was read last and settled.
 func (d *Draft) Table() Table { return d.base.with(d.changed, d.hash.Chunk) }
 
-// read has differs take the chunks of the file that differ from what was last read, one at a time. data is nil for one of
-// zeros, and else the callee's only until it returns. before comes before the bytes of a run are looked at.
+// read has differs take the chunks of the file that differ from what was last read, one at a time. data is nil for one
+// of zeros, and else the callee's only until it returns. before comes before the bytes of a run are looked at.
 func (d *Draft) read(ctx context.Context, before func(off, length int64), differs func(i int64, data []byte) error) error {
 	info, err := d.view.f.Stat()
 	if err == nil && info.Size() != d.hash.Length {

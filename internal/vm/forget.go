@@ -56,8 +56,8 @@ func (m *Manager) forget(ctx context.Context, name string, find func() (ids []st
 	return nil
 }
 
-// removeCheckpoints takes checkpoints out of the listing, each by one rename, gives back what they alone had in the pack
-// and then deletes them. VMMs that map their memory keep the inode. Those that are not there are left out.
+// removeCheckpoints takes checkpoints out of the listing, each by one rename, gives back what they alone had in the
+// pack and then deletes them. VMMs that map their memory keep the inode. Those that are not there are left out.
 func (m *Manager) removeCheckpoints(name string, ids ...string) error {
 	var problems []error
 	removed := map[string]string{} // by id, where it is until then

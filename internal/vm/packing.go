@@ -86,8 +86,8 @@ func (s *session) alike(ctx context.Context, c checkpoint.Record) checkpoint.Rec
 	return checkpoint.Record{}
 }
 
-// packed is the table and the hash of the content called name of like. Both are zero where like has none, or it cannot be
-// read.
+// packed is the table and the hash of the content called name of like. Both are zero where like has none, or it cannot
+// be read.
 func (s *session) packed(like checkpoint.Record, name string) (pack.Table, storage.Hash) {
 	if _, ok := like.Files[name]; !ok || !like.InPack(name) {
 		return pack.Table{}, storage.Hash{}

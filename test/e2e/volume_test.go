@@ -130,6 +130,12 @@ func TestVolume(t *testing.T) {
 	n.want(0, "verify", "--read-data")
 	n.want(0, "restore", "a", "new")
 	n.equal("the new checkpoint's disk", "one\n", n.want(0, "exec", "a", "cat", "/root/f"))
+	n.want(0, "checkpoint", "a", "--label", "again") // packed, as old is, and new is not
+	n.want(0, "forget", "a", "old")
+	n.want(0, "verify", "--read-data")
+	n.want(0, "forget", "a", "new")
+	n.want(0, "restore", "a", "again")
+	n.equal("the last checkpoint's disk", "one\n", n.want(0, "exec", "a", "cat", "/root/f"))
 	n.want(0, "destroy", "a", "--checkpoints")
 }
 
