@@ -163,7 +163,7 @@ func (a *app) attach(ctx context.Context, c *vm.Command, run func(context.Contex
 		}
 		return err
 	}
-	s.End = func() { restore() }
+	s.End = func() { restore(); f.end() }
 	defer s.End()
 	exit, err := run(ctx, s)
 	s.End()

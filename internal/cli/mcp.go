@@ -76,9 +76,13 @@ func (a *app) printClientConfig(client string, o mcp.Options) error {
 			env[key] = value
 		}
 	}
-	text, err := mcp.ClientConfig(client, self, args, env)
-	if err == nil {
-		_, err = fmt.Fprint(a.out, text)
+	text, where, err := mcp.ClientConfig(client, self, args, env)
+	if err != nil {
+		return err
 	}
+	if !a.quiet {
+		fmt.Fprintf(a.err, "noid: this goes into %s\n", where)
+	}
+	_, err = fmt.Fprint(a.out, text)
 	return err
 }

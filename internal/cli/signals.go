@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,6 +33,8 @@ func heeded(list ...os.Signal) []os.Signal {
 type forwarder struct {
 	out    chan int // the command's
 	begun  atomic.Bool
+	over   chan struct{} // the command has ended
+	once   sync.Once
 	tty    bool
 	detach bool
 	stop   func()
@@ -41,7 +44,7 @@ type forwarder struct {
 
 // forwardSignals forwards signals from begin on. Until then, and always with detach, any of them ends ctx.
 func (a *app) forwardSignals(ctx context.Context, cancel context.CancelCauseFunc, tty, detach bool) *forwarder {
-	f := &forwarder{out: make(chan int), tty: tty, detach: detach, ctx: ctx, cancel: cancel}
+	f := &forwarder{out: make(chan int), over: make(chan struct{}), tty: tty, detach: detach, ctx: ctx, cancel: cancel}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, heeded(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)...)
 	f.stop = func() { signal.Stop(signals) }
@@ -56,6 +59,9 @@ func (f *forwarder) begin() {
 		f.begun.Store(true)
 	}
 }
+
+// end says that the command has ended: signals end ctx again.
+func (f *forwarder) end() { f.once.Do(func() { close(f.over) }) }
 
 // run forwards. Any signal within 2 s of a SIGINT, and a second SIGTERM, ends ctx. So does, with a terminal, any other
 // than SIGINT: a shell there ignores SIGTERM, and its terminal is gone.
@@ -79,6 +85,9 @@ func (f *forwarder) run(signals <-chan os.Signal) {
 			terminated = terminated || n == syscall.SIGTERM
 			select {
 			case f.out <- int(n):
+			case <-f.over:
+				f.cancel(fmt.Errorf("%w: %v", context.Canceled, n))
+				return
 			case <-f.ctx.Done():
 				return
 			}

@@ -12,8 +12,9 @@ import (
 // Clients are the names that ClientConfig takes.
 func Clients() []string { return []string{"claude", "codex", "cursor", "vscode"} }
 
-// ClientConfig is what a user puts into the configuration of client, so that it starts command with args and env.
-func ClientConfig(client, command string, args []string, env map[string]string) (string, error) {
+// ClientConfig is what a user puts into the configuration of client, so that it starts command with args and env, and
+// where.
+func ClientConfig(client, command string, args []string, env map[string]string) (text, where string, err error) {
 	type serverJSON struct {
 		Type    string            `json:"type,omitempty" toml:"type,omitempty"`
 		Command string            `json:"command" toml:"command"`
@@ -28,18 +29,18 @@ func ClientConfig(client, command string, args []string, env map[string]string) 
 	switch client {
 	case "claude":
 		it.Type = "stdio"
-		return "# In .mcp.json of a project, or: claude mcp add-json --scope user noid '" + strings.ReplaceAll(compact(it), "'", `'\''`) + "'\n" +
-			asJSON(map[string]any{"mcpServers": map[string]any{"noid": it}}), nil
+		return asJSON(map[string]any{"mcpServers": map[string]any{"noid": it}}), ".mcp.json of a project; or type: claude mcp add-json --scope user noid '" +
+			strings.ReplaceAll(compact(it), "'", `'\''`) + "'", nil
 	case "codex":
 		text, err := toml.Marshal(map[string]any{"mcp_servers": map[string]any{"noid": it}})
-		return "# In ~/.codex/config.toml:\n" + string(text), err
+		return string(text), "~/.codex/config.toml", err
 	case "cursor":
-		return "# In ~/.cursor/mcp.json, or .cursor/mcp.json of a project:\n" + asJSON(map[string]any{"mcpServers": map[string]any{"noid": it}}), nil
+		return asJSON(map[string]any{"mcpServers": map[string]any{"noid": it}}), "~/.cursor/mcp.json, or .cursor/mcp.json of a project", nil
 	case "vscode":
 		it.Type = "stdio"
-		return "# In .vscode/mcp.json of a workspace:\n" + asJSON(map[string]any{"servers": map[string]any{"noid": it}}), nil
+		return asJSON(map[string]any{"servers": map[string]any{"noid": it}}), ".vscode/mcp.json of a workspace", nil
 	}
-	return "", errs.New(errs.ErrUsage, "no client %.40q", client).Hint("it is one of " + strings.Join(Clients(), ", "))
+	return "", "", errs.New(errs.ErrUsage, "no client %.40q", client).Hint("it is one of " + strings.Join(Clients(), ", "))
 }
 
 func compact(v any) string {

@@ -90,6 +90,9 @@ func (s *server) addExec() {
 // command is c's command, with its output kept.
 func (c commandIn) command() (vm.Command, vm.Streams, *output, error) {
 	argv := c.Argv
+	if err := errs.Join(notNegative("timeout_s", c.TimeoutS), notNegative("max_output", c.MaxOutput)); err != nil {
+		return vm.Command{}, vm.Streams{}, nil, err
+	}
 	switch {
 	case c.Command != "" && len(argv) > 0:
 		return vm.Command{}, vm.Streams{}, nil, errs.New(errs.ErrUsage, "command and argv are one too many").Hint("give one of them")

@@ -38,14 +38,29 @@ func Serve(ctx context.Context, o Options, in io.ReadCloser, out io.WriteCloser)
 	s.addFiles()
 	s.addTime()
 	s.addExplore()
-	err := s.sdk.Run(ctx, &sdk.IOTransport{Reader: in, Writer: out})
-	if errors.Is(err, io.EOF) || ctx.Err() != nil {
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	defer s.cancel()
+	lines := newLines(in, out)
+	ended := make(chan error, 1)
+	go func() { ended <- s.sdk.Run(context.WithoutCancel(ctx), &sdk.IOTransport{Reader: lines, Writer: lines}) }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	s.cancel() // whoever has called is gone
+	s.calls.Wait()
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
 }
 
 type server struct {
+	ctx     context.Context // all calls'
+	cancel  context.CancelFunc
+	calls   sync.WaitGroup
 	o       Options
 	sdk     *sdk.Server
 	outputs outputs
@@ -73,6 +88,11 @@ func add[In, Out any](s *server, name, title string, does effect, description st
 	t := &sdk.Tool{Name: name, Description: description, Annotations: &sdk.ToolAnnotations{Title: title, ReadOnlyHint: does == reads,
 		DestructiveHint: &lost, IdempotentHint: does == reads, OpenWorldHint: &outside}}
 	sdk.AddTool(s.sdk, t, func(ctx context.Context, req *sdk.CallToolRequest, in In) (*sdk.CallToolResult, Out, error) {
+		s.calls.Add(1)
+		defer s.calls.Done()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
 		var out Out
 		m, err := s.o.Open(ctx, name)
 		if err == nil {
@@ -96,6 +116,14 @@ func explained(err error) error {
 		text += "\nhint: " + hint
 	}
 	return errors.New(text)
+}
+
+// notNegative refuses a number below 0.
+func notNegative(name string, n int) error {
+	if n < 0 {
+		return errs.New(errs.ErrUsage, "%s: %d is less than 0", name, n)
+	}
+	return nil
 }
 
 // tell sends a client that wants to know how far the call is.

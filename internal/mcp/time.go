@@ -106,6 +106,9 @@ func (s *server) restore(ctx context.Context, c call, in restoreIn) (out restore
 func (s *server) fork(ctx context.Context, c call, in forkIn) (out forkOut, err error) {
 	name, ref, err := vm.ParseRef(in.VM)
 	n := max(in.N, 1)
+	if err == nil {
+		err = notNegative("n", in.N)
+	}
 	switch {
 	case err != nil:
 		return out, err
@@ -132,6 +135,9 @@ func (s *server) fork(ctx context.Context, c call, in forkIn) (out forkOut, err 
 }
 
 func travel(ctx context.Context, in travelIn, travel func(context.Context, string, int) (vm.Undone, error)) (api.Undone, error) {
+	if err := notNegative("n", in.N); err != nil {
+		return api.Undone{}, err
+	}
 	u, err := travel(ctx, in.VM, max(in.N, 1))
 	return api.UndoneOf(in.VM, u), err
 }

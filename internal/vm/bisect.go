@@ -99,6 +99,9 @@ func (m *Manager) lineage(ctx context.Context, name, good, bad string) ([]checkp
 		}
 		line = append(line, c)
 	}
+	if len(line) == 1 {
+		return nil, errs.New(errs.ErrUsage, "bisect: %s@%s cannot be good and bad", name, first.ID)
+	}
 	slices.Reverse(line)
 	return line, nil
 }

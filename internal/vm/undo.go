@@ -101,9 +101,15 @@ func (m *Manager) back(v home.VM, n int) (id string, err error) {
 			return "", err
 		}
 	}
-	for range n - 1 {
+	if _, err := m.idOf(v.Name, ref); err != nil {
+		return "", err
+	}
+	for i := range n - 1 {
 		if ref, err = m.parentOf(v.Name, ref); err != nil {
 			return "", err
+		}
+		if _, err := m.idOf(v.Name, ref); err != nil {
+			return "", errs.New(errs.ErrState, "undo: of vm %q no more than %d can be undone", v.Name, i+1)
 		}
 	}
 	if id, err = m.idOf(v.Name, ref); err == nil && !exists(m.Home.CheckpointDir(v.Name, id)) {

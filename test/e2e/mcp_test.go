@@ -246,6 +246,27 @@ func (a agent) cancelsMCP() {
 		return code != 0
 	})
 	a.exec("a", "true")
+	// The server itself is interrupted, whatever it is doing.
+	a.want(0, "exec", "a", "rm", "/root/pid")
+	serve := a.cmd(a.t.Context(), "mcp")
+	in, err := serve.StdinPipe()
+	check(a.t, err)
+	defer in.Close()
+	check(a.t, serve.Start())
+	fmt.Fprintln(in, "junk\n"+`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}
+{"jsonrpc":"2.0","method":"notifications/initialized"}
+{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"exec","arguments":{"vm":"a","command":"echo $$ >/root/pid; exec sleep 1000"}}}`)
+	running := func() bool {
+		_, _, code := a.run("exec", "a", "--", "sh", "-c", "kill -0 $(cat /root/pid)")
+		return code == 0
+	}
+	a.until("the command runs", running)
+	check(a.t, serve.Process.Signal(os.Interrupt))
+	serve.Wait()
+	if code := serve.ProcessState.ExitCode(); code != 130 {
+		a.t.Errorf("an interrupted server ends with %d", code)
+	}
+	a.until("the command has ended", func() bool { return !running() })
 }
 
 // TestMCPPython is a session by the client that the protocol's authors publish for Python.
