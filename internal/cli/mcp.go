@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"noid/internal/mcp"
 	"noid/internal/version"
@@ -51,6 +52,9 @@ A client cannot open this machine's network to a VM, nor read this machine's fil
 					m.Close()
 				}
 				return m, err
+			}
+			if term.IsTerminal(int(os.Stdin.Fd())) {
+				a.say("noid: a program is to start this: 'noid mcp --print-config CLIENT' says how; Ctrl+C ends it")
 			}
 			return mcp.Serve(cmd.Context(), o, os.Stdin, os.Stdout)
 		},

@@ -37,8 +37,10 @@ The checkpoint of before stays, so 'noid undo' takes back what succeeded.
 			switch {
 			case ask && o.Always:
 				return usageError("--ask and --always", "leave one of them out")
-			case ask && (c.Stdin || !term.IsTerminal(int(os.Stdin.Fd()))):
-				return usageError("--ask needs a terminal that the command does not have", "leave out -i")
+			case ask && c.Stdin:
+				return usageError("--ask and -i: the answer and the command's input come from one terminal", "leave out -i")
+			case ask && !term.IsTerminal(int(os.Stdin.Fd())):
+				return usageError("--ask needs a terminal, and standard input is none", "--always goes back whatever the command did")
 			}
 			m, err := a.manager()
 			if err != nil {

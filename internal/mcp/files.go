@@ -89,7 +89,7 @@ func (s *server) readFile(ctx context.Context, c call, in readFileIn) (out readF
 		w.CloseWithError(errors.Join(err, io.EOF))
 		copied <- err
 	}()
-	part, header, err := readPart(r, in.Offset, min(in.Max, maxRead))
+	part, header, err := readPart(r, in.Path, in.Offset, min(in.Max, maxRead))
 	enough()
 	r.Close()
 	if copyErr := <-copied; header == nil && copyErr != nil {
@@ -108,14 +108,14 @@ func (s *server) readFile(ctx context.Context, c call, in readFileIn) (out readF
 	return out, nil
 }
 
-// readPart reads max bytes from offset of the only file in a tar. header is nil where there is none.
-func readPart(r io.Reader, offset, max int64) (part []byte, header *tar.Header, err error) {
+// readPart reads max bytes from offset of the only file in a tar, which path names. header is nil where there is none.
+func readPart(r io.Reader, path string, offset, max int64) (part []byte, header *tar.Header, err error) {
 	archive := tar.NewReader(r)
 	if header, err = archive.Next(); err != nil {
 		return nil, nil, err
 	}
 	if header.Typeflag != tar.TypeReg {
-		return nil, header, errs.New(errs.ErrUsage, "not a regular file")
+		return nil, header, errs.New(errs.ErrUsage, "%s is not a regular file", path)
 	}
 	if offset > header.Size {
 		return nil, header, errs.New(errs.ErrUsage, "offset: %d is behind the file, which has %d bytes", offset, header.Size)
