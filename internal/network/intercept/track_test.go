@@ -5,15 +5,18 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"noid/internal/network/grant"
 )
 
-// stream is a host that says what next has, of each request.
-func stream(next chan string) http.HandlerFunc {
+// stream is a host that says what next has, of each request. served counts those under way.
+func stream(next chan string, served *sync.WaitGroup) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		served.Add(1)
+		defer served.Done()
 		for {
 			http.NewResponseController(w).Flush()
 			select {
@@ -42,7 +45,8 @@ func (w *world) under(http2 bool) *http.Response {
 func TestCut(t *testing.T) {
 	both(t, func(t *testing.T, http2 bool) {
 		next := make(chan string)
-		w := newWorld(t, stream(next), nil)
+		var served sync.WaitGroup
+		w := newWorld(t, stream(next, &served), nil)
 		var refuse atomic.Bool
 		w.o.Keep = func(to netip.AddrPort) error {
 			if refuse.Load() && to.String() == w.server.Listener.Addr().String() {
@@ -83,6 +87,7 @@ func TestCut(t *testing.T) {
 		refuse.Store(false)
 		for name, now := range map[string]func(*grant.Grant){"revoked": nil, "other rules": func(g *grant.Grant) { g.Allow = []string{"GET /x"} }} {
 			w.Set(w.authority, []grant.Grant{w.grant})
+			served.Wait() // one that was cut hears of it: it would take the next word
 			resp := w.under(http2)
 			next <- "whole\n"
 			reads(resp, "whole\n")
