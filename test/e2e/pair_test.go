@@ -147,6 +147,11 @@ func killHelper(t *testing.T, n noid, name string) {
 		args, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
 		if cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err == nil && cwd == dir && strings.Contains(string(args), "\x00helper\x00") {
 			check(t, syscall.Kill(pid, syscall.SIGKILL))
+			n.until("the helper has ended", func() bool { // until then a command takes it for one that is there
+				stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+				_, state, _ := strings.Cut(string(stat), ") ")
+				return err != nil || strings.HasPrefix(state, "Z")
+			})
 			killed++
 		}
 	}
