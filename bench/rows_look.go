@@ -11,18 +11,8 @@ import (
 
 // rowLook runs a command in a checkpoint, beside the three commands that this is one for.
 func rowLook(x *trial) error {
-	name, err := x.create(bootMiB)
+	name, t, err := x.resting("kept")
 	if err != nil {
-		return err
-	}
-	if err := x.set(name, "kept"); err != nil {
-		return err
-	}
-	t, err := x.checkpoint(name)
-	if err != nil {
-		return err
-	}
-	if err := x.rest(name); err != nil {
 		return err
 	}
 	kept := func(vm string) error {

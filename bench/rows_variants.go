@@ -25,15 +25,8 @@ done`
 
 // rowVariants explores eight variants, two at a time, beside a shell that restores, runs, keeps and destroys each.
 func rowVariants(x *trial) error {
-	name, err := x.create(bootMiB)
+	name, t, err := x.resting("")
 	if err != nil {
-		return err
-	}
-	t, err := x.checkpoint(name)
-	if err != nil {
-		return err
-	}
-	if err := x.rest(name); err != nil {
 		return err
 	}
 	as, bs, err := x.pairs(func(int) (float64, error) {
@@ -59,18 +52,8 @@ func rowVariants(x *trial) error {
 
 // rowPageCache restores a checkpoint that is not in the page cache, beside one that is, to the first command's answer.
 func rowPageCache(x *trial) error {
-	name, err := x.create(bootMiB)
+	name, t, err := x.resting("kept")
 	if err != nil {
-		return err
-	}
-	if err := x.set(name, "kept"); err != nil {
-		return err
-	}
-	t, err := x.checkpoint(name)
-	if err != nil {
-		return err
-	}
-	if err := x.rest(name); err != nil {
 		return err
 	}
 	restored := func() (float64, error) {

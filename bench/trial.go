@@ -310,6 +310,20 @@ func (x *trial) pid(name string) (int, error) {
 	return vm.PID, nil
 }
 
+// resting makes a VM and a checkpoint of it, and has it stand still. With a token the checkpoint has that.
+func (x *trial) resting(token string) (name string, t taken, err error) {
+	if name, err = x.create(bootMiB); err == nil && token != "" {
+		err = x.set(name, token)
+	}
+	if err == nil {
+		t, err = x.checkpoint(name)
+	}
+	if err == nil {
+		err = x.rest(name)
+	}
+	return name, t, err
+}
+
 // rest stops the processes of VMs while the other side is measured: a tiny guest on KVM takes a core, and a Linux guest
 // a part of one. wake lets them go on.
 func (x *trial) rest(names ...string) error { return x.signal(syscall.SIGSTOP, names) }

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -106,9 +107,7 @@ func (s *server) restore(ctx context.Context, c call, in restoreIn) (out restore
 func (s *server) fork(ctx context.Context, c call, in forkIn) (out forkOut, err error) {
 	name, ref, err := vm.ParseRef(in.VM)
 	n := max(in.N, 1)
-	if err == nil {
-		err = notNegative("n", in.N)
-	}
+	err = cmp.Or(err, notNegative("n", in.N))
 	switch {
 	case err != nil:
 		return out, err

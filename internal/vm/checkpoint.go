@@ -115,11 +115,14 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 		if name == vmm.BaseFile {
 			continue
 		}
-		finish := s.finishFile
+		var hash storage.Hash
+		var onDisk int64
+		var err error
 		if c.InPack(name) {
-			finish = s.packing.write
+			hash, onDisk, err = s.packing.write(ctx, staging, name, c)
+		} else {
+			hash, onDisk, err = finishFile(ctx, staging, name, c, parent, parentDir)
 		}
-		hash, onDisk, err := finish(ctx, staging, name, c)
 		if err != nil {
 			return err
 		}
@@ -143,14 +146,13 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 }
 
 // finishFile makes the file called name of c, in dir, read-only and notes it in c.
-func (s *session) finishFile(ctx context.Context, dir, name string, c *checkpoint.Record) (storage.Hash, int64, error) {
+func finishFile(ctx context.Context, dir, name string, c *checkpoint.Record, parent checkpoint.Record, parentDir string) (storage.Hash, int64, error) {
 	path := filepath.Join(dir, name)
 	info, onDisk, err := storage.Finish(ctx, path)
 	if err != nil {
 		return storage.Hash{}, 0, err
 	}
-	parent := s.parent(*c)
-	hash, err := hashLike(ctx, path, parent, s.Home.CheckpointDir(parent.VM, parent.ID))
+	hash, err := hashLike(ctx, path, parent, parentDir)
 	c.Files[name] = manifest.FileOf(info, hash)
 	return hash, onDisk, err
 }
