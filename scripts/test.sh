@@ -10,7 +10,7 @@ need() { # need COMMAND PACKAGE
   PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing="$missing $2"
 }
 need mke2fs e2fsprogs; need busybox busybox-static; need cpio cpio; need dash dash; need zsh zsh; need fish fish
-need ip iproute2; need docker-registry docker-registry; need skopeo skopeo; need curl curl; need git git; need ssh-agent openssh-client
+need ip iproute2; need docker-registry docker-registry; need skopeo skopeo; need curl curl; need git git; need ssh-agent openssh-client; need node nodejs
 if [ "$(id -u)" = 0 ]; then # who may mount
   need mkfs.btrfs btrfs-progs; need mkfs.xfs xfsprogs; need umoci umoci
 else # 'noid setup' installs it as root

@@ -62,6 +62,7 @@ error are one stream, and -i, -t, -u and -d are refused.
 	durationVar(f, &c.Wait, "wait-timeout", time.Minute, "how long to wait for the guest to be up")
 	f.BoolVarP(&c.Detach, "detach", "d", false, "leave it running and print its id, for 'noid ps', 'attach' and 'kill'")
 	f.BoolVar(&c.Serial, "serial", false, "over the serial console")
+	f.StringVar(&c.Auto, "auto", "", "`exec` for a checkpoint before it or off for none, whatever 'noid auto' says of the VM")
 	f.StringVar(&c.Turn, "turn", "", "the `ID` of your turn, whose commands have one checkpoint together: see 'noid auto'")
 	return cmd
 }

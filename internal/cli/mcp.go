@@ -66,7 +66,7 @@ A client cannot open this machine's network to a VM, nor read this machine's fil
 
 // printClientConfig prints what goes into the configuration of a client.
 func (a *app) printClientConfig(client string, o mcp.Options) error {
-	self, err := os.Executable()
+	self, set, err := ownInvocation()
 	if err != nil {
 		return err
 	}
@@ -75,10 +75,9 @@ func (a *app) printClientConfig(client string, o mcp.Options) error {
 		args = append(args, "--files", o.Files)
 	}
 	env := map[string]string{}
-	for _, key := range []string{"NOID_HOME", "NOID_DRIVER"} {
-		if value := os.Getenv(key); value != "" {
-			env[key] = value
-		}
+	for _, e := range set {
+		key, value, _ := strings.Cut(e, "=")
+		env[key] = value
 	}
 	text, where, err := mcp.ClientConfig(client, self, args, env)
 	if err != nil {

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,9 +60,18 @@ func checkTurn(turn string) error {
 
 // beforeChange is what happens before what asks something of the guest that may change it: the VM is touched, and a
 // checkpoint is made if it is to have one. It fails when that fails: what cannot be undone is not begun.
-func (s *session) beforeChange(ctx context.Context, what, turn string) error {
+func (s *session) beforeChange(ctx context.Context, what string) error {
+	return s.before(ctx, s.vm.Auto, what, "")
+}
+
+// beforeCommand is beforeChange for c.
+func (s *session) beforeCommand(ctx context.Context, c Command) error {
+	return s.before(ctx, cmp.Or(c.Auto, s.vm.Auto), CommandLine(c), c.Turn)
+}
+
+func (s *session) before(ctx context.Context, auto, what, turn string) error {
 	defer s.touch()
-	if s.vm.Auto != config.AutoExec {
+	if auto != config.AutoExec {
 		return nil
 	}
 	if _, err := s.checkpointAuto(ctx, s.vm.Name, checkpoint.Cause{By: checkpoint.ByAuto, What: what, Turn: turn}); err != nil {

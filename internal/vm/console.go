@@ -28,7 +28,7 @@ func (m *Manager) Console(ctx context.Context, name string, c ConsoleStreams) er
 	if err := s.spoilTemplate(ctx); err != nil {
 		return err
 	}
-	if err := s.beforeChange(ctx, "(console)", ""); err != nil {
+	if err := s.beforeChange(ctx, "(console)"); err != nil {
 		return err
 	}
 	here, err := os.Open(s.dir) // the VM may be renamed meanwhile

@@ -301,7 +301,7 @@ func (c *copying) tool(ctx context.Context, p Place, args []string, changes bool
 		return nil, in(err)
 	}
 	if changes {
-		if err := s.beforeChange(ctx, "(cp)", ""); err != nil {
+		if err := s.beforeChange(ctx, "(cp)"); err != nil {
 			return nil, in(err)
 		}
 	}

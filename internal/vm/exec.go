@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"noid/internal/config"
 	"noid/internal/errs"
 	"noid/internal/link"
 	"noid/internal/link/wire"
@@ -31,6 +32,8 @@ type Command struct {
 	Wait   time.Duration
 	Detach bool // it runs on; Exit.Job names it
 	Serial bool // over the serial console, even when there is an agent
+	// Auto, if not "", holds for the command in place of the VM's own: config.AutoExec or AutoOff.
+	Auto string
 	// Turn is the client's turn that the command belongs to, for the checkpoint before it: see CheckpointAuto.
 	Turn string
 	// stopSignal, if not 0, is sent to it when the guest is to power off, which waits for its end.
@@ -97,6 +100,9 @@ func (c Command) check() error {
 			return errs.New(errs.ErrUsage, "the command contains a NUL byte")
 		}
 	}
+	if c.Auto != "" && c.Auto != config.AutoExec && c.Auto != config.AutoOff {
+		return errs.New(errs.ErrUsage, "auto: %.40q of a command is neither exec nor off", c.Auto)
+	}
 	return checkTurn(c.Turn)
 }
 
@@ -127,7 +133,7 @@ func (s *session) exec(ctx context.Context, c Command, streams Streams) (exit Ex
 
 // execAgent is Exec over the agent, which is tried for patience, in a guest that knows all that it must be told.
 func (s *session) execAgent(ctx context.Context, c Command, streams Streams, patience time.Duration) (Exit, error) {
-	if err := s.beforeChange(ctx, CommandLine(c), c.Turn); err != nil {
+	if err := s.beforeCommand(ctx, c); err != nil {
 		return Exit{}, s.execError(err)
 	}
 	if streams.Begin != nil {

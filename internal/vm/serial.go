@@ -24,7 +24,7 @@ func (s *session) execSerial(ctx context.Context, c Command, streams Streams) (E
 	if err := s.spoilTemplate(ctx); err != nil {
 		return Exit{}, err
 	}
-	if err := s.beforeChange(ctx, CommandLine(c), c.Turn); err != nil {
+	if err := s.beforeCommand(ctx, c); err != nil {
 		return Exit{}, s.execError(err)
 	}
 	if !c.Serial {
