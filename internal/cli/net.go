@@ -30,12 +30,26 @@ func (a *app) rules(use, short, example string, set func(rules []string) (allow,
 	return &cobra.Command{Use: use + " NAME RULE...", Short: short, Example: "  noid net " + use + " " + example,
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			allow, deny, remove := set(args[1:])
-			cut, err := m.SetRules(ctx, args[0], allow, deny, remove)
-			if cut > 0 && !a.quiet {
-				fmt.Fprintf(a.err, "noid: cut %s\n", count(cut, "connection"))
-			}
+			done, err := m.SetRules(ctx, args[0], allow, deny, remove)
+			a.tellRules(args[0], done)
 			return err
 		})}
+}
+
+// tellRules says what the VM called name reaches now, if that is much more or less than before.
+func (a *app) tellRules(name string, done vm.RulesChange) {
+	if a.quiet {
+		return
+	}
+	switch {
+	case done.Closed:
+		fmt.Fprintf(a.err, "noid: vm %q now reaches nothing but %s; noid net allow %s '*' adds the rest of what mode %s allows\n", name, strings.Join(done.Allow, ", "), name, done.Mode)
+	case done.Opened:
+		fmt.Fprintf(a.err, "noid: vm %q now reaches all that mode %s allows and no rule denies\n", name, done.Mode)
+	}
+	if done.Cut > 0 {
+		fmt.Fprintf(a.err, "noid: cut %s\n", count(done.Cut, "connection"))
+	}
 }
 
 func (a *app) netAllowCmd() *cobra.Command {

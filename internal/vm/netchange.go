@@ -100,38 +100,52 @@ func portProblems(ports []control.Port, wanted []network.Port) error {
 	return errs.Join(problems...)
 }
 
-// SetRules adds rules to the network of name and removes others, at once. It returns how many flows were cut. A rule to
-// remove that the VM does not have is errs.ErrNotFound.
-func (m *Manager) SetRules(ctx context.Context, name string, allow, deny, remove []string) (cut int, err error) {
+// RulesChange is what a change of rules has done.
+type RulesChange struct {
+	network.Config      // as it is now
+	Cut            int  // flows that are no longer allowed
+	Closed         bool // the VM reaches nothing any more but what its rules allow
+	Opened         bool // it is no longer so: it reaches all that its mode allows
+}
+
+// SetRules adds rules to the network of name and removes others, at once. A rule to remove that the VM does not have is
+// errs.ErrNotFound.
+func (m *Manager) SetRules(ctx context.Context, name string, allow, deny, remove []string) (done RulesChange, err error) {
 	s, c, err := m.openNet(ctx, name, "net")
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	defer s.close()
+	before := closed(c)
 	for _, text := range remove {
 		r, err := policy.ParseRule(text)
 		if err != nil {
-			return 0, err
+			return done, err
 		}
-		before := len(c.Allow) + len(c.Deny)
+		had := len(c.Allow) + len(c.Deny)
 		same := func(rule string) bool { return rule == r.String() }
-		if c.Allow, c.Deny = slices.DeleteFunc(c.Allow, same), slices.DeleteFunc(c.Deny, same); len(c.Allow)+len(c.Deny) == before {
-			return 0, s.done(ctx, errs.New(errs.ErrNotFound, "vm %q has no rule %s", name, r).Hint("'noid net ls "+name+"' lists its rules"))
+		if c.Allow, c.Deny = slices.DeleteFunc(c.Allow, same), slices.DeleteFunc(c.Deny, same); len(c.Allow)+len(c.Deny) == had {
+			return done, s.done(ctx, errs.New(errs.ErrNotFound, "vm %q has no rule %s", name, r).Hint("'noid net ls "+name+"' lists its rules"))
 		}
 	}
 	if c.Mode == network.None && len(allow) > 0 {
-		return 0, errs.New(errs.ErrState, "vm %q was made with --net none: no rule allows it more than other vms", name).Hint("rules to deny hold for those")
+		return done, errs.New(errs.ErrState, "vm %q was made with --net none: no rule allows it more than other vms", name).Hint("rules to deny hold for those")
 	}
-	addRules(&c, allow, deny)
+	if err := s.addRules(&c, allow, deny); err != nil {
+		return done, err
+	}
 	if _, err := policy.Parse(c); err != nil {
-		return 0, err
+		return done, err
 	}
 	if err := c.Save(s.dir); err != nil {
-		return 0, err
+		return done, err
 	}
 	a, err := s.reload(ctx)
-	return a.Cut, s.errNet(err)
+	return RulesChange{c, a.Cut, closed(c) && !before, before && !closed(c)}, s.errNet(err)
 }
+
+// closed reports whether a VM reaches nothing but what its rules allow.
+func closed(c network.Config) bool { return len(c.Allow) > 0 && !slices.Contains(c.Allow, "*") }
 
 func (s *session) errNet(err error) error {
 	if err != nil {

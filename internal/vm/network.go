@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"noid/internal/errs"
 	"noid/internal/network"
+	"noid/internal/network/lab"
 	"noid/internal/network/policy"
 	"noid/internal/network/proxy"
 )
@@ -57,7 +59,9 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	if c.Networks, err = m.membersOf(nil, o.Networks); err != nil {
 		return c, err
 	}
-	addRules(&c, o.Allow, o.Deny)
+	if err := m.addRules(&c, o.Allow, o.Deny); err != nil {
+		return c, err
+	}
 	for _, port := range o.HostPorts {
 		if !slices.Contains(c.HostPorts, port) {
 			c.HostPorts = append(c.HostPorts, port)
@@ -91,14 +95,19 @@ func knowsProxy(c network.Config) error {
 	return proxy.Known()
 }
 
-// addRules adds rules that are not there yet. What is no rule is added too: policy.Parse refuses it.
-func addRules(c *network.Config, allow, deny []string) {
+// addRules adds rules that are not there yet. What is no rule is added too: policy.Parse refuses it. A rule that names a
+// VM is errs.ErrUsage: such a name is no domain, so the rule would mean nothing.
+func (m *Manager) addRules(c *network.Config, allow, deny []string) error {
 	for _, l := range []struct {
 		list *[]string
 		new  []string
 	}{{&c.Allow, allow}, {&c.Deny, deny}} {
 		for _, text := range l.new {
 			if r, err := policy.ParseRule(text); err == nil {
+				if name := m.vmNamed(r.Name()); name != "" {
+					return errs.New(errs.ErrUsage, "the rule %q names vm %q: no rule is about a vm by its name", text, name).
+						Hint("vms reach each other on a network that both are on: see 'noid network'. A rule to deny takes the vm's address there")
+				}
 				text = r.String()
 			}
 			if !slices.Contains(*l.list, text) {
@@ -106,6 +115,22 @@ func addRules(c *network.Config, allow, deny []string) {
 			}
 		}
 	}
+	return nil
+}
+
+// vmNamed is the VM that guests find by the name domain, its own or with a network's behind it, or "".
+func (m *Manager) vmNamed(domain string) string {
+	first, behind, _ := strings.Cut(domain, ".")
+	if behind != "" {
+		if _, err := lab.Load(m.Home.NetworksDir(), behind); err != nil {
+			return ""
+		}
+	}
+	names, err := m.Home.VMNames()
+	if i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, first) }); err == nil && i >= 0 {
+		return names[i]
+	}
+	return ""
 }
 
 // saveNet writes the network of a VM that is being made.

@@ -307,12 +307,12 @@ func TestSetRules(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: true, Net: NetOptions{Network: "default", Deny: []string{"8.8.8.8"}}}))
 	w.netHelper("a", func(control.Request, network.Config) control.Answer { return control.Answer{Cut: 3} })
-	cut, err := w.m.SetRules(t.Context(), "a", []string{"PyPI.org:443"}, []string{"1.1.1.1", "8.8.8.8"}, nil)
-	if c := w.net("a"); err != nil || cut != 3 || !slices.Equal(c.Allow, []string{"pypi.org:443"}) || !slices.Equal(c.Deny, []string{"8.8.8.8", "1.1.1.1"}) {
-		t.Errorf("%+v, %d, %v", c, cut, err)
+	done, err := w.m.SetRules(t.Context(), "a", []string{"PyPI.org:443"}, []string{"1.1.1.1", "8.8.8.8"}, nil)
+	if c := w.net("a"); err != nil || done.Cut != 3 || !done.Closed || done.Opened || !slices.Equal(c.Allow, []string{"pypi.org:443"}) || !slices.Equal(c.Deny, []string{"8.8.8.8", "1.1.1.1"}) {
+		t.Errorf("%+v, %+v, %v", c, done, err)
 	}
-	_, err = w.m.SetRules(t.Context(), "a", nil, nil, []string{"pypi.org.:443", "1.1.1.1"})
-	if c := w.net("a"); err != nil || len(c.Allow) > 0 || !slices.Equal(c.Deny, []string{"8.8.8.8"}) {
+	done, err = w.m.SetRules(t.Context(), "a", nil, nil, []string{"pypi.org.:443", "1.1.1.1"})
+	if c := w.net("a"); err != nil || done.Closed || !done.Opened || len(c.Allow) > 0 || !slices.Equal(c.Deny, []string{"8.8.8.8"}) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if _, err := w.m.SetRules(t.Context(), "a", nil, nil, []string{"9.9.9.9"}); !errors.Is(err, errs.ErrNotFound) {
@@ -320,6 +320,27 @@ func TestSetRules(t *testing.T) {
 	}
 	if _, err := w.m.SetRules(t.Context(), "a", []string{"a b"}, nil, nil); !errors.Is(err, errs.ErrUsage) || len(w.net("a").Allow) > 0 {
 		t.Errorf("no rule: %v", err)
+	}
+}
+
+// TestRuleOfAVM: a rule that names a VM is refused, by whatever name guests find it.
+func TestRuleOfAVM(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.m.CreateNetworks(t.Context(), []string{"lab"}))
+	must(t, w.m.Create(t.Context(), CreateOptions{Name: "Db", NoAgent: true}))
+	w.netHelper("Db", func(control.Request, network.Config) control.Answer { return control.Answer{} })
+	for _, rule := range []string{"db", "DB.:5432", "db.lab/tcp"} {
+		_, allow := w.m.SetRules(t.Context(), "Db", []string{rule}, nil, nil)
+		_, deny := w.m.SetRules(t.Context(), "Db", nil, []string{rule}, nil)
+		made := w.m.Create(t.Context(), CreateOptions{Name: "b", NoAgent: true, Net: NetOptions{Deny: []string{rule}}})
+		for _, err := range []error{allow, deny, made} {
+			if !errors.Is(err, errs.ErrUsage) || !strings.Contains(errs.Hint(err), "noid network") {
+				t.Errorf("%s: %v", rule, err)
+			}
+		}
+	}
+	if _, err := w.m.SetRules(t.Context(), "Db", nil, []string{"*.db", "db.example", "nas"}, nil); err != nil || len(w.net("Db").Deny) != 3 {
+		t.Errorf("what is no vm: %v", err)
 	}
 }
 

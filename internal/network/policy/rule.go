@@ -176,6 +176,14 @@ func (r Rule) fits(proto string, port uint16) bool {
 	return (r.proto == "" || r.proto == proto) && (r.first == 0 || r.first <= port && port <= r.last)
 }
 
+// Name returns the one name that the rule is about, in lower case, or "": it is about addresses, or names below one.
+func (r Rule) Name() string {
+	if r.below {
+		return ""
+	}
+	return r.domain
+}
+
 // names reports whether the rule is about the domain name, which is lower case and has no dot at its end.
 func (r Rule) names(name string) bool {
 	if r.below {
