@@ -158,10 +158,10 @@ func (p *portFlags) sockets() (all []network.Socket, err error) {
 	return all, nil
 }
 
-// splitSockets tells ports from unix sockets, which begin with a path.
+// splitSockets tells ports from unix sockets, which begin with a path or have one of the guest.
 func splitSockets(texts []string) (ports, sockets []string) {
 	for _, text := range texts {
-		if strings.HasPrefix(text, "/") || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {
+		if strings.HasPrefix(text, "/") || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") || strings.Contains(text, ":/") {
 			sockets = append(sockets, text)
 		} else {
 			ports = append(ports, text)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,26 +70,73 @@ func (a *app) portAddCmd() *cobra.Command {
 }
 
 func (a *app) portRemoveCmd() *cobra.Command {
-	return &cobra.Command{Use: "rm NAME PORT...", Aliases: []string{"remove"}, Short: "Remove ports and sockets; GUEST alone is each port that leads there",
-		Example: "  noid port rm web 8080:80\n  noid port rm web 443\n  noid port rm web /tmp/docker.sock:/run/docker.sock",
+	return &cobra.Command{Use: "rm NAME PORT...", Aliases: []string{"remove"}, Short: "Remove ports and sockets",
+		Long: `Remove ports and sockets. Each is written as 'port add' prints it, or as a row of 'port ls' or its first cell: where it
+listens here. GUEST alone, a port or a path, is each that leads there.`,
+		Example: "  noid port rm web 8080:80\n  noid port rm web 127.0.0.1:8080\n  noid port rm web 443\n  noid port rm web /tmp/docker.sock:/run/docker.sock",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
-			texts, sockets := splitSockets(args[1:])
-			groups, err := parsePorts(texts)
+			ports, sockets, err := toRemove(args[1:])
 			if err != nil {
 				return err
 			}
-			gone, err := (&portFlags{texts: sockets}).sockets()
-			if err != nil {
-				return err
-			}
-			if len(gone) > 0 {
-				if err := m.RemoveSockets(ctx, args[0], gone); err != nil || len(groups) == 0 {
+			if len(sockets) > 0 {
+				if err := m.RemoveSockets(ctx, args[0], sockets); err != nil || len(ports) == 0 {
 					return err
 				}
 			}
-			_, err = m.RemovePorts(ctx, args[0], groups)
+			_, err = m.RemovePorts(ctx, args[0], ports)
 			return err
 		})}
+}
+
+// toRemove reads the arguments of 'port rm'.
+func toRemove(args []string) (ports [][]network.Port, sockets []network.Socket, err error) {
+	texts := make([]string, len(args))
+	for i, text := range args {
+		texts[i] = ofRow(text)
+	}
+	texts, paths := splitSockets(texts)
+	for _, text := range texts {
+		if p, ok := network.ParseHost(text); ok {
+			ports = append(ports, []network.Port{p})
+			continue
+		}
+		group, err := network.ParsePort(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		ports = append(ports, group)
+	}
+	for _, path := range paths {
+		s := network.Socket{}
+		if strings.Contains(path, ":") {
+			s, err = network.ParseSocket(path, false)
+		} else {
+			s.Host, err = filepath.Abs(path)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		sockets = append(sockets, s)
+	}
+	return ports, sockets, nil
+}
+
+// ofRow is a row of 'port ls' as 'port add' prints it; what is none stays as it is.
+func ofRow(text string) string {
+	var cells []string
+	for cell := range strings.SplitSeq(text, "|") {
+		if cell = strings.TrimSpace(cell); cell != "" {
+			cells = append(cells, cell)
+		}
+	}
+	if len(cells) < 3 {
+		return text
+	}
+	if strings.HasPrefix(cells[2], socketProto(network.Socket{})) {
+		return cells[0] + ":" + cells[1]
+	}
+	return cells[0] + ":" + cells[1] + "/" + cells[2]
 }
 
 func (a *app) portListCmd() *cobra.Command {

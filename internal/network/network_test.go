@@ -46,6 +46,19 @@ func TestParsePort(t *testing.T) {
 	}
 }
 
+func TestParseHost(t *testing.T) {
+	for text, want := range map[string]string{"127.0.0.1:8080": "127.0.0.1:8080/tcp", "[::1]:53/UDP": "[::1]:53/udp"} {
+		if got, ok := ParseHost(text); !ok || got.String() != want {
+			t.Errorf("%s: %v, %v", text, got, ok)
+		}
+	}
+	for _, wrong := range []string{"", "80", "8080:80", "127.0.0.1", "127.0.0.1:80:80", "[::1]:80:80", "127.0.0.1:80/", "127.0.0.1:80/sctp"} {
+		if got, ok := ParseHost(wrong); ok {
+			t.Errorf("%q: %v", wrong, got)
+		}
+	}
+}
+
 func groups(t *testing.T, texts ...string) (all [][]Port) {
 	t.Helper()
 	for _, text := range texts {

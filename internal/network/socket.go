@@ -61,7 +61,7 @@ func CheckGuestPath(path string) error {
 }
 
 // String returns the socket as ParseSocket reads it.
-func (s Socket) String() string { return s.Host + ":" + s.Guest }
+func (s Socket) String() string { return strings.TrimSuffix(s.Host+":"+s.Guest, ":") }
 
 // Listener is the end that noid makes: no two sockets of a VM may have one.
 func (s Socket) Listener() string {

@@ -19,6 +19,7 @@ func TestParseSocket(t *testing.T) {
 	}
 	for text, want := range map[string]Socket{
 		"/a/b:/run/c":    {Host: "/a/b", Guest: "/run/c", Out: true},
+		"b:/c":           {Host: here + "/b", Guest: "/c", Out: true},
 		"./b:/run/../c/": {Host: here + "/b", Guest: "/c", Out: true},
 	} {
 		if got, err := ParseSocket(text, true); err != nil || got != want {

@@ -84,6 +84,7 @@ func (m *Manager) network(o NetOptions) (network.Config, error) {
 	if err := network.CheckFree(c.Sockets); err != nil {
 		return c, err
 	}
+	m.warnUnheard(c.Sockets)
 	return c, err
 }
 
@@ -177,6 +178,7 @@ func (s source) netOfClone(ctx context.Context) (net *network.Config, release fu
 	if err := network.CheckFree(c.Sockets); err != nil {
 		return nil, nil, err
 	}
+	s.warnUnheard(c.Sockets)
 	c.Ports, release, err = network.Reserve(ctx, s.ports)
 	return &c, release, err
 }

@@ -3,10 +3,13 @@ package vm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 	"noid/internal/helper"
@@ -47,11 +50,31 @@ func (m *Manager) AddSockets(ctx context.Context, name string, sockets []network
 		err = errs.Join(append(problems, before.Save(s.dir))...)
 		s.reload(ctx)
 	}
+	if err == nil {
+		s.warnUnheard(sockets)
+	}
 	return s.errNet(err)
 }
 
-// RemoveSockets takes unix sockets from the VM name, at once: those with one of the paths, here or in the guest. One that
-// the VM does not have is errs.ErrNotFound, and none is removed.
+// warnUnheard says of sockets that lead out of a guest where nothing listens here.
+func (m *Manager) warnUnheard(sockets []network.Socket) {
+	for _, s := range sockets {
+		if !s.Out {
+			continue
+		}
+		c, err := net.Dial("unix", s.Host)
+		if err != nil {
+			var why unix.Errno
+			errors.As(err, &why)
+			m.warn(fmt.Sprintf("nothing listens at %s (%v): until something does, %s of the guest leads nowhere", s.Host, why, s.Guest))
+			continue
+		}
+		c.Close()
+	}
+}
+
+// RemoveSockets takes unix sockets from the VM name, at once. One without a path in the guest stands for those with its
+// path, here or in the guest. One that the VM does not have is errs.ErrNotFound, and none is removed.
 func (m *Manager) RemoveSockets(ctx context.Context, name string, sockets []network.Socket) error {
 	s, c, err := m.openNet(ctx, name, "port")
 	if err != nil {
@@ -60,7 +83,9 @@ func (m *Manager) RemoveSockets(ctx context.Context, name string, sockets []netw
 	defer s.close()
 	for _, gone := range sockets {
 		before := len(c.Sockets)
-		c.Sockets = slices.DeleteFunc(c.Sockets, func(o network.Socket) bool { return o.Host == gone.Host && o.Guest == gone.Guest })
+		c.Sockets = slices.DeleteFunc(c.Sockets, func(o network.Socket) bool {
+			return o.Host == gone.Host && o.Guest == gone.Guest || gone.Guest == "" && (o.Host == gone.Host || o.Guest == gone.Host)
+		})
 		if len(c.Sockets) == before {
 			return s.done(ctx, errs.New(errs.ErrNotFound, "vm %q has no socket %s", name, gone).Hint("'noid port ls "+name+"' lists its sockets"))
 		}
