@@ -78,6 +78,7 @@ type networkJSON struct {
 	Ports     []portJSON     `json:"ports"`
 	Sockets   []portJSON     `json:"sockets"`
 	Networks  []memberJSON   `json:"networks"`         // between VMs
+	Secrets   []string       `json:"secrets"`          // names of those that the VM may use
 	Helper    *control.State `json:"helper,omitempty"` // while it answers
 }
 
@@ -90,7 +91,7 @@ type portJSON struct {
 
 func networkToJSON(n vm.Network) networkJSON {
 	j := networkJSON{Mode: n.Mode, Allow: append([]string{}, n.Allow...), Deny: append([]string{}, n.Deny...), HostPorts: append([]uint16{}, n.HostPorts...),
-		HostProxy: n.HostProxy, HostCA: n.HostCA, Ports: portsToJSON(n.Ports), Sockets: socketsToJSON(n.Sockets), Networks: []memberJSON{}, Helper: n.Helper}
+		HostProxy: n.HostProxy, HostCA: n.HostCA, Ports: portsToJSON(n.Ports), Sockets: socketsToJSON(n.Sockets), Networks: []memberJSON{}, Secrets: append([]string{}, n.Secrets...), Helper: n.Helper}
 	switch {
 	case n.Pair:
 		j.Device = "pair"
@@ -142,6 +143,9 @@ func (a *app) netListCmd() *cobra.Command {
 			}
 			for _, m := range n.Networks {
 				rows = append(rows, []string{"network", m.Network + ": " + m.Addr.String()})
+			}
+			for _, name := range n.Secrets {
+				rows = append(rows, []string{"secret", name})
 			}
 			table(a.out, []string{"what", "value"}, rows)
 			return nil

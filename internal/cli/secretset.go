@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -38,6 +39,20 @@ its path, where there are any. There the value takes the place of the placeholde
 `,
 		Example: "  noid secret set GH_TOKEN --host api.github.com --host github.com --from-cmd 'gh auth token'\n" +
 			"  noid secret set API_KEY --host api.example.com --header 'Authorization: Bearer {}' --allow 'GET /v1/**' <key.txt",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 || len(args) == 1 && strings.Contains(args[0], "=") { // it may be the value: it is not repeated
+				return usageError("secret set: one NAME, and no value on the command line", "the value comes from the terminal, standard input, --from-file or --from-cmd")
+			}
+			return arguments(cmd, args)
+		},
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			for _, flag := range []string{"header", "from-cmd", "from-file", "store"} { // a script's unset variable
+				if f := cmd.Flags().Lookup(flag); f.Changed && f.Value.String() == "" {
+					return usageError("--"+flag+" needs a value", "")
+				}
+			}
+			return nil
+		},
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			s.Name = args[0]
 			if err := errs.Join(secret.CheckName(s.Name), s.Check()); err != nil { // before anybody types a value
@@ -56,9 +71,12 @@ its path, where there are any. There the value takes the place of the placeholde
 				}
 				s.Dir = dir
 			}
-			value, err := a.readValue(ctx, s, file)
+			value, from, err := a.readValue(ctx, s, file)
+			if err == nil {
+				err = grant.CheckValue(value)
+			}
 			if err != nil {
-				return err
+				return fmt.Errorf("secret %q: %s: %w", s.Name, from, err)
 			}
 			if err := m.Home.Make(); err != nil {
 				return err
@@ -81,26 +99,29 @@ its path, where there are any. There the value takes the place of the placeholde
 	return cmd
 }
 
-// readValue gets the value of s.
-func (a *app) readValue(ctx context.Context, s secret.Secret, file string) (string, error) {
+// readValue gets the value of s, and says where from.
+func (a *app) readValue(ctx context.Context, s secret.Secret, file string) (value, from string, err error) {
 	if s.Command != "" {
-		return secret.Run(ctx, s.Dir, s.Command)
+		value, err = secret.Run(ctx, s.Dir, s.Command)
+		return value, "--from-cmd", err
 	}
-	in := os.Stdin
+	in, from := os.Stdin, "standard input"
 	if file != "" {
 		f, err := os.Open(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", errs.Mark(err, errs.ErrNotFound)
-		} else if err != nil {
-			return "", err
+			err = errs.Mark(err, errs.ErrNotFound)
+		}
+		if err != nil {
+			return "", "--from-file", err
 		}
 		defer f.Close()
-		in = f
+		in, from = f, "--from-file"
 	} else if term.IsTerminal(int(in.Fd())) {
-		return a.askValue(s.Name)
+		value, err = a.askValue(s.Name)
+		return value, "the terminal", err
 	}
 	data, err := io.ReadAll(io.LimitReader(in, grant.MaxValue+3)) // with its newline, and one that is too long
-	return secret.Line(data), err
+	return secret.Line(data), from, err
 }
 
 // askValue asks on the terminal, without echo. After Ctrl+C too the terminal has its echo again.

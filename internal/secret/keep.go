@@ -66,6 +66,8 @@ const (
 	// runWait is how long a command may take to print a value, maxStderr how much of what it says about an error is kept.
 	runWait   = 30 * time.Second
 	maxStderr = 500
+
+	commandHint = "it is run by sh, without a terminal and without input, and prints the value alone"
 )
 
 // Run returns what a command prints, without the newline at its end. It is run by sh in the directory dir, or in / where
@@ -74,7 +76,7 @@ const (
 func Run(ctx context.Context, dir, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, runWait)
 	defer cancel()
-	out, diag := &limited{max: grant.MaxValue + 2, err: errs.New(errs.ErrUsage, "it prints more than a value")}, &limited{max: maxStderr}
+	out, diag := &limited{max: grant.MaxValue + 2, fails: true}, &limited{max: maxStderr}
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, diag, time.Second
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
@@ -85,12 +87,17 @@ func Run(ctx context.Context, dir, command string) (string, error) {
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
-		return "", errs.New(errs.ErrTimeout, "%q has not ended: %w", command, ctx.Err())
+		return "", errs.New(errs.ErrTimeout, "the command %q has not ended after %v: %w", command, runWait, ctx.Err()).Hint(commandHint)
 	case errors.Is(err, exec.ErrWaitDelay):
 		cmd.Cancel()
-		return "", fmt.Errorf("%q leaves a process that may print more", command)
+		return "", errs.New(nil, "the command %q leaves a process that may print more", command).Hint("have it wait for what it starts")
+	case out.full:
+		return "", errs.New(errs.ErrUsage, "the command %q prints more than a value: %d bytes are allowed", command, grant.MaxValue).Hint(commandHint)
 	case err != nil:
-		return "", fmt.Errorf("%q: %w: %s", command, err, untrusted.Text(bytes.TrimSpace(diag.kept)))
+		if said := bytes.TrimSpace(diag.kept); len(said) > 0 {
+			err = fmt.Errorf("%w: %s", err, untrusted.Text(said))
+		}
+		return "", errs.New(nil, "the command %q: %w", command, err).Hint(commandHint)
 	}
 	return Line(out.kept), nil
 }
@@ -100,18 +107,18 @@ func Line(data []byte) string {
 	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 }
 
-// limited keeps the first bytes that are written to it, and fails with err at more, unless that is nil.
+// limited keeps the first bytes that are written to it. At more it is full, and fails if it is to.
 type limited struct {
-	kept []byte
-	max  int
-	err  error
+	kept        []byte
+	max         int
+	fails, full bool
 }
 
 func (l *limited) Write(p []byte) (int, error) {
 	fits := min(len(p), l.max-len(l.kept))
 	l.kept = append(l.kept, p[:fits]...)
-	if fits < len(p) && l.err != nil {
-		return fits, l.err
+	if l.full = l.full || fits < len(p); l.full && l.fails {
+		return fits, io.ErrShortWrite
 	}
 	return len(p), nil
 }

@@ -57,10 +57,10 @@ func (s Store) record(name string) string { return filepath.Join(s.dir(), name+"
 func CheckName(name string) error {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
 	if name == "" || len(name) > 63 || strings.Trim(name, letters+"0123456789") != "" || !strings.Contains(letters, name[:1]) {
-		return errs.New(errs.ErrUsage, "not a name for a secret: %q", name).Hint("it names a variable: 1 to 63 letters, digits and '_', the first no digit")
+		return errs.New(errs.ErrUsage, "not a name for a secret: %.80q", name).Hint("it names a variable: 1 to 63 letters, digits and '_', the first no digit")
 	}
 	if slices.Contains(TrustVariables, name) || slices.Contains([]string{"PATH", "HOME", "USER", "SHELL", "TERM", "LD_PRELOAD", "LD_LIBRARY_PATH"}, name) {
-		return errs.New(errs.ErrUsage, "%s has another meaning in guests", name)
+		return errs.New(errs.ErrUsage, "not a name for a secret: %q: programs in guests read that variable", name).Hint("choose another name")
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func (s Store) Put(ctx context.Context, n Secret, value string) (Secret, error) 
 		return Secret{}, err
 	}
 	if value == old.Placeholder {
-		return Secret{}, errs.New(errs.ErrUsage, "that is the placeholder of %s, which guests have, and not its value", n.Name)
+		return Secret{}, errs.New(errs.ErrUsage, "that is the placeholder of %s, which guests have, and not its value", n.Name).Hint("give the value that its host knows")
 	}
 	n.Format, n.Set = format, time.Now().UTC().Truncate(time.Second)
 	n.Placeholder = cmp.Or(old.Placeholder, grant.NewPlaceholder(value))

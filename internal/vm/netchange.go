@@ -53,7 +53,7 @@ func (m *Manager) openNet(ctx context.Context, name, verb string) (*session, net
 // loadNet reads the VM's network. For a VM without one it is errs.ErrState.
 func (s *session) loadNet() (network.Config, error) {
 	if !s.vm.Machine.Net {
-		return network.Config{}, errs.New(errs.ErrState, "%s: vm %q has no network", s.verb, s.vm.Name).Hint("it has what it was made with: 'noid create' has --net")
+		return network.Config{}, errs.New(errs.ErrState, "%s: vm %q has no network", s.verb, s.vm.Name).Hint("a vm keeps what it was made with: 'noid create --net default' makes one with a network")
 	}
 	return network.Load(s.dir)
 }

@@ -51,7 +51,8 @@ func (m *Manager) addSecrets(have, names []string) ([]string, error) {
 	return have, nil
 }
 
-// GrantSecrets lets the VM name use secrets, at once. Commands that run already do not have their variables.
+// GrantSecrets lets the VM name use secrets, at once. Commands that run already do not have their variables. If the value
+// of one cannot be had, the VM gets none.
 func (m *Manager) GrantSecrets(ctx context.Context, name string, names []string) error {
 	return m.changeSecrets(ctx, name, names, func(c *network.Config) (err error) {
 		c.Secrets, err = m.addSecrets(c.Secrets, names)
@@ -64,7 +65,7 @@ func (m *Manager) RevokeSecrets(ctx context.Context, name string, names []string
 	return m.changeSecrets(ctx, name, nil, func(c *network.Config) error {
 		for _, gone := range names {
 			if !slices.Contains(c.Secrets, gone) {
-				return errs.New(errs.ErrNotFound, "vm %q has no secret %q", name, gone)
+				return errs.New(errs.ErrNotFound, "vm %q has no secret %q", name, gone).Hint("'noid net ls " + name + "' lists its secrets")
 			}
 			c.Secrets = slices.DeleteFunc(c.Secrets, func(s string) bool { return s == gone })
 		}
@@ -82,29 +83,33 @@ func (m *Manager) changeSecrets(ctx context.Context, name string, new []string, 
 	if err := change(&c); err != nil {
 		return s.done(ctx, err)
 	}
+	given, err := s.values(ctx, new)
+	if err != nil {
+		return s.errNet(err)
+	}
 	if err := c.Save(s.dir); err != nil {
 		return err
 	}
-	return s.errNet(s.giveSecrets(ctx, new))
+	return s.errNet(s.giveSecrets(ctx, given))
 }
 
-// giveSecrets has the VM's network helper, if it runs, go by the VM's configuration, and tells it what the secrets names
-// are now.
-func (s *session) giveSecrets(ctx context.Context, names []string) error {
-	if !s.vm.Process.Alive() {
-		return nil
+// values are what the secrets names are now, for the network helper of a VM that runs. They are nil for another.
+func (s *session) values(ctx context.Context, names []string) (*control.Secrets, error) {
+	if len(names) == 0 || !s.vm.Process.Alive() {
+		return nil, nil
 	}
-	if _, err := s.reload(ctx); err != nil || len(names) == 0 {
+	return s.secrets().Give(ctx, names)
+}
+
+// giveSecrets has the VM's network helper, if it runs, go by the VM's configuration, and gives it the secrets given.
+func (s *session) giveSecrets(ctx context.Context, given *control.Secrets) error {
+	if _, err := s.reload(ctx); err != nil || given == nil {
 		return err
-	}
-	given, problems := s.secrets().Give(ctx, names)
-	if given == nil {
-		return problems
 	}
 	ctx, cancel := context.WithTimeout(ctx, networkWait)
 	defer cancel()
 	_, err := s.control().Ask(ctx, control.Request{Op: control.SetSecrets, Secrets: given})
-	return errs.Join(problems, err)
+	return err
 }
 
 // RemoveSecret takes the secret name from every VM that has it, and then forgets it. While a VM's configuration still
@@ -148,7 +153,8 @@ func (m *Manager) RenewSecret(ctx context.Context, name string) {
 		}
 		s, err := m.look(vm, "secret")
 		if err == nil {
-			err = s.giveSecrets(ctx, []string{name})
+			given, problem := s.values(ctx, []string{name})
+			err = errs.Join(problem, s.giveSecrets(ctx, given))
 		}
 		if err != nil {
 			m.warn(fmt.Sprintf("vm %q still has secret %q as it was: %v", vm, name, err))

@@ -68,6 +68,11 @@ func TestSecrets(t *testing.T) {
 	w.keepSecret("B", "newer-of-b-123456")
 	w.m.RenewSecret(t.Context(), "B")
 	w.m.RenewSecret(t.Context(), "OTHER")
+	_, err = w.m.secrets().Put(t.Context(), secret.Secret{Name: "FAILS", Rules: grant.Rules{Hosts: []string{"api.example.test"}}, Where: secret.InCommand, Command: "exit 3"}, "value-of-f-123456")
+	must(t, err)
+	if err := w.m.GrantSecrets(t.Context(), "a", []string{"FAILS"}); err == nil || errs.Hint(err) == "" || slices.Contains(w.net("a").Secrets, "FAILS") {
+		t.Errorf("whose command fails: %v, %q", err, w.net("a").Secrets)
+	}
 	must(t, w.m.RevokeSecrets(t.Context(), "a", []string{"A"}))
 	if err := w.m.RevokeSecrets(t.Context(), "a", []string{"A"}); !errors.Is(err, errs.ErrNotFound) {
 		t.Errorf("revoked again: %v", err)

@@ -63,7 +63,7 @@ func (g Grant) For(name string, port uint16) bool {
 // Check accepts rules that make sense, and brings their hosts into lower case. What it refuses is errs.ErrUsage.
 func (r *Rules) Check() error {
 	if len(r.Hosts) == 0 {
-		return errs.New(errs.ErrUsage, "a secret needs a host").Hint("--host api.example.com names the one host that gets the value")
+		return errs.New(errs.ErrUsage, "a secret needs a host").Hint("--host api.example.com names one that gets the value; it may be repeated")
 	}
 	if len(r.Hosts) > maxRules || len(r.Allow) > maxRules {
 		return errs.New(errs.ErrUsage, "a secret has at most %d hosts and %d patterns", maxRules, maxRules)
@@ -100,13 +100,24 @@ func (r *Rules) checkHeader() error {
 	if r.Header == "" {
 		return nil
 	}
-	name, text, _ := strings.Cut(r.Header, ":")
-	bad := name == "" || strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" ||
-		!printable(text) || strings.Count(text, "{}") != 1 || slices.Contains(notHeaders, strings.ToLower(name))
-	if bad {
-		return errs.New(errs.ErrUsage, "not a header for a secret: %q", r.Header).Hint("write 'Authorization: Bearer {}': {} stands for the value")
+	name, text, found := strings.Cut(r.Header, ":")
+	name = strings.ToLower(name)
+	why := ""
+	switch {
+	case !found:
+		why = "it has no colon behind its name"
+	case name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "":
+		why = "its name is none of a header"
+	case slices.Contains(notHeaders, name):
+		why = "noid writes this one itself"
+	case strings.Count(text, "{}") != 1:
+		why = "{} is not in it once"
+	case !printable(text):
+		why = "it has other than printable ASCII in it"
+	default:
+		return nil
 	}
-	return nil
+	return errs.New(errs.ErrUsage, "not a header for a secret: %q: %s", r.Header, why).Hint("write 'Authorization: Bearer {}': {} stands for the value")
 }
 
 // SetHeader is the header of Rules with value in it; "" if it has none.

@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"fmt"
 	"net/url"
 	"path"
 	"slices"
@@ -17,23 +18,30 @@ type pattern struct {
 
 // parsePattern reads "GET /repos/**", "GET,HEAD /user" or "* /v1/*/x".
 func parsePattern(text string) (pattern, error) {
-	bad := errs.New(errs.ErrUsage, "not a pattern of requests: %q", text).
-		Hint("write 'GET /repos/**': a method, several with commas between, or *; then a path, in which * is one element and ** any number")
-	method, p, found := strings.Cut(text, " ")
+	bad := func(why string) error {
+		return errs.New(errs.ErrUsage, "not a pattern of requests: %q: %s", text, why).
+			Hint("write 'GET /repos/**': a method, several with commas between, or *; then a path, in which * is one element and ** any number")
+	}
+	method, p, _ := strings.Cut(text, " ")
 	p = strings.TrimSpace(p)
-	if !found || method == "" || !strings.HasPrefix(p, "/") || !printable(p) || strings.ContainsAny(p, " ?#%\\") {
-		return pattern{}, bad
+	switch {
+	case strings.HasPrefix(text, "/"):
+		return pattern{}, bad("it has no method")
+	case !strings.HasPrefix(p, "/"):
+		return pattern{}, bad("its path does not begin with /")
+	case !printable(p) || strings.ContainsAny(p, " ?#%\\"):
+		return pattern{}, bad("its path has more in it than a path's own characters, unescaped")
 	}
 	made := pattern{elements: strings.Split(p[1:], "/")}
 	if method != "*" {
 		made.methods = strings.Split(method, ",")
 		if strings.Trim(method, upper+lower+",-") != "" || slices.Contains(made.methods, "") {
-			return pattern{}, bad
+			return pattern{}, bad("no such method")
 		}
 	}
 	for _, e := range made.elements {
 		if _, err := path.Match(e, ""); err != nil || e == "." || e == ".." || e != "**" && strings.Contains(e, "**") {
-			return pattern{}, bad
+			return pattern{}, bad(fmt.Sprintf("no path has %q between its slashes", e))
 		}
 	}
 	return made, nil

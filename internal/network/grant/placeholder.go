@@ -22,16 +22,24 @@ const minLetters = 8
 var kinds = []string{"github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-", "sk-ant-", "sk-proj-", "sk-or-", "sk-", "pk-", "sk_live_", "sk_test_",
 	"xoxb-", "xoxp-", "xapp-", "npm_", "pypi-", "hf_", "dop_v1_", "gsk_", "AKIA", "ASIA", "AIza", "eyJ"}
 
+const valueHint = "a secret is one line: a token, a key or a password"
+
 // CheckValue accepts a value that can stand in a header and is told from other text. What it refuses is errs.ErrUsage;
 // the error does not show the value.
 func CheckValue(value string) error {
 	switch {
+	case value == "":
+		return errs.New(errs.ErrUsage, "the value is empty").Hint(valueHint)
 	case len(value) > MaxValue:
-		return errs.New(errs.ErrUsage, "the value is longer than %d bytes", MaxValue)
-	case !printable(value) || strings.TrimSpace(value) != value:
-		return errs.New(errs.ErrUsage, "the value has other than printable ASCII in it, or blanks around it").Hint("a secret is one line: a token, a key or a password")
+		return errs.New(errs.ErrUsage, "the value is longer than %d bytes", MaxValue).Hint(valueHint)
+	case strings.ContainsRune(value, '\n'):
+		return errs.New(errs.ErrUsage, "the value has more than one line").Hint(valueHint)
+	case strings.TrimSpace(value) != value:
+		return errs.New(errs.ErrUsage, "the value has blanks around it").Hint(valueHint)
+	case !printable(value):
+		return errs.New(errs.ErrUsage, "the value has other than printable ASCII in it").Hint(valueHint)
 	case letters(value) < minLetters:
-		return errs.New(errs.ErrUsage, "the value has fewer than %d letters and digits: noid could not tell it from other text", minLetters)
+		return errs.New(errs.ErrUsage, "the value has fewer than %d letters and digits: noid could not tell it from other text", minLetters).Hint(valueHint)
 	}
 	return nil
 }
