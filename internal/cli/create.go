@@ -59,7 +59,10 @@ written to it. 'noid image --help' says how images are named.
 			if o.Driver, err = driverWish(m.Drivers, o.Driver); err != nil {
 				return err
 			}
-			if o.Net, err = n.options(); err != nil {
+			if o.Net, err = n.options(); err == nil {
+				err = m.CheckNetwork(o.Net)
+			}
+			if err != nil {
 				return err
 			}
 			o.Name = args[0]

@@ -105,7 +105,9 @@ func (a *app) run(ctx context.Context, ref string, o vm.RunOptions, c vm.Command
 	}
 	if vm.IsCheckpoint(ref) {
 		o.VM, o.Checkpoint, err = vm.ParseRef(ref)
-	} else if o.Driver, err = driverWish(m.Drivers, o.Driver); err == nil {
+	} else if o.Driver, err = driverWish(m.Drivers, o.Driver); err != nil {
+		return err
+	} else if err = m.CheckNetwork(o.Net); err == nil {
 		o.Image, o.Base, err = a.obtainImage(ctx, m, ref)
 	}
 	if err != nil {

@@ -16,45 +16,11 @@ import (
 	"noid/internal/network/proxy"
 )
 
-// NetOptions say what network a new VM has.
-type NetOptions struct {
-	// Network is a mode or the name of a profile; empty is what the configuration says, then mode default.
-	Network     string
-	Allow, Deny []string // rules, added to the profile's
-	HostPorts   []uint16 // likewise
-	Ports       [][]network.Port
-	Sockets     []network.Socket
-	Secrets     []string // names of those that the VM may use
-	HostProxy   bool     // as in network.Config
-	HostCA      string   // likewise
-	Networks    []string // names of the networks between VMs that it is on
-}
-
-// rules reports whether o has what needs a way out.
-func (o NetOptions) rules() bool {
-	return len(o.Allow)+len(o.HostPorts)+len(o.Secrets) > 0 || o.HostProxy || o.HostCA != ""
-}
-
-// asks reports whether o asks for something that needs a network.
-func (o NetOptions) asks() bool { return o.rules() || len(o.Deny)+len(o.Ports)+len(o.Sockets) > 0 }
-
-// netByDefault reports whether neither o nor the configuration asks for a network.
-func (m *Manager) netByDefault(o NetOptions) bool {
-	return o.Network == "" && m.Config.Net == "" && !o.asks() && len(o.Networks) == 0
-}
-
 // network is the network of o, without its ports.
 func (m *Manager) network(o NetOptions) (network.Config, error) {
-	c, err := m.Config.Network(cmp.Or(o.Network, m.Config.Net, string(network.Default)))
+	c, err := m.profile(o)
 	if err != nil {
 		return c, err
-	}
-	switch {
-	case c.Mode != network.None:
-	case len(o.Networks) == 0 && o.asks():
-		return c, errs.New(errs.ErrUsage, "rules, ports, sockets and secrets need a network, and this vm has none").Hint("choose --net default")
-	case o.rules():
-		return c, errs.New(errs.ErrUsage, "with --net none a vm reaches other vms alone: no rule allows it more, and it can use no secret").Hint("choose --net default")
 	}
 	if c.Networks, err = m.membersOf(nil, o.Networks); err != nil {
 		return c, err
