@@ -76,20 +76,26 @@ func TestInsideClients(t *testing.T) {
 			})
 		}
 	}
-	idle(n, "a", map[string]string{
-		"go": "/root/fetch twice http://plain.test/hello $0",
-		"python": `python3 -uc 'import os, requests, sys, time
+	t.Run("idle", func(t *testing.T) { idle(n.in(t), "a", idleClients) })
+	t.Run("scan", func(t *testing.T) {
+		n := n.in(t)
+		n.want(0, "exec", "a", "--", "sh", "-c", "! grep -rqs "+value[:20]+" /root /etc /tmp /var/log /proc/self/environ")
+		n.want(0, "checkpoint", "a")
+		n.want(0, "verify", "--scan-secrets", "a")
+	})
+}
+
+// idleClients are programs for idle.
+var idleClients = map[string]string{
+	"go": "/root/fetch twice http://plain.test/hello $0",
+	"python": `python3 -uc 'import os, requests, sys, time
 s = requests.Session()
 for word in "first", "second":
   began = time.monotonic(); s.get("http://plain.test/hello", timeout=60).raise_for_status(); print(word, int((time.monotonic() - began) * 1000))
   while not os.path.exists(sys.argv[1]): time.sleep(0.05)' $0`,
-		"node": `node -e 'const fs = require("fs"), agent = new (require("http").Agent)({keepAlive: true});
-const get = word => { const began = Date.now(); require("http").get("http://plain.test/hello", {agent, timeout: 60000}, r => {
+	"node": `node -e 'const fs = require("fs"), agent = new (require("http").Agent)({keepAlive: true});
+const get = word => { const began = Date.now(); require("http").get("http://plain.test/hello", {agent}, r => {
   r.on("data", () => 0).on("end", () => console.log(word, Date.now() - began)) }) };
 get("first");
 const wait = setInterval(() => { if (fs.existsSync(process.argv[1])) { clearInterval(wait); get("second") } }, 50)' $0`,
-	})
-	n.want(0, "exec", "a", "--", "sh", "-c", "! grep -rqs "+value[:20]+" /root /etc /tmp /var/log /proc/self/environ")
-	n.want(0, "checkpoint", "a")
-	n.want(0, "verify", "--scan-secrets", "a")
 }

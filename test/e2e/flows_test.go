@@ -92,10 +92,15 @@ func idle(n noid, vm string, programs map[string]string) {
 		n.want(0, "exec", vm, "--", "sh", "-c", fmt.Sprintf("(%s || echo failed) >/tmp/idle.%s 2>&1 &", script, name), goOn+name)
 		said(vm, name, "first")
 	}
+	const kept = "grep -c ':0050 01 ' /proc/net/tcp || :" // established, to port 80
+	n.equal("idle connections", fmt.Sprintln(len(programs)), n.want(0, "exec", vm, "--", "sh", "-c", kept))
 	n.want(0, "checkpoint", vm, "--label", "idle")
 	n.want(0, "restore", vm, "idle", "--as", "idle")
 	n.want(0, "restore", "--no-backup", vm, "idle")
 	for _, vm := range []string{"idle", vm} {
+		n.until("the guest knows that they are gone, though its programs only wait", func() bool {
+			return n.want(0, "exec", vm, "--", "sh", "-c", kept) == "0\n"
+		})
 		for name := range programs {
 			n.want(0, "exec", vm, "touch", goOn+name)
 			said(vm, name, "second")

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -50,10 +51,12 @@ func newBundle(t *testing.T) string {
 }
 
 // inInternet runs another test of this package in namespaces of its own, where it is the internet: no packet leaves
-// them. bundle is the certificate of the authority that this host trusts, bundle.key its key.
+// them. bundle is the certificate of the authority that this host trusts, bundle.key its key. 'go test -run A/b' runs the
+// part b of the other test.
 func inInternet(t *testing.T, test, bundle string) {
 	setup(t)
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^"+test+"$")
+	_, part, _ := strings.Cut(flag.Lookup("test.run").Value.String(), "/")
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^"+test+"$/"+part)
 	cmd.Env = append(os.Environ(), insideEnv+"="+bundle, "SSL_CERT_FILE="+bundle, "NOID_SECRET_KEY="+filepath.Join(t.TempDir(), "key"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS}
 	if os.Geteuid() != 0 {
