@@ -18,10 +18,10 @@ type Entry struct {
 	CreatedAt string   `json:"created_at"`
 	Label     string   `json:"label,omitempty"`
 	Parent    string   `json:"parent,omitempty"`
-	By        string   `json:"by,omitempty"` // "auto", "try", "restore" or "undo": noid made it by itself
+	By        string   `json:"by,omitempty"` // "auto", "try", "explore", "restore", "keep" or "undo": noid made it by itself
 	Command   string   `json:"command,omitempty"`
 	Turn      string   `json:"turn,omitempty"`
-	To        string   `json:"to,omitempty"` // by a restore or undo: the checkpoint that the VM went to
+	To        string   `json:"to,omitempty"` // by a restore, keep or undo: the checkpoint that the VM went to
 	Pinned    bool     `json:"pinned,omitempty"`
 	Clones    []string `json:"clones,omitempty"`
 	OwnBytes  *int64   `json:"own_bytes,omitempty"`
@@ -34,7 +34,7 @@ func HistoryOf(name string, h vm.History) History {
 	for _, e := range h.Entries {
 		c := e.Cause
 		line := Entry{ID: e.ID, CreatedAt: Time(e.CreatedAt), Label: e.Label, Parent: e.Parent, By: c.By, Turn: c.Turn, Pinned: e.Pinned, Clones: e.Clones}
-		if c.By == vm.ByRestore || c.By == vm.ByUndo {
+		if c.Backup() || c.By == vm.ByUndo {
 			line.To = c.What
 		} else {
 			line.Command = c.What

@@ -11,6 +11,7 @@ const (
 	ByAuto    = "auto"    // before a command, or after a while
 	ByTry     = "try"     // before a command that may be taken back
 	ByRestore = "restore" // the present, before a restore in place
+	ByKeep    = "keep"    // the present, before it was replaced by a variant of an exploration
 	ByUndo    = "undo"    // the present, before an undo
 	ByExplore = "explore" // the start of an exploration, or what a variant of it has made
 )
@@ -22,6 +23,12 @@ type Cause struct {
 	What string `json:"what,omitempty"`
 	Turn string `json:"turn,omitempty"` // the client's, of which it is the first
 }
+
+// Backup reports whether c led to a checkpoint of the present that somebody was about to replace.
+func (c Cause) Backup() bool { return c.By == ByRestore || c.By == ByKeep }
+
+// KeepLabel begins the label of a checkpoint of the present before a variant replaced it.
+const KeepLabel = "before keep of "
 
 // BackupLabel begins the label of a checkpoint of the present before a restore in place. A noid without Cause has made
 // such ones too.

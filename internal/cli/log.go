@@ -82,13 +82,20 @@ func because(e vm.LogEntry) string {
 	case vm.ByTry:
 		text = "before try " + c.What
 	case vm.ByExplore:
-		return strings.TrimSpace(map[bool]string{true: "pinned "}[e.Pinned] + "variant " + c.Turn[strings.IndexByte(c.Turn, '.')+1:] + ": " + c.What)
+		n := c.Turn[strings.IndexByte(c.Turn, '.')+1:]
+		if n == "0" {
+			text = "before explore"
+			break
+		}
+		return strings.TrimSpace(map[bool]string{true: "pinned "}[e.Pinned] + "variant " + n + ": " + c.What)
 	case vm.ByRestore:
 		text = "before restore to " + c.What
+	case vm.ByKeep:
+		text = "before keep of " + c.What
 	case vm.ByUndo:
 		text = "before undo to " + c.What
 	}
-	if e.Cause.Turn != "" {
+	if e.Cause.Turn != "" && e.Cause.By != vm.ByExplore {
 		text += " (turn " + e.Cause.Turn + ")"
 	}
 	if e.Pinned {

@@ -18,6 +18,7 @@ const (
 	ByAuto    = checkpoint.ByAuto
 	ByTry     = checkpoint.ByTry
 	ByRestore = checkpoint.ByRestore
+	ByKeep    = checkpoint.ByKeep
 	ByUndo    = checkpoint.ByUndo
 	ByExplore = checkpoint.ByExplore
 )

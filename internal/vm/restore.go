@@ -194,7 +194,10 @@ func (s source) backup(ctx context.Context, old home.VM, id string, undo bool) (
 		return "", err
 	}
 	about := checkpoint.Record{ID: id, Label: checkpoint.BackupLabel + s.c.ID, Cause: checkpoint.Cause{By: checkpoint.ByRestore, What: s.c.ID}}
-	if undo {
+	switch {
+	case s.verb == "keep":
+		about.Label, about.Cause.By = checkpoint.KeepLabel+s.c.ID, checkpoint.ByKeep
+	case undo:
 		about.Label, about.Cause.By = "", checkpoint.ByUndo
 	}
 	kept, err := present.checkpoint(ctx, present.state(ctx), about)
@@ -215,7 +218,7 @@ func (s source) boundBackups(ctx context.Context) {
 	list, err := s.Home.CheckpointLabels(ctx, s.c.VM)
 	seen, old := 0, []string(nil)
 	for i := len(list) - 1; i >= 0 && err == nil; i-- {
-		if l := list[i]; l.Err == nil && cause(l.Record).By == checkpoint.ByRestore && l.ID != s.c.ID && !s.pinned(s.c.VM, l.ID) {
+		if l := list[i]; l.Err == nil && cause(l.Record).Backup() && l.ID != s.c.ID && !s.pinned(s.c.VM, l.ID) {
 			if seen++; seen > keepBackups {
 				old = append(old, l.ID)
 			}
