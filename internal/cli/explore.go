@@ -145,10 +145,16 @@ func variantTexts(n int, each string) (texts []string, err error) {
 	return texts, lines.Err()
 }
 
+// errInterrupted stands for all that goes wrong with a variant after Ctrl+C.
+var errInterrupted = errors.New("interrupted")
+
 // explore runs the exploration and shows how each variant went as it ends, and at last all of them.
 func (a *app) explore(ctx context.Context, m *vm.Manager, name, ref string, commands [][]string, c vm.Command, o vm.ExploreOptions, asJSON bool) error {
 	var jsonErr error
 	ended, err := m.Explore(ctx, name, ref, commands, c, o, func(v vm.Variant) {
+		if v.Err != nil && ctx.Err() != nil {
+			v.Err = errInterrupted
+		}
 		switch {
 		case asJSON && v.State == "ended":
 			jsonErr = cmp.Or(jsonErr, printJSON(a.out, variantToJSON(v, o.Changes)))
@@ -156,7 +162,9 @@ func (a *app) explore(ctx context.Context, m *vm.Manager, name, ref string, comm
 			a.say("variant %d: %s", v.N, untrusted.Line(variantState(v), maxCell))
 		}
 	})
-	if ended == nil && err != nil {
+	if ctx.Err() != nil && len(ended) == 0 {
+		return errs.WithHint(ctx.Err(), "no variant had ended, and nothing is left of them")
+	} else if ended == nil && err != nil {
 		return err
 	}
 	good := slices.ContainsFunc(ended, vm.Variant.Good)
@@ -165,7 +173,8 @@ func (a *app) explore(ctx context.Context, m *vm.Manager, name, ref string, comm
 	}
 	switch {
 	case err != nil:
-		return errs.WithHint(err, "what has ended is kept: 'noid log "+name+"' shows it")
+		return errs.WithHint(err, fmt.Sprintf("%d of %s ended and are kept: 'noid log %s' shows them; nothing is left of the others",
+			len(ended), count(len(commands), "variant"), name))
 	case jsonErr != nil:
 		return jsonErr
 	case !good:
@@ -178,6 +187,8 @@ func variantState(v vm.Variant) string {
 	switch {
 	case v.State != "ended":
 		return v.State + ": " + v.What
+	case errors.Is(v.Err, errInterrupted):
+		return v.Err.Error()
 	case v.Err != nil:
 		return "failed: " + v.Err.Error()
 	case v.Exit.TimedOut:
