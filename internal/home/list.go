@@ -94,6 +94,17 @@ func (h *Home) CheckpointLabels(ctx context.Context, vm string) ([]CheckpointEnt
 	return h.labels(ctx, vm, true)
 }
 
+// CheckpointsLabelled returns the ids of the checkpoints of vm that have label, by the index, the oldest first.
+func (h *Home) CheckpointsLabelled(ctx context.Context, vm, label string) (ids []string, err error) {
+	list, err := h.labels(ctx, vm, false)
+	for _, c := range list {
+		if c.Label == label {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids, err
+}
+
 // NewestCheckpoints is CheckpointLabels of the newest n. Which these are the index says, and they are read.
 func (h *Home) NewestCheckpoints(ctx context.Context, vm string, n int) ([]CheckpointEntry, error) {
 	list, err := h.labels(ctx, vm, false)

@@ -54,7 +54,19 @@ func (m *Manager) Checkpoint(ctx context.Context, name, label string) (checkpoin
 		return checkpoint.Record{}, err
 	}
 	c, err := s.checkpoint(ctx, st, checkpoint.Record{Label: label})
+	if err == nil && label != "" {
+		s.warnLabel(ctx, label)
+	}
 	return c, s.explain(err)
+}
+
+// warnLabel says that a label which has just been given is of no use any more: it means several checkpoints.
+func (s *session) warnLabel(ctx context.Context, label string) {
+	ids, err := s.Home.CheckpointsLabelled(ctx, s.vm.Name, label)
+	if err == nil && len(ids) > 1 {
+		s.warn(fmt.Sprintf("%d checkpoints of vm %q have the label %q now: name them by their ids, %s", len(ids), s.vm.Name, label,
+			strings.Join(ids[max(0, len(ids)-maxNamed):], ", ")))
+	}
 }
 
 // checkpoint does the work for Checkpoint and for those that noid makes by itself. Of a VM that does not run it keeps

@@ -156,7 +156,7 @@ func (m *Manager) RemoveNetworks(ctx context.Context, names []string) error {
 	return nil
 }
 
-// maxNamed bounds how many VMs an error names.
+// maxNamed bounds how many VMs or ids a message names.
 const maxNamed = 10
 
 func vms(members []Member) string {
