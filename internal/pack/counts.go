@@ -49,16 +49,6 @@ func (c *Counts) count(b int64) uint16 {
 	return 0
 }
 
-// Own is how many bytes t has for itself, where c has counted it and all other tables of the pack.
-func (c *Counts) Own(t Table) (bytes int64) {
-	for b := range t.blocks() {
-		if c.count(b) <= 1 {
-			bytes += Block
-		}
-	}
-	return bytes
-}
-
 // Bytes is how many bytes of the pack were counted.
 func (c *Counts) Bytes() (n int64) {
 	for _, region := range c.regions {

@@ -225,15 +225,15 @@ func TestAppends(t *testing.T) {
 		t.Logf("%s: %d bytes on disk", tt.what, g.onDisk()-before)
 	}
 	g.check()
-	used := &Counts{}
-	for _, k := range g.kept {
-		used.Add(k.table)
+	var owners Owners
+	for i, k := range g.kept {
+		owners.Add(i, k.table)
 	}
-	if own := used.Own(g.kept[2].table); own != 0 {
-		t.Errorf("%d bytes are its own, that a later one has too", own)
+	if part := owners.Part(2); part.Own != 0 || part.Shared != g.kept[2].table.Bytes() {
+		t.Errorf("%+v of it, that a later one has too", part)
 	}
-	if own := used.Own(g.kept[0].table); own != 0 {
-		t.Errorf("the first has %d bytes of its own beside the second", own)
+	if part := owners.Part(0); part.Own != 0 {
+		t.Errorf("the first has %d bytes of its own beside the second", part.Own)
 	}
 	g.forget(3)
 	g.check()

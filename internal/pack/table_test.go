@@ -79,3 +79,23 @@ func TestWith(t *testing.T) {
 		t.Errorf("the same extents make %+v", got)
 	}
 }
+
+// TestOwners: a block is an owner's own while no other owner's table names it.
+func TestOwners(t *testing.T) {
+	table := func(blocks ...int64) (t Table) {
+		for _, b := range blocks {
+			t.Extents = append(t.Extents, Extent{At: b * Block, Len: Block})
+		}
+		return t
+	}
+	var owners Owners
+	owners.Add(0, table(1, 2, 700))
+	owners.Add(2, table(2, 3))
+	owners.Add(0, table(1)) // of another of its files
+	owners.Add(3, table(2))
+	for owner, want := range []Part{{Own: 2 * Block, Shared: Block}, {}, {Own: Block, Shared: Block}, {Shared: Block}, {}} {
+		if got := owners.Part(owner); got != want {
+			t.Errorf("%d: %+v, want %+v", owner, got, want)
+		}
+	}
+}

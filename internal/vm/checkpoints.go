@@ -76,19 +76,14 @@ func (m *Manager) ofOwners(ctx context.Context, name string, list func(context.C
 // withSizes fills in Size. What was forgotten meanwhile is left out.
 func (m *Manager) withSizes(ctx context.Context, list []CheckpointEntry) ([]CheckpointEntry, error) {
 	problems := make([]error, len(list))
-	packs := m.countPacks(list)
+	packs := m.ofPacks(list)
 	storage.Each(len(list), func(i int) {
-		dir := m.Home.CheckpointDir(list[i].VM, list[i].ID)
-		o, err := storage.Occupy(ctx, dir, nil)
-		tables, tablesErr := checkpoint.Tables(dir)
-		for _, t := range tables {
-			own := packs[list[i].VM].Own(t)
-			o.AddPart(own, t.Bytes()-own)
-		}
-		err = cmp.Or(err, tablesErr)
+		o, err := storage.Occupy(ctx, m.Home.CheckpointDir(list[i].VM, list[i].ID), nil)
+		part := packs[list[i].VM][list[i].ID]
+		o.AddPart(part.Own, part.Shared)
 		list[i].Size = &o
 		if list[i].Err == nil {
-			problems[i] = err
+			problems[i] = cmp.Or(err, part.err)
 		}
 	})
 	if err := ctx.Err(); err != nil {
@@ -105,22 +100,33 @@ func (m *Manager) withSizes(ctx context.Context, list []CheckpointEntry) ([]Chec
 	return sized, errs.Join(problems...)
 }
 
-// countPacks counts who needs which blocks of the packs that the checkpoints of list have. A table that cannot be read
-// needs none.
-func (m *Manager) countPacks(list []CheckpointEntry) map[string]*pack.Counts {
-	counts := map[string]*pack.Counts{}
+// packPart is what a checkpoint needs of its VM's pack. err is that of a table, which is not counted.
+type packPart struct {
+	pack.Part
+	err error
+}
+
+// ofPacks returns, by VM and id, what all checkpoints of the VMs in list need of the packs. Each table is read once.
+func (m *Manager) ofPacks(list []CheckpointEntry) map[string]map[string]packPart {
+	all := map[string]map[string]packPart{}
 	for _, e := range list {
-		if counts[e.VM] != nil {
+		if all[e.VM] != nil {
 			continue
 		}
-		counts[e.VM] = &pack.Counts{}
 		ids, _ := m.Home.CheckpointIDs(e.VM)
-		for _, id := range ids {
-			tables, _ := checkpoint.Tables(m.Home.CheckpointDir(e.VM, id))
+		var owners pack.Owners
+		parts := map[string]packPart{}
+		for i, id := range ids {
+			tables, err := checkpoint.Tables(m.Home.CheckpointDir(e.VM, id))
 			for _, t := range tables {
-				counts[e.VM].Add(t)
+				owners.Add(i, t)
 			}
+			parts[id] = packPart{err: err}
 		}
+		for i, id := range ids {
+			parts[id] = packPart{owners.Part(i), parts[id].err}
+		}
+		all[e.VM] = parts
 	}
-	return counts
+	return all
 }
