@@ -21,6 +21,7 @@ type plannedJSON struct {
 	Label     string   `json:"label,omitempty"`
 	Keep      bool     `json:"keep"`
 	Because   []string `json:"because,omitempty"` // the rules that keep it
+	OwnBytes  *int64   `json:"own_bytes,omitempty"`
 }
 
 func (a *app) pruneCmd() *cobra.Command {
@@ -31,7 +32,8 @@ func (a *app) pruneCmd() *cobra.Command {
 		Use: "prune [NAME]", Short: "Remove old checkpoints of a VM, or what noid can make again",
 		Long: `Remove the checkpoints of a VM that no rule keeps. The rules are restic's: --keep-daily 7 keeps the newest of each of the last
 seven days that have one, and what any rule keeps stays. A pinned checkpoint, one with a label, and the one that the VM came
-from last always stay: 'noid forget' deletes them.
+from last always stay: 'noid forget' deletes them. --dry-run shows the disk space that each has for itself; what only those
+that go have in common is freed too.
 
 With --cache instead of a VM: all templates, and the kernels and initramfs files that no VM and no checkpoint boots from. The
 next 'create' takes longer. No VM, checkpoint or image is touched. 'noid du' shows what there is.
@@ -121,21 +123,32 @@ func parseWithin(s string) (time.Duration, error) {
 }
 
 func (a *app) printPlan(plan []vm.Planned, dryRun, asJSON bool) {
-	docs, rows, gone := []plannedJSON{}, [][]string{}, 0
+	docs, rows, gone, freed := []plannedJSON{}, [][]string{}, 0, int64(0)
 	for _, p := range plan {
-		docs = append(docs, plannedJSON{p.ID, api.Time(p.CreatedAt), p.Label, p.Keep(), p.Because})
-		what := "keep"
+		doc := plannedJSON{ID: p.ID, CreatedAt: api.Time(p.CreatedAt), Label: p.Label, Keep: p.Keep(), Because: p.Because}
+		what, own := "keep", ""
+		if p.Size != nil {
+			bytes := p.Size.Own()
+			doc.OwnBytes, own = &bytes, size(bytes)
+		}
 		if !p.Keep() {
 			what = "remove"
 			gone++
 		}
-		rows = append(rows, []string{p.ID, local(p.CreatedAt), p.Label, what, strings.Join(p.Because, ", ")})
+		if !p.Keep() && p.Size != nil {
+			freed += *doc.OwnBytes
+		}
+		docs = append(docs, doc)
+		rows = append(rows, []string{p.ID, local(p.CreatedAt), p.Label, what, strings.Join(p.Because, ", "), own})
 	}
 	switch {
 	case asJSON:
 		printJSON(a.out, docs)
 	case dryRun:
-		table(a.out, []string{"id", "created", "label", "", "because"}, rows)
+		table(a.out, []string{"id", "created", "label", "", "because", "own"}, rows)
+		if !a.quiet {
+			fmt.Fprintf(a.err, "would remove %s, keep %d, and free %s or more\n", count(gone, "checkpoint"), len(plan)-gone, size(freed))
+		}
 	case !a.quiet:
 		fmt.Fprintf(a.err, "removed %s, kept %d\n", count(gone, "checkpoint"), len(plan)-gone)
 	}

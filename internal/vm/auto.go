@@ -141,7 +141,7 @@ func (m *Manager) boundAutomatic(ctx context.Context, name string) {
 	if policy.Last == 0 {
 		policy.Last = config.DefaultAutoKeep
 	}
-	plan, err := m.plan(ctx, name, policy, func(e LogEntry) bool { return e.Automatic() && !e.Cause.Backup() })
+	plan, err := m.plan(ctx, name, policy, false, func(e LogEntry) bool { return e.Automatic() && !e.Cause.Backup() })
 	if err == nil {
 		err = m.removeCheckpoints(name, going(plan)...)
 	}

@@ -35,7 +35,7 @@ func (p Planned) Keep() bool { return len(p.Because) > 0 }
 
 // Prune removes the checkpoints of name that r does not keep, and returns what it has done, the newest first. It never
 // removes a pinned one, one with a label, the one that the VM came from last, or a damaged one. With dryRun it removes
-// nothing.
+// nothing, and says the size of each.
 func (m *Manager) Prune(ctx context.Context, name string, r Retention, dryRun bool) ([]Planned, error) {
 	if !r.rules() && r.MaxBytes == 0 {
 		return nil, errs.New(errs.ErrUsage, "prune: no rule says what is to be kept").Hint("'--keep-last 10' keeps the newest ten; 'noid prune --help' lists the rules")
@@ -48,7 +48,7 @@ func (m *Manager) Prune(ctx context.Context, name string, r Retention, dryRun bo
 		return nil, err
 	}
 	defer lock.Unlock()
-	plan, err := m.plan(ctx, name, r, func(LogEntry) bool { return true })
+	plan, err := m.plan(ctx, name, r, dryRun, func(LogEntry) bool { return true })
 	if err != nil || dryRun {
 		return plan, err
 	}
@@ -69,10 +69,11 @@ func going(plan []Planned) (ids []string) {
 	return ids
 }
 
-// plan says what r does to those checkpoints of name for which counts is true, the newest first. The lock is held.
-func (m *Manager) plan(ctx context.Context, name string, r Retention, counts func(LogEntry) bool) ([]Planned, error) {
-	entries, err := m.Checkpoints(ctx, name, false, r.MaxBytes > 0)
-	if err != nil {
+// plan says what r does to those checkpoints of name for which counts is true, the newest first, with sizes if sized is
+// true or r has a bound. The lock is held.
+func (m *Manager) plan(ctx context.Context, name string, r Retention, sized bool, counts func(LogEntry) bool) ([]Planned, error) {
+	entries, err := m.Checkpoints(ctx, name, false, sized || r.MaxBytes > 0)
+	if err != nil && (entries == nil || r.MaxBytes > 0) {
 		return nil, err
 	}
 	v, _ := m.Home.LoadVM(name) // it may be gone
