@@ -20,9 +20,9 @@ var edges = map[string]string{
 	"cmd/noid-init":  "network/address",
 
 	"cli":     "api config errs helper hook image image/source image/store kernels mcp network network/control network/grant network/lab network/policy secret setup untrusted version vm vmm/drivers",
-	"api":     "untrusted vm",
+	"api":     "errs image image/source network untrusted vm",
 	"hook":    "errs",
-	"mcp":     "api errs home image image/source network vm",
+	"mcp":     "api errs home image image/source vm",
 	"cli/man": "cli version",
 	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
 		"network/policy network/program network/proxy pack proc secret storage storage/volume untrusted vmm",

@@ -4,24 +4,18 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/vm"
 )
 
 // commandIn is a command.
 type commandIn struct {
-	Command   string            `json:"command,omitempty" jsonschema:"a line for sh -c"`
-	Argv      []string          `json:"argv,omitempty" jsonschema:"instead of command: a program and its arguments, without a shell"`
-	Dir       string            `json:"dir,omitempty" jsonschema:"directory to run in"`
-	Env       map[string]string `json:"env,omitempty"`
-	User      string            `json:"user,omitempty" jsonschema:"USER[:GROUP] to run as"`
-	Input     string            `json:"input,omitempty" jsonschema:"its standard input"`
-	TimeoutS  int               `json:"timeout_s,omitempty" jsonschema:"end it after so many seconds; 0 for never"`
-	MaxOutput int               `json:"max_output,omitempty" jsonschema:"bytes of each of stdout and stderr to return, 16384 if 0; the beginning and the end are kept, and read_output returns the rest"`
+	api.CommandSpec
+	MaxOutput int `json:"max_output,omitempty" jsonschema:"bytes of each of stdout and stderr to return, 16384 if 0; the beginning and the end are kept, and read_output returns the rest"`
 }
 
 type execIn struct {
@@ -89,29 +83,12 @@ func (s *server) addExec() {
 
 // command is c's command, with its output kept.
 func (c commandIn) command() (vm.Command, vm.Streams, *output, error) {
-	argv := c.Argv
-	if err := errs.Join(notNegative("timeout_s", c.TimeoutS), notNegative("max_output", c.MaxOutput)); err != nil {
+	command, input, err := c.Parse()
+	if err = errs.Join(err, notNegative("max_output", c.MaxOutput)); err != nil {
 		return vm.Command{}, vm.Streams{}, nil, err
 	}
-	switch {
-	case c.Command != "" && len(argv) > 0:
-		return vm.Command{}, vm.Streams{}, nil, errs.New(errs.ErrUsage, "command and argv are one too many").Hint("give one of them")
-	case c.Command != "":
-		argv = []string{"sh", "-c", c.Command}
-	}
-	o := vm.Command{Argv: argv, Dir: c.Dir, User: c.User, Timeout: time.Duration(c.TimeoutS) * time.Second, Wait: bootWait, Stdin: c.Input != ""}
-	for key, value := range c.Env {
-		if key == "" || strings.ContainsAny(key, "=\x00") || strings.Contains(value, "\x00") {
-			return o, vm.Streams{}, nil, errs.New(errs.ErrUsage, "env: %.60q is no name of a variable, or its value has a zero byte", key)
-		}
-		o.Env = append(o.Env, key+"="+value)
-	}
-	out := &output{}
-	streams := vm.Streams{Out: &out.stdout, Err: &out.stderr}
-	if o.Stdin {
-		streams.In = strings.NewReader(c.Input)
-	}
-	return o, streams, out, nil
+	out := newOutput()
+	return command, vm.Streams{In: input, Out: &out.stdout, Err: &out.stderr}, out, nil
 }
 
 // ended is how the command ended whose output out is.
@@ -121,8 +98,8 @@ func (s *server) ended(exit vm.Exit, out *output, max int) execOut {
 		max = defaultOutput
 	}
 	var cutOut, cutErr bool
-	o.Stdout, cutOut = out.stdout.short(max)
-	o.Stderr, cutErr = out.stderr.short(max)
+	o.Stdout, cutOut = short(&out.stdout, max)
+	o.Stderr, cutErr = short(&out.stderr, max)
 	if cutOut || cutErr {
 		o.Output = s.outputs.keep(out)
 	}
@@ -132,7 +109,7 @@ func (s *server) ended(exit vm.Exit, out *output, max int) execOut {
 // watchOutput tells the client how much a command has written.
 func (c call) watchOutput(ctx context.Context, out *output) (stop func()) {
 	return c.watch(ctx, func() (float64, float64, string) {
-		return float64(out.stdout.total() + out.stderr.total()), 0, "bytes of output"
+		return float64(out.stdout.Total() + out.stderr.Total()), 0, "bytes of output"
 	})
 }
 
@@ -171,7 +148,7 @@ func (s *server) try(ctx context.Context, c call, in tryIn) (execOut, error) {
 func (s *server) run(ctx context.Context, c call, in runIn) (execOut, error) {
 	command, streams, out, err := in.command()
 	if err == nil {
-		err = checkNet(in.Net)
+		err = api.CheckNet(in.Net)
 	}
 	if err != nil {
 		return execOut{}, err

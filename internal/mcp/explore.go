@@ -58,13 +58,13 @@ func (s *server) explore(ctx context.Context, c call, in exploreIn) (out explore
 	if ref == "" {
 		ref = vm.Now
 	}
-	if in.Jobs < 0 || in.Jobs > maxCopies {
-		return out, errs.New(errs.ErrUsage, "jobs: 1 to %d run at a time, not %d", maxCopies, in.Jobs)
+	if in.Jobs < 0 || in.Jobs > api.MaxCopies {
+		return out, errs.New(errs.ErrUsage, "jobs: 1 to %d run at a time, not %d", api.MaxCopies, in.Jobs)
 	}
 	if in.Jobs == 0 {
 		in.Jobs = 2
 	}
-	command, _, _, err := commandIn{Dir: in.Dir, User: in.User, TimeoutS: in.TimeoutS}.command()
+	command, _, _, err := commandIn{CommandSpec: api.CommandSpec{Dir: in.Dir, User: in.User, TimeoutS: in.TimeoutS}}.command()
 	if err != nil {
 		return out, err
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/vm"
 )
@@ -85,7 +86,7 @@ func (s *server) readFile(ctx context.Context, c call, in readFileIn) (out readF
 	r, w := io.Pipe()
 	copied := make(chan error, 1)
 	go func() {
-		err := c.m.Copy(ctx, []vm.Place{at}, vm.Place{Path: "-", Out: w}, vm.CopyOptions{Wait: bootWait})
+		err := c.m.Copy(ctx, []vm.Place{at}, vm.Place{Path: "-", Out: w}, vm.CopyOptions{Wait: api.BootWait})
 		w.CloseWithError(errors.Join(err, io.EOF))
 		copied <- err
 	}()
@@ -160,7 +161,7 @@ func (s *server) writeFile(ctx context.Context, c call, in writeFileIn) (out wri
 	if err := errors.Join(os.WriteFile(file, data, 0o600), os.Chmod(file, fs.FileMode(mode))); err != nil {
 		return out, err
 	}
-	err = c.m.Copy(ctx, []vm.Place{{Path: file}}, at, vm.CopyOptions{Wait: bootWait})
+	err = c.m.Copy(ctx, []vm.Place{{Path: file}}, at, vm.CopyOptions{Wait: api.BootWait})
 	return writeFileOut{len(data)}, err
 }
 
@@ -186,7 +187,7 @@ func (s *server) copy(ctx context.Context, c call, in copyIn, toHost bool) (out 
 	if toHost {
 		src, dst = guest, vm.Place{Path: host}
 	}
-	o := vm.CopyOptions{Recursive: true, Wait: bootWait, Warn: func(text string) { out.Warnings = append(out.Warnings, text) }}
+	o := vm.CopyOptions{Recursive: true, Wait: api.BootWait, Warn: func(text string) { out.Warnings = append(out.Warnings, text) }}
 	err = c.m.Copy(ctx, []vm.Place{src}, dst, o)
 	return out, err
 }

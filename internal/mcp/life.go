@@ -3,19 +3,13 @@ package mcp
 import (
 	"cmp"
 	"context"
-	"time"
 
 	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/image"
 	"noid/internal/image/source"
-	"noid/internal/network"
 	"noid/internal/vm"
 )
-
-// bootWait bounds the wait for a new VM to run commands, and for one that boots: an emulated guest on a busy host takes a
-// minute.
-const bootWait = 3 * time.Minute
 
 // vmIn names a VM.
 type vmIn struct {
@@ -82,9 +76,9 @@ func (s *server) addLife() {
 }
 
 func (s *server) create(ctx context.Context, c call, in createIn) (out api.VM, err error) {
-	o := vm.CreateOptions{Name: in.VM, Driver: s.o.Driver, CPUs: in.CPUs, MemMiB: in.MemMiB, DiskMiB: in.DiskMiB, Auto: in.Auto, Wait: bootWait}
+	o := vm.CreateOptions{Name: in.VM, Driver: s.o.Driver, CPUs: in.CPUs, MemMiB: in.MemMiB, DiskMiB: in.DiskMiB, Auto: in.Auto, Wait: api.BootWait}
 	o.Net.Network = in.Net
-	if err := errs.Join(vm.CheckName(in.VM), checkNet(in.Net)); err != nil { // before an image is pulled
+	if err := errs.Join(vm.CheckName(in.VM), api.CheckNet(in.Net)); err != nil { // before an image is pulled
 		return out, err
 	}
 	if ref := cmp.Or(in.Image, c.m.Config.Image); ref != "" {
@@ -102,23 +96,11 @@ func (s *server) create(ctx context.Context, c call, in createIn) (out api.VM, e
 	return api.VMOf(info), err
 }
 
-// checkNet refuses what opens this machine's network: that is for its user to decide, in a profile.
-func checkNet(net string) error {
-	if net == string(network.Open) {
-		return errs.New(errs.ErrUsage, "net: %s is not for programs", net).Hint("the user can make a profile in config.toml: noid help network")
-	}
-	return nil
-}
-
-// image obtains an image of a registry, or one that is there, and tells the client of the download. Files of this machine
-// are not the client's to read.
+// image obtains an image for a client, and tells it of the download.
 func (s *server) image(ctx context.Context, c call, ref string) (*image.Image, string, error) {
-	if kind, _ := source.Split(ref); kind != "" && ref != c.m.Config.Image {
-		return nil, "", errs.New(errs.ErrUsage, "image: %.200q is no name of an image", ref).Hint("the user can make one of files: noid image import " + kind + ":... NAME")
-	}
 	p := &source.Progress{}
 	defer c.watch(ctx, func() (float64, float64, string) {
 		return float64(p.Done.Load()), float64(p.Total.Load()), "getting the image " + ref
 	})()
-	return c.m.ObtainImage(ctx, "create", ref, p)
+	return api.ObtainImage(ctx, c.m, "create", ref, p)
 }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/home"
 )
@@ -25,51 +25,26 @@ const (
 )
 
 // output is what a command has written.
-type output struct{ stdout, stderr stream }
+type output struct{ stdout, stderr api.Output }
 
-// stream keeps the beginning and the end of what is written to it, keptBytes of each.
-type stream struct {
-	mu         sync.Mutex
-	head, tail []byte
-	lost       int64 // bytes between them
+func newOutput() *output {
+	return &output{api.Output{Keep: keptBytes}, api.Output{Keep: keptBytes}}
 }
 
-// Write implements io.Writer. It never fails.
-func (s *stream) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := min(len(p), keptBytes-len(s.head))
-	s.head = append(s.head, p[:n]...)
-	s.tail = append(s.tail, p[n:]...)
-	if over := len(s.tail) - 2*keptBytes; over > 0 { // seldom, so that a byte is moved once
-		over += keptBytes
-		s.lost += int64(over)
-		s.tail = append(s.tail[:0], s.tail[over:]...)
-	}
-	return len(p), nil
-}
-
-// total is how much was written.
-func (s *stream) total() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return int64(len(s.head)) + s.lost + int64(len(s.tail))
-}
-
-// text is what is kept, with a line where bytes are missing.
-func (s *stream) text() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// kept is what is kept of a stream, with a line where bytes are missing.
+func kept(o *api.Output) []byte {
+	head, tail, lost := o.Parts()
 	var gap []byte
-	if s.lost > 0 {
-		gap = fmt.Appendf(nil, "\n[%d bytes were not kept]\n", s.lost)
+	if lost > 0 {
+		gap = fmt.Appendf(nil, "\n[%d bytes were not kept]\n", lost)
 	}
-	return bytes.Join([][]byte{s.head, gap, s.tail}, nil)
+	return bytes.Join([][]byte{head, gap, tail}, nil)
 }
 
-// short is the text of at most about max bytes: a quarter of its beginning, and its end. cut says that some is missing.
-func (s *stream) short(max int) (text string, cut bool) {
-	all := s.text()
+// short is the text of a stream, of at most about max bytes: a quarter of its beginning, and its end. cut says that some
+// is missing.
+func short(o *api.Output, max int) (text string, cut bool) {
+	all := kept(o)
 	if len(all) <= max {
 		return valid(all), false
 	}
@@ -78,12 +53,7 @@ func (s *stream) short(max int) (text string, cut bool) {
 }
 
 // valid is b in UTF-8, which JSON is, without the half of a character that a cut has left at an end.
-func valid(b []byte) string {
-	for i := 0; i < utf8.UTFMax && len(b) > 0 && !utf8.RuneStart(b[0]); i++ {
-		b = b[1:]
-	}
-	return strings.ToValidUTF8(string(b), "\uFFFD")
-}
+func valid(b []byte) string { return strings.ToValidUTF8(string(api.TrimHalves(b, false)), "\uFFFD") }
 
 // outputs are those of the last commands whose results were cut, by an id.
 type outputs struct {
@@ -116,9 +86,9 @@ func (o *outputs) text(id, name string) ([]byte, error) {
 	case out == nil:
 		return nil, errs.New(errs.ErrNotFound, "no output %.40q", id).Hint(fmt.Sprintf("the last %d that were cut are kept; run the command again", keptOutputs))
 	case name == "" || name == "stdout":
-		return out.stdout.text(), nil
+		return kept(&out.stdout), nil
 	case name == "stderr":
-		return out.stderr.text(), nil
+		return kept(&out.stderr), nil
 	}
 	return nil, errs.New(errs.ErrUsage, "stream: %.40q is neither stdout nor stderr", name)
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"noid/internal/api"
 )
 
 // TestStream has the beginning and the end of what is written be kept, in whatever pieces it comes, and says what is
@@ -12,29 +14,30 @@ import (
 func TestStream(t *testing.T) {
 	all := bytes.Repeat([]byte("0123456789abcdef"), 8*keptBytes/16)
 	for _, size := range []int{len(all), keptBytes - 1, 4096, 999} {
-		var s stream
+		s := api.Output{Keep: keptBytes}
 		for p := all; len(p) > 0; p = p[min(size, len(p)):] {
 			s.Write(p[:min(size, len(p))])
 		}
-		if s.total() != int64(len(all)) {
-			t.Errorf("in pieces of %d: %d bytes written", size, s.total())
+		if s.Total() != int64(len(all)) {
+			t.Errorf("in pieces of %d: %d bytes written", size, s.Total())
 		}
-		text := s.text()
-		gap := fmt.Sprintf("\n[%d bytes were not kept]\n", s.lost)
-		if len(s.head) != keptBytes || len(s.tail) < keptBytes || len(s.tail) > 2*keptBytes ||
-			string(text) != string(all[:keptBytes])+gap+string(all[len(all)-len(s.tail):]) {
-			t.Errorf("in pieces of %d: %d and %d bytes are kept, %d lost", size, len(s.head), len(s.tail), s.lost)
+		text := kept(&s)
+		head, tail, lost := s.Parts()
+		gap := fmt.Sprintf("\n[%d bytes were not kept]\n", lost)
+		if len(head) != keptBytes || len(tail) < keptBytes || len(tail) > 2*keptBytes ||
+			string(text) != string(all[:keptBytes])+gap+string(all[len(all)-len(tail):]) {
+			t.Errorf("in pieces of %d: %d and %d bytes are kept, %d lost", size, len(head), len(tail), lost)
 		}
 	}
 }
 
 func TestShort(t *testing.T) {
-	var s stream
+	s := api.Output{Keep: keptBytes}
 	s.Write([]byte(strings.Repeat("é", 100)))
-	if text, cut := s.short(200); cut || text != strings.Repeat("é", 100) {
+	if text, cut := short(&s, 200); cut || text != strings.Repeat("é", 100) {
 		t.Errorf("one that fits: %q, %v", text, cut)
 	}
-	text, cut := s.short(21) // in the middle of characters
+	text, cut := short(&s, 21) // in the middle of characters
 	if !cut || text != "éé\uFFFD\n[179 bytes are left out]\nééééééé"+"é" {
 		t.Errorf("one that does not: %q, %v", text, cut)
 	}
@@ -45,7 +48,7 @@ func TestOutputs(t *testing.T) {
 	var o outputs
 	var ids []string
 	for range keptOutputs + 1 {
-		ids = append(ids, o.keep(&output{}))
+		ids = append(ids, o.keep(newOutput()))
 	}
 	for i, id := range ids {
 		if _, err := o.text(id, "stdout"); (err == nil) != (i > 0) {

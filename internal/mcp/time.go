@@ -61,9 +61,6 @@ type forgetIn struct {
 	Checkpoints []string `json:"checkpoints" jsonschema:"ids or labels"`
 }
 
-// maxCopies bounds the clones of one call.
-const maxCopies = 100
-
 // maxHistory is how many checkpoints a history shows by default.
 const maxHistory = 20
 
@@ -111,8 +108,8 @@ func (s *server) fork(ctx context.Context, c call, in forkIn) (out forkOut, err 
 	switch {
 	case err != nil:
 		return out, err
-	case n > maxCopies:
-		return out, errs.New(errs.ErrUsage, "n: %d is more than %d copies", n, maxCopies)
+	case n > api.MaxCopies:
+		return out, errs.New(errs.ErrUsage, "n: %d is more than %d copies", n, api.MaxCopies)
 	case n > 1 && in.As != "":
 		return out, errs.New(errs.ErrUsage, "as names one copy, and n is %d", n).Hint("leave one of them out")
 	}
@@ -183,7 +180,7 @@ func (s *server) diff(ctx context.Context, c call, in diffIn) (out diffOut, err 
 	if err != nil {
 		return out, err
 	}
-	d, err := c.m.Diff(ctx, before, after, vm.DiffOptions{Paths: in.Paths, All: in.All, Texts: in.Patch, Wait: bootWait})
+	d, err := c.m.Diff(ctx, before, after, vm.DiffOptions{Paths: in.Paths, All: in.All, Texts: in.Patch, Wait: api.BootWait})
 	if err != nil {
 		return out, err
 	}

@@ -59,6 +59,7 @@ type Streams struct {
 // Exit is how a command ended.
 type Exit struct {
 	Code     int    // 128+N for signal N, 127 not found, 126 not executable
+	Signal   int    // that ended it; 0 for none
 	TimedOut bool   // Command.Timeout ran out
 	Error    string // why it could not run, fit for a terminal
 	Lost     uint64 // bytes of output that were dropped while nobody was attached
@@ -175,7 +176,7 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 }
 
 func exitOf(e wire.Exit) Exit {
-	return Exit{Code: e.Code, TimedOut: e.TimedOut, Error: e.Error, Lost: e.Lost}
+	return Exit{Code: e.Code, Signal: e.Signal, TimedOut: e.TimedOut, Error: e.Error, Lost: e.Lost}
 }
 
 // execEither goes on after the agent has not answered for a while, which silent says: a kernel that cannot load noid's

@@ -1,0 +1,49 @@
+package api
+
+import (
+	"io"
+	"strings"
+	"time"
+
+	"noid/internal/errs"
+	"noid/internal/vm"
+)
+
+// BootWait bounds the wait for a new VM to run commands, and for one that boots: an emulated guest on a busy host takes a
+// minute.
+const BootWait = 3 * time.Minute
+
+// CommandSpec is a command as a program asks for it.
+type CommandSpec struct {
+	Command  string            `json:"command,omitempty" jsonschema:"a line for sh -c"`
+	Argv     []string          `json:"argv,omitempty" jsonschema:"instead of command: a program and its arguments, without a shell"`
+	Dir      string            `json:"dir,omitempty" jsonschema:"directory to run in"`
+	Env      map[string]string `json:"env,omitempty" jsonschema:"variables of its environment"`
+	User     string            `json:"user,omitempty" jsonschema:"USER[:GROUP] to run as"`
+	Input    string            `json:"input,omitempty" jsonschema:"its standard input"`
+	TimeoutS int               `json:"timeout_s,omitempty" min:"0" max:"31536000" jsonschema:"end it after so many seconds; 0 for never"`
+}
+
+// Parse is c as package vm runs it, and its input. What it refuses is errs.ErrUsage.
+func (c CommandSpec) Parse() (vm.Command, io.Reader, error) {
+	argv := c.Argv
+	switch {
+	case c.TimeoutS < 0:
+		return vm.Command{}, nil, errs.New(errs.ErrUsage, "timeout_s: %d is less than 0", c.TimeoutS)
+	case c.Command != "" && len(argv) > 0:
+		return vm.Command{}, nil, errs.New(errs.ErrUsage, "command and argv are one too many").Hint("give one of them")
+	case c.Command != "":
+		argv = []string{"sh", "-c", c.Command}
+	}
+	o := vm.Command{Argv: argv, Dir: c.Dir, User: c.User, Timeout: time.Duration(c.TimeoutS) * time.Second, Wait: BootWait, Stdin: c.Input != ""}
+	for key, value := range c.Env {
+		if key == "" || strings.ContainsAny(key, "=\x00") || strings.Contains(value, "\x00") {
+			return o, nil, errs.New(errs.ErrUsage, "env: %.60q is no name of a variable, or its value has a zero byte", key)
+		}
+		o.Env = append(o.Env, key+"="+value)
+	}
+	if o.Stdin {
+		return o, strings.NewReader(c.Input), nil
+	}
+	return o, nil, nil
+}
