@@ -33,16 +33,21 @@ type Checkpoint struct {
 	Error       string `json:"error,omitempty"`
 }
 
-// CheckpointOf is c, which is damaged where err is not nil.
-func CheckpointOf(c vm.Checkpoint, err error) Checkpoint {
+// CheckpointOf is e.
+func CheckpointOf(e vm.CheckpointEntry) Checkpoint {
+	c := e.Checkpoint
 	j := Checkpoint{ID: c.ID, VM: c.VM, Label: c.Label, CreatedAt: Time(c.CreatedAt), Parent: c.Parent, Memory: c.Memory, Synced: c.Synced, DowntimeMs: c.DowntimeMs,
 		DiskBytes: c.DiskBytes, MemoryBytes: c.MemoryBytes, StateBytes: c.StateBytes, Driver: c.Machine.Driver,
 		DriverVersion: c.Machine.DriverVersion, NoidVersion: c.NoidVersion, AgentVersion: c.AgentVersion, Hardware: c.Machine.Hardware}
 	if c.Host != nil {
 		j.CPUModel = c.Host.CPUModel
 	}
-	if err != nil {
-		j.Error = untrusted.Text([]byte(err.Error()))
+	if e.Size != nil {
+		own, shared := e.Size.Own(), e.Size.Shared()
+		j.OwnBytes, j.SharedBytes = &own, &shared
+	}
+	if e.Err != nil {
+		j.Error = untrusted.Text([]byte(e.Err.Error()))
 	}
 	return j
 }

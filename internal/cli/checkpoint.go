@@ -23,7 +23,7 @@ func (a *app) checkpointCmd() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(a.out, api.CheckpointOf(c, nil))
+				return printJSON(a.out, api.CheckpointOf(vm.CheckpointEntry{Checkpoint: c}))
 			}
 			fmt.Fprintln(a.out, c.ID)
 			if !a.quiet {

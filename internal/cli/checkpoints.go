@@ -38,16 +38,14 @@ checkpoint's or a VM's, use too.
 				if e.Err != nil {
 					label, created = "(broken)", "-"
 				}
-				j, row := api.CheckpointOf(e.Checkpoint, e.Err), []string{e.ID, label, created}
+				j, row := api.CheckpointOf(e), []string{e.ID, label, created}
 				if name == "" && a.quiet {
 					row[0] = e.VM + "@" + e.ID
 				} else if name == "" {
 					row = slices.Insert(row, 0, e.VM)
 				}
 				if e.Size != nil {
-					own, shared := e.Size.Own(), e.Size.Shared()
-					j.OwnBytes, j.SharedBytes = &own, &shared
-					row = append(row, size(own), size(shared))
+					row = append(row, size(*j.OwnBytes), size(*j.SharedBytes))
 				}
 				docs, rows = append(docs, j), append(rows, row)
 			}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 
 	"noid/internal/mcp"
 	"noid/internal/version"
-	"noid/internal/vm"
 	"noid/internal/vmm/drivers"
 )
 
@@ -46,13 +44,7 @@ A client cannot open this machine's network to a VM, nor read this machine's fil
 			if o.Driver, err = driverWish(a.drivers(drivers.Config{}, nil), ""); err != nil {
 				return err
 			}
-			o.Version, o.Open = version.Release, func(ctx context.Context, verb string) (*vm.Manager, error) {
-				m, err := a.openFor(ctx, verb)
-				if err != nil && m != nil { // its configuration is damaged
-					m.Close()
-				}
-				return m, err
-			}
+			o.Version, o.Open = version.Release, a.openForProgram
 			if term.IsTerminal(int(os.Stdin.Fd())) {
 				a.say("noid: a program is to start this: 'noid mcp --print-config CLIENT' says how; Ctrl+C ends it")
 			}

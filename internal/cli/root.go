@@ -183,7 +183,7 @@ func (a *app) root() *cobra.Command {
 		{groupImages, "Images", []*cobra.Command{a.imageCmd(), a.commitCmd()}},
 		{groupNetwork, "Network", []*cobra.Command{a.netCmd(), a.portCmd(), a.forwardCmd(), a.networkCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.selftestCmd(), a.configCmd(), a.kernelCmd(), a.secretCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
-		{groupPrograms, "For programs", []*cobra.Command{a.mcpCmd(), a.hookCmd()}},
+		{groupPrograms, "For programs", []*cobra.Command{a.mcpCmd(), a.hookCmd(), a.serveCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, verb := range g.verbs {

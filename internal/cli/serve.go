@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"noid/internal/errs"
+	"noid/internal/serve"
+	"noid/internal/untrusted"
+	"noid/internal/version"
+	"noid/internal/vm"
+	"noid/internal/vmm/drivers"
+)
+
+// serveTokenFile is the default file of the token, in the home.
+const serveTokenFile = "serve.token"
+
+func (a *app) serveCmd() *cobra.Command {
+	var listen, socket, tokenFile string
+	var printOpenAPI bool
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Serve programs over HTTP",
+		Long: `Serve noid's verbs to programs over HTTP, as JSON, until Ctrl+C or SIGTERM. VMs are the user's own, as those of the command
+line, and run on when the server ends. --print-openapi prints what it can do.
+
+It listens on a unix socket that this user and root may connect to: serve.sock in noid's home. With --listen it listens on a
+port of this machine's loopback instead; every request must bear the token, which is made and kept in a file that only this
+user can read. A socket that systemd passes comes before both.
+`,
+		Example: "  noid serve &\n  curl --unix-socket ~/.noid/serve.sock http://localhost/v1/vms\n  noid serve --listen 127.0.0.1:7070",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if printOpenAPI {
+				doc, err := serve.OpenAPI(version.Release)
+				if err == nil {
+					_, err = fmt.Fprintf(a.out, "%s\n", doc)
+				}
+				return err
+			}
+			if listen != "" && socket != "" {
+				return usageError("--listen and --socket are one too many", "leave one of them out")
+			}
+			m, err := a.open()
+			if m == nil {
+				return err
+			}
+			if err := m.Home.Make(); err != nil {
+				return err
+			}
+			o := serve.Options{Version: version.Release, Log: func(text string) { fmt.Fprintln(a.err, "noid: "+untrusted.Text([]byte(text))) }, Open: a.openForProgram}
+			if o.Driver, err = driverWish(a.drivers(drivers.Config{}, nil), ""); err != nil {
+				return err
+			}
+			l, err := serve.Activated()
+			if err == nil && l == nil {
+				if listen != "" {
+					l, err = serve.ListenTCP(listen)
+				} else {
+					l, err = serve.ListenUnix(cmp.Or(socket, filepath.Join(m.Home.Dir(), serve.SocketFile)))
+				}
+			}
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			where := "unix:" + l.Addr().String()
+			if _, ok := l.Addr().(*net.TCPAddr); ok {
+				if o.Token, err = serve.Token(cmp.Or(tokenFile, filepath.Join(m.Home.Dir(), serveTokenFile))); err != nil {
+					return err
+				}
+				where = "http://" + l.Addr().String() + "/#token=" + o.Token
+			}
+			fmt.Fprintln(a.out, where)
+			return errs.Join(serve.Serve(cmd.Context(), o, l), cmd.Context().Err())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&listen, "listen", "", "`ADDRESS:PORT` of loopback to listen on, such as 127.0.0.1:7070; port 0 is any that is free")
+	f.StringVar(&socket, "socket", "", "`PATH` of the unix socket to listen on (default serve.sock in noid's home)")
+	f.StringVar(&tokenFile, "token-file", "", "`FILE` with the token for --listen, made if it is not there (default serve.token in noid's home)")
+	f.BoolVar(&printOpenAPI, "print-openapi", false, "print the OpenAPI document and end")
+	return cmd
+}
+
+// openForProgram is openFor for a front end that serves programs: one whose configuration is damaged gets no manager.
+func (a *app) openForProgram(ctx context.Context, verb string) (*vm.Manager, error) {
+	m, err := a.openFor(ctx, verb)
+	if err != nil && m != nil {
+		m.Close()
+	}
+	return m, err
+}

@@ -1,0 +1,106 @@
+// Package serve gives noid's verbs to programs over HTTP: JSON below /v1, described by an OpenAPI document that is made of
+// the very Go types (operation.go). It is a front end over package vm, as the command line is, and has no state of its
+// own but the answers to requests with an Idempotency-Key, in memory.
+package serve
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"noid/internal/vm"
+)
+
+// Options say what Serve serves.
+type Options struct {
+	// Open opens the home for one request, of the verb. The request closes the manager.
+	Open    func(ctx context.Context, verb string) (*vm.Manager, error)
+	Version string // noid's own
+	Driver  string // of new VMs; "" for the best that works here
+	// Token is what a request must bear. Empty where whoever can connect may ask: see Listen.
+	Token string
+	// Log takes what an operator is to know, a line each. Nil drops it.
+	Log func(string)
+}
+
+// Bounds of what clients have of the server.
+const (
+	maxHeader     = 16 << 10 // bytes; net/http adds 4 KiB
+	maxBody       = 1 << 20  // bytes of a JSON document
+	maxConns      = 512
+	maxStreams    = 128 // of one client, answers that last: events and WebSockets
+	headerWait    = 10 * time.Second
+	idleWait      = 2 * time.Minute
+	slowWait      = 30 * time.Second // between two pieces of a body, or of an answer
+	graceWait     = 5 * time.Second  // for requests to end by themselves when the server is to end
+	shutdownWait  = 40 * time.Second // and after they were cancelled: package vm cleans up for 30 s
+	keepAliveTime = 15 * time.Second // between two events of a stream on which nothing happens
+)
+
+// Serve serves requests on l until ctx ends. Then it takes no new ones, ends streams, waits a little for requests to end,
+// and cancels those that go on.
+func Serve(ctx context.Context, o Options, l net.Listener) error {
+	s := newServer(o)
+	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: headerWait, IdleTimeout: idleWait, MaxHeaderBytes: maxHeader,
+		BaseContext: func(net.Listener) context.Context { return base },
+		ConnContext: withClient, ErrorLog: s.errorLog()}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(guarded(l)) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	close(s.closing)
+	grace, stop := context.WithTimeout(base, graceWait)
+	defer stop()
+	err := srv.Shutdown(grace)
+	if err != nil {
+		cancel(errClosing)
+		last, stop := context.WithTimeout(base, shutdownWait)
+		defer stop()
+		if err = srv.Shutdown(context.WithoutCancel(last)); err != nil {
+			srv.Close()
+		}
+	}
+	s.hijacked.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// server is one Serve.
+type server struct {
+	o        Options
+	mux      *http.ServeMux
+	ops      []*op
+	closing  chan struct{} // closed when the server is to end
+	hijacked sync.WaitGroup
+	answers  answers
+	streams  streams
+}
+
+// newServer has all operations, in the order of the OpenAPI document.
+func newServer(o Options) *server {
+	s := &server{o: o, mux: http.NewServeMux(), closing: make(chan struct{})}
+	s.mux.HandleFunc("/", s.unknown)
+	s.addVMs()
+	s.addExec()
+	s.addFiles()
+	s.addCheckpoints()
+	s.addTime()
+	s.addServer()
+	return s
+}
+
+func (s *server) log(text string) {
+	if s.o.Log != nil {
+		s.o.Log(text)
+	}
+}
