@@ -15,7 +15,7 @@ import (
 // leaves. A new one is a decision: state it here. Tests, test/ and bench/ are free.
 var edges = map[string]string{
 	"cmd/noid":       "cli network/space",
-	"cmd/noid-agent": "agent link/tarfs version",
+	"cmd/noid-agent": "agent link/files link/tarfs version",
 	"cmd/noid-net":   "network/server",
 	"cmd/noid-init":  "network/address",
 
@@ -25,7 +25,7 @@ var edges = map[string]string{
 	"mcp":     "api errs home image image/source vm",
 	"serve":   "api errs image image/source lazy network network/policy storage untrusted vm",
 	"cli/man": "cli version",
-	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
+	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/files link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
 		"network/policy network/program network/proxy pack proc secret storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
@@ -63,6 +63,7 @@ var edges = map[string]string{
 	"agent/changes": "agent/jks link/tree",
 	"agent/jks":     "",
 	"link":          "errs link/wire untrusted",
+	"link/files":    "",
 	"link/mux":      "",
 	"link/tarfs":    "errs",
 	"link/tree":     "",

@@ -1,6 +1,6 @@
 // Command noid-agent is the agent in a guest. noid's initramfs starts it beside the root file system's own init, or as
 // PID 1 (with --init) where there is none. The kernel starts it again when it was killed. Its tools serve
-// noid's cp (tar-create, tar-extract), resize (grow-disk), commit (changes), diff (walk, contents, processes) and selftest
+// noid's cp (tar-create, tar-extract), single files (file), resize (grow-disk), commit (changes), diff (walk, contents, processes) and selftest
 // (listen). It is also the guest kernel's modprobe.
 package main
 
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/agent"
+	"noid/internal/link/files"
 	"noid/internal/link/tarfs"
 	"noid/internal/version"
 )
@@ -29,6 +30,8 @@ func main() {
 		switch args[0] {
 		case "tar-create", "tar-extract":
 			os.Exit(tarfs.Main(args, os.Stdin, os.Stdout, os.Stderr))
+		case files.Tool:
+			os.Exit(files.Main(args[1:], os.Stdout, os.Stderr))
 		case "grow-disk":
 			end(agent.GrowDisk(args[1:]))
 		case "trust":

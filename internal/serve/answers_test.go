@@ -53,11 +53,10 @@ func TestIdempotencyKey(t *testing.T) {
 		_, err := w.client.Do(r)
 		gone <- err
 	}()
-	for {
-		if data, _ := os.ReadFile(filepath.Join(dir, "gone")); string(data) == "x\n" {
-			break
-		}
-	}
+	w.until("the first runs", func() bool {
+		data, _ := os.ReadFile(filepath.Join(dir, "gone"))
+		return string(data) == "x\n"
+	})
 	waits := make(chan string, 1)
 	go func() { waits <- w.do(200, "POST", "/v1/vms/a/exec", body, nil, "Idempotency-Key: 3") }()
 	cancel()

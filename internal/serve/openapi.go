@@ -99,7 +99,6 @@ func (s *server) openAPI(w http.ResponseWriter, _ *http.Request) {
 
 func (s *server) document() ([]byte, error) {
 	types := &schemas{named: map[string]reflect.Type{}}
-	text := &jsonschema.Schema{Type: "string"}
 	d := document{OpenAPI: "3.1.1", Info: info{"noid", about, s.o.Version, map[string]string{"name": "Apache 2.0", "identifier": "Apache-2.0"}},
 		Servers: []map[string]string{{"url": "http://localhost"}}, Security: []map[string][]string{{}, {"token": {}}}, Paths: map[string]map[string]operation{}}
 	seen := map[string]bool{}
@@ -124,11 +123,9 @@ func (s *server) document() ([]byte, error) {
 	for _, k := range kinds {
 		d.Components.Responses[fmt.Sprint(k.status)] = response{Description: http.StatusText(k.status), Content: map[string]mediaType{problemType: {Schema: problem}}}
 	}
-	for _, name := range []string{"401"} {
-		r := d.Components.Responses[name]
-		r.Headers = map[string]header{"WWW-Authenticate": {"the scheme", text}}
-		d.Components.Responses[name] = r
-	}
+	unauthorized := d.Components.Responses["401"]
+	unauthorized.Headers = map[string]header{"WWW-Authenticate": {"the scheme", &jsonschema.Schema{Type: "string"}}}
+	d.Components.Responses["401"] = unauthorized
 	types.of(reflect.TypeFor[progress]())
 	types.of(reflect.TypeFor[warning]())
 	types.of(reflect.TypeFor[Piece]())
@@ -142,7 +139,7 @@ func (o *op) document(types *schemas) operation {
 	for _, p := range o.params {
 		d.Parameters = append(d.Parameters, parameter{Name: p.name, In: p.where, Description: p.schema.Description, Required: p.required, Schema: p.schema})
 	}
-	if !o.reads {
+	if !o.reads && o.takes == "" {
 		d.Parameters = append(d.Parameters, parameter{Ref: "#/components/parameters/IdempotencyKey"})
 	}
 	switch {
@@ -156,6 +153,9 @@ func (o *op) document(types *schemas) operation {
 		status = http.StatusOK
 	}
 	good := response{Description: "done", Content: map[string]mediaType{}}
+	if o.gives == bytesType {
+		d.Responses["206"] = response{Description: "a part of it", Content: map[string]mediaType{bytesType: {}}}
+	}
 	if o.gives != "" {
 		good.Content[o.gives] = mediaType{}
 	} else if o.out != nil {
@@ -174,8 +174,8 @@ func (o *op) document(types *schemas) operation {
 	}
 	for _, k := range kinds {
 		body := k.status == http.StatusRequestEntityTooLarge || k.status == http.StatusUnsupportedMediaType
-		if k.status == http.StatusMethodNotAllowed || body && o.body == nil || k.status == http.StatusUnprocessableEntity && o.reads || k.status == http.StatusTooManyRequests && !o.long ||
-			k.status == http.StatusRequestedRangeNotSatisfiable {
+		if k.status == http.StatusMethodNotAllowed || body && o.body == nil || k.status == http.StatusTooManyRequests && !o.long ||
+			k.status == http.StatusRequestedRangeNotSatisfiable && o.gives != bytesType {
 			continue
 		}
 		d.Responses[fmt.Sprint(k.status)] = response{Ref: "#/components/responses/" + fmt.Sprint(k.status)}

@@ -48,6 +48,7 @@ var kinds = []struct {
 	{syscall.EDQUOT, "host", "No space left", http.StatusInsufficientStorage},
 	{errs.ErrHost, "host", "This host cannot", http.StatusServiceUnavailable},
 	{context.Canceled, "interrupted", "Interrupted", http.StatusServiceUnavailable},
+	{errGuest, "failed", "Failed in the guest", http.StatusUnprocessableEntity},
 	{nil, "failed", "Failed", http.StatusInternalServerError},
 }
 

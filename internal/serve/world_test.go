@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"noid/internal/agent"
+	"noid/internal/link/files"
 	"noid/internal/link/tarfs"
 	"noid/internal/vm"
 	"noid/internal/vm/vmtest"
@@ -46,7 +47,12 @@ func TestMain(m *testing.M) {
 }
 
 // tool is a tool of the agent.
-func tool(args []string) int { return tarfs.Main(args, os.Stdin, os.Stdout, os.Stderr) }
+func tool(args []string) int {
+	if args[0] == files.Tool {
+		return files.Main(args[1:], os.Stdout, os.Stderr)
+	}
+	return tarfs.Main(args, os.Stdin, os.Stdout, os.Stderr)
+}
 
 // world is a server, and a client of it.
 type world struct {
@@ -198,7 +204,7 @@ func (w *world) conforms(a *http.Response, data []byte) {
 	o := w.srv.ops[i]
 	r, known := o.document(&schemas{named: map[string]reflect.Type{}}).Responses[strconv.Itoa(a.StatusCode)]
 	kind := a.Header.Get("Content-Type")
-	if _, has := r.Content[kind]; !known || !has && r.Ref == "" || r.Ref != "" && kind != problemType {
+	if _, has := r.Content[kind]; !known || !has && len(r.Content) > 0 || r.Ref != "" && kind != problemType {
 		w.Errorf("%s: the document has no answer %d of the type %s", o.id, a.StatusCode, kind)
 		return
 	}
@@ -224,6 +230,16 @@ func (w *world) refused(status int, kind, method, path string, body any, headers
 		w.Errorf("%s %s: %+v, not of the kind %s", method, path, p, kind)
 	}
 	return p
+}
+
+// until waits for something that another process does.
+func (w *world) until(what string, is func() bool) {
+	w.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.Fatalf("not within a minute: %s", what)
+		}
+	}
 }
 
 func check(t *testing.T, err error) {

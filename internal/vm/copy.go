@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 	"sync"
@@ -24,6 +25,9 @@ type Place struct {
 	Path string
 	In   io.Reader // a tar to unpack, as the source
 	Out  io.Writer // what gets a tar, as the destination
+	// File is, as the source, the content of a file that Path names, and Mode its mode.
+	File io.Reader
+	Mode fs.FileMode
 }
 
 func (p Place) stream() bool { return p.In != nil || p.Out != nil }
@@ -162,6 +166,10 @@ func (c *copying) source(ctx context.Context, src Place, paths []string, opts ta
 	switch {
 	case src.In != nil:
 		return func(_ context.Context, w io.Writer) error { return sendTar(w, src.In) }, nil
+	case src.File != nil:
+		return func(ctx context.Context, w io.Writer) error {
+			return tarfs.CreateFile(ctx, w, tarfs.BaseName(src.Path), src.Mode, src.File)
+		}, nil
 	case src.VM == "":
 		return func(ctx context.Context, w io.Writer) error {
 			stats, err := tarfs.Create(ctx, w, paths, opts)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/link/files"
 	"noid/internal/link/tarfs"
 	"noid/internal/link/wire"
 	"noid/internal/untrusted"
@@ -23,7 +24,7 @@ func (c *copying) toolEnded(name string, exit wire.Exit, said *toolErrors) error
 	}
 	text := said.last
 	if text == "" {
-		text = fmt.Sprintf("its tar ended with exit code %d %s", exit.Code, untrusted.Line(exit.Error, 200))
+		text = fmt.Sprintf("its tool ended with exit code %d %s", exit.Code, untrusted.Line(exit.Error, 200))
 	}
 	err := fmt.Errorf("vm %q: %s", name, strings.TrimSpace(text))
 	switch exit.Code {
@@ -31,6 +32,13 @@ func (c *copying) toolEnded(name string, exit wire.Exit, said *toolErrors) error
 		return errs.Mark(err, errs.ErrUsage)
 	case tarfs.ExitNotFound:
 		return errs.Mark(err, errs.ErrNotFound)
+	case files.ExitExists:
+		return errs.Mark(err, errs.ErrExists)
+	case files.ExitState:
+		return errs.Mark(err, errs.ErrState)
+	}
+	if strings.Contains(text, "unknown argument") {
+		return errs.WithHint(err, "its agent is that of an older noid: stop the vm and start it, and try again")
 	}
 	return err
 }

@@ -43,13 +43,18 @@ func Create(ctx context.Context, w io.Writer, paths []string, opts CreateOptions
 		}
 	}
 	c.sayLeftOut()
-	if !opts.Plain {
+	return c.stats, c.end()
+}
+
+// end ends the tar.
+func (c *creator) end() error {
+	if !c.opts.Plain {
 		end := &tar.Header{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{endRecord: strconv.FormatInt(c.stats.Entries, 10)}}
 		if err := c.tw.WriteHeader(end); err != nil {
-			return c.stats, err
+			return err
 		}
 	}
-	return c.stats, c.tw.Close()
+	return c.tw.Close()
 }
 
 // stream is the writer below a tar. Its errors, and the end of its context, are final: a streamError.
