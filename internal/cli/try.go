@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"noid/internal/errs"
@@ -23,12 +25,16 @@ func (a *app) tryCmd() *cobra.Command {
 		Use: "try [flags] NAME [--] CMD [ARG...]", Short: "Run a command, and undo it if it fails",
 		Long: `Run a command in the guest as 'noid exec' does. If it fails, is interrupted or cannot be run, the VM goes back, memory and
 all, to where it was before. Output and exit code are the command's.
-The checkpoint of before stays, so 'noid undo' takes back what succeeded.
+The checkpoint of before stays, so 'noid undo' takes back what succeeded. Flags may follow NAME if -- stands before CMD.
 `,
 		Annotations: map[string]string{ExitStatus: commandStatus},
 		Example:     "  noid try dev -- apt-get install -y nginx\n  noid try --ask dev -- ./migrate.sh",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if c.Argv = guestWords(args[1:]); len(c.Argv) == 0 {
+			words, err := lateFlags(cmd, args[1:])
+			if err != nil {
+				return err
+			}
+			if c.Argv = guestWords(words); len(c.Argv) == 0 {
 				return arguments(cmd, args[:1])
 			}
 			if err := checkCommand(&c); err != nil {
@@ -67,6 +73,25 @@ The checkpoint of before stays, so 'noid undo' takes back what succeeded.
 	f.BoolVar(&o.Always, "always", false, "go back whatever the command did")
 	f.BoolVar(&ask, "ask", false, "show what a command that succeeded has done, and ask whether to keep it")
 	return cmd
+}
+
+// lateFlags heeds the flags of cmd that stand before a --, as in 'try NAME --ask -- CMD', and returns the words from there.
+// Without a -- all words are the guest's.
+func lateFlags(cmd *cobra.Command, words []string) ([]string, error) {
+	end := slices.Index(words, "--")
+	if end < 1 || !strings.HasPrefix(words[0], "-") {
+		return words, nil
+	}
+	if err := cmd.Flags().Parse(words[:end]); err != nil {
+		return nil, usage(cmd, err)
+	}
+	if other := cmd.Flags().Args(); len(other) > 0 {
+		return nil, usageError(fmt.Sprintf("%s: unexpected argument %q before --", cmd.Name(), other[0]), "the command follows --")
+	}
+	if help, _ := cmd.Flags().GetBool("help"); help {
+		return nil, pflag.ErrHelp
+	}
+	return words[end:], nil
 }
 
 // askedFiles is of how many files try shows what became of them before it asks.

@@ -44,6 +44,8 @@ func usage(cmd *cobra.Command, err error) error {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		if near := config.Nearest(word, names); near != "" {
 			hint = "did you mean '--" + near + "'?"
+		} else if strings.Contains(cmd.Use, "[--] CMD") {
+			hint = "if it is one of the command's, write -- before the command; " + hint
 		}
 	}
 	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
