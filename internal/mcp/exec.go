@@ -43,11 +43,14 @@ type execOut struct {
 	ExitCode int    `json:"exit_code" jsonschema:"128+N for signal N, 127 not found"`
 	Stdout   string `json:"stdout"`
 	Stderr   string `json:"stderr"`
-	TimedOut bool   `json:"timed_out,omitempty"`
-	Error    string `json:"error,omitempty" jsonschema:"why it could not run"`
-	Output   string `json:"output,omitempty" jsonschema:"where there is more: its id for read_output; also the resources noid://output/ID/stdout and stderr"`
-	WentBack bool   `json:"went_back,omitempty" jsonschema:"the VM is as it was before the command"`
-	Before   string `json:"before,omitempty" jsonschema:"the checkpoint of what was there before"`
+	// The same, for programs that want each byte.
+	StdoutBase64 string `json:"stdout_base64,omitempty" jsonschema:"stdout, where it is not UTF-8 and not cut: read_output has the parts of what is cut"`
+	StderrBase64 string `json:"stderr_base64,omitempty"`
+	TimedOut     bool   `json:"timed_out,omitempty"`
+	Error        string `json:"error,omitempty" jsonschema:"why it could not run"`
+	Output       string `json:"output,omitempty" jsonschema:"where there is more: its id for read_output; also the resources noid://output/ID/stdout and stderr"`
+	WentBack     bool   `json:"went_back,omitempty" jsonschema:"the VM is as it was before the command"`
+	Before       string `json:"before,omitempty" jsonschema:"the checkpoint of what was there before"`
 }
 
 func (o execOut) content() []sdk.Content {
@@ -56,8 +59,8 @@ func (o execOut) content() []sdk.Content {
 	for _, more := range []struct {
 		is   bool
 		text string
-	}{{o.TimedOut, ", timed out"}, {o.Error != "", ", " + o.Error}, {o.WentBack, ", the vm went back to " + o.Before},
-		{o.Output != "", ", more with read_output " + o.Output}} {
+	}{{o.StdoutBase64 != "", ", stdout is not UTF-8"}, {o.StderrBase64 != "", ", stderr is not UTF-8"},
+		{o.TimedOut, ", timed out"}, {o.Error != "", ", " + o.Error}, {o.WentBack, ", the vm went back to " + o.Before}, {o.Output != "", ", more with read_output " + o.Output}} {
 		if more.is {
 			b.WriteString(more.text)
 		}
@@ -98,8 +101,8 @@ func (s *server) ended(exit vm.Exit, out *output, max int) execOut {
 		max = defaultOutput
 	}
 	var cutOut, cutErr bool
-	o.Stdout, cutOut = short(&out.stdout, max)
-	o.Stderr, cutErr = short(&out.stderr, max)
+	o.Stdout, o.StdoutBase64, cutOut = short(&out.stdout, max)
+	o.Stderr, o.StderrBase64, cutErr = short(&out.stderr, max)
 	if cutOut || cutErr {
 		o.Output = s.outputs.keep(out)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"noid/internal/api"
@@ -81,21 +82,7 @@ func (s *server) readFile(ctx context.Context, c call, in readFileIn) (out readF
 	if in.Max <= 0 {
 		in.Max = defaultRead
 	}
-	ctx, enough := context.WithCancel(ctx)
-	defer enough()
-	r, w := io.Pipe()
-	copied := make(chan error, 1)
-	go func() {
-		err := c.m.Copy(ctx, []vm.Place{at}, vm.Place{Path: "-", Out: w}, vm.CopyOptions{Wait: api.BootWait})
-		w.CloseWithError(errors.Join(err, io.EOF))
-		copied <- err
-	}()
-	part, header, err := readPart(r, in.Path, in.Offset, min(in.Max, maxRead))
-	enough()
-	r.Close()
-	if copyErr := <-copied; header == nil && copyErr != nil {
-		return out, copyErr
-	}
+	part, header, err := c.part(ctx, at, in.Offset, min(in.Max, maxRead))
 	if err != nil {
 		return out, err
 	}
@@ -107,6 +94,26 @@ func (s *server) readFile(ctx context.Context, c call, in readFileIn) (out readF
 		out.Next = next
 	}
 	return out, nil
+}
+
+// part reads max bytes from offset of the file at a place. header is nil where nothing is there.
+func (c call) part(ctx context.Context, at vm.Place, offset, max int64) (part []byte, header *tar.Header, err error) {
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
+	r, w := io.Pipe()
+	copied := make(chan error, 1)
+	go func() {
+		err := c.m.Copy(ctx, []vm.Place{at}, vm.Place{Path: "-", Out: w}, vm.CopyOptions{Wait: api.BootWait})
+		w.CloseWithError(errors.Join(err, io.EOF))
+		copied <- err
+	}()
+	part, header, err = readPart(r, at.Path, offset, max)
+	enough()
+	r.Close()
+	if copyErr := <-copied; header == nil && copyErr != nil {
+		return nil, nil, copyErr
+	}
+	return part, header, err
 }
 
 // readPart reads max bytes from offset of the only file in a tar, which path names. header is nil where there is none.
@@ -152,6 +159,9 @@ func (s *server) writeFile(ctx context.Context, c call, in writeFileIn) (out wri
 			return out, errs.New(errs.ErrUsage, "mode: %.20q is not octal, up to 777", in.Mode)
 		}
 	}
+	if _, there, err := c.part(ctx, at, 0, 0); there != nil && err != nil { // a directory: the file would get into it
+		return out, err
+	}
 	dir, err := os.MkdirTemp("", "noid-mcp-")
 	if err != nil {
 		return out, err
@@ -161,8 +171,11 @@ func (s *server) writeFile(ctx context.Context, c call, in writeFileIn) (out wri
 	if err := errors.Join(os.WriteFile(file, data, 0o600), os.Chmod(file, fs.FileMode(mode))); err != nil {
 		return out, err
 	}
-	err = c.m.Copy(ctx, []vm.Place{{Path: file}}, at, vm.CopyOptions{Wait: api.BootWait})
-	return writeFileOut{len(data)}, err
+	if err := c.m.Copy(ctx, []vm.Place{{Path: file}}, at, vm.CopyOptions{Wait: api.BootWait}); err != nil {
+		text := strings.ReplaceAll(err.Error(), strconv.Quote(file), "content") // the client knows nothing of the file
+		return out, errs.WithHint(errors.New(text), errs.Hint(err))
+	}
+	return writeFileOut{len(data)}, nil
 }
 
 // place is a path in the VM, or VM@ID, that arg names.

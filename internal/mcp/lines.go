@@ -21,8 +21,10 @@ const (
 // lines are the messages of a client, one a line. What is none it answers itself, and goes on: the SDK would end.
 type lines struct {
 	*io.PipeReader
-	mu  sync.Mutex // of out
-	out io.WriteCloser
+	mu       sync.Mutex // of out
+	out      io.WriteCloser
+	closed   sync.Once
+	closeErr error
 }
 
 func newLines(in io.Reader, out io.WriteCloser) *lines {
@@ -75,8 +77,9 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.out.Write(p)
 }
 
-// Close implements io.Closer for both directions.
+// Close implements io.Closer for both directions. The SDK calls it for each.
 func (l *lines) Close() error {
 	l.PipeReader.Close()
-	return l.out.Close()
+	l.closed.Do(func() { l.closeErr = l.out.Close() })
+	return l.closeErr
 }

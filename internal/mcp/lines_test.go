@@ -1,8 +1,10 @@
 package mcp
 
 import (
+	"bufio"
 	"bytes"
 	"io"
+	"os"
 	"strings"
 	"testing"
 )
@@ -28,5 +30,25 @@ func TestLines(t *testing.T) {
 	io.Copy(io.Discard, newLines(strings.NewReader(strings.Repeat("x", maxLine+1)), closer{&out}))
 	if !strings.Contains(out.String(), "longer than 16 MiB") {
 		t.Errorf("a line that is too long: %s", out.String())
+	}
+}
+
+// TestEnd: a client that closes its end is the end, and no error.
+func TestEnd(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	in, client := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(t.Context(), Options{}, in, w) }()
+	io.WriteString(client, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}`+"\n")
+	if answer, err := bufio.NewReader(r).ReadString('\n'); err != nil || !strings.Contains(answer, `"id":1`) {
+		t.Errorf("%s, %v", answer, err)
+	}
+	client.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -113,7 +113,7 @@ func add[In, Out any](s *server, name, title string, does effect, description st
 func explained(err error) error {
 	text := err.Error()
 	if hint := errs.Hint(err); hint != "" {
-		text += "\nhint: " + hint
+		text += "\n" + forTools(hint)
 	}
 	return errors.New(text)
 }

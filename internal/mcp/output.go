@@ -3,6 +3,7 @@ package mcp
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"sync"
@@ -41,15 +42,23 @@ func kept(o *api.Output) []byte {
 	return bytes.Join([][]byte{head, gap, tail}, nil)
 }
 
-// short is the text of a stream, of at most about max bytes: a quarter of its beginning, and its end. cut says that some
-// is missing.
-func short(o *api.Output, max int) (text string, cut bool) {
+// short is the text of at most about max bytes: a quarter of its beginning, and its end. cut says that some is missing. What
+// is whole and not UTF-8 is in coded too.
+func short(o *api.Output, max int) (text, coded string, cut bool) {
 	all := kept(o)
 	if len(all) <= max {
-		return valid(all), false
+		return valid(all), binary(all, all), false
 	}
 	head, tail := all[:max/4], all[len(all)-(max-max/4):]
-	return valid(head) + fmt.Sprintf("\n[%d bytes are left out]\n", len(all)-max) + valid(tail), true
+	return valid(head) + fmt.Sprintf("\n[%d bytes are left out]\n", len(all)-max) + valid(tail), "", true
+}
+
+// binary is part in base64 if all, of which it is one, is not UTF-8.
+func binary(all, part []byte) string {
+	if utf8.Valid(all) {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString(part)
 }
 
 // valid is b in UTF-8, which JSON is, without the half of a character that a cut has left at an end.
@@ -101,9 +110,10 @@ type readOutputIn struct {
 }
 
 type readOutputOut struct {
-	Text  string `json:"text"`
-	Total int    `json:"total" jsonschema:"bytes that are kept"`
-	Next  int    `json:"next,omitempty" jsonschema:"the offset to go on at; missing at the end"`
+	Text   string `json:"text"`
+	Base64 string `json:"base64,omitempty" jsonschema:"the same bytes, where the output is not UTF-8"`
+	Total  int    `json:"total" jsonschema:"bytes that are kept"`
+	Next   int    `json:"next,omitempty" jsonschema:"the offset to go on at; missing at the end"`
 }
 
 func (s *server) readOutput(_ context.Context, c call, in readOutputIn) (out readOutputOut, err error) {
@@ -118,7 +128,8 @@ func (s *server) readOutput(_ context.Context, c call, in readOutputIn) (out rea
 		in.Max = defaultOutput
 	}
 	end := min(len(all), in.Offset+min(in.Max, maxRead))
-	out = readOutputOut{Text: valid(all[in.Offset:end]), Total: len(all)}
+	part := all[in.Offset:end]
+	out = readOutputOut{Text: valid(part), Base64: binary(all, part), Total: len(all)}
 	if end < len(all) {
 		out.Next = end
 	}
@@ -136,6 +147,10 @@ func (s *server) addOutputs() {
 			if err != nil {
 				return nil, sdk.ResourceNotFoundError(req.Params.URI)
 			}
-			return &sdk.ReadResourceResult{Contents: []*sdk.ResourceContents{{URI: req.Params.URI, MIMEType: "text/plain", Text: valid(text)}}}, nil
+			c := &sdk.ResourceContents{URI: req.Params.URI, MIMEType: "text/plain", Text: string(text)}
+			if !utf8.Valid(text) {
+				c.MIMEType, c.Text, c.Blob = "application/octet-stream", "", text
+			}
+			return &sdk.ReadResourceResult{Contents: []*sdk.ResourceContents{c}}, nil
 		})
 }

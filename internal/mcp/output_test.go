@@ -34,12 +34,17 @@ func TestStream(t *testing.T) {
 func TestShort(t *testing.T) {
 	s := api.Output{Keep: keptBytes}
 	s.Write([]byte(strings.Repeat("é", 100)))
-	if text, cut := short(&s, 200); cut || text != strings.Repeat("é", 100) {
+	if text, coded, cut := short(&s, 200); cut || coded != "" || text != strings.Repeat("é", 100) {
 		t.Errorf("one that fits: %q, %v", text, cut)
 	}
-	text, cut := short(&s, 21) // in the middle of characters
-	if !cut || text != "éé\uFFFD\n[179 bytes are left out]\nééééééé"+"é" {
+	text, coded, cut := short(&s, 21) // in the middle of characters
+	if !cut || coded != "" || text != "éé\uFFFD\n[179 bytes are left out]\nééééééé"+"é" {
 		t.Errorf("one that does not: %q, %v", text, cut)
+	}
+	s = api.Output{Keep: keptBytes}
+	s.Write([]byte("\xffELF"))
+	if text, coded, cut := short(&s, 200); cut || coded != "/0VMRg==" || text != "\uFFFDELF" {
+		t.Errorf("one that is no text: %q, %q, %v", text, coded, cut)
 	}
 }
 

@@ -126,12 +126,29 @@ func TestMCP(t *testing.T) {
 	if read.Content != "/wD+" || read.Encoding != "base64" {
 		t.Errorf("a binary file: %+v", read)
 	}
+	if text := a.call("write_file", map[string]any{"vm": "a", "path": "/etc", "content": "x"}, nil, true); !strings.Contains(text, "/etc is not a regular file") {
+		t.Errorf("a directory for a file: %s", text)
+	}
+	if text := a.call("write_file", map[string]any{"vm": "a", "path": "/none/x", "content": "x"}, nil, true); !strings.Contains(text, "copying content to") || strings.Contains(text, os.TempDir()) {
+		t.Errorf("a file in no directory: %s", text)
+	}
 	check(t, os.WriteFile(filepath.Join(files, "in"), []byte("from the host"), 0o600))
 	a.call("copy_in", map[string]any{"vm": "a", "host": "in", "guest": "/root/in"}, nil, false)
 	n.equal("a copied file", "from the host", n.want(0, "exec", "a", "cat", "/root/in"))
 	check(t, os.Symlink("/etc", filepath.Join(files, "link")))
 	for _, host := range []string{"/etc/passwd", "../x", "link/passwd", "link"} {
 		a.call("copy_in", map[string]any{"vm": "a", "host": host, "guest": "/root/stolen"}, nil, true)
+	}
+
+	// So are outputs.
+	var coded struct {
+		Stderr       string
+		StdoutBase64 string `json:"stdout_base64"`
+		StderrBase64 string `json:"stderr_base64"`
+	}
+	a.call("exec", map[string]any{"vm": "a", "command": "cat /root/binary; echo text >&2"}, &coded, false)
+	if coded.StdoutBase64 != "/wD+" || coded.Stderr != "text\n" || coded.StderrBase64 != "" {
+		t.Errorf("binary output: %+v", coded)
 	}
 
 	// Long output is cut, and can be read on.
@@ -173,6 +190,8 @@ func TestMCP(t *testing.T) {
 	}
 	if text := a.call("exec", map[string]any{"vm": "missing", "command": "true"}, nil, true); !strings.Contains(text, `vm "missing"`) || !strings.Contains(text, "hint: ") {
 		t.Errorf("a VM that is not there: %s", text)
+	} else if !strings.Contains(text, "the tool list") {
+		t.Errorf("a hint for the command line: %s", text)
 	}
 	a.call("create", map[string]any{"vm": "b", "net": "open"}, nil, true)
 	a.call("create", map[string]any{"vm": "b", "image": "dir:/etc"}, nil, true)
