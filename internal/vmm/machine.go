@@ -36,13 +36,20 @@ const (
 	growWord   = "noid.grow"
 )
 
-// Cmdline is the guest's kernel command line: the driver's own arguments, what noid-init is to know, and m's.
+// keepNames has systemd's udev leave eth0 its name. It cannot give another one to a device that is up, and
+// systemd-networkd would wait for ever until it has.
+const keepNames = "net.ifnames=0"
+
+// Cmdline is the guest's kernel command line: the driver's own arguments, what noid-init and udev are to know, and m's.
 func (m *Machine) Cmdline(own string) string {
 	if m.Base {
 		own += " " + layersWord
 	}
 	if m.DiskMiB > 0 {
 		own += " " + growWord
+	}
+	if m.Net {
+		own += " " + keepNames
 	}
 	if m.BootArgs != "" {
 		own += " " + m.BootArgs
