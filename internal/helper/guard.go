@@ -74,17 +74,17 @@ func (g guard) serve(ctx context.Context) error {
 	return nil
 }
 
-// session guards one pause. It returns when that is over.
+// session guards one pause. It returns when that is over. Its words have no deadline: there is always room for them, and
+// on a machine that is busy enough the one of a wait would be over when they are written.
 func (g guard) session(ctx context.Context, conn net.Conn) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	answer, agent, begun, wait := byte(kept), false, false, beatWait
-	conn.SetDeadline(time.Now().Add(beatWait))
 	if _, err := conn.Write([]byte{granted}); err != nil {
 		return // it has paused nothing yet
 	}
 	word := make([]byte, 1)
 	for silent := 0; ctx.Err() == nil; {
-		conn.SetDeadline(time.Now().Add(wait))
+		conn.SetReadDeadline(time.Now().Add(wait))
 		_, err := conn.Read(word)
 		switch {
 		case err == nil && word[0] == done:

@@ -3,11 +3,13 @@ package helper
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"noid/internal/proc"
 	"noid/internal/vmm"
@@ -103,6 +105,60 @@ func TestGuard(t *testing.T) {
 	}
 	if err := went.End(); err == nil || !strings.Contains(err.Error(), "stood still") {
 		t.Errorf("noid stood still and went on: %v", err)
+	}
+}
+
+// lateConn is a connection whose every word comes at the last moment of its deadlines.
+type lateConn struct {
+	net.Conn
+	writeBy time.Time
+}
+
+func (c *lateConn) SetDeadline(t time.Time) error {
+	c.writeBy = t
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *lateConn) SetWriteDeadline(t time.Time) error {
+	c.writeBy = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *lateConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if !c.writeBy.IsZero() {
+		c.Conn.SetWriteDeadline(time.Unix(1, 0))
+	}
+	return n, err
+}
+
+// TestGuardLate: noid hears that its pause was kept, though it ends it when the helper's wait for a word is all but over.
+func TestGuardLate(t *testing.T) {
+	t.Chdir(t.TempDir())
+	l, err := vmm.Listen(GuardFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := vmm.Dial(t.Context(), ".", GuardFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		guard{d: &pausable{}}.session(t.Context(), &lateConn{Conn: conn})
+		conn.Close()
+	}()
+	word := make([]byte, 1)
+	if _, err := client.Read(word); err != nil || word[0] != granted {
+		t.Fatalf("the helper's word is %q, %v", word, err)
+	}
+	if err := (&Pause{conn: client, over: make(chan struct{})}).End(); err != nil {
+		t.Error(err)
 	}
 }
 
