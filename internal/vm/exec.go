@@ -142,6 +142,7 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 			return Exit{}, s.execError(err)
 		}
 	}
+	defer s.noteTouched()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	client, started := s.agent(), make(chan struct{})

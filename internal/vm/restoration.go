@@ -128,7 +128,7 @@ func (r *restoration) load(ctx context.Context) (err error) {
 		n.vm.Process, err = r.driver.Start(ctx, n.dir, &n.vm.Machine)
 		return err
 	}
-	n.vm.Process, err = r.driver.Load(ctx, n.dir, &n.vm.Machine, vmm.Saved{GuestUp: r.c.AgentReady, OwnMemory: r.c.Packed})
+	n.vm.Process, err = r.driver.Load(ctx, n.dir, &n.vm.Machine, vmm.Saved{GuestUp: r.c.AgentReady, OwnMemory: r.c.Packed, Touched: r.touched()})
 	if err != nil {
 		return r.explainLoad(ctx, err)
 	}
@@ -203,6 +203,7 @@ func (r *restoration) resume(ctx context.Context) error {
 	if n.vm.RestoredFrom == "" && r.c.Parent != "" { // a fork's first checkpoint shares most with its source's last
 		noteLast(n.dir, r.c.Parent)
 	}
+	r.noteRestored()
 	n.startHelper(n.vm.Process) // it stays in the directory when that is renamed
 	saved := make(chan error, 1)
 	go func() { saved <- n.save() }()

@@ -67,4 +67,6 @@ type Saved struct {
 	GuestUp bool
 	// OwnMemory: memory.snap is nobody else's. Load may take it for the guest's memory, and write it.
 	OwnMemory bool
+	// Touched is what the guest will touch of its memory first, as far as that is known: worth reading ahead.
+	Touched Touched
 }

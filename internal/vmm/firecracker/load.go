@@ -12,12 +12,13 @@ import (
 )
 
 // Load implements vmm.Driver.
-func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, _ vmm.Saved) (proc.Process, error) {
+func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Saved) (proc.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
 	if err := vmm.CheckMemory(dir, m.MemMiB); err != nil {
 		return proc.Process{}, fmt.Errorf("loading the snapshot: %w", err)
 	}
+	s.Touched.ReadAhead(dir, vmm.MemorySnap)
 	load := func(clock bool) (*vmm.Child, error) {
 		return d.launch(ctx, dir, m, func(v version) []request { return []request{loadRequest(v, clock && v.setsClock())} })
 	}

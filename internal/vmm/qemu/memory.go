@@ -47,13 +47,16 @@ func loadMemory(dir string, mib int, own bool) (f *os.File, from string, err err
 // fillMemory puts the saved memory at from into the file of newMemory, if from is not empty, and closes it. The file
 // gets blocks of its own where it shares none and the file system can promise them: a guest that touches a page for
 // which there is no block takes its QEMU down by SIGBUS. When it fails, the file is gone.
-func fillMemory(ctx context.Context, memory *os.File, from string, mib int) (err error) {
+func fillMemory(ctx context.Context, memory *os.File, from string, mib int, touched vmm.Touched) (err error) {
 	method := storage.Copy
 	if from != "" {
 		method, err = storage.CloneInto(ctx, memory, from)
 	}
 	if closeErr := memory.Close(); err == nil {
 		err = closeErr
+	}
+	if err == nil && method == storage.Reflink { // a clone has nothing in the page cache, whatever its source has
+		touched.ReadAhead(filepath.Dir(memory.Name()), memoryFile)
 	}
 	if err == nil && method == storage.Copy {
 		_, err = storage.Reserve(ctx, memory.Name(), int64(mib)<<20)

@@ -34,7 +34,7 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 	if err != nil {
 		return proc.Process{}, err
 	}
-	if err := fillMemory(ctx, memory, "", m.MemMiB); err != nil {
+	if err := fillMemory(ctx, memory, "", m.MemMiB, nil); err != nil {
 		return proc.Process{}, err
 	}
 	m.NetPair = false
