@@ -19,11 +19,11 @@ var edges = map[string]string{
 	"cmd/noid-net":   "network/server",
 	"cmd/noid-init":  "network/address",
 
-	"cli":     "api config errs helper hook image image/source image/store kernels mcp network network/control network/grant network/lab network/policy secret serve setup untrusted version vm vmm/drivers",
-	"api":     "errs image image/source network untrusted vm",
+	"api":     "errs image image/source network network/control network/lab secret untrusted vm",
+	"cli":     "api config errs helper hook image image/source image/store kernels mcp network network/grant network/lab network/policy secret serve setup untrusted version vm vmm/drivers",
 	"hook":    "errs",
-	"mcp":     "api errs home image image/source vm",
-	"serve":   "api errs image image/source lazy network network/policy storage untrusted vm",
+	"mcp":     "api errs home image image/source lazy vm",
+	"serve":   "api errs image image/source image/store lazy network network/control network/policy secret storage untrusted vm",
 	"cli/man": "cli version",
 	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/files link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
 		"network/policy network/program network/proxy pack proc secret storage storage/volume untrusted vmm",

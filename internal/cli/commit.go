@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"noid/internal/api"
 	"noid/internal/vm"
 )
 
@@ -40,7 +41,7 @@ has changed. What is mounted in the guest is not in the image, as /proc, a tmpfs
 				return err
 			}
 			if asJSON {
-				return printJSON(a.out, imageToJSON(img))
+				return printJSON(a.out, api.ImageOf(img))
 			}
 			fmt.Fprintln(a.out, img.Digest)
 			return nil

@@ -6,50 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/errs"
-	"noid/internal/vm"
 )
-
-// occupiedJSON is what files take of the disk, in --json.
-type occupiedJSON struct {
-	OwnBytes    int64 `json:"own_bytes"`
-	SharedBytes int64 `json:"shared_bytes"`
-}
-
-// vmUsageJSON is a VM in 'du --json'.
-type vmUsageJSON struct {
-	Name string `json:"name"`
-	occupiedJSON
-	Checkpoints   int          `json:"checkpoints"`
-	OfCheckpoints occupiedJSON `json:"of_checkpoints"`
-	TotalBytes    int64        `json:"total_bytes"`
-}
-
-// usageJSON is 'du --json'.
-type usageJSON struct {
-	VMs        []vmUsageJSON `json:"vms"`
-	Images     *occupiedJSON `json:"images,omitempty"`
-	Kernels    *occupiedJSON `json:"kernels,omitempty"`
-	Templates  *occupiedJSON `json:"templates,omitempty"`
-	Other      *occupiedJSON `json:"other,omitempty"`
-	TotalBytes int64         `json:"total_bytes"`
-}
-
-func occupiedToJSON(o *vm.Occupied) *occupiedJSON {
-	if o == nil {
-		return nil
-	}
-	return &occupiedJSON{o.Own(), o.Shared()}
-}
-
-func usageToJSON(u vm.Usage) usageJSON {
-	j := usageJSON{VMs: []vmUsageJSON{}, Images: occupiedToJSON(u.Images), Kernels: occupiedToJSON(u.Kernels), Templates: occupiedToJSON(u.Templates), Other: occupiedToJSON(u.Other),
-		TotalBytes: u.Total.Total()}
-	for _, v := range u.VMs {
-		j.VMs = append(j.VMs, vmUsageJSON{v.Name, *occupiedToJSON(&v.VM), v.Checkpoints, *occupiedToJSON(&v.OfCheckpoints), v.Total.Total()})
-	}
-	return j
-}
 
 func (a *app) duCmd() *cobra.Command {
 	var asJSON bool
@@ -71,7 +30,7 @@ total is the space of the VM and its checkpoints together, with each block count
 				return err
 			}
 			u, err := m.Usage(cmd.Context(), args)
-			j := usageToJSON(u)
+			j := api.UsageOf(u)
 			if cmd.Context().Err() != nil {
 				return err
 			}
@@ -86,7 +45,7 @@ total is the space of the VM and its checkpoints together, with each block count
 	return cmd
 }
 
-func usageTable(w io.Writer, u usageJSON) {
+func usageTable(w io.Writer, u api.Usage) {
 	var rows [][]string
 	checkpoints := 0
 	for _, v := range u.VMs {
@@ -97,9 +56,9 @@ func usageTable(w io.Writer, u usageJSON) {
 	// No VM's name has a parenthesis.
 	for _, part := range []struct {
 		name string
-		*occupiedJSON
+		*api.Occupied
 	}{{"(images)", u.Images}, {"(kernels)", u.Kernels}, {"(templates)", u.Templates}, {"(other)", u.Other}} {
-		if part.occupiedJSON != nil {
+		if part.Occupied != nil {
 			rows = append(rows, []string{part.name, size(part.OwnBytes), size(part.SharedBytes), "-", "-", "-", size(part.OwnBytes + part.SharedBytes)})
 		}
 	}

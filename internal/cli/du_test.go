@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"noid/internal/api"
 )
 
 func TestUsageTable(t *testing.T) {
-	u := usageJSON{VMs: []vmUsageJSON{{"dev", occupiedJSON{3 << 20, 128 << 20}, 2, occupiedJSON{1 << 30, 128 << 20}, 1155 << 20}},
-		Images: &occupiedJSON{300 << 20, 0}, Kernels: &occupiedJSON{}, Other: &occupiedJSON{4096, 0}, TotalBytes: 1455<<20 + 4096}
+	u := api.Usage{VMs: []api.VMUsage{{Name: "dev", Occupied: api.Occupied{OwnBytes: 3 << 20, SharedBytes: 128 << 20}, Checkpoints: 2, OfCheckpoints: api.Occupied{OwnBytes: 1 << 30, SharedBytes: 128 << 20}, TotalBytes: 1155 << 20}},
+		Images: &api.Occupied{OwnBytes: 300 << 20, SharedBytes: 0}, Kernels: &api.Occupied{}, Other: &api.Occupied{OwnBytes: 4096, SharedBytes: 0}, TotalBytes: 1455<<20 + 4096}
 	var b strings.Builder
 	usageTable(&b, u)
 	want := strings.Join([]string{

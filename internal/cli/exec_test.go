@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/agent"
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/link"
 	"noid/internal/link/wire"
@@ -418,11 +419,11 @@ func TestJobStates(t *testing.T) {
 		{wire.Job{Detached: true, Orphaned: true}, "orphaned"},
 		{wire.Job{Detached: true, Orphaned: true, Exit: &wire.Exit{Code: 3}}, "exited 3"},
 	} {
-		if got := toJobJSON(test.job).State; got != test.want {
+		if got := api.JobOf(test.job).State; got != test.want {
 			t.Errorf("%+v: %s", test.job, got)
 		}
 	}
-	if j := toJobJSON(wire.Job{Command: "\x1b[2Jrm\n-rf"}); strings.ContainsAny(j.Command, "\x1b\n") {
+	if j := api.JobOf(wire.Job{Command: "\x1b[2Jrm\n-rf"}); strings.ContainsAny(j.Command, "\x1b\n") {
 		t.Errorf("command %q", j.Command)
 	}
 }

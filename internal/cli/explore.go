@@ -15,24 +15,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
-
-// variantJSON is a variant in explore --json, which prints each as it ends.
-type variantJSON struct {
-	Variant    int     `json:"variant"`
-	Command    string  `json:"command"`
-	ExitCode   int     `json:"exit_code"`
-	TimedOut   bool    `json:"timed_out,omitempty"`
-	Seconds    float64 `json:"seconds"`
-	Score      string  `json:"score,omitempty"`
-	Changes    *int    `json:"changes,omitempty"` // files; with --changes
-	Checkpoint string  `json:"checkpoint,omitempty"`
-	Output     string  `json:"output"` // the end of it
-	Error      string  `json:"error,omitempty"`
-}
 
 // placeholder stands in a variant's command for its number, or for its line of --each.
 const placeholder = "{}"
@@ -157,7 +144,7 @@ func (a *app) explore(ctx context.Context, m *vm.Manager, name, ref string, comm
 		}
 		switch {
 		case asJSON && v.State == "ended":
-			jsonErr = cmp.Or(jsonErr, printJSON(a.out, variantToJSON(v, o.Changes)))
+			jsonErr = cmp.Or(jsonErr, printJSON(a.out, api.VariantOf(v, o.Changes)))
 		case !asJSON:
 			a.say("variant %d: %s", v.N, untrusted.Line(variantState(v), maxCell))
 		}
@@ -197,18 +184,6 @@ func variantState(v vm.Variant) string {
 		return v.Exit.Error
 	}
 	return fmt.Sprintf("exit %d", v.Exit.Code)
-}
-
-func variantToJSON(v vm.Variant, changes bool) variantJSON {
-	j := variantJSON{Variant: v.N, Command: v.What, ExitCode: v.Exit.Code, TimedOut: v.Exit.TimedOut, Seconds: v.Took.Seconds(), Score: v.Score,
-		Checkpoint: v.ID, Output: untrusted.Text(v.Output), Error: v.Exit.Error}
-	if changes && v.Err == nil {
-		j.Changes = &v.Changes
-	}
-	if v.Err != nil {
-		j.Error = untrusted.Text([]byte(v.Err.Error()))
-	}
-	return j
 }
 
 // changesColumn is where a table of variants has their changes, if it has.

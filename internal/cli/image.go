@@ -9,7 +9,6 @@ import (
 
 	"noid/internal/api"
 	"noid/internal/errs"
-	"noid/internal/image"
 	"noid/internal/image/store"
 	"noid/internal/vm"
 )
@@ -22,20 +21,6 @@ credentials of docker and podman. Other places are
   docker-daemon:NAME, podman:NAME         an image that docker or podman has
   tar:FILE, dir:DIR                       a root file system, as a tar archive (.gz, .xz, .zst) or a directory
 `
-
-// imageJSON is an image in --json.
-type imageJSON struct {
-	Digest    string       `json:"digest"`
-	Refs      []string     `json:"refs"`
-	SizeBytes int64        `json:"size_bytes"`
-	BuiltAt   string       `json:"built_at"`
-	Layers    []string     `json:"layers"`
-	Config    image.Config `json:"config"`
-}
-
-func imageToJSON(i image.Image) imageJSON {
-	return imageJSON{i.Digest, append([]string{}, i.Refs...), i.Size, api.Time(i.Built), append([]string{}, i.Layers...), i.Config}
-}
 
 func (a *app) imageCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "image", Short: "Get, list and remove images", Args: cobra.ArbitraryArgs,
@@ -59,9 +44,9 @@ func (a *app) imageLsCmd() *cobra.Command {
 		Long: "List the images, the newest first. size is what an image's file system would take in full.\n",
 		RunE: a.verb(func(_ context.Context, m *vm.Manager, _ []string) error {
 			images, err := m.Images().List()
-			docs, rows := []imageJSON{}, [][]string{}
+			docs, rows := []api.Image{}, [][]string{}
 			for _, i := range images {
-				docs = append(docs, imageToJSON(i))
+				docs = append(docs, api.ImageOf(i))
 				names := i.Refs
 				if a.quiet || len(names) == 0 {
 					names = []string{"-"}
@@ -102,7 +87,7 @@ func (a *app) imageInspectCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printJSON(a.out, imageToJSON(img))
+			return printJSON(a.out, api.ImageOf(img))
 		}),
 	}
 	cmd.Flags().Bool("json", true, "print JSON, the only form")

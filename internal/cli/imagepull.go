@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/image"
 	"noid/internal/image/source"
@@ -24,9 +25,9 @@ func (a *app) getImages(ctx context.Context, m *vm.Manager, verb string, insecur
 		images, err := get(s)
 		stop()
 		if asJSON {
-			docs := []imageJSON{}
+			docs := []api.Image{}
 			for _, i := range images {
-				docs = append(docs, imageToJSON(i))
+				docs = append(docs, api.ImageOf(i))
 			}
 			return errs.Join(err, printJSON(a.out, docs))
 		}

@@ -12,8 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/network"
-	"noid/internal/network/control"
+	"noid/internal/api"
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -66,60 +65,6 @@ func (a *app) netRemoveCmd() *cobra.Command {
 	return a.rules("rm", "Take rules back", "dev 8.8.8.8", func(rules []string) (allow, deny, remove []string) { return nil, nil, rules })
 }
 
-// networkJSON is a VM's network in 'net ls --json' and 'inspect'.
-type networkJSON struct {
-	Mode      network.Mode   `json:"mode"`
-	Device    string         `json:"device,omitempty"` // tap, or pair: one of a pair of sockets, which is slower
-	Allow     []string       `json:"allow"`
-	Deny      []string       `json:"deny"`
-	HostPorts []uint16       `json:"host_ports"`
-	HostProxy bool           `json:"host_proxy"`
-	HostCA    string         `json:"host_ca,omitempty"`
-	Ports     []portJSON     `json:"ports"`
-	Sockets   []portJSON     `json:"sockets"`
-	Networks  []memberJSON   `json:"networks"`         // between VMs
-	Secrets   []string       `json:"secrets"`          // names of those that the VM may use
-	Helper    *control.State `json:"helper,omitempty"` // while it answers
-}
-
-type portJSON struct {
-	Host    string `json:"host"`
-	Guest   any    `json:"guest"` // a port, or the path of a unix socket
-	Proto   string `json:"proto"`
-	Problem string `json:"problem,omitempty"` // why nothing listens
-}
-
-func networkToJSON(n vm.Network) networkJSON {
-	j := networkJSON{Mode: n.Mode, Allow: append([]string{}, n.Allow...), Deny: append([]string{}, n.Deny...), HostPorts: append([]uint16{}, n.HostPorts...),
-		HostProxy: n.HostProxy, HostCA: n.HostCA, Ports: portsToJSON(n.Ports), Sockets: socketsToJSON(n.Sockets), Networks: []memberJSON{}, Secrets: append([]string{}, n.Secrets...), Helper: n.Helper}
-	switch {
-	case n.Pair:
-		j.Device = "pair"
-	case n.Mode != network.None || len(n.Networks) > 0:
-		j.Device = "tap"
-	}
-	for _, m := range n.Networks {
-		j.Networks = append(j.Networks, memberJSON{Network: m.Network, addressJSON: addressToJSON(m.Addr)})
-	}
-	return j
-}
-
-func portsToJSON(ports []control.Port) []portJSON {
-	list := []portJSON{}
-	for _, p := range ports {
-		list = append(list, portJSON{p.Host.String(), p.Guest, p.Proto, untrusted.Line(p.Problem, maxCell)})
-	}
-	return list
-}
-
-func socketsToJSON(sockets []control.Socket) []portJSON {
-	list := []portJSON{}
-	for _, s := range sockets {
-		list = append(list, portJSON{s.Host, s.Guest, socketProto(s.Socket), untrusted.Line(s.Problem, maxCell)})
-	}
-	return list
-}
-
 func (a *app) netListCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "ls NAME", Aliases: []string{"list"}, Short: "List what a VM may reach", Example: "  noid net ls dev",
@@ -129,7 +74,7 @@ func (a *app) netListCmd() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(a.out, networkToJSON(n))
+				return printJSON(a.out, api.NetworkOf(n))
 			}
 			rows := [][]string{{"mode", string(n.Mode)}}
 			for _, rule := range n.Allow {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"noid/internal/api"
 	"noid/internal/network"
 	"noid/internal/network/policy"
 	"noid/internal/untrusted"
@@ -206,17 +207,9 @@ func portRows(n vm.Network) (rows [][]string) {
 		rows = append(rows, []string{p.Host.String(), fmt.Sprint(p.Guest), p.Proto, untrusted.Line(p.Problem, maxCell)})
 	}
 	for _, s := range n.Sockets {
-		rows = append(rows, []string{s.Host, s.Guest, socketProto(s.Socket), untrusted.Line(s.Problem, maxCell)})
+		rows = append(rows, []string{s.Host, s.Guest, api.SocketProto(s.Socket), untrusted.Line(s.Problem, maxCell)})
 	}
 	return rows
-}
-
-// socketProto is in a listing the way in which a unix socket leads.
-func socketProto(s network.Socket) string {
-	if s.Out {
-		return "unix, out"
-	}
-	return "unix"
 }
 
 // group is a command that only has commands below it; verbs names them in its error.

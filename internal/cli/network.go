@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -27,39 +26,19 @@ func (a *app) networkCmd() *cobra.Command {
 		a.networkDisconnectCmd(), a.networkRemoveCmd())
 }
 
-// addressJSON are the addresses of a VM on a network.
-type addressJSON struct {
-	Address  string `json:"address"`
-	Address6 string `json:"address6"`
-}
-
-func addressToJSON(a netip.Addr) addressJSON {
-	if !a.Is4() {
-		return addressJSON{}
-	}
-	return addressJSON{a.String(), lab.Six(a).String()}
-}
-
-// memberJSON is a VM's place on a network: of a network's the VM's name is there, of a VM's the network's.
-type memberJSON struct {
-	VM      string `json:"vm,omitempty"`
-	Network string `json:"network,omitempty"`
-	addressJSON
-}
-
 type labJSON struct {
 	Name      string       `json:"name"`
 	Subnet    string       `json:"subnet"`
 	Subnet6   string       `json:"subnet6"`
 	CreatedAt string       `json:"created_at"`
-	VMs       []memberJSON `json:"vms"`
+	VMs       []api.Member `json:"vms"`
 }
 
 func labToJSON(l vm.Lab) labJSON {
 	four, six := lab.Subnets(l.Number)
-	j := labJSON{l.Name, four.String(), six.String(), api.Time(l.CreatedAt), []memberJSON{}}
+	j := labJSON{l.Name, four.String(), six.String(), api.Time(l.CreatedAt), []api.Member{}}
 	for _, m := range l.Members {
-		j.VMs = append(j.VMs, memberJSON{VM: m.VM, addressJSON: addressToJSON(m.Addr)})
+		j.VMs = append(j.VMs, api.Member{VM: m.VM, Addresses: api.AddressesOf(m.Addr)})
 	}
 	return j
 }

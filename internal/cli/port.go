@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/network"
 	"noid/internal/vm"
@@ -133,7 +134,7 @@ func ofRow(text string) string {
 	if len(cells) < 3 {
 		return text
 	}
-	if strings.HasPrefix(cells[2], socketProto(network.Socket{})) {
+	if strings.HasPrefix(cells[2], api.SocketProto(network.Socket{})) {
 		return cells[0] + ":" + cells[1]
 	}
 	return cells[0] + ":" + cells[1] + "/" + cells[2]
@@ -148,7 +149,7 @@ func (a *app) portListCmd() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(a.out, append(portsToJSON(n.Ports), socketsToJSON(n.Sockets)...))
+				return printJSON(a.out, append(api.PortsOf(n.Ports), api.SocketsOf(n.Sockets)...))
 			}
 			table(a.out, []string{"host", "guest", "proto", "problem"}, portRows(n))
 			return nil

@@ -14,16 +14,6 @@ import (
 	"noid/internal/vm"
 )
 
-// plannedJSON is a checkpoint in what prune --json prints.
-type plannedJSON struct {
-	ID        string   `json:"id"`
-	CreatedAt string   `json:"created_at"`
-	Label     string   `json:"label,omitempty"`
-	Keep      bool     `json:"keep"`
-	Because   []string `json:"because,omitempty"` // the rules that keep it
-	OwnBytes  *int64   `json:"own_bytes,omitempty"`
-}
-
 func (a *app) pruneCmd() *cobra.Command {
 	var cache, dryRun, asJSON bool
 	var r vm.Retention
@@ -123,22 +113,20 @@ func parseWithin(s string) (time.Duration, error) {
 }
 
 func (a *app) printPlan(plan []vm.Planned, dryRun, asJSON bool) {
-	docs, rows, gone, freed := []plannedJSON{}, [][]string{}, 0, int64(0)
+	docs, rows, gone, freed := []api.Planned{}, [][]string{}, 0, int64(0)
 	for _, p := range plan {
-		doc := plannedJSON{ID: p.ID, CreatedAt: api.Time(p.CreatedAt), Label: p.Label, Keep: p.Keep(), Because: p.Because}
+		docs = append(docs, api.PlannedOf(p))
 		what, own := "keep", ""
+		var bytes int64
 		if p.Size != nil {
-			bytes := p.Size.Own()
-			doc.OwnBytes, own = &bytes, size(bytes)
+			bytes = p.Size.Own()
+			own = size(bytes)
 		}
 		if !p.Keep() {
 			what = "remove"
 			gone++
+			freed += bytes
 		}
-		if !p.Keep() && p.Size != nil {
-			freed += *doc.OwnBytes
-		}
-		docs = append(docs, doc)
 		rows = append(rows, []string{p.ID, local(p.CreatedAt), p.Label, what, strings.Join(p.Because, ", "), own})
 	}
 	switch {

@@ -2,45 +2,14 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"noid/internal/api"
-	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
-
-// jobJSON is a job in ps --json.
-type jobJSON struct {
-	ID       string `json:"id"`
-	PID      int    `json:"pid"`
-	User     string `json:"user"`
-	Started  string `json:"started_at"`
-	State    string `json:"state"`
-	ExitCode *int   `json:"exit_code,omitempty"`
-	TTY      bool   `json:"tty"`
-	Attached bool   `json:"attached"`
-	Detached bool   `json:"detached"`
-	Command  string `json:"command"`
-}
-
-func toJobJSON(j vm.Job) jobJSON {
-	text := func(s string) string { return untrusted.Line(s, maxCell) }
-	out := jobJSON{ID: text(j.ID), PID: j.PID, User: text(j.User), Started: api.Time(time.Unix(j.Started, 0)), TTY: j.TTY, Attached: j.Attached,
-		Detached: j.Detached, Command: text(j.Command)}
-	switch {
-	case j.Exit != nil:
-		out.State, out.ExitCode = fmt.Sprintf("exited %d", j.Exit.Code), &j.Exit.Code
-	case j.Attached || j.Detached && !j.Orphaned:
-		out.State = "running"
-	default:
-		out.State = "orphaned"
-	}
-	return out
-}
 
 func (a *app) psCmd() *cobra.Command {
 	var asJSON bool
@@ -53,9 +22,9 @@ func (a *app) psCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, rows := make([]jobJSON, 0, len(jobs)), [][]string{}
+			list, rows := make([]api.Job, 0, len(jobs)), [][]string{}
 			for _, job := range jobs {
-				j := toJobJSON(job)
+				j := api.JobOf(job)
 				list = append(list, j)
 				rows = append(rows, []string{j.ID[:min(len(j.ID), shortID)], strconv.Itoa(j.PID), j.User, local(time.Unix(job.Started, 0)), j.State, j.Command})
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"noid/internal/api"
 	"noid/internal/errs"
 	"noid/internal/secret"
 	"noid/internal/vm"
@@ -30,27 +31,14 @@ the requests to the secret's host, on their way there.
 	return cmd
 }
 
-// secretJSON is a secret in 'secret ls --json'.
-type secretJSON struct {
-	Name        string    `json:"name"`
-	Hosts       []string  `json:"hosts"`
-	Header      string    `json:"header"`
-	Allow       []string  `json:"allow"`
-	Body        bool      `json:"body"`
-	Placeholder string    `json:"placeholder"`
-	Where       string    `json:"where"`
-	Command     string    `json:"command,omitempty"`
-	Set         time.Time `json:"set"`
-}
-
 func (a *app) secretListCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List secrets, without their values", Example: "  noid secret ls",
 		RunE: a.verb(func(_ context.Context, m *vm.Manager, _ []string) error {
 			secrets, err := secret.Store{Dir: m.Home.Dir()}.List()
-			list, rows := make([]secretJSON, 0, len(secrets)), [][]string{}
+			list, rows := make([]api.Secret, 0, len(secrets)), [][]string{}
 			for _, s := range secrets {
-				list = append(list, secretJSON{s.Name, s.Hosts, s.Header, append([]string{}, s.Allow...), s.Body, s.Placeholder, s.Where, s.Command, s.Set})
+				list = append(list, api.SecretOf(s))
 				rows = append(rows, []string{s.Name, strings.Join(s.Hosts, " "), strings.Join(s.Allow, ", "), s.Where, s.Set.Local().Format(time.DateTime)})
 			}
 			switch {

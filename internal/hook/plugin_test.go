@@ -88,7 +88,9 @@ func TestConfig(t *testing.T) {
 		}
 		if agent == "claude" {
 			var settings struct {
-				Hooks map[string][]struct{ Hooks []struct{ Type, Command string } }
+				Hooks map[string][]struct {
+					Hooks []struct{ Type, Command string }
+				}
 			}
 			if err := json.Unmarshal([]byte(text), &settings); err != nil {
 				t.Fatal(err)

@@ -92,7 +92,7 @@ type GuestFile struct {
 // FileList is what is in a directory, by name.
 type FileList struct {
 	Files []GuestFile `json:"files"`
-	Cut   bool   `json:"cut,omitempty" jsonschema:"there are more"`
+	Cut   bool        `json:"cut,omitempty" jsonschema:"there are more"`
 }
 
 // FileDone is the answer of a change of files.

@@ -55,10 +55,14 @@ func reword(clause string) string {
 			drop = true
 			return found
 		}
-		if !strings.HasPrefix(found, "'") && !strings.HasSuffix(found, "'") { // the words after it are the sentence's
-			args = args[:min(len(args), strings.Count(request, "NAME")+strings.Count(request, "REF"))]
+		if strings.HasSuffix(found, "'") {
+			return fill(request, args)
 		}
-		return fill(request, args)
+		own := min(len(args), strings.Count(request, "NAME")+strings.Count(request, "REF"))
+		for own < len(args) && args[own] == strings.ToUpper(args[own]) { // placeholders
+			own++
+		}
+		return strings.Join(append([]string{fill(request, args[:own])}, args[own:]...), " ") // the rest are the sentence's
 	})
 	if drop || flag().MatchString(clause) {
 		return ""

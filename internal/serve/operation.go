@@ -134,8 +134,7 @@ func addOp(s *server, o op, handler func(*op) http.HandlerFunc, in reflect.Type)
 			o.params = append(o.params, p)
 		}
 	}
-	if len(jsonFields(in)) > 0 {
-		schema := inline.structure(in)
+	if schema := inline.structure(in); len(schema.Properties) > 0 {
 		o.body, o.mayBe = must(schema.Resolve(nil)), len(schema.Required) == 0
 	}
 	o.handle = handler(&o)

@@ -57,20 +57,20 @@ func (s *schemas) structure(t reflect.Type) *jsonschema.Schema {
 	if made := s.done[t]; made != nil {
 		return made
 	}
-	o := &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{}}
-	fields := jsonFields(t)
-	for _, f := range fields {
-		if at := element(f.Type); at != t {
-			o.TypeSchemas[at] = s.of(at)
+	made := &jsonschema.Schema{Type: "object", Properties: map[string]*jsonschema.Schema{}, AdditionalProperties: &jsonschema.Schema{Not: &jsonschema.Schema{}}}
+	for _, f := range reflect.VisibleFields(t) {
+		name, options := jsonName(f)
+		if name == "" {
+			continue
 		}
-	}
-	made := must(jsonschema.ForType(t, o))
-	for name, f := range fields {
-		p := s.of(f.Type)
-		p = p.CloneSchemas()
+		p := s.of(f.Type).CloneSchemas()
 		p.Description = f.Tag.Get("jsonschema")
 		constrain(p, f.Tag)
 		made.Properties[name] = p
+		made.PropertyOrder = append(made.PropertyOrder, name)
+		if !strings.Contains(options, "omit") {
+			made.Required = append(made.Required, name)
+		}
 	}
 	if s.done == nil {
 		s.done = map[reflect.Type]*jsonschema.Schema{}
@@ -79,25 +79,14 @@ func (s *schemas) structure(t reflect.Type) *jsonschema.Schema {
 	return made
 }
 
-// element is what t is, or is made of.
-func element(t reflect.Type) reflect.Type {
-	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
-		t = t.Elem()
+// jsonName is what a field is called in JSON, "" if it is not there, and the options of its tag.
+func jsonName(f reflect.StructField) (name, options string) {
+	tag, tagged := f.Tag.Lookup("json")
+	name, options, _ = strings.Cut(tag, ",")
+	if !f.IsExported() || !tagged || name == "-" {
+		return "", ""
 	}
-	return t
-}
-
-// jsonFields are the fields of t by their names in JSON, embedded ones too.
-func jsonFields(t reflect.Type) map[string]reflect.StructField {
-	fields := map[string]reflect.StructField{}
-	for _, f := range reflect.VisibleFields(t) {
-		tag, tagged := f.Tag.Lookup("json")
-		name, _, _ := strings.Cut(tag, ",")
-		if f.IsExported() && tagged && name != "-" {
-			fields[cmp.Or(name, f.Name)] = f
-		}
-	}
-	return fields
+	return cmp.Or(name, f.Name), options
 }
 
 // constrain puts the bounds that a field's tag has into its schema.

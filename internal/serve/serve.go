@@ -95,6 +95,9 @@ func newServer(o Options) *server {
 	s.addFiles()
 	s.addCheckpoints()
 	s.addTime()
+	s.addImages()
+	s.addNetwork()
+	s.addJobs()
 	s.addServer()
 	return s
 }

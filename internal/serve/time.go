@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"strconv"
 	"strings"
 
 	"noid/internal/api"
@@ -22,12 +21,6 @@ type HistoryRequest struct {
 type TravelRequest struct {
 	inVM
 	N int `json:"n,omitempty" min:"0" max:"100000" jsonschema:"how many changes; 1 if 0"`
-}
-
-// KeepRequest is a variant of an exploration.
-type KeepRequest struct {
-	inVM
-	Variant int `json:"variant" min:"1" max:"1000" jsonschema:"its number"`
 }
 
 // ForkRequest is what copies to make.
@@ -95,12 +88,7 @@ func (s *server) addTime() {
 	add(s, op{method: "POST", path: "/vms/{vm}/fork", id: "fork", tag: tag, summary: "Make running copies of a VM or a checkpoint", long: true, events: "progress, warning",
 		example: `{"n":4}`}, s.fork)
 	add(s, op{method: "GET", path: "/diff", id: "diff", tag: tag, summary: "Compare two moments", reads: true, long: true}, s.diff)
-	add(s, op{method: "POST", path: "/vms/{vm}/keep", id: "keep", tag: tag, summary: "Make a variant of the last exploration the VM; the other variants are forgotten", long: true,
-		example: `{"variant":2}`},
-		func(ctx context.Context, c *call, in KeepRequest) (api.Undone, error) {
-			u, err := c.m.KeepVariant(ctx, in.VM, strconv.Itoa(in.Variant))
-			return api.UndoneOf(in.VM, u), err
-		})
+	s.addExplore()
 }
 
 func (s *server) history(ctx context.Context, c *call, in HistoryRequest) (api.History, error) {

@@ -179,7 +179,7 @@ func (s *server) image(ctx context.Context, c *call, ref string) (*image.Image, 
 	return api.ObtainImage(ctx, c.m, "create", ref, p)
 }
 
-func (s *server) inspect(ctx context.Context, c *call, in inVM) (api.VM, error) {
-	info, err := c.m.Info(ctx, in.VM)
-	return api.VMOf(info), err
+func (s *server) inspect(ctx context.Context, c *call, in inVM) (api.Details, error) {
+	d, err := c.m.Inspect(ctx, in.VM)
+	return api.DetailsOf(d), err
 }
