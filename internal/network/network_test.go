@@ -47,7 +47,7 @@ func TestParsePort(t *testing.T) {
 }
 
 func TestParseHost(t *testing.T) {
-	for text, want := range map[string]string{"127.0.0.1:8080": "127.0.0.1:8080/tcp", "[::1]:53/UDP": "[::1]:53/udp"} {
+	for text, want := range map[string]string{"127.0.0.1:8080": "127.0.0.1:8080", "127.0.0.1:8080/tcp": "127.0.0.1:8080/tcp", "[::1]:53/UDP": "[::1]:53/udp"} {
 		if got, ok := ParseHost(text); !ok || got.String() != want {
 			t.Errorf("%s: %v, %v", text, got, ok)
 		}

@@ -63,20 +63,17 @@ func number(text string, least uint64) (uint16, bool) {
 }
 
 // ParseHost reads ADDRESS:HOST[/tcp|/udp], where a port listens here. The port that it returns leads to no port of the
-// guest.
+// guest, and has no protocol if text has none.
 func ParseHost(text string) (p Port, ok bool) {
 	host, proto, found := strings.Cut(strings.ToLower(text), "/")
-	if !found {
-		proto = "tcp"
-	}
 	at, err := netip.ParseAddrPort(host)
-	return Port{Proto: proto, Host: at}, err == nil && (proto == "tcp" || proto == "udp")
+	return Port{Proto: proto, Host: at}, err == nil && (!found || proto == "tcp" || proto == "udp")
 }
 
 // String returns the port as ParsePort reads it, or ParseHost.
 func (p Port) String() string {
 	if p.Guest == 0 {
-		return p.Host.String() + "/" + p.Proto
+		return strings.TrimSuffix(p.Host.String()+"/"+p.Proto, "/")
 	}
 	return p.Host.String() + ":" + strconv.Itoa(int(p.Guest)) + "/" + p.Proto
 }
