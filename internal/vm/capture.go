@@ -263,16 +263,25 @@ func (s *session) standStill(ctx context.Context, staging string, st State, guar
 // writeBack writes back what the snapshot will need on disk. While much is written back the guest writes more, which
 // would be written back in the pause: hence several times.
 func (s *session) writeBack(ctx context.Context) error {
+	var before time.Duration
 	for range writeBacks {
 		began := time.Now()
 		if err := s.driver.WriteBack(ctx, s.dir, s.packing == nil); err != nil {
 			return err
 		}
-		if time.Since(began) < calm {
+		took := time.Since(began)
+		if !gains(took, before) {
 			break
 		}
+		before = took
 	}
 	return nil
+}
+
+// gains reports whether to write back once more after one that took so long, and the one before it, if it was not the
+// first, before. A guest that keeps writing, or a busy host, makes none any shorter.
+func gains(took, before time.Duration) bool {
+	return took >= calm && (before == 0 || took <= before/2)
 }
 
 // resumeAfter has the guest run again after a snapshot, also when ctx has ended.
