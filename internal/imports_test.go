@@ -59,9 +59,10 @@ var edges = map[string]string{
 	"vmm/conformance/guestfiles": "boot",
 	"vmm/conformance/tinyguest":  "errs vmm",
 
-	"agent":         "agent/changes agent/jks kmod link/mux link/tree link/wire network/address",
+	"agent":         "agent/changes agent/jks agent/login kmod link/mux link/tree link/wire network/address",
 	"agent/changes": "agent/jks link/tree",
 	"agent/jks":     "",
+	"agent/login":   "link/wire",
 	"link":          "errs link/wire untrusted",
 	"link/files":    "",
 	"link/mux":      "",

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -60,7 +61,7 @@ func (j *job) attach(c net.Conn, e *wire.Exec) (*attachment, wire.Reply) {
 	j.att, j.expected, j.orphaned = a, false, false
 	j.cond.Broadcast()
 	if e.Attach && e.Size != nil {
-		setSize(j.term, *e.Size)
+		login.SetSize(j.term, *e.Size)
 	}
 	return a, wire.Reply{Stdin: j.in.end}
 }
@@ -147,7 +148,7 @@ func (a *attachment) handle(f wire.Frame) error {
 		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		setSize(j.term, size)
+		login.SetSize(j.term, size)
 	case wire.TypeSignal:
 		var sig wire.Signal
 		if err := f.Decode(&sig); err != nil {

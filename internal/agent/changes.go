@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noid/internal/agent/changes"
+	"noid/internal/agent/login"
 )
 
 // Changes writes into out, as a layer of an image, what the guest has changed of its image: all of its root where that
@@ -42,7 +43,7 @@ func Changes(out, warnings io.Writer) error {
 // a host.
 func stopOthers() {
 	agent := os.Getppid()
-	if comm, _ := readBounded(fmt.Sprintf("/proc/%d/comm", agent), 32); strings.TrimSpace(comm) != "noid-agent" {
+	if comm, _ := login.ReadBounded(fmt.Sprintf("/proc/%d/comm", agent), 32); strings.TrimSpace(comm) != "noid-agent" {
 		return
 	}
 	entries, _ := os.ReadDir("/proc")

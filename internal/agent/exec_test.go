@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -56,7 +57,7 @@ func TestCommands(t *testing.T) {
 		{name: "PATH of the command", e: wire.Exec{Argv: args("orphan"), Env: args("PATH=" + dir)}, code: 127, why: "interpreter"},
 		{name: "relative PATH", e: wire.Exec{Argv: args("orphan"), Dir: filepath.Dir(dir), Env: args("PATH=" + filepath.Base(dir))}, code: 127, why: "interpreter"},
 		{name: "environment", e: wire.Exec{Argv: args("sh", "-c", `echo "$A|$PATH|$TERM"`), Env: args("A=b c", "PATH=/bin:/usr/bin")}, out: "b c|/bin:/usr/bin|\n"},
-		{name: "default PATH", e: sh("echo $PATH"), out: defaultPath + "\n"},
+		{name: "default PATH", e: sh("echo $PATH"), out: login.DefaultPath + "\n"},
 		{name: "no stdin", e: sh("cat; echo end"), out: "end\n"},
 		{name: "stdin", e: wire.Exec{Argv: args("cat"), Stdin: true}, in: "a\x00b", out: "a\x00b"},
 		{name: "stdin that nobody reads", e: wire.Exec{Argv: args("true"), Stdin: true}, in: strings.Repeat("x", 2*wire.Window)},

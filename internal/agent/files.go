@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -19,14 +20,14 @@ type files struct {
 }
 
 // openFiles makes the streams of a job.
-func (j *job) openFiles(e *wire.Exec, acc account) (f *files, err error) {
+func (j *job) openFiles(e *wire.Exec, acc login.Account) (f *files, err error) {
 	f = &files{null: j.s.null}
 	if e.TTY {
 		size := wire.Size{Rows: 24, Cols: 80}
 		if e.Size != nil {
 			size = *e.Size
 		}
-		term, tty, err := openTerminal(int(acc.uid), size)
+		term, tty, err := login.OpenTerminal(int(acc.UID), size)
 		f.term, f.out[0], f.child = term, term, [3]*os.File{tty, tty, tty}
 		if e.Stdin {
 			f.in = term
@@ -64,7 +65,7 @@ const widePipe = 256 << 10
 
 // widen makes f wide, if it is a pipe and the kernel allows it; the usual size will do too.
 func widen(f *os.File) {
-	control(f, func(fd int) { unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, widePipe) })
+	login.Control(f, func(fd int) { unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, widePipe) })
 }
 
 // closeChild closes the command's ends, which it has by now.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/agent/login"
 )
 
 const (
@@ -36,7 +38,7 @@ func (s *Server) setIdentity(dir, name string) {
 	if name = cut(name, maxHostname); name != "" {
 		path := filepath.Join(etc, "hostname")
 		old := readName(path)
-		rewrite(path, name+"\n", isDir(etc))
+		rewrite(path, name+"\n", login.IsDir(etc))
 		if dir == "/" {
 			unix.Sethostname([]byte(name))
 			s.keepName(name, old)
@@ -48,13 +50,13 @@ func (s *Server) setIdentity(dir, name string) {
 	id[6] = id[6]&0x0f | 0x40
 	id[8] = id[8]&0x3f | 0x80
 	text := hex.EncodeToString(id[:]) + "\n"
-	rewrite(filepath.Join(etc, "machine-id"), text, isDir(etc))
+	rewrite(filepath.Join(etc, "machine-id"), text, login.IsDir(etc))
 	rewrite(filepath.Join(dir, "var/lib/dbus/machine-id"), text, false) // often a link to the other, which stays one
 }
 
 // readName returns the name in a file such as /etc/hostname (hostname(5)), or "".
 func readName(path string) string {
-	text, _ := readBounded(path, 4<<10)
+	text, _ := login.ReadBounded(path, 4<<10)
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
 			return cut(line, maxHostname)

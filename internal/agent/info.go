@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -47,7 +48,7 @@ func (s *Server) info() *wire.Info {
 }
 
 func readProc(name string) string {
-	s, _ := readBounded("/proc/"+name, 64<<10)
+	s, _ := login.ReadBounded("/proc/"+name, 64<<10)
 	return s
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/agent/login"
 )
 
 // What PID 1 mounts where nothing is mounted yet, in this order.
@@ -37,7 +39,7 @@ func becomeInit() <-chan os.Signal {
 	down := make(chan os.Signal, 1)
 	signal.Notify(down, unix.SIGTERM, unix.SIGINT, unix.SIGPWR)
 	for _, m := range mounts {
-		if !isDir(m.dir) && os.Mkdir(m.dir, 0o755) != nil {
+		if !login.IsDir(m.dir) && os.Mkdir(m.dir, 0o755) != nil {
 			continue
 		}
 		if isMountPoint(m.dir) {
@@ -51,7 +53,7 @@ func becomeInit() <-chan os.Signal {
 		}
 		if unix.Mkdir(w.dir, w.mode) == nil {
 			unix.Chmod(w.dir, w.mode) // whatever the umask
-		} else if isDir(w.dir) { // the root is read-only
+		} else if login.IsDir(w.dir) { // the root is read-only
 			unix.Mount("tmpfs", w.dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=%#o", w.mode))
 		}
 	}
@@ -93,11 +95,11 @@ func (s *Server) keepShell() {
 			continue
 		}
 		home := "/"
-		if isDir("/root") {
+		if login.IsDir("/root") {
 			home = "/root"
 		}
 		attr := &syscall.ProcAttr{Dir: home, Files: []uintptr{uintptr(fd), uintptr(fd), uintptr(fd)},
-			Env: []string{"PATH=" + defaultPath, "HOME=" + home, "USER=root", "LOGNAME=root", "SHELL=" + shell, "TERM=vt220"},
+			Env: []string{"PATH=" + login.DefaultPath, "HOME=" + home, "USER=root", "LOGNAME=root", "SHELL=" + shell, "TERM=vt220"},
 			Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true}}
 		p, err := s.reaper.start(shell, []string{"-sh"}, attr)
 		if err != nil { // a console that cannot be a controlling terminal

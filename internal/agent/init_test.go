@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -100,7 +101,7 @@ func TestInit(t *testing.T) {
 	}
 	eventually(t, "no zombies", func() bool { return zombies(t, cmd.Process.Pid) == 0 })
 	for _, dir := range []string{"proc", "sys", "dev", "dev/pts", "dev/shm", "tmp", "run"} {
-		if !isDir(filepath.Join(filepath.Dir(path), dir)) {
+		if !login.IsDir(filepath.Join(filepath.Dir(path), dir)) {
 			t.Errorf("no /%s", dir)
 		}
 	}

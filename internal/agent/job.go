@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -58,8 +59,8 @@ type input struct {
 	dead bool // nobody reads it any more: swallow
 }
 
-func newJob(s *Server, e *wire.Exec, acc account) *job {
-	j := &job{s: s, id: e.Job, command: describe(e, acc), user: cut(acc.name, maxUser), tty: e.TTY, detach: e.Detach, stop: unix.Signal(e.StopSignal),
+func newJob(s *Server, e *wire.Exec, acc login.Account) *job {
+	j := &job{s: s, id: e.Job, command: describe(e, acc), user: cut(acc.Name, maxUser), tty: e.TTY, detach: e.Detach, stop: unix.Signal(e.StopSignal),
 		startedAt: time.Now(), started: make(chan struct{}), ended: make(chan struct{}), exited: make(chan struct{})}
 	j.cond.L = &j.mu
 	j.timer = time.NewTimer(0)
@@ -67,9 +68,9 @@ func newJob(s *Server, e *wire.Exec, acc account) *job {
 	return j
 }
 
-func describe(e *wire.Exec, acc account) string {
+func describe(e *wire.Exec, acc login.Account) string {
 	if e.Shell {
-		return cut(acc.shell, maxCommand)
+		return cut(acc.Shell, maxCommand)
 	}
 	var words []string // each is a byte at least with its space
 	for _, arg := range e.Argv[:min(len(e.Argv), maxCommand)] {
@@ -225,7 +226,7 @@ func (j *job) signal(sig unix.Signal, everyone bool) bool {
 	return j.s.reaper.alive(p, func() {
 		group := p.pid
 		if term != nil {
-			if fg := foreground(term); fg > 0 && fg != group {
+			if fg := login.Foreground(term); fg > 0 && fg != group {
 				unix.Kill(-fg, sig)
 				if !everyone {
 					return

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -51,7 +52,7 @@ func (s *Server) obtain(e *wire.Exec) (*job, wire.Reply) {
 	if e == nil || !validID(e.Job) {
 		return nil, usage("an exec without a job id of 16 hex digits")
 	}
-	var acc account
+	var acc login.Account
 	var refusal wire.Reply
 	if !e.Attach {
 		acc, refusal = check(e)
@@ -85,21 +86,21 @@ func (s *Server) obtain(e *wire.Exec) (*job, wire.Reply) {
 }
 
 // check refuses what could never run, before a job exists.
-func check(e *wire.Exec) (account, wire.Reply) {
+func check(e *wire.Exec) (login.Account, wire.Reply) {
 	if len(e.Argv) == 0 && !e.Shell {
-		return account{}, usage("an exec without a command")
+		return login.Account{}, usage("an exec without a command")
 	}
 	for _, list := range [][][]byte{e.Argv, e.Env} {
 		for _, b := range list {
 			if slices.Contains(b, 0) {
-				return account{}, usage("an argument or variable with a zero byte in it")
+				return login.Account{}, usage("an argument or variable with a zero byte in it")
 			}
 		}
 	}
 	if strings.ContainsRune(e.Dir, 0) || strings.ContainsRune(e.Term, 0) {
-		return account{}, usage("a working directory or terminal with a zero byte in it")
+		return login.Account{}, usage("a working directory or terminal with a zero byte in it")
 	}
-	acc, err := lookup("/", e.User)
+	acc, err := login.Lookup("/", e.User)
 	if err != nil {
 		return acc, usage(err.Error())
 	}

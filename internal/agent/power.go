@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/agent/login"
 )
 
 const (
@@ -35,7 +37,7 @@ func spare(dir string) {
 
 // omit registers this process in dir and reports whether it is done: a directory that is not there yet may come.
 func omit(dir string) bool {
-	if !isDir(dir) {
+	if !login.IsDir(dir) {
 		return false
 	}
 	rewrite(filepath.Join(dir, "noid-agent"), strconv.Itoa(os.Getpid())+"\n", true) // if it fails, a shutdown is slow
@@ -85,7 +87,7 @@ func (s *Server) endMain(wait time.Duration) {
 
 // askInit tells the guest's init to go down.
 func (s *Server) askInit(restart bool) {
-	if isDir("/run/systemd/system") {
+	if login.IsDir("/run/systemd/system") {
 		sig := systemdPowerOff
 		if restart {
 			sig = systemdReboot
@@ -100,7 +102,7 @@ func (s *Server) askInit(restart bool) {
 	}
 	path, exit := find(name, "/", "/sbin:/usr/sbin:/bin:/usr/bin")
 	if exit == nil {
-		env := []string{"PATH=" + defaultPath, "HOME=/"}
+		env := []string{"PATH=" + login.DefaultPath, "HOME=/"}
 		if s.runHelper(path, []string{name}, env, initWait) == "" {
 			return
 		}

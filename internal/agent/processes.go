@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -43,7 +44,7 @@ func Processes(out io.Writer) error {
 // processOf is what /proc says of a process, unless it is a kernel's thread or has ended.
 func processOf(pid int) (p wire.Process, ok bool) {
 	dir := fmt.Sprintf("/proc/%d", pid)
-	stat, err := readBounded(dir+"/stat", 4<<10)
+	stat, err := login.ReadBounded(dir+"/stat", 4<<10)
 	open, end := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
 	if err != nil || open < 0 || end < open {
 		return p, false
@@ -63,7 +64,7 @@ func processOf(pid int) (p wire.Process, ok bool) {
 		return p, false
 	}
 	p.UID = st.Uid
-	if line, err := readBounded(dir+"/cmdline", maxCommandLine); err == nil && line != "" {
+	if line, err := login.ReadBounded(dir+"/cmdline", maxCommandLine); err == nil && line != "" {
 		p.Command = strings.ReplaceAll(strings.TrimRight(line, "\x00"), "\x00", " ")
 	}
 	return p, true

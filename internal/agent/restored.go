@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -95,7 +96,7 @@ func (s *Server) runHooks(dir string, r wire.Restored) string {
 	if err != nil {
 		return ""
 	}
-	env := []string{"PATH=" + defaultPath, "HOME=/", "NOID_EVENT=" + r.Event, "NOID_NAME=" + r.Name, "NOID_SOURCE=" + r.Source}
+	env := []string{"PATH=" + login.DefaultPath, "HOME=/", "NOID_EVENT=" + r.Event, "NOID_NAME=" + r.Name, "NOID_SOURCE=" + r.Source}
 	var failed strings.Builder
 	end := time.Now().Add(hooksWait)
 	for _, e := range entries {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
 
@@ -112,7 +113,8 @@ func TestReseed(t *testing.T) {
 }
 
 func TestPrivateTerminal(t *testing.T) {
-	fd, err := privatePts.open("ptmx", unix.O_RDWR|unix.O_NOCTTY)
+	pts := &login.Private{FSType: "devpts"}
+	fd, err := pts.Open("ptmx", unix.O_RDWR|unix.O_NOCTTY)
 	if err != nil {
 		t.Skipf("NOT RUN: mounting a devpts of one's own: %v", err)
 	}
@@ -120,7 +122,7 @@ func TestPrivateTerminal(t *testing.T) {
 	if got := strings.Join(listSys("class"), " "); !strings.Contains(got, "tty") {
 		t.Errorf("/sys/class: %q", got)
 	}
-	fd, err = privateSys.open("class/tty", unix.O_RDONLY)
+	fd, err = privateSys.Open("class/tty", unix.O_RDONLY)
 	if err != nil {
 		t.Fatalf("a sysfs of one's own: %v", err)
 	}

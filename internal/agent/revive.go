@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noid/internal/agent/login"
 )
 
 // "kill -9 -1" spares process 1 and nothing else: no process could start the agent again. The kernel can. When the last
@@ -41,7 +43,7 @@ func outlive() error {
 	if !exists(path) {
 		return &os.PathError{Op: "find", Path: path, Err: unix.ENOENT}
 	}
-	root, err := mountDetached("cgroup", "none", "name="+hierarchy)
+	root, err := login.Mount("cgroup", "none", "name="+hierarchy)
 	if err != nil {
 		return err
 	}

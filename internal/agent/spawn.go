@@ -13,11 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/agent/login"
 	"noid/internal/link/wire"
 )
-
-// defaultPath is PATH for a command that is not given another.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // The exit codes of a command that was not run, as a shell has them.
 const (
@@ -38,13 +36,13 @@ type command struct {
 }
 
 // resolve finds the file to run and its environment. The exit says why it cannot be run.
-func resolve(e *wire.Exec, acc account) (command, *wire.Exit) {
+func resolve(e *wire.Exec, acc login.Account) (command, *wire.Exit) {
 	c := command{env: environ(e, acc), dir: e.Dir}
 	if c.dir == "" {
-		if c.dir = acc.home; !acc.mayEnter(c.dir) {
+		if c.dir = acc.Home; !acc.MayEnter(c.dir) {
 			c.dir = "/"
 		}
-	} else if !acc.mayEnter(c.dir) {
+	} else if !acc.MayEnter(c.dir) {
 		return c, &wire.Exit{Code: codeCannot, Error: fmt.Sprintf("working directory %q: %v", c.dir, whyNot(c.dir))}
 	}
 	for _, arg := range e.Argv {
@@ -54,7 +52,7 @@ func resolve(e *wire.Exec, acc account) (command, *wire.Exit) {
 		c.path, c.argv = self, append([]string{"noid-agent"}, c.argv...)
 		return c, nil
 	}
-	name := acc.shell
+	name := acc.Shell
 	if e.Shell { // a login shell knows itself by the dash
 		c.argv = []string{"-" + filepath.Base(name)}
 	} else {
@@ -77,26 +75,15 @@ func whyNot(dir string) error {
 }
 
 // environ is the user's environment with the request's on top.
-func environ(e *wire.Exec, acc account) []string {
-	base := []string{"PATH=" + defaultPath, "HOME=" + acc.home, "USER=" + acc.name, "LOGNAME=" + acc.name, "SHELL=" + acc.shell}
+func environ(e *wire.Exec, acc login.Account) []string {
+	var term, asked []string
 	if e.TTY {
-		base = append(base, "TERM="+cmp.Or(e.Term, "xterm"))
+		term = []string{"TERM=" + cmp.Or(e.Term, "xterm")}
 	}
 	for _, kv := range e.Env {
-		base = append(base, string(kv))
+		asked = append(asked, string(kv))
 	}
-	var env []string
-	at := map[string]int{}
-	for _, kv := range base {
-		k, _, ok := strings.Cut(kv, "=")
-		if i, have := at[k]; have {
-			env[i] = kv
-		} else if ok && k != "" {
-			at[k] = len(env)
-			env = append(env, kv)
-		}
-	}
-	return env
+	return login.Merge(acc.Environ(), term, asked)
 }
 
 func getenv(env []string, key string) string {
@@ -141,7 +128,7 @@ func find(name, dir, path string) (string, *wire.Exit) {
 }
 
 // refused turns the error of a fork and exec into an exit.
-func refused(c command, acc account, err error) wire.Exit {
+func refused(c command, acc login.Account, err error) wire.Exit {
 	code := codeCannot
 	text := err.Error()
 	switch {
@@ -154,16 +141,16 @@ func refused(c command, acc account, err error) wire.Exit {
 		if _, err := os.Stat(file); err == nil {
 			text = "its interpreter is not there"
 		}
-	case errors.Is(err, unix.EACCES) && isDir(c.path):
+	case errors.Is(err, unix.EACCES) && login.IsDir(c.path):
 		text = "is a directory"
 	case errors.Is(err, unix.EPERM) && os.Geteuid() != 0:
-		text = fmt.Sprintf("cannot become user %s: %v", acc.name, err)
+		text = fmt.Sprintf("cannot become user %s: %v", acc.Name, err)
 	}
 	return wire.Exit{Code: code, Error: fmt.Sprintf("%q: %s", cut(c.path, maxCommand), text)}
 }
 
 // start runs the job's command, or ends the job with the reason why not.
-func (j *job) start(e *wire.Exec, acc account) {
+func (j *job) start(e *wire.Exec, acc login.Account) {
 	exit := j.run(e, acc)
 	close(j.started)
 	if exit != nil {
@@ -172,7 +159,7 @@ func (j *job) start(e *wire.Exec, acc account) {
 	}
 }
 
-func (j *job) run(e *wire.Exec, acc account) *wire.Exit {
+func (j *job) run(e *wire.Exec, acc login.Account) *wire.Exit {
 	c, exit := resolve(e, acc)
 	if exit != nil {
 		return exit
@@ -182,7 +169,7 @@ func (j *job) run(e *wire.Exec, acc account) *wire.Exit {
 		return &wire.Exit{Code: codeCannot, Error: err.Error()}
 	}
 	p, err := j.s.reaper.start(c.path, c.argv, &syscall.ProcAttr{Dir: c.dir, Env: c.env, Files: descriptors(files.child[:]...),
-		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: e.TTY, Credential: acc.credential()}})
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: e.TTY, Credential: acc.Credential()}})
 	files.closeChild()
 	if err != nil {
 		files.closeOwn()
@@ -325,7 +312,7 @@ func (j *job) feed(w *os.File) {
 			j.in.release()
 			j.mu.Unlock()
 			if !dead && j.tty {
-				typeEOF(term, last)
+				login.TypeEOF(term, last)
 			}
 			return
 		}

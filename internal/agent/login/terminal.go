@@ -1,4 +1,4 @@
-package agent
+package login
 
 import (
 	"fmt"
@@ -10,16 +10,18 @@ import (
 	"noid/internal/link/wire"
 )
 
-// openTerminal makes a pseudo-terminal: the agent's side of it, and the descriptor for the command. Where the guest has
-// no devpts it is one of the agent's own; programs then do not find its name, but work.
-func openTerminal(uid int, size wire.Size) (term, tty *os.File, err error) {
+var privatePts = &Private{FSType: "devpts", Options: []string{"ptmxmode=0666"}}
+
+// OpenTerminal makes a pseudo-terminal: this process's side of it, and the descriptor for the command. Where the guest has
+// no devpts it is one of this process's own; programs then do not find its name, but work.
+func OpenTerminal(uid int, size wire.Size) (term, tty *os.File, err error) {
 	const flags = unix.O_RDWR | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := unix.Open("/dev/pts/ptmx", flags, 0)
 	if err != nil {
 		fd, err = unix.Open("/dev/ptmx", flags, 0)
 	}
 	if err != nil {
-		fd, err = privatePts.open("ptmx", flags)
+		fd, err = privatePts.Open("ptmx", flags)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening a terminal: %w", err)
@@ -45,26 +47,26 @@ func openTerminal(uid int, size wire.Size) (term, tty *os.File, err error) {
 	}
 	unix.Fchown(slave, uid, -1)
 	unix.Fchmod(slave, 0o620)
-	setSize(term, size)
+	SetSize(term, size)
 	return term, os.NewFile(uintptr(slave), "terminal"), nil
 }
 
-// control runs f on file's descriptor, if there is one, without taking it from the runtime's poller.
-func control(file *os.File, f func(fd int)) {
+// Control runs f on file's descriptor, if there is one, without taking it from the runtime's poller.
+func Control(file *os.File, f func(fd int)) {
 	if raw, err := file.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) { f(int(fd)) })
 	}
 }
 
-func setSize(term *os.File, size wire.Size) {
-	control(term, func(fd int) {
+func SetSize(term *os.File, size wire.Size) {
+	Control(term, func(fd int) {
 		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Cols})
 	})
 }
 
-// foreground returns the terminal's foreground process group, 0 if there is none.
-func foreground(term *os.File) (group int) {
-	control(term, func(fd int) {
+// Foreground returns the terminal's foreground process group, 0 if there is none.
+func Foreground(term *os.File) (group int) {
+	Control(term, func(fd int) {
 		if g, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil {
 			group = g
 		}
@@ -72,10 +74,10 @@ func foreground(term *os.File) (group int) {
 	return group
 }
 
-// typeEOF does what Ctrl+D does. After an unfinished line the first only hands that line over.
-func typeEOF(term *os.File, last byte) {
+// TypeEOF does what Ctrl+D does. After an unfinished line the first only hands that line over.
+func TypeEOF(term *os.File, last byte) {
 	key, times := byte(4), 1
-	control(term, func(fd int) {
+	Control(term, func(fd int) {
 		t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		if err != nil || t.Lflag&unix.ICANON == 0 {
 			return
