@@ -129,6 +129,10 @@ func (s *server) document() ([]byte, error) {
 	types.of(reflect.TypeFor[progress]())
 	types.of(reflect.TypeFor[warning]())
 	types.of(reflect.TypeFor[Piece]())
+	types.of(reflect.TypeFor[VariantBegun]())
+	types.of(reflect.TypeFor[SocketStart]())
+	types.of(reflect.TypeFor[SocketControl]())
+	types.of(reflect.TypeFor[SocketEnd]())
 	d.Components.Schemas = types.components()
 	return json.MarshalIndent(d, "", " ")
 }
@@ -156,7 +160,9 @@ func (o *op) document(types *schemas) operation {
 	if o.gives == bytesType {
 		d.Responses["206"] = response{Description: "a part of it", Content: map[string]mediaType{bytesType: {}}}
 	}
-	if o.gives != "" {
+	if o.gives == socketType {
+		status, good = http.StatusSwitchingProtocols, response{Description: "the WebSocket"}
+	} else if o.gives != "" {
 		good.Content[o.gives] = mediaType{}
 	} else if o.out != nil {
 		good.Content[jsonType] = mediaType{Schema: types.of(o.out)}
@@ -174,7 +180,7 @@ func (o *op) document(types *schemas) operation {
 	}
 	for _, k := range kinds {
 		body := k.status == http.StatusRequestEntityTooLarge || k.status == http.StatusUnsupportedMediaType
-		if k.status == http.StatusMethodNotAllowed || body && o.body == nil || k.status == http.StatusTooManyRequests && !o.long ||
+		if k.status == http.StatusMethodNotAllowed || body && o.body == nil || k.status == http.StatusTooManyRequests && !o.long && o.gives == "" || k.status == http.StatusUpgradeRequired && o.gives != socketType ||
 			k.status == http.StatusRequestedRangeNotSatisfiable && o.gives != bytesType {
 			continue
 		}

@@ -36,6 +36,7 @@ var kinds = []struct {
 	{errMediaType, "usage", "Not the media type that this takes", http.StatusUnsupportedMediaType},
 	{errRange, "usage", "Not in the file", http.StatusRequestedRangeNotSatisfiable},
 	{errKeyReused, "usage", "Another request had this Idempotency-Key", http.StatusUnprocessableEntity},
+	{errUpgrade, "usage", "A WebSocket", http.StatusUpgradeRequired},
 	{errStreams, "busy", "Too many streams", http.StatusTooManyRequests},
 	{errClosing, "interrupted", "The server ends", http.StatusServiceUnavailable},
 	{errs.ErrUsage, "usage", "Wrong usage", http.StatusBadRequest},
@@ -62,6 +63,7 @@ var (
 	errMediaType    = errors.New("unsupported media type")
 	errRange        = errors.New("range not satisfiable")
 	errKeyReused    = errors.New("key reused")
+	errUpgrade      = errors.New("upgrade required")
 	errStreams      = errors.New("too many streams")
 	errClosing      = errors.New("the server ends")
 )
@@ -97,6 +99,7 @@ const (
 	eventsType  = "text/event-stream"
 	bytesType   = "application/octet-stream"
 	tarType     = "application/x-tar"
+	socketType  = "websocket"
 	textType    = "text/plain; charset=utf-8"
 )
 

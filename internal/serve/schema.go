@@ -130,6 +130,11 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// schemaFor is what a document of the type T is checked against.
+func schemaFor[T any]() *jsonschema.Resolved {
+	return must((&schemas{}).structure(reflect.TypeFor[T]()).Resolve(nil))
+}
+
 // components are the schemas of all named types, and of those that these need.
 func (s *schemas) components() map[string]*jsonschema.Schema {
 	made := map[string]*jsonschema.Schema{}

@@ -92,6 +92,7 @@ func newServer(o Options) *server {
 	s.mux.HandleFunc("/", s.unknown)
 	s.addVMs()
 	s.addExec()
+	s.addSockets()
 	s.addFiles()
 	s.addCheckpoints()
 	s.addTime()
