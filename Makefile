@@ -10,7 +10,8 @@ export GO VERSION
 build: programs
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/noid ./cmd/noid
 
-# The programs that noid embeds: built into internal/boot/programs and internal/network/program, where git ignores them.
+# The programs that noid embeds: built into internal/boot/programs and two directories called program, where git ignores
+# them.
 programs:
 	scripts/programs.sh
 
@@ -59,4 +60,4 @@ bench: build
 	scripts/bench.sh $(BENCHFLAGS)
 
 clean:
-	rm -rf bin internal/boot/programs/*.gz internal/network/program/*/noid-net.*
+	rm -rf bin internal/boot/programs/*.gz internal/network/program/*/noid-net.* internal/sshd/program/*/noid-sshd.*

@@ -18,15 +18,16 @@ var edges = map[string]string{
 	"cmd/noid-agent": "agent link/files link/tarfs version",
 	"cmd/noid-net":   "network/server",
 	"cmd/noid-init":  "network/address",
+	"cmd/noid-sshd":  "sshd",
 
 	"api":     "errs image image/source network network/control network/lab secret untrusted vm",
-	"cli":     "api config errs helper hook image image/source image/store kernels mcp network network/grant network/lab network/policy secret serve setup untrusted version vm vmm/drivers",
+	"cli":     "api config errs helper hook image image/source image/store kernels mcp network network/grant network/lab network/policy secret serve setup sshconf untrusted version vm vmm/drivers",
 	"hook":    "errs",
 	"mcp":     "api errs home image image/source lazy vm",
 	"serve":   "api errs image image/source image/store lazy network network/control network/policy secret storage untrusted vm",
 	"cli/man": "cli version",
 	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/files link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
-		"network/policy network/program network/proxy pack proc secret storage storage/volume untrusted vmm",
+		"network/policy network/program network/proxy pack proc secret sshconf sshd/program storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 
 	"vmm":             "confine errs lazy network/space proc storage untrusted",
@@ -63,6 +64,9 @@ var edges = map[string]string{
 	"agent/changes": "agent/jks link/tree",
 	"agent/jks":     "",
 	"agent/login":   "link/wire",
+	"sshd":          "agent/login link/wire",
+	"sshd/program":  "errs",
+	"sshconf":       "errs storage",
 	"link":          "errs link/wire untrusted",
 	"link/files":    "",
 	"link/mux":      "",

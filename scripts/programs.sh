@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # programs.sh [DIR]: builds the programs that noid embeds, for each architecture: the guest's, noid-init and noid-agent,
-# into internal/boot/programs, which package boot embeds, and the network helper, noid-net, into
-# internal/network/program. If DIR is given: into DIR and DIR/net. VERSION and GO are those of the Makefile.
+# into internal/boot/programs, which package boot embeds, the network helper, noid-net, into internal/network/program,
+# and the guest's SSH server, noid-sshd, into internal/sshd/program. If DIR is given: into DIR, DIR/net and DIR/sshd.
+# VERSION and GO are those of the Makefile.
 # The same toolchain makes the same bytes: no path, time, user's setting or version control state goes in.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-internal/boot/programs}
 net=${1:+$1/net}
 net=${net:-internal/network/program}
+sshd=${1:+$1/sshd}
+sshd=${sshd:-internal/sshd/program}
 set_version=${VERSION:+-X noid/internal/version.Release=$VERSION}
 mkdir -p bin "$out"
 exec 9>bin/programs.lock
@@ -21,15 +24,20 @@ pack() { # pack PROGRAM TO: compresses it, unless TO has it already
     mv "$work/packed" "$2" # whole, for a 'go build' at the same time
   fi
 }
+single() { # single PROGRAM DIR: packs a program that has a directory of its own, with the sum that it is unpacked by
+  mkdir -p "$2"
+  pack "bin/guest-$arch/$1" "$2/$1.gz"
+  sha256sum <"$2/$1.gz" | cut -d' ' -f1 >"$work/sum"
+  cmp -s "$work/sum" "$2/$1.sha256" || mv "$work/sum" "$2/$1.sha256"
+}
 for arch in amd64 arm64; do
-  mkdir -p "bin/guest-$arch" "$net/$arch"
+  mkdir -p "bin/guest-$arch"
   # go build links only what is out of date.
   GOARCH=$arch "${GO:-go}" build -trimpath -buildvcs=false -ldflags "-s -w $set_version" -o "bin/guest-$arch/" \
-    ./cmd/noid-init ./cmd/noid-agent ./cmd/noid-net
+    ./cmd/noid-init ./cmd/noid-agent ./cmd/noid-net ./cmd/noid-sshd
   for program in noid-init noid-agent; do
     pack "bin/guest-$arch/$program" "$out/$program-$arch.gz"
   done
-  pack "bin/guest-$arch/noid-net" "$net/$arch/noid-net.gz"
-  sha256sum <"$net/$arch/noid-net.gz" | cut -d' ' -f1 >"$work/sum" # the name that noid unpacks it to
-  cmp -s "$work/sum" "$net/$arch/noid-net.sha256" || mv "$work/sum" "$net/$arch/noid-net.sha256"
+  single noid-net "$net/$arch"
+  single noid-sshd "$sshd/$arch"
 done

@@ -29,7 +29,8 @@ fail() { echo "test-dist: $*" >&2; exit 1; }
 for place in one another/place; do
   mkdir -p "$work/$place"
   cp -r Makefile LICENSE ./*.md go.mod go.sum cmd docs internal packaging scripts "$work/$place/"
-  rm -f "$work/$place"/internal/boot/programs/*.gz "$work/$place"/internal/network/program/*/noid-net.*
+  rm -f "$work/$place"/internal/boot/programs/*.gz "$work/$place"/internal/network/program/*/noid-net.* \
+    "$work/$place"/internal/sshd/program/*/noid-sshd.*
 done
 export SOURCE_DATE_EPOCH=1700000000
 (cd "$work/one" && make -s dist DIST=out VERSION=1.2.3)
@@ -52,6 +53,8 @@ for a in amd64:3e00 arm64:b700; do
   done
   perl -e 'local $/; open A, "<", shift; open B, "<", shift; exit(index(<A>, <B>) < 0)' "$tree/bin/noid" \
     "$work/one/internal/network/program/${a%:*}/noid-net.gz" || fail "the noid for ${a%:*} lacks its network helper"
+  perl -e 'local $/; open A, "<", shift; open B, "<", shift; exit(index(<A>, <B>) < 0)' "$tree/bin/noid" \
+    "$work/one/internal/sshd/program/${a%:*}/noid-sshd.gz" || fail "the noid for ${a%:*} lacks its SSH server"
   ! grep -qaF "$work" "$tree/bin/noid" || fail "the noid for ${a%:*} says where it was built"
 done
 [ "$("$work/tar-$arch/bin/noid" version | cut -d' ' -f2)" = 1.2.3 ] || fail "the version is not the one asked for"

@@ -10,7 +10,7 @@ need() { # need COMMAND PACKAGE
   PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing="$missing $2"
 }
 need mke2fs e2fsprogs; need busybox busybox-static; need cpio cpio; need dash dash; need zsh zsh; need fish fish
-need ip iproute2; need docker-registry docker-registry; need skopeo skopeo; need curl curl; need git git; need ssh-agent openssh-client; need node nodejs
+need ip iproute2; need docker-registry docker-registry; need skopeo skopeo; need curl curl; need git git; need ssh-agent openssh-client; need node nodejs; need rsync rsync
 if [ "$(id -u)" = 0 ]; then # who may mount
   need mkfs.btrfs btrfs-progs; need mkfs.xfs xfsprogs; need umoci umoci
 else # 'noid setup' installs it as root
@@ -73,7 +73,7 @@ echo "Packages of 'make dist': $packages"
 not_run() { grep -E 'NOT RUN: ' "$log" | grep -vE '^ *> '; } # without the lines of scripts, which testscript repeats
 passed=$(grep -cE '^\s*--- PASS' "$log" || true); failed=$(grep -cE '^\s*--- FAIL' "$log" || true); skipped=$(grep -cE '^\s*--- SKIP' "$log" || true)
 # What only lacks a program that this script installs must not be skipped.
-if not_run | grep -qE 'NOID_TEST_(KERNEL|INITRD|ROOTFS|BIN)|busybox|dash|zsh|fish|qemu|docker-registry|skopeo|umoci|curl|ssh-agent|git is'; then echo "a test was skipped that this machine can run" >&2; code=1; fi
+if not_run | grep -qE 'NOID_TEST_(KERNEL|INITRD|ROOTFS|BIN)|busybox|dash|zsh|fish|qemu|docker-registry|skopeo|umoci|curl|ssh-agent|(ssh|scp|sftp|rsync|ssh-add|ssh-keygen) is|git is'; then echo "a test was skipped that this machine can run" >&2; code=1; fi
 if [ "$(id -u)" = 0 ] && not_run | grep -qE 'not root|loop|btrfs|XFS|NOID_TEST_LAYERS'; then echo "a file system test was skipped as root" >&2; code=1; fi
 awk '/^=== RUN   [^\/]*$/ { n = 0 } n < 40 { line[n++] = $0 } /^--- FAIL/ { print "What failed first:"; for (i = 0; i < n; i++) print "  " line[i]; print "  " $0 }' "$log"
 [ -z "$flaky" ] || echo "FLAKY, failed at first and passed alone:$flaky"

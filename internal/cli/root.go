@@ -183,7 +183,7 @@ func (a *app) root() *cobra.Command {
 		{groupImages, "Images", []*cobra.Command{a.imageCmd(), a.commitCmd()}},
 		{groupNetwork, "Network", []*cobra.Command{a.netCmd(), a.portCmd(), a.forwardCmd(), a.networkCmd()}},
 		{groupSetup, "Set-up and storage", []*cobra.Command{a.setupCmd(), a.doctorCmd(), a.selftestCmd(), a.configCmd(), a.kernelCmd(), a.secretCmd(), a.duCmd(), a.pruneCmd(), a.versionCmd(), a.completionCmd()}},
-		{groupPrograms, "For programs", []*cobra.Command{a.mcpCmd(), a.hookCmd(), a.serveCmd()}},
+		{groupPrograms, "For programs", []*cobra.Command{a.mcpCmd(), a.hookCmd(), a.serveCmd(), a.sshConfigCmd()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, verb := range g.verbs {
@@ -198,7 +198,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.SetHelpCommand(helpCmd(root))
 	root.AddCommand(topics()...)
-	root.AddCommand(a.helperCmd(), a.dueCmd())
+	root.AddCommand(a.helperCmd(), a.dueCmd(), a.sshProxyCmd())
 	return root
 }
 

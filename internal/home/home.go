@@ -41,6 +41,7 @@ const (
 	stagingDir     = "staging"     // in storage: what is being made or removed, one directory each
 	ProgramsDir    = "programs"    // the network helper, unpacked
 	NetworksDir    = "networks"    // networks between VMs, one directory each
+	SSHDir         = "ssh"         // what this host's ssh needs to reach guests
 	kernelsDir     = "kernels"     // kernels and initramfs images, unpacked or built
 	locksDir       = "locks"       // one file a name that a VM or checkpoints have, or that a command works on
 
@@ -199,7 +200,7 @@ func (h *Home) checkUnused() error {
 		return err
 	}
 	// The two of package volume are in no new home, but their owner may have lost the version file.
-	ours := []string{configFile, configLockFile, StorageDir, VolumeFile, VolumeWork, kernelsDir, ImagesDir, locksDir, ProgramsDir, NetworksDir, "lost+found"}
+	ours := []string{configFile, configLockFile, StorageDir, VolumeFile, VolumeWork, kernelsDir, ImagesDir, locksDir, ProgramsDir, NetworksDir, SSHDir, "lost+found"}
 	for _, e := range entries {
 		name := e.Name()
 		// Another noid may be making this very home, hence the temporary files; versionFile may have come meanwhile.

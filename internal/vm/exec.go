@@ -142,6 +142,11 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 			return Exit{}, s.execError(err)
 		}
 	}
+	return s.execNow(ctx, c, streams, patience)
+}
+
+// execNow is execAgent of a command that the history knows of already.
+func (s *session) execNow(ctx context.Context, c Command, streams Streams, patience time.Duration) (Exit, error) {
 	defer s.noteTouched()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -51,6 +51,31 @@ func OpenTerminal(uid int, size wire.Size) (term, tty *os.File, err error) {
 	return term, os.NewFile(uintptr(slave), "terminal"), nil
 }
 
+// KeepTerminals makes terminals for a guest that has none, while this process is root: what another user may not.
+func KeepTerminals() {
+	for _, path := range []string{"/dev/pts/ptmx", "/dev/ptmx"} {
+		if unix.Access(path, unix.W_OK) == nil {
+			return
+		}
+	}
+	if fd, err := privatePts.Open("ptmx", unix.O_RDWR|unix.O_NOCTTY); err == nil {
+		unix.Close(fd)
+	}
+}
+
+// TerminalName returns the name of the command's side, "" if it has none in this guest.
+func TerminalName(term *os.File) (name string) {
+	Control(term, func(fd int) {
+		if n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN); err == nil {
+			name = "/dev/pts/" + strconv.Itoa(n)
+		}
+	})
+	if unix.Access(name, unix.R_OK) != nil {
+		return ""
+	}
+	return name
+}
+
 // Control runs f on file's descriptor, if there is one, without taking it from the runtime's poller.
 func Control(file *os.File, f func(fd int)) {
 	if raw, err := file.SyscallConn(); err == nil {
