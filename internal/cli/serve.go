@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -22,7 +24,7 @@ const serveTokenFile = "serve.token"
 
 func (a *app) serveCmd() *cobra.Command {
 	var listen, socket, tokenFile string
-	var printOpenAPI bool
+	var printOpenAPI, stdin bool
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Serve programs over HTTP",
 		Long: `Serve noid's verbs to programs over HTTP, as JSON, until Ctrl+C or SIGTERM. VMs are the user's own, as those of the command
@@ -75,13 +77,19 @@ user can read. A socket that systemd passes comes before both.
 				where = "http://" + l.Addr().String() + "/#token=" + o.Token
 			}
 			fmt.Fprintln(a.out, where)
-			return errs.Join(serve.Serve(cmd.Context(), o, l), cmd.Context().Err())
+			ctx, ended := context.WithCancel(cmd.Context())
+			defer ended()
+			if stdin {
+				go func() { io.Copy(io.Discard, os.Stdin); ended() }()
+			}
+			return errs.Join(serve.Serve(ctx, o, l), cmd.Context().Err())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "", "`ADDRESS:PORT` of loopback to listen on, such as 127.0.0.1:7070; port 0 is any that is free")
 	f.StringVar(&socket, "socket", "", "`PATH` of the unix socket to listen on (default serve.sock in noid's home)")
 	f.StringVar(&tokenFile, "token-file", "", "`FILE` with the token for --listen, made if it is not there (default serve.token in noid's home)")
+	f.BoolVar(&stdin, "stdin", false, "end when standard input does: with the program that has started it")
 	f.BoolVar(&printOpenAPI, "print-openapi", false, "print the OpenAPI document and end")
 	return cmd
 }

@@ -10,14 +10,15 @@ import (
 
 // Version is the server's.
 type Version struct {
-	Version string `json:"version" jsonschema:"noid's"`
-	API     string `json:"api" enum:"v1"`
+	Version  string `json:"version" jsonschema:"noid's"`
+	API      string `json:"api" enum:"v1"`
+	Instance string `json:"instance" jsonschema:"another one for each server: one that has ended took the answers of its Idempotency-Keys along"`
 }
 
 func (s *server) addServer() {
 	const tag = "Server"
 	add(s, op{method: "GET", path: "/version", id: "version", tag: tag, summary: "Say which noid serves", reads: true}, func(context.Context, *call, struct{}) (Version, error) {
-		return Version{s.o.Version, "v1"}, nil
+		return Version{s.o.Version, "v1", s.instance}, nil
 	})
 	add(s, op{method: "GET", path: "/du", id: "du", tag: tag, summary: "Show the disk space of VMs, checkpoints and the home", reads: true}, func(ctx context.Context, c *call, in UsageRequest) (api.Usage, error) {
 		var problems []error

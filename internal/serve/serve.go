@@ -5,6 +5,7 @@ package serve
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net"
 	"net/http"
@@ -78,6 +79,7 @@ func Serve(ctx context.Context, o Options, l net.Listener) error {
 // server is one Serve.
 type server struct {
 	o        Options
+	instance string
 	mux      *http.ServeMux
 	ops      []*op
 	closing  chan struct{} // closed when the server is to end
@@ -88,7 +90,7 @@ type server struct {
 
 // newServer has all operations, in the order of the OpenAPI document.
 func newServer(o Options) *server {
-	s := &server{o: o, mux: http.NewServeMux(), closing: make(chan struct{})}
+	s := &server{o: o, instance: rand.Text(), mux: http.NewServeMux(), closing: make(chan struct{})}
 	s.mux.HandleFunc("/", s.unknown)
 	s.addVMs()
 	s.addExec()
