@@ -1,0 +1,1 @@
+# Made by unasync.py of _async: edit that.
