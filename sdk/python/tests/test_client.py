@@ -172,6 +172,28 @@ def test_progress():
         FakeServer(httpx.Response(200, content=failed)).client().create("dev", progress=seen.append)
 
 
+def test_explore():
+    variant = {"variant": 1, "command": "sh -c make", "exit_code": 0, "seconds": 1.5, "output": "", "changes": 3, "checkpoint": "3fa1c2d4"}
+    result = {"vm": "dev", "variants": [variant]}
+    server = FakeServer(VM, result)
+    explored = server.client().get("dev").explore(["make", ["make", "-j"]], changes=True, timeout=1.5)
+    assert server.body() == {"argvs": [["sh", "-c", "make"], ["make", "-j"]], "changes": True, "timeout_s": 2}
+    assert [v.changes for v in explored] == [3] and "3fa1c2d4" in explored._repr_html_()
+    events = b"".join(b"event: %s\ndata: %s\n\n" % (k, json.dumps(d).encode()) for k, d in ((b"variant", variant), (b"result", result)))
+    seen = []
+    assert len(FakeServer(VM, httpx.Response(200, content=events)).client().get("dev").explore(["make"], on_variant=seen.append)) == 1
+    assert [v.seconds for v in seen] == [1.5]
+
+
+def test_ports():
+    port = {"host": "127.0.0.1:8080", "guest": 80, "proto": "tcp"}
+    server = FakeServer(VM, {"vm": "dev", "ports": [port]}, {"vm": "dev", "ports": [port]}, {"vm": "dev", "ports": []})
+    vm = server.client().get("dev")
+    assert vm.add_port("8080:80") == vm.ports()
+    assert (server.body(1), vm.remove_port("8080:80")) == ({"ports": ["8080:80"]}, None)
+    assert server.requests[-1].url.params["port"] == "8080:80"
+
+
 def test_warnings():
     server = FakeServer(httpx.Response(200, json=VM, headers={"Noid-Warning": "careful"}))
     with pytest.warns(noid.NoidWarning, match="careful"):

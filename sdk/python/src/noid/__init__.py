@@ -25,19 +25,20 @@ from .errors import (
     NotFound, StateError, TimedOut, UsageError,
 )
 from .models import (
-    Change, CheckpointInfo, Cut, Diff, Entry, FileInfo, FileState, History, Output, PackageChange, Process, ProcessChange, Progress,
-    Restored, Result, Undone, Version, VMInfo,
+    Change, CheckpointInfo, Cut, Diff, Entry, Explored, FileInfo, FileState, History, Job, Output, PackageChange, Port, Process,
+    ProcessChange, Progress, Restored, Result, Secret, Undone, Variant, Version, VMInfo,
 )
 
 if TYPE_CHECKING:
     from ._options import DiffOptions, RunOptions, Unpack, VMOptions
 
 __all__ = [
-    "AlreadyExists", "AsyncCheckpoint", "AsyncClient", "AsyncStream", "AsyncVM", "AsyncVMs", "Busy", "Change", "Checkpoint",
-    "CheckpointInfo", "Client", "CommandError", "CommandTimeout", "Cut", "Diff", "Disconnected", "Entry", "Error", "Failed", "FileInfo",
-    "FileState", "Forbidden", "History", "HostError", "Interrupted", "NoidWarning", "NotFound", "Output", "PackageChange", "Process",
-    "ProcessChange", "Progress", "Restored", "Result", "StateError", "Stream", "TimedOut", "Undone", "UsageError", "VM", "VMInfo",
-    "VMs", "Version", "create", "diff", "get", "list", "run",
+    "AlreadyExists", "AsyncCheckpoint", "AsyncClient", "AsyncStream", "AsyncVM", "AsyncVMs", "Busy", "Change",
+    "Checkpoint", "CheckpointInfo", "Client", "CommandError", "CommandTimeout", "Cut", "Diff", "Disconnected",
+    "Entry", "Error", "Explored", "Failed", "FileInfo", "FileState", "Forbidden", "History", "HostError",
+    "Interrupted", "Job", "NoidWarning", "NotFound", "Output", "PackageChange", "Port", "Process", "ProcessChange",
+    "Progress", "Restored", "Result", "Secret", "StateError", "Stream", "TimedOut", "Undone", "UsageError", "VM",
+    "VMInfo", "VMs", "Variant", "Version", "create", "diff", "get", "list", "run",
 ]
 
 _lock = threading.Lock()

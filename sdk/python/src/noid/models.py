@@ -9,7 +9,7 @@ import shlex
 from base64 import b64decode
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Dict, List, Optional, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Dict, Iterator, List, Optional, Type, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from . import _html
 from .errors import CommandError, CommandTimeout
@@ -175,7 +175,7 @@ class Diff:
     patch: str = ""
     patch_cut: bool = False
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Change]:
         return iter(self.changes)
 
     def __len__(self) -> int:
@@ -283,6 +283,80 @@ class FileInfo:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """How a variant of an exploration went. ``output`` is the end of it, ``checkpoint`` what it has made."""
+
+    variant: int
+    command: str
+    exit_code: int
+    seconds: float
+    output: str
+    timed_out: bool = False
+    score: str = ""
+    changes: Optional[int] = None
+    checkpoint: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """How the variants of an exploration went, by their numbers. Iterating over it gives them."""
+
+    vm: str
+    variants: List[Variant]
+
+    def __iter__(self) -> Iterator[Variant]:
+        return iter(self.variants)
+
+    def __len__(self) -> int:
+        return len(self.variants)
+
+    def _repr_html_(self) -> str:
+        return _html.records(self.variants, ("variant", "command", "exit_code", "seconds", "score", "changes", "checkpoint", "error"))
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port of this host that leads to a guest. ``problem`` says why nothing listens."""
+
+    host: str
+    guest: Union[int, str]
+    proto: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret, without its value."""
+
+    name: str
+    hosts: List[str]
+    header: str
+    allow: List[str]
+    body: bool
+    placeholder: str
+    where: str
+    set: datetime
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that noid runs in a guest."""
+
+    id: str
+    pid: int
+    user: str
+    started_at: datetime
+    state: str
+    tty: bool
+    attached: bool
+    detached: bool
+    command: str
+    exit_code: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class Version:
     """Which noid serves."""
 
@@ -325,7 +399,7 @@ def _value(hint: Any, value: Any) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if value is None:
         return [] if origin is list else None
-    if origin is Union:
+    if origin is Union and type(None) in args:
         return _value(args[0], value)
     if origin is list:
         return [_value(args[0], v) for v in value]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets as random
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 from urllib.parse import quote
 
 import httpx
 
-from ..models import Diff, Version, VMInfo, decode
+from ..models import Diff, Secret, Version, VMInfo, decode
 from ._io import Opening, opening
 from ._transport import AsyncRequests
 from .vm import AsyncVM, AsyncVMs
@@ -85,6 +85,10 @@ class AsyncClient:
         """All VMs."""
         doc = await self._requests.call("GET", "/vms")
         return AsyncVMs(AsyncVM(self, decode(VMInfo, i)) for i in doc["vms"])
+
+    async def secrets(self) -> List[Secret]:
+        """The secrets that VMs may be let use, without their values."""
+        return [decode(Secret, s) for s in (await self._requests.call("GET", "/secrets"))["secrets"]]
 
     async def diff(
         self, old: str, new: str = "", *, paths: Sequence[str] = (), patch: bool = False, all: bool = False, processes: bool = False,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 from urllib.parse import quote
 
 from .. import _html
 from ..models import (
-    CheckpointInfo, Diff, History, Output, Restored, Result, Undone, VMInfo, decode, output_of, result_of,
+    CheckpointInfo, Diff, Explored, History, Job, Output, Port, Restored, Result, Undone, Variant, VMInfo, decode, output_of, result_of,
 )
 from ._io import Opening, opening
 from ._transport import OnProgress
@@ -28,6 +28,11 @@ def ref_of(checkpoint: Ref) -> str:
     return checkpoint if isinstance(checkpoint, str) else checkpoint.id
 
 
+def _seconds(timeout: Optional[float]) -> Optional[int]:
+    """A time as the server takes it."""
+    return None if timeout is None else max(1, math.ceil(timeout))
+
+
 def command_body(
     command: Command, *, cwd: str = "", env: Optional[Mapping[str, str]] = None, user: str = "", input: Union[str, bytes, None] = None,
     timeout: Optional[float] = None, max_output: int = 0, **more: Any,
@@ -35,8 +40,7 @@ def command_body(
     """A command as the server takes it."""
     body: Dict[str, Any] = {"command": command} if isinstance(command, str) else {"argv": [str(a) for a in command]}
     body.update({"dir": cwd or None, "env": dict(env) if env else None, "user": user or None, "max_output": max_output or None})
-    if timeout is not None:
-        body["timeout_s"] = max(1, math.ceil(timeout))
+    body["timeout_s"] = _seconds(timeout)
     if isinstance(input, str):
         input = input.encode()
     if input:
@@ -176,6 +180,11 @@ class AsyncVM:
     def _path(self, path: str) -> str:
         return f"/vms/{quote(self.name, safe='')}{path}"
 
+    async def inspect(self) -> Dict[str, Any]:
+        """All that is known of it."""
+        doc: Dict[str, Any] = await self._call("GET")
+        return doc
+
     async def info(self) -> VMInfo:
         """Asks how it is now."""
         self._info = decode(VMInfo, await self._call("GET"))
@@ -293,6 +302,31 @@ class AsyncVM:
         """Takes back its last n undos."""
         return decode(Undone, await self._call("POST", "/redo", {"n": n}))
 
+    async def explore(
+        self, commands: Sequence[Command], *, score: str = "", jobs: int = 0, changes: bool = False, checkpoint: Optional[Ref] = None,
+        cwd: str = "", user: str = "", timeout: Optional[float] = None, on_variant: Optional[Callable[[Variant], object]] = None,
+    ) -> Explored:
+        """Runs variants side by side, each in a clone of its own, and keeps what each has made as a checkpoint.
+
+        :param score: a line for ``sh -c`` that prints a number, run where a variant succeeded
+        :param jobs: how many run at a time; 2 without it
+        :param changes: count the files that each has changed
+        :param on_variant: is called with each variant as it ends
+        """
+        body = {
+            "argvs": [["sh", "-c", c] if isinstance(c, str) else [str(a) for a in c] for c in commands], "score": score or None,
+            "jobs": jobs or None, "changes": changes or None, "checkpoint": ref_of(checkpoint) if checkpoint else None,
+            "dir": cwd or None, "user": user or None, "timeout_s": _seconds(timeout),
+        }
+        if on_variant is None:
+            return decode(Explored, await self._call("POST", "/explore", body, repeat=False))
+        async for name, doc in self._client._requests.events("POST", self._path("/explore"), body):
+            if name == "variant":
+                on_variant(decode(Variant, doc))
+            elif name == "result":
+                return decode(Explored, doc)
+        raise AssertionError("unreachable: events end with a result")
+
     async def keep(self, variant: int) -> Undone:
         """Makes a variant of its last exploration the VM; the other variants are forgotten."""
         return decode(Undone, await self._call("POST", "/keep", {"variant": variant}))
@@ -300,6 +334,40 @@ class AsyncVM:
     async def auto(self, when: str) -> None:
         """Says when checkpoints are made by themselves: "exec" (before each command), a time such as "5m", or "off"."""
         await self._call("PUT", "/auto", {"when": when})
+
+    async def ports(self) -> List[Port]:
+        """The ports of this host that lead to it."""
+        return [decode(Port, p) for p in (await self._call("GET", "/ports"))["ports"]]
+
+    async def add_port(self, port: str) -> List[Port]:
+        """Has a port lead to it, at once: "HOST:GUEST", or "GUEST" for any that is free. Returns what was added."""
+        return [decode(Port, p) for p in (await self._call("POST", "/ports", {"ports": [port]}))["ports"]]
+
+    async def remove_port(self, port: str) -> None:
+        """Takes a port from it, at once."""
+        await self._call("DELETE", "/ports", params=[("port", port)])
+
+    async def grant_secret(self, name: str) -> None:
+        """Lets it use a secret."""
+        await self._call("PUT", f"/secrets/{quote(name, safe='')}")
+
+    async def revoke_secret(self, name: str) -> None:
+        """Takes a secret from it."""
+        await self._call("DELETE", f"/secrets/{quote(name, safe='')}")
+
+    async def jobs(self) -> List[Job]:
+        """The commands that noid runs in it."""
+        return [decode(Job, j) for j in (await self._call("GET", "/jobs"))["jobs"]]
+
+    async def kill(self, job: str, signal: str = "TERM") -> None:
+        """Sends a signal to a command and its process group."""
+        await self._call("POST", f"/jobs/{quote(job, safe='')}/kill", {"signal": signal})
+
+    async def logs(self, *, vmm: bool = False, last: int = 0) -> bytes:
+        """What its console, or its VMM, wrote: the last so many lines, or all."""
+        params = [("vmm", vmm), ("last", last)]
+        async with self._client._requests.open("GET", self._path("/logs"), params=params) as response:
+            return await response.aread()
 
     async def start(self) -> None:
         """Boots it, after it was stopped."""

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import secrets as random
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 from urllib.parse import quote
 
 import httpx
 
-from ..models import Diff, Version, VMInfo, decode
+from ..models import Diff, Secret, Version, VMInfo, decode
 from ._io import opening
 from ._transport import Requests
 from .vm import VM, VMs
@@ -86,6 +86,10 @@ class Client:
         """All VMs."""
         doc = self._requests.call("GET", "/vms")
         return VMs(VM(self, decode(VMInfo, i)) for i in doc["vms"])
+
+    def secrets(self) -> List[Secret]:
+        """The secrets that VMs may be let use, without their values."""
+        return [decode(Secret, s) for s in (self._requests.call("GET", "/secrets"))["secrets"]]
 
     def diff(
         self, old: str, new: str = "", *, paths: Sequence[str] = (), patch: bool = False, all: bool = False, processes: bool = False,
