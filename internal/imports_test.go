@@ -24,7 +24,7 @@ var edges = map[string]string{
 	"cli":     "api config errs helper hook image image/source image/store kernels mcp network network/grant network/lab network/policy secret serve setup sshconf untrusted version vm vmm/drivers",
 	"hook":    "errs",
 	"mcp":     "api errs home image image/source lazy vm",
-	"serve":   "api errs image image/source image/store lazy network network/control network/policy secret storage untrusted vm",
+	"serve":   "api errs image image/source image/store lazy network network/control network/policy page secret storage untrusted vm",
 	"cli/man": "cli version",
 	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/files link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
 		"network/policy network/program network/proxy pack proc secret sshconf sshd/program storage storage/volume untrusted vmm",
@@ -77,6 +77,7 @@ var edges = map[string]string{
 
 	"checkpoint":     "errs image manifest network pack storage untrusted vmm",
 	"manifest":       "errs storage",
+	"page":           "",
 	"pack":           "storage untrusted",
 	"home":           "checkpoint errs image manifest proc storage vmm",
 	"secret":         "errs manifest network/ca network/control network/grant storage untrusted",

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"noid/internal/errs"
+	"noid/internal/page"
 	"noid/internal/untrusted"
 )
 
@@ -86,7 +87,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // open are the paths that need no token: they say nothing of VMs.
 func open(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.URL.Path == "/openapi.json"
+	return r.Method == http.MethodGet && (r.URL.Path == "/openapi.json" || page.Has(r.URL.Path))
 }
 
 // admit refuses what a page of another site can have a browser send (DNS rebinding, cross-site requests), and a request

@@ -102,6 +102,7 @@ func newServer(o Options) *server {
 	s.addNetwork()
 	s.addJobs()
 	s.addServer()
+	s.addPage()
 	return s
 }
 
