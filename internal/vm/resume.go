@@ -36,6 +36,9 @@ func (m *Manager) resume(ctx context.Context, name string) error {
 		return s.paused()
 	}
 	if err := s.driver.Tell(ctx, s.dir, vmm.Resume); err != nil {
+		if st == Paused && s.driver.WhyPaused(s.dir) != "" {
+			return s.paused()
+		}
 		return s.explain(err)
 	}
 	if err := s.driver.Tell(ctx, s.dir, vmm.Wake); err != nil {

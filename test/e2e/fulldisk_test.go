@@ -116,6 +116,8 @@ func fullDisk(t *testing.T, mkfs []string) {
 		n.waitState("m", "paused")
 		n.waitState("a", "paused")
 		n.pausedForSpace("a")
+		n.want(0, "pause", "m") // no longer for want of space: a guest that runs now takes its VMM down
+		n.pausedAgain("m")
 	} else {
 		n.answers("m", "d 40", "") // pages that it never touched before
 		n.equal("exec", "kept\n", n.want(0, "exec", "a", "cat", "/root/f"))
@@ -188,6 +190,16 @@ func (n noid) nothingLeft() {
 	for _, path := range n.leftovers() {
 		n.t.Errorf("left behind: %s", path)
 	}
+}
+
+// pausedAgain insists that the VM name, which the user has paused, is not resumed on a full disk.
+func (n noid) pausedAgain(name string) {
+	n.t.Helper()
+	_, errs, code := n.run("resume", name)
+	if code != 7 || !strings.Contains(errs, "the disk is full") && !strings.Contains(errs, "no space") {
+		n.t.Errorf("resume on a full disk: exit %d, %s", code, errs)
+	}
+	n.equal("its state", "paused", n.state(name))
 }
 
 // pausedForSpace has every verb say why the VM name is paused.

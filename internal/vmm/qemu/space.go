@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"noid/internal/errs"
 	"noid/internal/storage"
 	"noid/internal/untrusted"
 	"noid/internal/vmm"
@@ -35,7 +36,7 @@ const (
 // looked after as well. When there is room again, resume is called to have the guest run; it fails when that is not
 // possible now. It is a help, no promise: what fills the disk faster than it looks wins.
 func watchSpace(ctx context.Context, resume func(context.Context) error) error {
-	reserved, err := isReserved()
+	reserved, err := isReserved(".")
 	if err != nil {
 		return err
 	}
@@ -48,6 +49,9 @@ func watchSpace(ctx context.Context, resume func(context.Context) error) error {
 			continue
 		}
 		look = slowLook
+		if !waits && isWaiting(".") { // says refuse
+			waits, noted = true, true
+		}
 		switch {
 		case waits && noted && !isWaiting("."):
 			waits = false // somebody paused or resumed it meanwhile
@@ -57,10 +61,10 @@ func watchSpace(ctx context.Context, resume func(context.Context) error) error {
 				waits = false
 			}
 		case waits && !noted:
-			noted = note(free) == nil // there may be room for a note now
+			noted = note(".", free) == nil // there may be room for a note now
 		case !waits && free < lowSpace:
 			if waits = stand(ctx, !reserved); waits {
-				noted = note(free) == nil
+				noted = note(".", free) == nil
 			}
 		}
 		if !waits && !reserved {
@@ -70,9 +74,23 @@ func watchSpace(ctx context.Context, resume func(context.Context) error) error {
 	return ctx.Err()
 }
 
-// isReserved reports whether every page of the guest's memory has a block.
-func isReserved() (bool, error) {
-	f, err := untrusted.Open(".", memoryFile, unix.O_RDONLY)
+// refuse is the errs.ErrHost of a guest that must not be let run now, since its memory may need new blocks and there are
+// too few. Such a guest waits from then on.
+func refuse(dir string) error {
+	free, err := storage.Free(dir)
+	if err != nil || free >= lowSpace {
+		return nil
+	}
+	if reserved, err := isReserved(dir); err != nil || reserved {
+		return nil
+	}
+	note(dir, free)
+	return errs.New(errs.ErrHost, "no space: %d MiB are free, %d MiB needed", free>>20, enoughSpace>>20).Hint(storage.FullHint)
+}
+
+// isReserved reports whether every page of the memory of dir's guest has a block.
+func isReserved(dir string) (bool, error) {
+	f, err := untrusted.Open(dir, memoryFile, unix.O_RDONLY)
 	if err != nil {
 		return false, err
 	}
@@ -81,7 +99,7 @@ func isReserved() (bool, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return false, err
 	}
-	fs := storage.FSType(".")
+	fs := storage.FSType(dir)
 	return st.Blocks*512 >= st.Size && (fs == "ext4" || fs == "xfs"), nil // stat(2): always units of 512 bytes
 }
 
@@ -109,12 +127,12 @@ func stand(ctx context.Context, pause bool) bool {
 	return false
 }
 
-// note says in waitsFile and in QEMU's log why the guest stands still. waitsFile is a link to nowhere: its text of less
+// note says in dir's waitsFile and in QEMU's log why the guest stands still. waitsFile is a link to nowhere: its text of less
 // than 60 bytes needs no block of a full disk. Even so there may be no room for it.
-func note(free int64) error {
+func note(dir string, free int64) error {
 	text := fmt.Sprintf("the disk is full: %d MiB are free, %d MiB needed", free>>20, enoughSpace>>20)
-	err := os.Symlink(text, waitsFile)
-	if log, e := untrusted.Open(".", LogFile, unix.O_WRONLY|unix.O_APPEND); e == nil && err == nil {
+	err := os.Symlink(text, filepath.Join(dir, waitsFile))
+	if log, e := untrusted.Open(dir, LogFile, unix.O_WRONLY|unix.O_APPEND); e == nil && err == nil {
 		log.WriteString("noid: the guest was paused: " + text + "\n")
 		log.Close()
 	}

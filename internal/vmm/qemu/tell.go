@@ -31,8 +31,17 @@ func (d *Driver) Tell(ctx context.Context, dir string, cmd vmm.Command) error {
 		return err
 	}
 	defer c.close()
-	if cmd == vmm.Wake {
+	switch cmd {
+	case vmm.Wake:
 		return c.wake()
+	case vmm.Resume:
+		status, err := c.status()
+		if err == nil && status != "running" {
+			err = refuse(dir)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if err := c.do(name, nil, nil); err != nil {
 		return err
