@@ -6,21 +6,21 @@ cd "$(dirname "$0")/.."
 export NOID_TEST_BIN=$PWD/bin/noid NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault NOID_TORTURE=${NOID_TORTURE:-all}
 go test -v -count=1 -timeout 48h -run TestTorture ./test/torture
 . scripts/guest-env.sh
-# A Debian with Docker, and one with git, as tars.
-export NOID_TEST_DOCKER=$NOID_TEST_HOME/images/test-docker.tar
-if ! [ -s "$NOID_TEST_DOCKER" ]; then
-  mmdebstrap --quiet --variant=minbase --include=systemd-sysv,docker.io,apparmor bookworm "$NOID_TEST_DOCKER.new.tar"
-  mv "$NOID_TEST_DOCKER.new.tar" "$NOID_TEST_DOCKER"
-fi
-export NOID_TEST_GIT=$NOID_TEST_HOME/images/test-git.tar
-if ! [ -s "$NOID_TEST_GIT" ]; then
-  mmdebstrap --quiet --variant=minbase --include=git,ca-certificates bookworm "$NOID_TEST_GIT.new.tar"
-  mv "$NOID_TEST_GIT.new.tar" "$NOID_TEST_GIT"
-fi
+# Debians as tars: with Docker, with git, and with all that may manage a network.
+debian() { # TAR PACKAGES
+  [ -s "$1" ] && return
+  mmdebstrap --quiet --variant=minbase --include="$2" bookworm "$1.new.tar"
+  mv "$1.new.tar" "$1"
+}
+export NOID_TEST_DOCKER=$NOID_TEST_HOME/images/test-docker.tar NOID_TEST_GIT=$NOID_TEST_HOME/images/test-git.tar
+export NOID_TEST_MANAGERS=$NOID_TEST_HOME/images/test-managers.tar
+debian "$NOID_TEST_DOCKER" systemd-sysv,docker.io,apparmor
+debian "$NOID_TEST_GIT" git,ca-certificates
+debian "$NOID_TEST_MANAGERS" systemd-sysv,udev,ifupdown,isc-dhcp-client,network-manager,netcat-openbsd
 # A Debian with what people fetch things with.
 export NOID_TEST_CLIENTS=$NOID_TEST_HOME/images/test-clients.tar
 [ "$NOID_TEST_CLIENTS" -nt scripts/clients.sh ] || scripts/clients.sh "$NOID_TEST_CLIENTS"
-go test -v -count=1 -timeout 2h -run 'TestDocker|TestInternet|TestClients' ./test/e2e
+go test -v -count=1 -timeout 2h -run 'TestDocker|TestInternet|TestClients|TestManagers' ./test/e2e
 # Python with its client of the Model Context Protocol, which 'noid mcp' speaks.
 python=$NOID_TEST_HOME/python
 [ -x "$python/bin/mcp" ] || { python3 -m venv "$python" && "$python/bin/pip" install -q mcp; }
