@@ -3,12 +3,15 @@ package serve
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -170,4 +173,39 @@ func TestEnd(t *testing.T) {
 	if _, err := net.Dial("unix", filepath.Join(w.home, SocketFile)); err == nil {
 		t.Error("somebody listens still")
 	}
+}
+
+// TestOtherUser refuses the connection of another user, though the socket's mode would let that one in.
+func TestOtherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: root alone can be another user")
+	}
+	w := newWorld(t, "")
+	path := filepath.Join(t.TempDir(), "open")
+	check(t, os.Chmod(filepath.Dir(path), 0o755))
+	check(t, os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
+	l, err := ListenUnix(path)
+	check(t, err)
+	check(t, os.Chmod(path, 0o777))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, Options{Open: w.open, Version: "test"}, l) }()
+	ask := func(uid uint32) string {
+		self, err := os.Open("/proc/self/exe") // whose path another user may not reach
+		check(t, err)
+		defer self.Close()
+		cmd := exec.Command("/proc/self/fd/3", connectWord, path)
+		cmd.ExtraFiles = []*os.File{self}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		out, _ := cmd.CombinedOutput()
+		return string(out)
+	}
+	if text := ask(0); !strings.Contains(text, "200 OK") {
+		t.Errorf("this user: %q", text)
+	}
+	if text := ask(65534); strings.Contains(text, "HTTP/") || strings.Contains(text, "dial") {
+		t.Errorf("another user: %q", text)
+	}
+	cancel()
+	check(t, <-ended)
 }

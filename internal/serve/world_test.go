@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
 		os.Exit(m.Run())
 	}
+	if os.Args[1] == connectWord {
+		os.Exit(connect(os.Args[2]))
+	}
 	if os.Args[1] != agentWord {
 		os.Exit(tool(os.Args[1:]))
 	}
@@ -44,6 +47,22 @@ func TestMain(m *testing.M) {
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
+}
+
+// connectWord has it ask a server for its version, as another user.
+const connectWord = "connect"
+
+func connect(path string) int {
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		io.WriteString(conn, "GET /v1/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		_, err = io.Copy(os.Stdout, conn)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
 }
 
 // tool is a tool of the agent.
