@@ -1,4 +1,4 @@
-"""What noid says of VMs, as plain data. The fields are those of the OpenAPI document (``noid serve --print-openapi``)."""
+"""What noid says of VMs, as plain data. The fields are those of ``noid serve --print-openapi``."""
 
 from __future__ import annotations
 
