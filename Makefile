@@ -5,7 +5,7 @@ VERSION ?=
 LDFLAGS = -s -w $(if $(VERSION),-X noid/internal/version.Release=$(VERSION))
 export GO VERSION
 
-.PHONY: build programs fault-build dist demo test test-kvm torture fuzz lint bench clean
+.PHONY: build programs fault-build dist wheel demo python test test-kvm torture fuzz lint bench clean
 
 build: programs
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/noid ./cmd/noid
@@ -24,6 +24,14 @@ fault-build: programs
 DIST ?= bin/dist
 dist:
 	scripts/dist.sh $(DIST)
+
+# The Python package as a wheel that carries noid for this machine, in DIST. PYTHON has hatchling.
+wheel: build
+	scripts/wheel.sh $(DIST)
+
+# The Python package against real VMs.
+python: build
+	scripts/python.sh
 
 # The quick start on a real VM, in a home of its own.
 demo: build

@@ -11,6 +11,7 @@ need() { # need COMMAND PACKAGE
 }
 need mke2fs e2fsprogs; need busybox busybox-static; need cpio cpio; need dash dash; need zsh zsh; need fish fish
 need ip iproute2; need docker-registry docker-registry; need skopeo skopeo; need curl curl; need git git; need ssh-agent openssh-client; need node nodejs; need rsync rsync
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 if [ "$(id -u)" = 0 ]; then # who may mount
   need mkfs.btrfs btrfs-progs; need mkfs.xfs xfsprogs; need umoci umoci
 else # 'noid setup' installs it as root
@@ -58,6 +59,9 @@ case $distcode in
   77) packages="not run, see above" ;;
   *) packages="FAILED"; code=1 ;;
 esac
+pythoncode=0
+scripts/python.sh || pythoncode=1
+[ $pythoncode = 0 ] || code=1
 labcode=0
 scripts/test-kvm.sh conformance || labcode=$?
 case $labcode in
@@ -70,6 +74,7 @@ echo "Not run on this machine directly:"
 grep -vE '^ *> ' "$log" | grep -oE 'NOT RUN: .*' | sort | uniq -c || echo "  nothing"
 echo "KVM lab: $lab"
 echo "Packages of 'make dist': $packages"
+echo "Python package: $([ $pythoncode = 0 ] && echo passed || echo FAILED)"
 not_run() { grep -E 'NOT RUN: ' "$log" | grep -vE '^ *> '; } # without the lines of scripts, which testscript repeats
 passed=$(grep -cE '^\s*--- PASS' "$log" || true); failed=$(grep -cE '^\s*--- FAIL' "$log" || true); skipped=$(grep -cE '^\s*--- SKIP' "$log" || true)
 # What only lacks a program that this script installs must not be skipped.
