@@ -389,7 +389,7 @@ func TestSSHStates(t *testing.T) {
 	await(s, out, "got one\n")
 	s.want(0, "pause", "a")
 	fmt.Fprintln(in, "two")
-	refused("hint: 'noid resume a'")
+	refused("'noid resume a'")
 	s.want(0, "resume", "a")
 	await(s, out, "got two\n")
 	s.equal("a clone's ssh", "c\n", func() string {
@@ -404,7 +404,7 @@ func TestSSHStates(t *testing.T) {
 	s.sh("rm /run/noid/noid-sshd-*")
 	s.equal("ssh without the program there", "a\n", s.does(0, "ssh", "a.noid", "hostname"))
 	s.want(0, "stop", "a")
-	refused("hint: 'noid start a'")
+	refused("'noid start a'")
 	s.want(0, "start", "a")
 	cmd = s.client("ssh", "a.noid", "echo ready; sleep 1000")
 	out, err = cmd.StdoutPipe()
