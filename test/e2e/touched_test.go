@@ -63,7 +63,8 @@ func TestTouched(t *testing.T) {
 		"a link":      func() error { return os.Symlink("/dev/zero", note) },
 		"nothing":     func() error { return os.WriteFile(note, nil, 0o400) },
 	} {
-		if err := os.Remove(note); err == nil {
+		err := os.Remove(note)
+		if err == nil {
 			err = make()
 		}
 		if err != nil {

@@ -84,7 +84,7 @@ export async function* events(method, path, body, signal) {
 // socket is a WebSocket. A browser lets a page name no header for it, but subprotocols: one of them has the token.
 export function socket(path) {
   const token = sessionStorage.getItem(KEY);
-  const s = new WebSocket((location.protocol === 'https:' ? 'wss:' : 'ws:') + '//' + location.host + '/v1' + path, token ? ['noid', 'noid.bearer.' + token] : ['noid']);
+  const s = new WebSocket((location.protocol === 'https:' ? 'wss:' : 'ws:') + '//' + location.host + '/v1' + path, token ? ['noid.v1', 'noid.bearer.' + token] : ['noid.v1']);
   s.binaryType = 'arraybuffer';
   return s;
 }

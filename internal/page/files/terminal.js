@@ -5,11 +5,11 @@ import { button, el, plain, say } from './dom.js';
 import { FitAddon } from './vendor/addon-fit.mjs';
 import { Terminal } from './vendor/xterm.mjs';
 
-// xterm.js writes style elements, which the page's policy refuses. What it writes into them goes into style sheets that
-// the script makes, which are the script's own; so do the styles that it sets as attributes.
+// xterm.js writes style elements and attributes, which the page's policy refuses. What it writes into elements goes into
+// style sheets that the script makes, and an element that shows nothing stands for each; attributes go by the style's API.
 const create = document.createElement.bind(document);
 document.createElement = (tag, options) => {
-  const e = create(tag, options);
+  const e = create(tag === 'style' ? 'template' : tag, options);
   if (tag === 'style') {
     const sheet = new CSSStyleSheet();
     Object.defineProperty(e, 'textContent', { set: (text) => sheet.replaceSync(text) });
@@ -24,15 +24,18 @@ document.createElement = (tag, options) => {
   return e;
 };
 
+const PIECE = 16 << 10; // bytes
+
 export const shell = (vm) => terminal(vm, 'shell');
 export const serial = (vm) => terminal(vm, 'console');
 
 async function terminal({ name }, kind) {
-  const screen = el('div', { class: 'terminal' });
+  const screen = el('div', { class: 'screen' });
   const state = el('span', { role: 'status' }, 'connecting …');
   const again = button('Connect again', () => connect(), { hidden: true });
   const node = el('div', { class: 'terminal-box' }, el('p', { class: 'bar' }, state, again, el('small', {}, el('kbd', {}, 'F6'), ' leaves the terminal')), screen);
-  const term = new Terminal({ screenReaderMode: true, scrollback: 5000, fontSize: 14, fontFamily: 'ui-monospace, monospace', minimumContrastRatio: 4.5, theme: colours() });
+  const term = new Terminal({ screenReaderMode: true, scrollback: 5000, fontSize: 14, fontFamily: 'ui-monospace, monospace', minimumContrastRatio: 4.5, theme: colours(),
+    linkHandler: { activate() {} } }); // where a guest's link leads, its text need not say
   const fit = new FitAddon();
   term.loadAddon(fit);
   term.attachCustomKeyEventHandler((e) => {
@@ -43,26 +46,30 @@ async function terminal({ name }, kind) {
   });
   let wire = null;
   const send = (data) => wire?.readyState === WebSocket.OPEN && wire.send(data);
-  const size = () => JSON.stringify({ resize: { cols: term.cols, rows: term.rows } });
-  term.onData((text) => send(new TextEncoder().encode(text)));
-  term.onBinary((text) => send(Uint8Array.from(text, (c) => c.charCodeAt(0))));
-  term.onResize(() => kind === 'shell' && send(size()));
+  const type = (bytes) => { // of the stream 0, in pieces that the server takes
+    for (let i = 0; i < bytes.length; i += PIECE) send(Uint8Array.of(0, ...bytes.subarray(i, i + PIECE)));
+  };
+  const tell = (message) => send(JSON.stringify({ ...message, cols: term.cols, rows: term.rows }));
+  term.onData((text) => type(new TextEncoder().encode(text)));
+  term.onBinary((text) => type(Uint8Array.from(text, (c) => c.charCodeAt(0))));
+  term.onResize(() => kind === 'shell' && tell({ type: 'resize' }));
   const connect = () => {
     again.hidden = true;
     let exit = '';
-    const own = wire = socket(vmPath(name) + '/' + kind + (kind === 'shell' ? '?cols=' + term.cols + '&rows=' + term.rows : ''));
+    const own = wire = socket(vmPath(name) + '/' + kind);
     own.onopen = () => {
+      tell({ type: 'start', term: 'xterm-256color' });
       state.textContent = 'connected';
       term.focus();
     };
     own.onmessage = (e) => {
       if (typeof e.data !== 'string') {
-        term.write(new Uint8Array(e.data));
+        term.write(new Uint8Array(e.data, 1));
         return;
       }
-      const doc = JSON.parse(e.data);
-      if (doc.exit) exit = 'the shell has ended' + (doc.exit.exit_code ? ' with ' + doc.exit.exit_code : '');
-      else if (doc.error) exit = plain(doc.error.detail ?? doc.error.title);
+      const end = JSON.parse(e.data);
+      if (end.problem) exit = plain(end.problem.detail ?? end.problem.title);
+      else if (kind === 'shell') exit = 'the shell has ended' + (end.exit_code ? ' with ' + end.exit_code : '') + (end.error ? ': ' + plain(end.error) : '');
     };
     own.onclose = (e) => {
       if (wire !== own) return;
