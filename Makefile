@@ -58,7 +58,7 @@ lint:
 	@test -z "$$(gofmt -l bench cmd internal test)" || { echo "not gofmt-ed:"; gofmt -l bench cmd internal test; exit 1; }
 	for script in scripts/*.sh .ci/run; do bash -n $$script || exit 1; done
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/noid
-	for module in . bench; do (cd $$module && $(GO) mod tidy -diff && $(GO) vet ./... && \
+	for module in . bench test/page; do (cd $$module && $(GO) mod tidy -diff && $(GO) vet ./... && \
 		$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...) || exit 1; done
 
 # noid beside the bare VMM, in turns, as a table of medians: docs/performance.md. BENCHFLAGS such as

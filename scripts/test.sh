@@ -34,7 +34,8 @@ code=0
 {
   main=0
   go test -v -count=1 -p 2 -timeout 60m ./... || main=1
-  (cd bench && go test -v -count=1 ./...) && exit $main
+  (cd bench && go test -v -count=1 ./...) || main=1
+  scripts/test-page.sh && exit $main
 } 2>&1 | tee "$log" | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s+--- PASS)' || true
 [ "${PIPESTATUS[0]}" = 0 ] || code=1
 grep -qE '^(FAIL|--- FAIL|panic:)' "$log" && code=1
