@@ -85,7 +85,7 @@ function text(lines) {
   const MANY = 2000;
   const rows = (from) => lines.slice(from, from + MANY).map((l) => {
     const sign = l[0], tag = { '+': 'ins', '-': 'del' }[sign] ?? 'span';
-    return el(tag, { class: sign === '@' ? 'at' : null }, (sign === '-' ? '−' : sign) + ' ' + plain(l.slice(1)) + '\n');
+    return el(tag, { class: sign === '@' ? 'at' : null }, (sign === '@' ? '' : sign === '-' ? '− ' : sign + ' ') + plain(sign === '@' ? l : l.slice(1)) + '\n');
   });
   const pre = el('pre', { tabindex: '0' }, rows(0));
   if (lines.length <= MANY) return pre;

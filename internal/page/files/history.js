@@ -109,7 +109,7 @@ export function caption(c) {
     case 'auto': return 'before: ' + line(c.command || 'a while ago');
     case 'try': return 'before the try of: ' + line(c.command);
     case 'restore': return 'before a restore of ' + line(c.to);
-    case 'undo': return 'before an undo';
+    case 'undo': return 'before an undo' + (c.to ? ' to ' + line(c.to) : '');
     case undefined: return 'checkpoint';
   }
   return line(c.by) + (c.command ? ': ' + line(c.command) : '');
