@@ -94,7 +94,6 @@ func TestPage(t *testing.T) {
 			t.Errorf("notes have %q", got)
 		}
 		b.audit("history")
-		b.shoot("history")
 	})
 	b.step("explore and keep", func() {
 		b.click("link", "Explore")
@@ -104,6 +103,7 @@ func TestPage(t *testing.T) {
 		b.find("button", "Keep variant 2")
 		b.see(`document.querySelector('tbody').innerText.includes('✗ exit 1')`)
 		b.audit("explore")
+		b.eval(`document.querySelector('form .actions').scrollIntoView()`)
 		b.shoot("explore")
 		b.click("button", "Keep variant 2")
 		b.click("button", "Keep")
@@ -127,6 +127,7 @@ func TestPage(t *testing.T) {
 		if got := b.exec("dev", "ls /root"); strings.Contains(got, "slip") || !strings.Contains(got, "made") {
 			t.Errorf("after the undo there is %q", got)
 		}
+		b.shoot("history")
 		points := b.eval(`document.querySelectorAll('.node').length`).(float64)
 		b.click("button", "before an undo*")
 		b.click("menuitem", "Forget …")

@@ -21,6 +21,7 @@ export async function history({ name, info }) {
       do {
         again = false;
         const doc = await get(vmPath(name) + '/history?size=true' + (most ? '&max=' + most : ''));
+        for (const c of doc.checkpoints) c.parent = c.parent?.replace(name + '@', ''); // NAME@ID; another VM's is not here
         const now = JSON.stringify([doc, info()?.state]);
         if (now !== text) draw(doc);
         text = now;
@@ -94,7 +95,7 @@ function node(name, r, doc, rows, reload) {
   const parent = rows.find((p) => p.id === r.parent);
   const words = r.id === NOW
     ? [el('strong', {}, 'now'), el('small', {}, name + ' as it is: ', r.state)]
-    : [el('strong', {}, r.pinned ? [el('span', { 'aria-hidden': 'true' }, '📌'), el('span', { class: 'aloud' }, 'pinned: ')] : null, el('bdi', {}, caption(r))),
+    : [el('strong', {}, r.pinned ? [el('span', { 'aria-hidden': 'true' }, '◆ '), el('span', { class: 'aloud' }, 'pinned: ')] : null, el('bdi', {}, caption(r))),
       el('small', {}, r.id, ' · ', time(r.created_at), r.own_bytes === undefined ? null : ' · ' + bytes(r.own_bytes), at ? el('b', {}, ' · here') : null, r.error ? ' · damaged' : null)];
   const b = el('button', { type: 'button', class: 'node', 'data-id': r.id, tabindex: '-1', 'aria-haspopup': 'menu', 'aria-current': r.id === NOW ? 'true' : null }, words,
     parent ? el('span', { class: 'aloud' }, ', came from ' + caption(parent)) : null);
@@ -109,7 +110,7 @@ export function caption(c) {
     case 'auto': return 'before: ' + line(c.command || 'a while ago');
     case 'try': return 'before the try of: ' + line(c.command);
     case 'restore': return 'before a restore of ' + line(c.to);
-    case 'undo': return 'before an undo' + (c.to ? ' to ' + line(c.to) : '');
+    case 'undo': return 'before an undo';
     case undefined: return 'checkpoint';
   }
   return line(c.by) + (c.command ? ': ' + line(c.command) : '');
