@@ -5,7 +5,7 @@ VERSION ?=
 LDFLAGS = -s -w $(if $(VERSION),-X noid/internal/version.Release=$(VERSION))
 export GO VERSION
 
-.PHONY: build programs fault-build dist wheel demo python test test-kvm torture fuzz lint bench clean
+.PHONY: typescript build programs fault-build dist wheel demo python test test-kvm torture fuzz lint bench clean
 
 build: programs
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/noid ./cmd/noid
@@ -43,6 +43,10 @@ test: lint build fault-build
 # The quick start and the conformance suite with a real KVM, inside the KVM lab.
 test-kvm: build
 	scripts/test-kvm.sh
+
+# The TypeScript client, with a real VM. It needs Node 20 and npm.
+typescript: build
+	scripts/typescript.sh
 
 # Every fault at every step of every command, and ten minutes of fifty noids at once: hours. 'make test' does a part of
 # both.
