@@ -24,12 +24,14 @@ import (
 	"noid/internal/vm"
 	"noid/internal/vm/vmtest"
 	"noid/internal/vmm/conformance/tinyguest"
+	"noid/test/signals"
 )
 
 // agentWord has this test program stand for a VMM and the agent in its guest, whose commands run on this machine.
 const agentWord = "agent"
 
 func TestMain(m *testing.M) {
+	signals.Heed()
 	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
 		os.Exit(m.Run())
 	}
