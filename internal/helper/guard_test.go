@@ -132,23 +132,28 @@ func (c *lateConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// TestGuardLate: noid hears that its pause was kept, though it ends it when the helper's wait for a word is all but over.
-func TestGuardLate(t *testing.T) {
+// guardPair connects to a guard's socket in a directory of its own: noid's end, and the guard's.
+func guardPair(t *testing.T) (client, conn *net.UnixConn) {
+	t.Helper()
 	t.Chdir(t.TempDir())
 	l, err := vmm.Listen(GuardFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	client, err := vmm.Dial(t.Context(), ".", GuardFile)
-	if err != nil {
+	t.Cleanup(func() { l.Close() })
+	if client, err = vmm.Dial(t.Context(), ".", GuardFile); err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	conn, err := l.AcceptUnix()
-	if err != nil {
+	t.Cleanup(func() { client.Close() })
+	if conn, err = l.AcceptUnix(); err != nil {
 		t.Fatal(err)
 	}
+	return client, conn
+}
+
+// TestGuardLate: noid hears that its pause was kept, though it ends it when the helper's wait for a word is all but over.
+func TestGuardLate(t *testing.T) {
+	client, conn := guardPair(t)
 	go func() {
 		guard{d: &pausable{}}.session(t.Context(), &lateConn{Conn: conn})
 		conn.Close()
@@ -164,21 +169,7 @@ func TestGuardLate(t *testing.T) {
 
 // TestGuardDistrusts has the VMM itself, which a guest may have taken over, be refused.
 func TestGuardDistrusts(t *testing.T) {
-	t.Chdir(t.TempDir())
-	l, err := vmm.Listen(GuardFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := vmm.Dial(t.Context(), ".", GuardFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := l.AcceptUnix()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, conn := guardPair(t)
 	defer conn.Close()
 	self, err := proc.Identify(os.Getpid())
 	if err != nil {
