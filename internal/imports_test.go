@@ -22,8 +22,8 @@ var edges = map[string]string{
 
 	"api":     "errs image image/source network network/control network/lab secret untrusted vm",
 	"cli":     "api config errs helper hook image image/source image/store kernels mcp network network/grant network/lab network/policy secret serve setup sshconf untrusted version vm vmm/drivers",
-	"hook":    "errs",
-	"mcp":     "api errs home image image/source lazy vm",
+	"hook":    "errs shell",
+	"mcp":     "api errs home image image/source lazy shell vm",
 	"serve":   "api errs image image/source image/store lazy network network/control network/policy page secret storage untrusted vm",
 	"cli/man": "cli version",
 	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/files link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
@@ -66,7 +66,7 @@ var edges = map[string]string{
 	"agent/login":   "link/wire",
 	"sshd":          "agent/login link/wire",
 	"sshd/program":  "errs",
-	"sshconf":       "errs storage",
+	"sshconf":       "errs shell storage",
 	"link":          "errs link/wire untrusted",
 	"link/files":    "",
 	"link/mux":      "",
@@ -82,7 +82,7 @@ var edges = map[string]string{
 	"home":           "checkpoint errs image manifest proc storage vmm",
 	"secret":         "errs manifest network/ca network/control network/grant storage untrusted",
 	"storage":        "errs",
-	"storage/volume": "errs home storage vmm",
+	"storage/volume": "errs home shell storage vmm",
 	"boot":           "errs kmod lazy storage",
 	"kmod":           "",
 	"kernels":        "boot errs lazy storage",
@@ -100,7 +100,7 @@ var edges = map[string]string{
 	"image/source":    "errs image lazy storage untrusted",
 	"image/store":     "errs image image/base image/flatten image/source manifest storage",
 
-	"errs": "", "image/imagetest/listing": "", "kvm": "", "lazy": "", "untrusted": "", "version": "",
+	"errs": "", "image/imagetest/listing": "", "kvm": "", "lazy": "", "shell": "", "untrusted": "", "version": "",
 }
 
 // TestImports fails for an edge that is not on the list, and for one on the list that is none any more.

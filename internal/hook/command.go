@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/shell"
 )
 
 // The guest's end of a command: the shell that agents write for where there is one, else any.
@@ -40,7 +41,7 @@ func (o Options) rewritten(cl client, c call, command, dir string) string {
 			words = append(words, dir)
 		}
 	}
-	return Quote(words)
+	return shell.Quote(words...)
 }
 
 // takeDir takes the directory of a command out of its input: the agent's own shell does not go there. One below dir,
@@ -75,21 +76,4 @@ func id(name string) string {
 	}
 	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:16])
-}
-
-// Quote is words for a POSIX shell, which makes the very same of it.
-func Quote(words []string) string {
-	var b strings.Builder
-	for i, w := range words {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:@%+,="
-		if w != "" && strings.Trim(w, plain) == "" {
-			b.WriteString(w)
-		} else {
-			b.WriteString("'" + strings.ReplaceAll(w, "'", `'\''`) + "'")
-		}
-	}
-	return b.String()
 }

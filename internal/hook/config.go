@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/json"
+	"noid/internal/shell"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -32,7 +33,7 @@ func Config(name string, argv []string) (text, where string, err error) {
 		Hooks   []handler `json:"hooks" toml:"hooks"`
 	}
 	// Where noid cannot even be started the shell has another exit code than the 2 that stops the agent.
-	command := Quote(argv) + " || exit 2"
+	command := shell.Quote(argv...) + " || exit 2"
 	hooks := map[string]any{"hooks": map[string][]group{
 		"PreToolUse":   {{"*", []handler{{"command", command}}}},
 		"SessionStart": {{"", []handler{{"command", command}}}},

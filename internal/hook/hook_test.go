@@ -186,16 +186,6 @@ func TestKeepsDir(t *testing.T) {
 	}
 }
 
-// TestQuote: a shell makes the same words of what Quote has made of them.
-func TestQuote(t *testing.T) {
-	t.Parallel()
-	want := []string{"", "a", "a b", "'", `"`, `\`, "$HOME", "`id`", "!!", "*", "~", "a=b", "\n", "\t", "#", "é", "\x01\xff", "a'b'c", "-e", ";&|<>(){}[]?"}
-	got := words(t, "sh", "noid "+Quote(want))
-	if !cmp.Equal(got, want) {
-		t.Error(cmp.Diff(want, got))
-	}
-}
-
 func FuzzAnswer(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.json")
 	for _, file := range files {

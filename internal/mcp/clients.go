@@ -7,6 +7,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"noid/internal/errs"
+	"noid/internal/shell"
 )
 
 // Clients are the names that ClientConfig takes.
@@ -29,8 +30,8 @@ func ClientConfig(client, command string, args []string, env map[string]string) 
 	switch client {
 	case "claude":
 		it.Type = "stdio"
-		return asJSON(map[string]any{"mcpServers": map[string]any{"noid": it}}), ".mcp.json of a project; or type: claude mcp add-json --scope user noid '" +
-			strings.ReplaceAll(compact(it), "'", `'\''`) + "'", nil
+		return asJSON(map[string]any{"mcpServers": map[string]any{"noid": it}}), ".mcp.json of a project; or type: claude mcp add-json --scope user noid " +
+			shell.Quote(compact(it)), nil
 	case "codex":
 		text, err := toml.Marshal(map[string]any{"mcp_servers": map[string]any{"noid": it}})
 		return string(text), "~/.codex/config.toml", err

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"noid/internal/errs"
+	"noid/internal/shell"
 )
 
 // Suffix ends the names by which ssh knows VMs.
@@ -43,15 +44,12 @@ func Config(o Options) (string, error) {
 	}, "\n") + "\n", nil
 }
 
-// plain are the characters that need no quotes, neither in a shell nor in ssh_config(5).
+// plain are the characters that need no quotes in ssh_config(5).
 const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,@%"
 
 // word is a word of the shell's in ProxyCommand, where % begins a token of ssh's.
 func word(s string) string {
-	if strings.Trim(s, plain) != "" {
-		s = "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-	}
-	return percent(s)
+	return percent(shell.Quote(s))
 }
 
 func percent(s string) string { return strings.ReplaceAll(s, "%", "%%") }

@@ -18,7 +18,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/home"
+	"noid/internal/shell"
 	"noid/internal/storage"
 )
 
@@ -99,14 +99,7 @@ func Missing(dir string) error {
 // Sudo is the command line by which an ordinary user runs noid with args, as root, on the home in dir, between
 // backquotes.
 func Sudo(dir, args string) string {
-	if strings.ContainsFunc(dir, func(r rune) bool { return !strings.ContainsRune("/._-+,:@%", r) && !isAlphanumeric(r) }) {
-		dir = "'" + strings.ReplaceAll(dir, "'", `'\''`) + "'"
-	}
-	return "`sudo NOID_HOME=" + dir + " noid " + args + "`"
-}
-
-func isAlphanumeric(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+	return "`sudo NOID_HOME=" + shell.Quote(dir) + " noid " + args + "`"
 }
 
 // Usage is how large a volume is and what is left. All in bytes.
