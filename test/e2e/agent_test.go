@@ -543,6 +543,7 @@ func TestNamedWhileBooting(t *testing.T) {
 
 // TestNoAgent is a VM without noid's agent: exec goes over the console.
 func TestNoAgent(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--no-agent", "--wait")
 	n.equal("exec", "ok\n", n.want(0, "exec", "a", "echo", "ok"))
@@ -556,6 +557,7 @@ func TestNoAgent(t *testing.T) {
 
 // TestCopy takes files there and back.
 func TestCopy(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	dir := t.TempDir()

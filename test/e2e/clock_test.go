@@ -11,6 +11,7 @@ import (
 // TestClock makes a guest stand still until its clock would be seconds late, in each way that noid has: it shows the
 // host's time afterwards. A clock that was set on purpose stays so over a checkpoint.
 func TestClock(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	agrees := func(after string) {

@@ -48,6 +48,7 @@ func hostServer(t *testing.T) (port string) {
 
 // TestDHCP: a guest that sets up its network itself, by DHCP, has the same one.
 func TestDHCP(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	port := hostServer(t)
 	n.want(0, "create", "a", "--host-port", port, "--wait")

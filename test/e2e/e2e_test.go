@@ -122,6 +122,7 @@ func (n noid) waitState(name, want string) {
 // TestQuickStart walks a VM through its life: clones and restores must have the bytes of their moment and nobody
 // else's.
 func TestQuickStart(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.equal("create", "a\n", n.want(0, "create", "a"))
 	n.want(4, "create", "a")
@@ -241,6 +242,7 @@ func TestSleep(t *testing.T) {
 
 // TestKilled kills noid in the middle of each verb: list must not choke, and a second try must work.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "base", "--wait")
 	n.want(0, "checkpoint", "base", "--label", "l")
@@ -271,6 +273,7 @@ func TestKilled(t *testing.T) {
 
 // TestRefusals is bad input: the exit code, and a hint where there is a cure.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	junk := filepath.Join(t.TempDir(), "junk")
 	if err := os.WriteFile(junk, bytes.Repeat([]byte("junk"), 1000), 0o600); err != nil {

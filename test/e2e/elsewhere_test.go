@@ -17,6 +17,7 @@ import (
 // TestElsewhere shares a home between two pid namespaces, as a container and its host do. Neither harms a VM of the
 // other's, and both see when it ends.
 func TestElsewhere(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.tiny("out")
 	n.answers("out", "s one", "token one")

@@ -119,6 +119,7 @@ func TestAgentKilled(t *testing.T) {
 // TestSlowBoot has the host stop a VM that boots for longer than an exec is patient: nothing is typed on its console,
 // and it becomes a template as any other.
 func TestSlowBoot(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a")
 	dir := filepath.Join(n.home, "storage/vms/a")
@@ -150,6 +151,7 @@ func TestSlowBoot(t *testing.T) {
 
 // TestAgentProcess is what the agent looks like from within the guest.
 func TestAgentProcess(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "create", "a", "--wait")
 	n.equal("comm", "noid-agent\n", n.want(0, "exec", "a", "--", "sh", "-c", "cat /proc/$PPID/comm"))

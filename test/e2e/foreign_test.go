@@ -13,6 +13,7 @@ import (
 // TestForeignProcess has a VM's record name a process that is not the VM's: it is left alone, and the VMM is found all
 // the same.
 func TestForeignProcess(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.tiny("a")
 	bystander := exec.Command("sleep", "1000")
@@ -61,6 +62,7 @@ func TestForeignProcess(t *testing.T) {
 // TestDamagedRecord has a running VM's record damaged: a restore in place brings it back, and ends the VMM that was
 // there.
 func TestDamagedRecord(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.tiny("a")
 	n.answers("a", "s one", "token one")

@@ -16,6 +16,7 @@ func (n noid) reach(name, host, port string) string {
 // TestLab has guests on a network find each other by name, and nobody else; clones too, and what is put back; while
 // they join, leave, are renamed, and lose their network helpers.
 func TestLab(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.want(0, "network", "create", "lab")
 	n.want(0, "create", "db", "--net", "none", "--network", "lab", "--wait")

@@ -8,6 +8,7 @@ import (
 
 // TestMovedHome moves a home while no VM runs: what its records name by path, kernels, is found in it all the same.
 func TestMovedHome(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.tiny("a")
 	n.answers("a", "s one", "token one")

@@ -120,6 +120,7 @@ func TestNetwork(t *testing.T) {
 // TestLoopbackResolver: an image whose resolv.conf names a server of the machine that it was made on has noid's resolver
 // in a VM, and keeps its file.
 func TestLoopbackResolver(t *testing.T) {
+	t.Parallel()
 	n := setup(t).in(t)
 	dir := tree(t)
 	const own = "nameserver 127.0.0.11\noptions ndots:0\n"

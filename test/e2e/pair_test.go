@@ -68,6 +68,7 @@ func (n noid) device(name string) string {
 // TestNetworkPair has an ordinary user make VMs with a network where there is no /dev/net/tun. What was saved there loads
 // elsewhere too.
 func TestNetworkPair(t *testing.T) {
+	t.Parallel()
 	n, elsewhere := hidden(t)
 	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, strings.Repeat("of the host\n", 100000))

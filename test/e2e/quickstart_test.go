@@ -33,6 +33,7 @@ import (
 //
 // The lines of a block "console interactive" are run on a pseudo-terminal and get the keys of interactive.
 func TestQuickStartReadme(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	registry := imagetest.Serve(t) // for Docker Hub, which the test cannot count on
 	image := imagetest.Image(t, archive(t, tree(t)))

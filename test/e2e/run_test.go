@@ -52,6 +52,7 @@ func hasCheckpoint(t *testing.T) noid {
 
 // TestRun runs commands in clones of a checkpoint: the exit codes are those of exec, and --rm leaves nothing.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	n := hasCheckpoint(t)
 	n.equal("run", "kept\nb\n", n.want(0, "run", "--rm", "--name", "b", "a@one", "--", "sh", "-c", "cat /dev/shm/f; hostname"))
 	for _, c := range []struct {

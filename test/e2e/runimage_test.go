@@ -34,6 +34,7 @@ func (n noid) busybox() {
 // TestRunImage runs an image that has no init: its user, found in the guest, its PATH, directory and command are
 // defaults, also of exec, of a clone and after a restart; and stop has its command end by its own signal.
 func TestRunImage(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.busybox()
 	n.want(0, "run", "--rm", "app:1")

@@ -33,12 +33,9 @@ func withSSH(t *testing.T) sshed {
 		}
 	}
 	n := setup(t)
-	t.Chdir(t.TempDir())
 	n.want(0, "create", "a", "--wait")
-	n.put("ssh_config", n.want(0, "ssh-config"))
-	check(t, os.Chmod("ssh_config", 0o600))
-	config, err := filepath.Abs("ssh_config")
-	check(t, err)
+	config := filepath.Join(t.TempDir(), "ssh_config")
+	check(t, os.WriteFile(config, []byte(n.want(0, "ssh-config")), 0o600))
 	return sshed{n, config}
 }
 
@@ -95,6 +92,7 @@ func (s sshed) bring(programs ...string) {
 // TestSSH has OpenSSH's programs, rsync and git work with a guest that has no network and no SSH server.
 func TestSSH(t *testing.T) {
 	s := withSSH(t)
+	t.Chdir(t.TempDir())
 	s.sh("echo alice:x:1000:1000::/home/alice:/bin/sh >>/etc/passwd; mkdir /home/alice; chown 1000:1000 /home/alice")
 	for name, test := range map[string]func(sshed){"commands": sshCommands, "terminal": sshTerminal, "files": sshFiles, "user": sshUser,
 		"rsync and git": sshPrograms, "ports": sshPorts, "sockets and agent": sshSockets, "many": sshMany} {
@@ -368,6 +366,7 @@ func sshMany(s sshed) {
 // TestSSHStates looks at ssh to a VM that does not run, and at a connection whose VM is checkpointed, paused, restored
 // and destroyed.
 func TestSSHStates(t *testing.T) {
+	t.Parallel()
 	s := withSSH(t)
 	refused := func(says string) {
 		t.Helper()

@@ -52,6 +52,7 @@ func (n noid) checkpoints(name string) (list []checkpointEntry) {
 // TestUndo restores in place again and again: the present is kept each time, three times at most; of a VM that is dead,
 // its disk.
 func TestUndo(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.tiny("a")
 	n.answers("a", "s first", "token first")

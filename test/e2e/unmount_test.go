@@ -11,6 +11,7 @@ import (
 
 // TestUnmount: once the last VM is destroyed, nothing of noid's keeps the home's file system busy.
 func TestUnmount(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	if os.Getuid() != 0 {
 		t.Skip("NOT RUN: not root, who alone can mount file systems")

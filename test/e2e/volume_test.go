@@ -148,6 +148,7 @@ func (n noid) want2(args ...string) string {
 
 // TestVolumeOfUser: an ordinary user is told what root is to do, and can use what root has made.
 func TestVolumeOfUser(t *testing.T) {
+	t.Parallel()
 	n := setup(t)
 	n.onExt4()
 	const user = 65534
