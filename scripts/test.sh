@@ -29,7 +29,7 @@ fi
 . scripts/guest-env.sh
 export NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault
 log=$(mktemp "${TMPDIR:-/tmp}/noid-test.XXXXXX")
-trap 'rm -f "$log"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; rm -f "$log" "$log.dist"' EXIT
 code=0
 {
   main=0
@@ -52,17 +52,27 @@ if [ $code = 1 ] && ! grep -q '^panic:' "$log" && [ "$(grep -c '^--- FAIL' "$log
     fi
   done < <(awk '/^--- FAIL: / { t = t (t ? "|" : "") $3 } /^(FAIL|ok)[ \t]/ { if ($1 == "FAIL") print $2, t; t = "" }' "$log")
 fi
+# The packages are built and tried beside what follows, which leaves a processor idle.
+scripts/test-dist.sh >"$log.dist" 2>&1 &
+dist=$!
 scripts/fuzz.sh "${NOID_TEST_FUZZTIME:-1s}" || code=1
+pythoncode=0
+scripts/python.sh || pythoncode=1
+[ $pythoncode = 0 ] || code=1
+if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20)'; then
+  typescript="passed"
+  scripts/typescript.sh || { typescript="FAILED"; code=1; }
+else
+  typescript="not run: no Node 20 with npm, which Debian 12 has not"
+fi
 distcode=0
-scripts/test-dist.sh || distcode=$?
+wait $dist || distcode=$?
+cat "$log.dist"
 case $distcode in
   0) packages="passed" ;;
   77) packages="not run, see above" ;;
   *) packages="FAILED"; code=1 ;;
 esac
-pythoncode=0
-scripts/python.sh || pythoncode=1
-[ $pythoncode = 0 ] || code=1
 labcode=0
 scripts/test-kvm.sh conformance || labcode=$?
 case $labcode in
@@ -75,6 +85,7 @@ echo "Not run on this machine directly:"
 grep -vE '^ *> ' "$log" | grep -oE 'NOT RUN: .*' | sort | uniq -c || echo "  nothing"
 echo "KVM lab: $lab"
 echo "Packages of 'make dist': $packages"
+echo "TypeScript client: $typescript"
 echo "Python package: $([ $pythoncode = 0 ] && echo passed || echo FAILED)"
 not_run() { grep -E 'NOT RUN: ' "$log" | grep -vE '^ *> '; } # without the lines of scripts, which testscript repeats
 passed=$(grep -cE '^\s*--- PASS' "$log" || true); failed=$(grep -cE '^\s*--- FAIL' "$log" || true); skipped=$(grep -cE '^\s*--- SKIP' "$log" || true)

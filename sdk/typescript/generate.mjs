@@ -1,9 +1,10 @@
 // Makes src/schema.ts and src/routes.ts of the text of 'noid serve --print-openapi', which comes on standard input.
-import { readFileSync, writeFileSync } from "node:fs"
+import { writeFileSync } from "node:fs"
+import { json } from "node:stream/consumers"
 import openapiTS, { astToString } from "openapi-typescript"
 
 const made = "// Made of 'noid serve --print-openapi' by generate.mjs.\n"
-const doc = JSON.parse(readFileSync(0, "utf8"))
+const doc = await json(process.stdin) // reading descriptor 0 at once fails while a pipe has nothing yet
 writeFileSync("src/schema.ts", made + astToString(await openapiTS(doc)))
 const routes = {}
 for (const [path, methods] of Object.entries(doc.paths))
