@@ -75,7 +75,7 @@ var edges = map[string]string{
 	"link/wire":     "",
 	"console":       "errs lazy untrusted vmm",
 
-	"checkpoint":     "errs image manifest network pack storage untrusted vmm",
+	"checkpoint":     "errs image manifest network pack proc storage untrusted vmm",
 	"manifest":       "errs storage",
 	"page":           "",
 	"pack":           "storage untrusted",

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"noid/internal/pack"
 	"noid/internal/storage"
@@ -23,6 +24,9 @@ func Reclaim(dir string, gone map[string]string) error {
 	ids, err := subdirs(dir)
 	if err != nil {
 		return err
+	}
+	if _, id, ok := whole(dir); ok && !slices.Contains(ids, id) {
+		removeWhole(dir)
 	}
 	if len(ids) == 0 {
 		pack.RemoveCounts(dir)

@@ -134,6 +134,9 @@ func (p Process) Kill(ctx context.Context) error {
 	return nil
 }
 
+// BootID names this boot of the host, as /proc/sys/kernel/random/boot_id has it; "unknown" where that cannot be read.
+func BootID() string { return bootID() }
+
 var bootID = sync.OnceValue(func() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

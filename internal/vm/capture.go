@@ -152,7 +152,7 @@ const smallFiles = 32 << 20
 // only when it decides.
 func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Record) error {
 	need, memory := int64(smallFiles), int64(0)
-	if c.Memory && !c.Packed {
+	if c.Memory && (!c.Packed || s.driver.MemorySource(s.dir) == "") {
 		memory = int64(c.Machine.MemMiB) << 20
 	}
 	_, disk, err := storage.Usage(s.file(vmm.RootfsFile))

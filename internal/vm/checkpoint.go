@@ -119,7 +119,7 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 	parent := s.parent(*c)
 	parentDir := s.Home.CheckpointDir(parent.VM, parent.ID)
 	if c.Packed {
-		if err := s.packing.settle(ctx); err != nil {
+		if err := s.packing.settle(ctx, s, *c); err != nil {
 			return err
 		}
 	}

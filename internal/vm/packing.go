@@ -22,14 +22,12 @@ type packing struct {
 	pack   *pack.Pack
 	drafts map[string]*pack.Draft // by the content's name
 	files  map[string]*os.File    // likewise, what is read
+	like   checkpoint.Record      // what it has most in common with, or the zero one
 }
 
 // canPack reports whether a checkpoint of the VM is better packed: its files would be copied else. To try reflinks
 // takes a write to the disk: it is done only where the file system's type does not tell.
 func (s *session) canPack(staging string) bool {
-	if !s.driver.Traits().MemoryFile {
-		return false
-	}
 	switch storage.FSType(staging) {
 	case "btrfs":
 		return false
@@ -51,25 +49,28 @@ func (s *session) newPacking(ctx context.Context, c checkpoint.Record) (p *packi
 	if p.pack, err = pack.Append(s.Home.CheckpointsDir(c.VM)); err != nil {
 		return p, err
 	}
-	from := map[string]string{vmm.RootfsFile: s.file(vmm.RootfsFile)}
-	if c.Memory {
-		from[vmm.MemorySnap] = s.driver.MemorySource(s.dir)
+	p.like = s.alike(ctx, c)
+	err = p.draft(s, vmm.RootfsFile, s.file(vmm.RootfsFile))
+	if err == nil && c.Memory && s.driver.Traits().MemoryFile {
+		err = p.draft(s, vmm.MemorySnap, s.driver.MemorySource(s.dir))
 	}
-	like := s.alike(ctx, c)
-	for name, path := range from {
-		f, err := untrusted.Open(filepath.Dir(path), filepath.Base(path), os.O_RDONLY)
-		if err != nil {
-			return p, err
-		}
-		p.files[name] = f
-		table, sums := s.packed(like, name)
-		d, err := p.pack.Draft(f, table, sums)
-		if err != nil {
-			return p, err
-		}
-		p.drafts[name] = d
+	return p, err
+}
+
+// draft begins the content called name, of the file at path.
+func (p *packing) draft(s *session, name, path string) error {
+	f, err := untrusted.Open(filepath.Dir(path), filepath.Base(path), os.O_RDONLY)
+	if err != nil {
+		return err
 	}
-	return p, nil
+	p.files[name] = f
+	table, sums := s.packed(p.like, name)
+	d, err := p.pack.Draft(f, table, sums)
+	if err != nil {
+		return err
+	}
+	p.drafts[name] = d
+	return nil
 }
 
 // alike returns the packed checkpoint of the VM that c has most in common with: its parent, else the newest.
@@ -118,9 +119,15 @@ func (p *packing) hold(ctx context.Context) error {
 	return p.each(func(name string, d *pack.Draft) error { return d.Hold(ctx) })
 }
 
-// settle puts what hold has taken into the pack, when the guest runs again. All of it is on disk then.
-func (p *packing) settle(ctx context.Context) error {
+// settle puts what hold has taken into the pack, when the guest runs again, and the memory that the VMM has written into
+// a file of its own. All of it is on disk then.
+func (p *packing) settle(ctx context.Context, s *session, c checkpoint.Record) error {
 	err := p.each(func(_ string, d *pack.Draft) error { return d.Settle(ctx) })
+	if err == nil && c.Memory && !s.driver.Traits().MemoryFile {
+		if err = p.draft(s, vmm.MemorySnap, s.driver.MemorySource(s.dir)); err == nil {
+			err = p.drafts[vmm.MemorySnap].Read(ctx)
+		}
+	}
 	if err == nil {
 		err = p.pack.Sync(ctx)
 	}

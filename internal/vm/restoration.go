@@ -150,10 +150,18 @@ func (r *restoration) stage(ctx context.Context) error {
 		return err
 	}
 	for _, name := range r.c.Contents() {
-		if r.c.InPack(name) {
-			if err := r.c.Fill(ctx, r.dir, name, n.file(name)); err != nil {
-				return err
-			}
+		if !r.c.InPack(name) {
+			continue
+		}
+		shared := name == vmm.MemorySnap && !r.driver.Traits().MemoryFile
+		if shared && r.c.LinkWhole(r.dir, n.file(name)) {
+			continue
+		}
+		if err := r.c.Fill(ctx, r.dir, name, n.file(name)); err != nil {
+			return err
+		}
+		if shared {
+			r.c.KeepWhole(r.dir, n.file(name))
 		}
 	}
 	if err := n.saveNet(ctx); err != nil {

@@ -71,8 +71,8 @@ type Driver interface {
 	MemorySource(dir string) string
 	// Snapshot writes the paused guest of dir to dst/memory.snap and dst/vmstate.snap, neither of which exists. It
 	// leaves the VM paused and able to resume whether it fails or not, and no file in dst when it fails. It may be
-	// repeated in one pause. The caller fsyncs dst. Without memory, which is for a driver with Traits.MemoryFile, there is
-	// no dst/memory.snap: until the guest is resumed MemorySource has it.
+	// repeated in one pause. The caller fsyncs dst. Without memory there is no dst/memory.snap: MemorySource has it, until
+	// the guest is resumed with Traits.MemoryFile, and else until the next WriteBack or Snapshot.
 	Snapshot(ctx context.Context, dir, dst string, memory bool) error
 
 	// Logs are the names of the log files that it leaves in a VM's directory, the VMM's own first. Start and Load make

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -20,9 +21,10 @@ import (
 
 // noid is a binary over a home of its own.
 type noid struct {
-	t    testing.TB
-	bin  string
-	home string
+	t      testing.TB
+	bin    string
+	home   string
+	driver string // "" is NOID_TEST_DRIVER, or qemu
 }
 
 func setup(t testing.TB) noid {
@@ -51,10 +53,7 @@ func setup(t testing.TB) noid {
 const bootLimit = 4 * time.Minute
 
 func (n noid) cmd(ctx context.Context, args ...string) *exec.Cmd {
-	driver := os.Getenv("NOID_TEST_DRIVER")
-	if driver == "" {
-		driver = "qemu"
-	}
+	driver := cmp.Or(n.driver, os.Getenv("NOID_TEST_DRIVER"), "qemu")
 	if args[0] == "exec" {
 		args = append([]string{"exec", "--wait-timeout", bootLimit.String()}, args[1:]...)
 	}

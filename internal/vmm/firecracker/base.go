@@ -21,13 +21,19 @@ import (
 //
 // The name ends with the file's time of modification in nanoseconds, so that a file that was written to since is not
 // taken for it. Firecracker may only read it. Without a base the next snapshot is Full.
-const basePrefix = "memory.base."
+//
+// A base with the other prefix is the VM's own: no checkpoint has it, and no Firecracker has ever mapped it. So a Diff
+// may be written into the file itself.
+const (
+	basePrefix = "memory.base."
+	ownPrefix  = "memory.own."
+)
 
 // bases returns the paths of what calls itself a base in dir. More than one is none.
 func bases(dir string) (found []string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), basePrefix) {
+		if strings.HasPrefix(e.Name(), basePrefix) || strings.HasPrefix(e.Name(), ownPrefix) {
 			found = append(found, filepath.Join(dir, e.Name()))
 		}
 	}
@@ -41,14 +47,36 @@ func base(dir string) (path string, info fs.FileInfo, ok bool) {
 		return "", nil, false
 	}
 	info, err := os.Lstat(found[0])
-	if err != nil || !info.Mode().IsRegular() || found[0] != baseName(dir, info) {
+	if err != nil || !info.Mode().IsRegular() {
+		return "", nil, false
+	}
+	if found[0] != baseName(dir, basePrefix, info) && found[0] != baseName(dir, ownPrefix, info) {
 		return "", nil, false
 	}
 	return found[0], info, true
 }
 
-func baseName(dir string, info fs.FileInfo) string {
-	return filepath.Join(dir, basePrefix+strconv.FormatInt(info.ModTime().UnixNano(), 10))
+func baseName(dir, prefix string, info fs.FileInfo) string {
+	return filepath.Join(dir, prefix+strconv.FormatInt(info.ModTime().UnixNano(), 10))
+}
+
+// ownBase returns the base of dir if that is the VM's own.
+func ownBase(dir string) (path string, own bool) {
+	path, _, ok := base(dir)
+	return path, ok && strings.HasPrefix(filepath.Base(path), ownPrefix)
+}
+
+// keepNew makes the memory that Firecracker has written the VM's own base. When it fails there is none.
+func keepNew(dir string) error {
+	path := filepath.Join(dir, newMemorySnap)
+	if err := single(path); err != nil {
+		return err
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	return os.Rename(path, baseName(dir, ownPrefix, info))
 }
 
 // setBase makes memory, a file on dir's file system, the base. When it fails there is none.
@@ -60,7 +88,7 @@ func setBase(dir, memory string) error {
 	if err != nil {
 		return err
 	}
-	return os.Link(memory, baseName(dir, info))
+	return os.Link(memory, baseName(dir, basePrefix, info))
 }
 
 // emptyBase makes the base of a guest that boots with size bytes of memory.
@@ -68,7 +96,7 @@ func emptyBase(dir string, size int64) error {
 	if err := dropBase(dir); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, basePrefix)
+	f, err := os.CreateTemp(dir, ownPrefix)
 	if err != nil {
 		return err
 	}
@@ -80,7 +108,7 @@ func emptyBase(dir string, size int64) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), baseName(dir, info))
+	return os.Rename(f.Name(), baseName(dir, ownPrefix, info))
 }
 
 // dropBase makes the next snapshot Full.

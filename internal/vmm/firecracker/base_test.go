@@ -36,20 +36,21 @@ func TestBase(t *testing.T) {
 	if err := d.Tell(t.Context(), dir, vmm.Pause); err != nil {
 		t.Fatal(err)
 	}
-	snapshot := func(prepare bool, dst string) error {
+	snapshot := func(prepare, memory bool, dst string) error {
 		t.Helper()
 		if prepare {
-			if err := d.WriteBack(t.Context(), dir, true); err != nil {
+			if err := d.WriteBack(t.Context(), dir, memory); err != nil {
 				t.Fatal(err)
 			}
 		}
-		return d.Snapshot(t.Context(), dir, dst, true)
+		return d.Snapshot(t.Context(), dir, dst, memory)
 	}
 	var last string
 	for _, step := range []struct {
 		name    string
 		prepare bool
 		before  func() // the snapshot
+		without bool   // memory
 		fails   bool
 		want    string
 	}{
@@ -66,13 +67,24 @@ func TestBase(t *testing.T) {
 		{name: "forgotten", prepare: true, before: func() { os.Remove(last) }, want: "Diff"},
 		{name: "refused", prepare: true, before: func() { d.Tell(t.Context(), dir, vmm.Resume) }, fails: true, want: "Diff"},
 		{name: "after a failure", prepare: true, before: func() { d.Tell(t.Context(), dir, vmm.Pause) }, want: "Full"},
+		{name: "without memory, of a checkpoint's", without: true, want: "Full"},
+		{name: "into its own", without: true, want: "Diff"},
+		{name: "its own refused", without: true, before: func() { d.Tell(t.Context(), dir, vmm.Resume) }, fails: true, want: "Diff"},
+		{name: "its own after a failure", without: true, before: func() { d.Tell(t.Context(), dir, vmm.Pause) }, want: "Full"},
+		{name: "with memory, of its own", prepare: true, want: "Diff"},
+		{name: "without memory, of a prepared one", prepare: true, without: true, want: "Diff"},
+		{name: "its own, written to since", without: true, before: func() {
+			if err := os.WriteFile(bases(dir)[0], []byte("rotten"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, want: "Full"},
 	} {
 		if step.before != nil {
 			time.Sleep(20 * time.Millisecond) // times of modification go in ticks
 			step.before()
 		}
 		dst := t.TempDir()
-		if err := snapshot(step.prepare, dst); (err != nil) != step.fails {
+		if err := snapshot(step.prepare, !step.without, dst); (err != nil) != step.fails {
 			t.Fatalf("%s: %v", step.name, err)
 		}
 		// The Full one that resuming asks for, to a directory that is not there, comes before.
@@ -99,18 +111,36 @@ func TestDiffIsWhole(t *testing.T) {
 	}
 	kvm.Close()
 	g := bootTiny(t)
-	g.check("after the boot")
+	g.check("after the boot", true)
 	g.ask("d 3")
-	g.check("after 3 MiB")
-	g.check("idle")
+	g.check("after 3 MiB", true)
+	g.check("idle", true)
 	g.ask("d 40")
-	dst := g.check("after 40 MiB")
+	dst := g.check("after 40 MiB", true)
 	if n, err := storage.DataBytes(t.Context(), filepath.Join(dst, vmm.MemorySnap)); err != nil || n > 60<<20 {
 		t.Errorf("with 40 MiB written the memory takes %d MiB, %v", n>>20, err)
 	}
 	g.load(dst)
 	g.ask("d 7")
-	g.check("after a load")
+	g.check("after a load", true)
+	g.ask("d 5")
+	g.check("into a clone of what a checkpoint has too", false)
+	own, isOwn := ownBase(g.dir)
+	before, err := os.Lstat(own)
+	if err != nil || !isOwn {
+		t.Fatalf("no base of its own: %v", err)
+	}
+	g.ask("d 9")
+	g.check("into its own file", false)
+	g.check("idle, into its own file", false)
+	own, _ = ownBase(g.dir)
+	if after, err := os.Lstat(own); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the Diff went into another file: %v", err)
+	}
+	g.ask("d 6")
+	dst = g.check("with memory after that", true)
+	g.load(dst)
+	g.check("after a load, without memory", false)
 	data, err := os.ReadFile(filepath.Join(g.dir, LogFile))
 	if err != nil || strings.Contains(string(data), "panicked") || bytes.Contains(data, []byte("ERROR")) {
 		t.Logf("firecracker's log: %s", data)
@@ -158,17 +188,25 @@ func (g *tiny) ask(line string) {
 	}
 }
 
-// check takes a snapshot with a prepared file and a Full one in the same pause, and compares them.
-func (g *tiny) check(what string) (dst string) {
+// check takes a snapshot with or without memory, which is to be a Diff, and a Full one in the same pause, and compares
+// them.
+func (g *tiny) check(what string, memory bool) (dst string) {
 	g.Helper()
 	dst = g.TempDir()
-	g.must(g.d.WriteBack(g.Context(), g.dir, true))
+	g.must(g.d.WriteBack(g.Context(), g.dir, memory))
 	g.ask("s between") // after the clone was made
 	g.must(g.d.Tell(g.Context(), g.dir, vmm.Pause))
-	if !prepared(g.dir) {
+	if _, own := ownBase(g.dir); !prepared(g.dir) && (memory || !own) {
 		g.Errorf("%s: there is no base", what)
 	}
-	g.must(g.d.Snapshot(g.Context(), g.dir, dst, true))
+	g.must(g.d.Snapshot(g.Context(), g.dir, dst, memory))
+	file := filepath.Join(dst, vmm.MemorySnap)
+	if !memory {
+		if _, err := os.Lstat(file); !os.IsNotExist(err) {
+			g.Errorf("%s: memory where none was asked for: %v", what, err)
+		}
+		file = g.d.MemorySource(g.dir)
+	}
 	c := newClient(g.dir)
 	defer c.close()
 	full := filepath.Join(newSnapDir, "full")
@@ -177,7 +215,7 @@ func (g *tiny) check(what string) (dst string) {
 	want, err := storage.HashFile(g.Context(), filepath.Join(g.dir, full), storage.HashChunk)
 	g.must(err)
 	os.Remove(filepath.Join(g.dir, full))
-	got, err := storage.HashFile(g.Context(), filepath.Join(dst, vmm.MemorySnap), storage.HashChunk)
+	got, err := storage.HashFile(g.Context(), file, storage.HashChunk)
 	if err != nil || got.Root() != want.Root() {
 		g.Errorf("%s: the memory is not the Full snapshot's, %v", what, err)
 	}

@@ -26,12 +26,17 @@ const (
 
 // WriteBack implements vmm.Driver: it makes the file that a Diff is written into, and writes back the disk, which
 // Firecracker flushes while the guest stands still.
-func (d *Driver) WriteBack(ctx context.Context, dir string, _ bool) error {
+func (d *Driver) WriteBack(ctx context.Context, dir string, memory bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if err := vmm.WriteBack(ctx, dir, vmm.RootfsFile); err != nil {
 		return err
+	}
+	if !memory {
+		if _, own := ownBase(dir); own || prepared(dir) {
+			return nil
+		}
 	}
 	if err := prepare(ctx, dir); err != nil {
 		return fmt.Errorf("preparing the memory's file: %w", err)
@@ -46,9 +51,10 @@ func (d *Driver) MemorySource(dir string) string {
 }
 
 // Snapshot implements vmm.Driver with a Diff into a clone of the base (see base.go), or a Full snapshot where there is
-// none. What it wrote when it fails, it removes, and the next one is Full. Firecracker writes in newSnapDir, where
-// alone it may make files; they are then moved to dst.
-func (d *Driver) Snapshot(ctx context.Context, dir, dst string, _ bool) (err error) {
+// none. Without memory the Diff goes into the base itself, if that is the VM's own, and what was written is the next
+// base, and the VM's own. What it wrote when it fails, it removes, and the next one is Full. Firecracker writes in
+// newSnapDir, where alone it may make files; they are then moved to dst.
+func (d *Driver) Snapshot(ctx context.Context, dir, dst string, memory bool) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("writing the snapshot: %w", err)
@@ -63,7 +69,12 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string, _ bool) (err err
 		}
 	}
 	kind, stale := "Full", d.Scratch() // of a noid that was killed: a Full one would be written over it
-	if prepared(dir) {
+	own, inPlace := ownBase(dir)
+	inPlace = inPlace && !memory
+	switch {
+	case inPlace:
+		kind = "Diff"
+	case prepared(dir):
 		kind, stale = "Diff", []string{newStateSnap}
 	}
 	if err := vmm.Remove(dir, stale...); err != nil {
@@ -73,6 +84,11 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string, _ bool) (err err
 		return err
 	}
 	// From here on the dirty pages may be forgotten: an end at any place leaves no base.
+	if inPlace {
+		if err := os.Rename(own, filepath.Join(dir, newMemorySnap)); err != nil {
+			return err
+		}
+	}
 	if err := dropBase(dir); err != nil {
 		return err
 	}
@@ -84,7 +100,17 @@ func (d *Driver) Snapshot(ctx context.Context, dir, dst string, _ bool) (err err
 	if err := create(ctx, dir, kind); err != nil {
 		return err
 	}
-	return moveNew(ctx, dir, dst)
+	if memory {
+		return moveNew(ctx, dir, dst)
+	}
+	state := filepath.Join(dst, vmm.StateSnap)
+	if err = move(ctx, state, filepath.Join(dir, newStateSnap)); err == nil {
+		err = keepNew(dir)
+	}
+	if err != nil {
+		vmm.Remove(dst, vmm.StateSnap)
+	}
+	return err
 }
 
 // create has the Firecracker of dir write a snapshot to newSnapDir.
