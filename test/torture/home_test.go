@@ -351,7 +351,7 @@ func (h *home) leftovers() (list []string) {
 		rel, _ := filepath.Rel(h.dir, path)
 		parts := strings.Split(rel, "/")
 		hidden := strings.HasPrefix(name, ".") && !slices.Contains([]string{".config.lock", ".emulated", ".home.lock", ".index.lock", ".setup.lock"}, name)
-		strange := len(parts) == 4 && parts[1] == "vms" && !h.files[name] && name != "base.ext4" && !strings.HasPrefix(name, "memory.base.")
+		strange := len(parts) == 4 && parts[1] == "vms" && !h.files[name] && name != "base.ext4" && !strings.HasPrefix(name, "memory.base.") && !strings.HasPrefix(name, "memory.own.")
 		if parts[0] == "networks" && (name == ".lock" || strings.HasPrefix(name, ".inbox-")) { // a network helper's
 			return nil
 		}
