@@ -90,6 +90,9 @@ func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Rec
 	}
 	noteLast(s.dir, c.VM+"@"+c.ID)
 	markUntouched(s.dir, s.vm.Process)
+	if s.Made != nil {
+		s.Made(c)
+	}
 	return c, nil
 }
 

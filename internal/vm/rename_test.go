@@ -52,6 +52,33 @@ func TestRename(t *testing.T) {
 	}
 }
 
+// TestHeldDirs holds the directory of a VM once, however many clients there are, and none of one that is gone or when the
+// manager is closed.
+func TestHeldDirs(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	must(t, os.Mkdir(a, 0o700))
+	must(t, os.Mkdir(b, 0o700))
+	var h heldDirs
+	first := h.hold(a)
+	if h.hold(a) != first || h.hold(b) == first || len(h.files) != 2 || h.hold(filepath.Join(dir, "none")) != nil {
+		t.Errorf("two directories are %d", len(h.files))
+	}
+	must(t, os.Rename(a, filepath.Join(dir, "c")))
+	if h.hold(filepath.Join(dir, "c")) != first {
+		t.Error("a renamed directory is another one")
+	}
+	must(t, os.Mkdir(a, 0o700))
+	must(t, os.Remove(b))
+	if h.hold(a) == first || len(h.files) != 2 {
+		t.Errorf("with one new and one gone they are %d", len(h.files))
+	}
+	h.close()
+	if _, err := first.Stat(); !errors.Is(err, os.ErrClosed) || len(h.files) != 0 {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
 // TestRenameRefused has Rename refuse a name that is not free, and what is not there.
 func TestRenameRefused(t *testing.T) {
 	w := newWorld(t, false)

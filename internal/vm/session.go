@@ -3,7 +3,6 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -119,11 +118,11 @@ func (s *session) agent() *link.Client { return s.agentIn(s.dir) }
 
 // agentIn is agent for a VM whose directory is dir for now. The client follows it when the VM is renamed.
 func (s *session) agentIn(dir string) *link.Client {
-	here, _ := os.Open(dir)
+	here := s.dirs.hold(dir)
 	return &link.Client{
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			if _, err := os.Lstat(dir); here != nil && errors.Is(err, fs.ErrNotExist) {
-				return s.driver.Connect(ctx, fmt.Sprintf("/proc/self/fd/%d", here.Fd()))
+				return inside(here, func(dir string) (net.Conn, error) { return s.driver.Connect(ctx, dir) })
 			}
 			return s.driver.Connect(ctx, dir)
 		},

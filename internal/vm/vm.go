@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"noid/internal/checkpoint"
 	"noid/internal/config"
 	"noid/internal/errs"
 	"noid/internal/home"
@@ -43,8 +44,11 @@ type Manager struct {
 	Warn, Notice func(string)
 	// WarnEmulated, if set, is called once a day when a guest has started that the host's processor does not run.
 	WarnEmulated func()
+	// Made, if set, is called for each checkpoint that was made, also by several goroutines at once.
+	Made func(checkpoint.Record)
 	// Version is noid's own, for manifests.
 	Version string
+	dirs    *heldDirs
 }
 
 // Open opens the home in dir, or with "" the default one, and its configuration. The manager has no drivers yet. With a
@@ -68,13 +72,14 @@ func Open(ctx context.Context, dir, verb string, asRoot bool) (*Manager, error) 
 	if err != nil {
 		return nil, errors.Join(volume.Missing(dir), err)
 	}
-	m := &Manager{Home: h}
+	m := &Manager{Home: h, dirs: &heldDirs{}}
 	m.Config, err = config.Load(h.ConfigPath())
 	return m, err
 }
 
 // Close ends the use of the home.
 func (m *Manager) Close() {
+	m.dirs.close()
 	m.Home.Close()
 	m.Home.GiveBack()
 }
