@@ -1,6 +1,8 @@
 package api
 
 import (
+	"strings"
+
 	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
@@ -17,8 +19,8 @@ type Entry struct {
 	ID        string   `json:"id"`
 	CreatedAt string   `json:"created_at"`
 	Label     string   `json:"label,omitempty"`
-	Parent    string   `json:"parent,omitempty"`
-	By        string   `json:"by,omitempty"` // "auto", "try", "explore", "restore", "keep" or "undo": noid made it by itself
+	Parent    string   `json:"parent,omitempty"` // the id of the checkpoint that it came from; NAME@ID of another VM's
+	By        string   `json:"by,omitempty"`     // "auto", "try", "explore", "restore", "keep" or "undo": noid made it by itself
 	Command   string   `json:"command,omitempty"`
 	Turn      string   `json:"turn,omitempty"`
 	To        string   `json:"to,omitempty"` // by a restore, keep or undo: the checkpoint that the VM went to
@@ -33,7 +35,7 @@ func HistoryOf(name string, h vm.History) History {
 	j := History{VM: name, Now: h.Now, Entries: []Entry{}}
 	for _, e := range h.Entries {
 		c := e.Cause
-		line := Entry{ID: e.ID, CreatedAt: Time(e.CreatedAt), Label: e.Label, Parent: e.Parent, By: c.By, Turn: c.Turn, Pinned: e.Pinned, Clones: e.Clones}
+		line := Entry{ID: e.ID, CreatedAt: Time(e.CreatedAt), Label: e.Label, Parent: ownID(name, e.Parent), By: c.By, Turn: c.Turn, Pinned: e.Pinned, Clones: e.Clones}
 		if c.Backup() || c.By == vm.ByUndo {
 			line.To = c.What
 		} else {
@@ -49,6 +51,14 @@ func HistoryOf(name string, h vm.History) History {
 		j.Entries = append(j.Entries, line)
 	}
 	return j
+}
+
+// ownID is ref, a "vm@id", as the id alone if vm is name.
+func ownID(name, ref string) string {
+	if id, own := strings.CutPrefix(ref, name+"@"); own {
+		return id
+	}
+	return ref
 }
 
 // Undone is where an undo, a redo or a keep has put a VM.

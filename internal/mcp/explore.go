@@ -16,7 +16,7 @@ type exploreIn struct {
 	Jobs     int      `json:"jobs,omitempty" jsonschema:"how many run at a time; 2 if 0"`
 	Dir      string   `json:"dir,omitempty" jsonschema:"directory to run in"`
 	User     string   `json:"user,omitempty" jsonschema:"USER[:GROUP] to run as"`
-	TimeoutS int      `json:"timeout_s,omitempty" jsonschema:"end a variant after so many seconds; 0 for never"`
+	TimeoutS float64  `json:"timeout_s,omitempty" jsonschema:"end a variant after so many seconds; 0 for never"`
 }
 
 type exploreOut struct {

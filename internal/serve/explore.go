@@ -21,7 +21,7 @@ type ExploreRequest struct {
 	Jobs       int        `json:"jobs,omitempty" min:"0" max:"100" jsonschema:"how many run at a time; 2 if 0"`
 	Dir        string     `json:"dir,omitempty" jsonschema:"directory to run in"`
 	User       string     `json:"user,omitempty" jsonschema:"USER[:GROUP] to run as"`
-	TimeoutS   int        `json:"timeout_s,omitempty" min:"0" max:"31536000" jsonschema:"end a variant after so many seconds; 0 for never"`
+	TimeoutS   float64    `json:"timeout_s,omitempty" min:"0" max:"31536000" jsonschema:"end a variant after so many seconds, such as 0.5; 0 for never"`
 }
 
 // KeepRequest is a variant of an exploration.

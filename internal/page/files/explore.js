@@ -14,7 +14,7 @@ export async function explore({ name }) {
   const form = el('form', {},
     field('Commands, one a line', 'commands', { type: 'textarea', required: true, rows: '4', placeholder: 'make CFLAGS=-O2\nmake CFLAGS=-O3' }, 'Each runs in a copy of the VM of its own, and what it has made is kept as a checkpoint.'),
     el('div', { class: 'row' }, field('Score', 'score', { placeholder: 'wc -c < a.out' }, 'a command that prints a number'), field('From', 'checkpoint', { options: moments }),
-      field('At a time', 'jobs', { type: 'number', min: '1', max: '100', value: '2' }), field('Seconds at most, each', 'timeout_s', { type: 'number', min: '1' })),
+      field('At a time', 'jobs', { type: 'number', min: '1', max: '100', value: '2' }), field('Seconds at most, each', 'timeout_s', { type: 'number', min: '0.1', step: 'any' })),
     el('div', { class: 'actions' }, go, cancel));
   let stop = null;
   form.addEventListener('submit', async (e) => {

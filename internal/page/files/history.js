@@ -21,7 +21,6 @@ export async function history({ name, info }) {
       do {
         again = false;
         const doc = await get(vmPath(name) + '/history?size=true' + (most ? '&max=' + most : ''));
-        for (const c of doc.checkpoints) c.parent = c.parent?.replace(name + '@', ''); // NAME@ID; another VM's is not here
         const now = JSON.stringify([doc, info()?.state]);
         if (now !== text) draw(doc);
         text = now;

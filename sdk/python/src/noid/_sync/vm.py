@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 from urllib.parse import quote
@@ -29,9 +28,9 @@ def ref_of(checkpoint: Ref) -> str:
     return checkpoint if isinstance(checkpoint, str) else checkpoint.id
 
 
-def _seconds(timeout: Optional[float]) -> Optional[int]:
-    """A time as the server takes it."""
-    return None if timeout is None else max(1, math.ceil(timeout))
+def _seconds(timeout: Optional[float]) -> Optional[float]:
+    """A time as the server takes it, for which 0 is no bound."""
+    return None if timeout is None else max(0.001, timeout)
 
 
 def command_body(
@@ -202,7 +201,7 @@ class VM:
         (65536 without it, 1 MiB at most) of each of its outputs: as many of the beginning as of the end.
 
         :param check: raise :class:`CommandError` if it fails
-        :param timeout: seconds, rounded up, after which it is ended and :class:`CommandTimeout` raised
+        :param timeout: seconds after which it is ended and :class:`CommandTimeout` raised
         :param at: run it in a throw-away clone of this checkpoint (or of "now") instead
         :param turn: an id of commands that belong together: with auto checkpoints they have one
         """
