@@ -13,6 +13,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/serve"
+	"noid/internal/telemetry"
 	"noid/internal/untrusted"
 	"noid/internal/version"
 	"noid/internal/vm"
@@ -23,8 +24,8 @@ import (
 const serveTokenFile = "serve.token"
 
 func (a *app) serveCmd() *cobra.Command {
-	var listen, socket, tokenFile string
-	var printOpenAPI, stdin bool
+	var listen, socket, tokenFile, otlp string
+	var printOpenAPI, stdin, metrics bool
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Serve programs over HTTP",
 		Long: `Serve noid's verbs to programs over HTTP, as JSON, until Ctrl+C or SIGTERM. VMs are the user's own, as those of the command
@@ -33,6 +34,10 @@ line, and run on when the server ends. --print-openapi prints what it can do.
 It listens on a unix socket that this user and root may connect to: serve.sock in noid's home. With --listen it listens on a
 port of this machine's loopback instead; every request must bear the token, which is made and kept in a file that only this
 user can read. A socket that systemd passes comes before both.
+
+With --metrics, /metrics has metrics for Prometheus. With --otlp, each request is a span for an OpenTelemetry collector: at a
+URL, or with --otlp env at that of OTEL_EXPORTER_OTLP_ENDPOINT. OTEL_SERVICE_NAME and OTEL_EXPORTER_OTLP_HEADERS count with
+both. Neither is on by itself.
 `,
 		Example: "  noid serve &\n  curl --unix-socket ~/.noid/serve.sock http://localhost/v1/vms\n  noid serve --listen 127.0.0.1:7070",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -53,7 +58,10 @@ user can read. A socket that systemd passes comes before both.
 			if err := m.Home.Make(); err != nil {
 				return err
 			}
-			o := serve.Options{Version: version.Release, Log: func(text string) { fmt.Fprintln(a.err, "noid: "+untrusted.Text([]byte(text))) }, Open: a.openForProgram}
+			o := serve.Options{Version: version.Release, Log: func(text string) { fmt.Fprintln(a.err, "noid: "+untrusted.Text([]byte(text))) }, Open: a.openForProgram, Metrics: metrics}
+			if o.Traces, err = traces(otlp, o.Log); err != nil {
+				return err
+			}
 			if o.Driver, err = driverWish(a.drivers(drivers.Config{}, nil), ""); err != nil {
 				return err
 			}
@@ -89,9 +97,32 @@ user can read. A socket that systemd passes comes before both.
 	f.StringVar(&listen, "listen", "", "`ADDRESS:PORT` of loopback to listen on, such as 127.0.0.1:7070; port 0 is any that is free")
 	f.StringVar(&socket, "socket", "", "`PATH` of the unix socket to listen on (default serve.sock in noid's home)")
 	f.StringVar(&tokenFile, "token-file", "", "`FILE` with the token for --listen, made if it is not there (default serve.token in noid's home)")
+	f.BoolVar(&metrics, "metrics", false, "have metrics for Prometheus at /metrics")
+	f.StringVar(&otlp, "otlp", "", "send traces to the OpenTelemetry collector at `URL`, such as http://localhost:4318 (env: of OTEL_EXPORTER_OTLP_ENDPOINT)")
 	f.BoolVar(&stdin, "stdin", false, "end when standard input does: with the program that has started it")
 	f.BoolVar(&printOpenAPI, "print-openapi", false, "print the OpenAPI document and end")
 	return cmd
+}
+
+// traces is where spans go: to the collector at where, "env" for what OpenTelemetry's variables say, "" for nowhere.
+func traces(where string, log func(string)) (*telemetry.Exporter, error) {
+	if where == "" {
+		return nil, nil
+	}
+	if where == "env" {
+		if where = os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"); where == "" {
+			return nil, usageError("--otlp env: OTEL_EXPORTER_OTLP_ENDPOINT is not set", "export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318, or give --otlp a URL")
+		}
+	}
+	headers, err := telemetry.ParseHeaders(os.Getenv("OTEL_EXPORTER_OTLP_HEADERS"))
+	if err != nil {
+		return nil, usageError("OTEL_EXPORTER_OTLP_HEADERS: "+err.Error(), "write KEY=VALUE,KEY=VALUE, with values in percent-encoding")
+	}
+	e, err := telemetry.NewExporter(telemetry.ExporterOptions{URL: where, Headers: headers, Service: cmp.Or(os.Getenv("OTEL_SERVICE_NAME"), "noid"), Version: version.Release, Log: log})
+	if err != nil {
+		return nil, usageError("--otlp: "+err.Error(), "give the address below which it has v1/traces, such as http://localhost:4318")
+	}
+	return e, nil
 }
 
 // openForProgram is openFor for a front end that serves programs: one whose configuration is damaged gets no manager.

@@ -25,9 +25,15 @@ type answer struct {
 	kind   string
 }
 
-// lasting reports whether a repetition is to have this answer: one that was not interrupted, and did not find somebody
-// else at work.
-func (a answer) lasting() bool { return a.kind != "interrupted" && a.kind != "busy" }
+// lasting reports whether a repetition is to have this answer: one that did not find somebody else at work.
+func (a answer) lasting() bool { return a.kind != "busy" }
+
+// interrupted is the answer to each repetition of a request whose work was interrupted. What it has done by then only who
+// looks can say, so that it is not done again under the same key.
+func interrupted(key string) answer {
+	p := problemOf(errs.New(errInterrupted, "the request with the Idempotency-Key %.60q was interrupted: it may have been done, in whole or in part", key).Hint("look at what is there; to do it again, make a new key"))
+	return answer{p.Status, encode(p), p.Kind}
+}
 
 // answers keeps the answers to requests with an Idempotency-Key. Its zero value is empty.
 type answers struct {
@@ -46,8 +52,8 @@ type kept struct {
 	until time.Time
 }
 
-// once has work answer the request r, once for its key. A repetition waits for the answer of the first; when that was
-// interrupted, it does the work. The same key with another request is errKeyReused.
+// once has work answer the request r, once for its key. A repetition waits for the answer of the first; when the first was
+// interrupted, that is its answer. The same key with another request is errKeyReused.
 func (s *answers) once(r *http.Request, keys []string, body []byte, work func() answer) (answer, error) {
 	key := keys[0]
 	if len(keys) > 1 || key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
@@ -63,15 +69,16 @@ func (s *answers) once(r *http.Request, keys []string, body []byte, work func() 
 			done := false
 			defer func() {
 				if !done { // work has panicked
-					s.leave(k, answer{kind: "interrupted"})
+					s.leave(k, interrupted(key))
 				}
 			}()
 			a := work()
-			if r.Context().Err() != nil {
-				a.kind = "interrupted"
-			}
-			s.leave(k, a)
 			done = true
+			if a.kind != "" && a.kind != "busy" && r.Context().Err() != nil || a.kind == "interrupted" {
+				s.leave(k, interrupted(key))
+			} else {
+				s.leave(k, a) // a client that has gone may come again for what was done
+			}
 			return a, nil
 		}
 		select {
@@ -83,6 +90,17 @@ func (s *answers) once(r *http.Request, keys []string, body []byte, work func() 
 			return answer{}, r.Context().Err()
 		}
 	}
+}
+
+// instanceHeader names, in a repetition, the server that the first request was sent to.
+const instanceHeader = "Noid-Instance"
+
+// sameInstance refuses a repetition of what another server was asked, which has taken its keys along.
+func (s *server) sameInstance(r *http.Request) error {
+	if want := r.Header.Get(instanceHeader); want != "" && want != s.instance {
+		return errs.New(errInterrupted, "the server %.60q has ended: what was asked of it may have been done, in whole or in part", want).Hint("look at what is there; to do it again, make a new key")
+	}
+	return nil
 }
 
 // enter returns what is there of key, or begins it.

@@ -42,10 +42,10 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Errorf("five at once ran %q", data)
 	}
 
-	// One that was interrupted is done again: by one that waits for it, too.
+	// One that was interrupted is not done again: a repetition hears of that, and one that waits for it too.
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
-	body := `{"command":"echo x >>` + filepath.Join(dir, "gone") + `; test $(wc -l <` + filepath.Join(dir, "gone") + `) = 2 || sleep 1000"}`
+	body := `{"command":"echo x >>` + filepath.Join(dir, "gone") + `; sleep 1000"}`
 	go func() {
 		r, _ := http.NewRequestWithContext(ctx, "POST", w.base+"/v1/vms/a/exec", strings.NewReader(body))
 		r.Header.Set("Content-Type", jsonType)
@@ -58,14 +58,24 @@ func TestIdempotencyKey(t *testing.T) {
 		return string(data) == "x\n"
 	})
 	waits := make(chan string, 1)
-	go func() { waits <- w.do(200, "POST", "/v1/vms/a/exec", body, nil, "Idempotency-Key: 3") }()
+	go func() { waits <- w.do(409, "POST", "/v1/vms/a/exec", body, nil, "Idempotency-Key: 3") }()
 	cancel()
 	if err := <-gone; err == nil {
 		t.Error("a request that was cancelled has an answer")
 	}
-	if doc := <-waits; !strings.Contains(doc, `"exit_code":0`) {
+	if doc := <-waits; !strings.Contains(doc, `"kind":"interrupted"`) {
 		t.Errorf("the one that has waited: %s", doc)
 	}
+	w.refused(409, "interrupted", "POST", "/v1/vms/a/exec", body, "Idempotency-Key: 3")
+	if data, _ := os.ReadFile(filepath.Join(dir, "gone")); string(data) != "x\n" {
+		t.Errorf("what was interrupted ran %q", data)
+	}
+
+	// A repetition of what another server was asked is not done, where the client says which one that was.
+	var v Version
+	w.do(200, "GET", "/v1/version", nil, &v)
+	w.refused(409, "interrupted", "POST", "/v1/vms/a/exec", count("other"), "Idempotency-Key: 4", "Noid-Instance: another")
+	w.do(200, "POST", "/v1/vms/a/exec", count("other"), nil, "Idempotency-Key: 4", "Noid-Instance: "+v.Instance)
 }
 
 // TestAnswers are bounded in number and size.

@@ -202,6 +202,7 @@ func (s *server) exec(ctx context.Context, c *call, in ExecRequest) (ExecResult,
 		return ExecResult{}, err
 	}
 	r.command.Turn, r.command.Detach = in.Turn, in.Detach
+	defer s.metrics.running()()
 	var exit vm.Exit
 	if in.At != "" {
 		exit, err = c.m.ExecAt(ctx, in.VM, in.At, r.command, r.streams)
@@ -216,6 +217,7 @@ func (s *server) try(ctx context.Context, c *call, in TryRequest) (ExecResult, e
 	if err != nil {
 		return ExecResult{}, err
 	}
+	defer s.metrics.running()()
 	t, err := c.m.Try(ctx, in.VM, r.command, r.streams, vm.TryOptions{Always: in.Always})
 	o := r.result(t.Exit)
 	o.WentBack, o.Before = t.Back, t.Before
@@ -245,6 +247,7 @@ func (s *server) run(ctx context.Context, c *call, in RunRequest) (ExecResult, e
 	if err != nil {
 		return ExecResult{}, err
 	}
+	defer s.metrics.running()()
 	_, exit, err := c.m.Run(ctx, o, r.command, r.streams)
 	return r.result(exit), err
 }

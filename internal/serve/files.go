@@ -219,7 +219,7 @@ func (s *server) writeFile(ctx context.Context, c *call, in PutFileRequest) erro
 }
 
 // upload is a body of any length, which may take its time.
-func (s *server) upload(c *call) io.Reader { return &patient{r: c.r.Body, w: c.w} }
+func (s *server) upload(c *call) io.Reader { return &patient{r: c.r.Body, w: c.w, slow: s.o.slow} }
 
 func (s *server) copy(ctx context.Context, c *call, src, dst vm.Place, o vm.CopyOptions) error {
 	o.Wait, o.Warn = api.BootWait, c.warn

@@ -19,13 +19,14 @@ import (
 )
 
 // guarded is l with bounds: of the connections at a time, and of the time that a client takes for a piece of an answer.
-func guarded(l net.Listener) net.Listener {
-	return guardedListener{l, make(chan struct{}, maxConns)}
+func guarded(l net.Listener, slow time.Duration) net.Listener {
+	return guardedListener{l, make(chan struct{}, maxConns), slow}
 }
 
 type guardedListener struct {
 	net.Listener
 	slots chan struct{}
+	slow  time.Duration
 }
 
 // Accept implements net.Listener.
@@ -36,13 +37,14 @@ func (l guardedListener) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
-	return guardedConn{conn, sync.OnceFunc(func() { <-l.slots })}, nil
+	return guardedConn{conn, sync.OnceFunc(func() { <-l.slots }), l.slow}, nil
 }
 
 // guardedConn is a connection that ends when its client does not read.
 type guardedConn struct {
 	net.Conn
 	free func()
+	slow time.Duration
 }
 
 // Close implements io.Closer.
@@ -53,17 +55,28 @@ func (c guardedConn) Close() error {
 
 // Write implements io.Writer.
 func (c guardedConn) Write(b []byte) (int, error) {
-	c.SetWriteDeadline(time.Now().Add(slowWait))
+	c.SetWriteDeadline(time.Now().Add(c.slow))
 	return c.Conn.Write(b)
 }
 
 // ServeHTTP checks who asks, and by what name, before anything else.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.observes() {
+		s.observe(w, r)
+	} else {
+		s.serve(w, r)
+	}
+}
+
+func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if len(r.TransferEncoding) > 0 { // with a length beside it, a request may end elsewhere for another reader: nothing follows
 		h.Set("Connection", "close")
+	}
+	if r.ContentLength != 0 { // net/http reads what nobody has read of a body before it answers, and has no bound of its own
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.slow))
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -172,11 +185,22 @@ func (l logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// clientKey has, in the context of a connection, who is at its other end.
+// clientKey has, in the context of a connection, that and who is at its other end.
 type clientKey struct{}
 
+type client struct {
+	name string
+	conn net.Conn
+}
+
 func withClient(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, clientKey{}, clientOf(conn))
+	return context.WithValue(ctx, clientKey{}, client{clientOf(conn), conn})
+}
+
+// connOf is the connection of a request, nil for none.
+func connOf(ctx context.Context) net.Conn {
+	c, _ := ctx.Value(clientKey{}).(client)
+	return c.conn
 }
 
 // streams counts the answers that last, of each client.
@@ -187,7 +211,8 @@ type streams struct {
 
 // begin counts one more. The caller calls end when it is over.
 func (s *streams) begin(ctx context.Context) (end func(), err error) {
-	client, _ := ctx.Value(clientKey{}).(string)
+	c, _ := ctx.Value(clientKey{}).(client)
+	client := c.name
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.n == nil {

@@ -67,7 +67,7 @@ func add[In, Out any](s *server, o op, run func(context.Context, *call, In) (Out
 	addOp(s, o, func(o *op) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			var in In
-			body, err := o.read(w, r, &in)
+			body, err := o.read(w, r, &in, s.o.slow)
 			if err != nil {
 				refuse(w, err)
 				return
@@ -142,13 +142,14 @@ func addOp(s *server, o op, handler func(*op) http.HandlerFunc, in reflect.Type)
 	s.mux.HandleFunc(o.method+" /v1"+o.path, o.handle)
 }
 
-// read reads the parameters and the body of r into in. It returns the body.
-func (o *op) read(w http.ResponseWriter, r *http.Request, in any) ([]byte, error) {
+// read reads the parameters and the body of r into in, which may take slow for each piece. It returns the body.
+func (o *op) read(w http.ResponseWriter, r *http.Request, in any, slow time.Duration) ([]byte, error) {
 	if err := o.bind(r, in); err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(&patient{r: http.MaxBytesReader(w, r.Body, maxBody), w: w})
+	body, err := io.ReadAll(&patient{r: http.MaxBytesReader(w, r.Body, maxBody), w: w, slow: slow})
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		w.Header().Set("Connection", "close") // http.MaxBytesReader sees no http.Server behind a writer of ours
 		return nil, errs.New(errTooLarge, "the body has more than %d bytes", tooLarge.Limit)
 	} else if err != nil {
 		return nil, errs.New(errs.ErrUsage, "reading the body: %v", err)
@@ -277,6 +278,9 @@ func (s *server) open(ctx context.Context, o *op, c *call, run func(context.Cont
 	}
 	defer m.Close()
 	c.m = m
+	if s.o.Metrics {
+		m.Made = s.metrics.made
+	}
 	m.Warn = c.warn
 	m.Notice = c.warn
 	if err = run(ctx, c); err != nil && errors.Is(err, context.Canceled) && context.Cause(ctx) == errClosing {
@@ -336,8 +340,11 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, o *op, body []by
 	}
 	var a answer
 	if key := r.Header.Values("Idempotency-Key"); len(key) > 0 && !o.reads {
-		var err error
-		if a, err = s.answers.once(r, key, body, work); err != nil {
+		err := s.sameInstance(r)
+		if err == nil {
+			a, err = s.answers.once(r, key, body, work)
+		}
+		if err != nil {
 			p := problemOf(err)
 			a = answer{p.Status, encode(p), p.Kind}
 		}
@@ -370,16 +377,17 @@ func wantsEvents(r *http.Request) bool {
 
 // patient is a body that may take its time, but not for one piece.
 type patient struct {
-	r io.Reader
-	w http.ResponseWriter
+	r    io.Reader
+	w    http.ResponseWriter
+	slow time.Duration
 }
 
 // Read implements io.Reader.
 func (p *patient) Read(b []byte) (int, error) {
 	control := http.NewResponseController(p.w)
-	control.SetReadDeadline(time.Now().Add(slowWait))
+	control.SetReadDeadline(time.Now().Add(p.slow))
 	n, err := p.r.Read(b)
-	if err != nil { // net/http watches the connection from now on
+	if err == io.EOF { // net/http watches the connection from now on; after another error it may read the rest, within the time
 		control.SetReadDeadline(time.Time{})
 	}
 	return n, err

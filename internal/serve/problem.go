@@ -36,6 +36,7 @@ var kinds = []struct {
 	{errMediaType, "usage", "Not the media type that this takes", http.StatusUnsupportedMediaType},
 	{errRange, "usage", "Not in the file", http.StatusRequestedRangeNotSatisfiable},
 	{errKeyReused, "usage", "Another request had this Idempotency-Key", http.StatusUnprocessableEntity},
+	{errInterrupted, "interrupted", "Interrupted before", http.StatusConflict},
 	{errUpgrade, "usage", "A WebSocket", http.StatusUpgradeRequired},
 	{errStreams, "busy", "Too many streams", http.StatusTooManyRequests},
 	{errClosing, "interrupted", "The server ends", http.StatusServiceUnavailable},
@@ -63,6 +64,7 @@ var (
 	errMediaType    = errors.New("unsupported media type")
 	errRange        = errors.New("range not satisfiable")
 	errKeyReused    = errors.New("key reused")
+	errInterrupted  = errors.New("interrupted before")
 	errUpgrade      = errors.New("upgrade required")
 	errStreams      = errors.New("too many streams")
 	errClosing      = errors.New("the server ends")

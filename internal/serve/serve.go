@@ -4,6 +4,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"noid/internal/telemetry"
 	"noid/internal/vm"
 )
 
@@ -23,8 +25,13 @@ type Options struct {
 	Driver  string // of new VMs; "" for the best that works here
 	// Token is what a request must bear. Empty where whoever can connect may ask: see Listen.
 	Token string
+	// Metrics says whether /metrics is there, and Traces is where spans of requests go. Nil for nowhere. Serve runs it.
+	Metrics bool
+	Traces  *telemetry.Exporter
 	// Log takes what an operator is to know, a line each. Nil drops it.
 	Log func(string)
+	// header and slow are headerWait and slowWait, if not 0.
+	header, slow time.Duration
 }
 
 // Bounds of what clients have of the server.
@@ -47,11 +54,12 @@ func Serve(ctx context.Context, o Options, l net.Listener) error {
 	s := newServer(o)
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	srv := &http.Server{Handler: s, ReadHeaderTimeout: headerWait, IdleTimeout: idleWait, MaxHeaderBytes: maxHeader,
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: s.o.header, IdleTimeout: idleWait, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return base },
 		ConnContext: withClient, ErrorLog: s.errorLog()}
+	defer s.trace()()
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(guarded(l)) }()
+	go func() { ended <- srv.Serve(guarded(l, s.o.slow)) }()
 	select {
 	case err := <-ended:
 		return err
@@ -82,14 +90,17 @@ type server struct {
 	instance string
 	mux      *http.ServeMux
 	ops      []*op
-	closing  chan struct{} // closed when the server is to end
+	ids      map[string]string // of operations, by their patterns in mux
+	closing  chan struct{}     // closed when the server is to end
 	hijacked sync.WaitGroup
 	answers  answers
 	streams  streams
+	metrics  metrics
 }
 
 // newServer has all operations, in the order of the OpenAPI document.
 func newServer(o Options) *server {
+	o.header, o.slow = cmp.Or(o.header, headerWait), cmp.Or(o.slow, slowWait)
 	s := &server{o: o, instance: rand.Text(), mux: http.NewServeMux(), closing: make(chan struct{})}
 	s.mux.HandleFunc("/", s.unknown)
 	s.addVMs()
@@ -103,6 +114,7 @@ func newServer(o Options) *server {
 	s.addJobs()
 	s.addServer()
 	s.addPage()
+	s.addMetrics()
 	return s
 }
 

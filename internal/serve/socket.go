@@ -34,8 +34,8 @@ const (
 
 const socketAbout = `A WebSocket, of the subprotocol noid.v1. The client's first message is the text SocketStart. Then binary messages
 carry data, after one byte that names the stream: 0 stdin (from the client), 1 stdout, 2 stderr. Text messages are JSON: from
-the client SocketControl, and at the end one SocketEnd of the server's, after which it closes. What comes first is acted on
-first. A client that closes hangs the command up. Where only a page of a browser is the client, it offers the token as a
+the client SocketControl, and at the end one SocketEnd of the server's, after which it closes. A signal or a size does not
+wait until the command has read what came before. A client that closes hangs the command up. Where only a page of a browser is the client, it offers the token as a
 second subprotocol: noid.bearer.TOKEN.`
 
 // SocketStart is the first message of a client: what is to run, where the path does not say that already.
@@ -75,6 +75,7 @@ func (s *server) addSockets() {
 	addRaw(s, op{method: "GET", path: "/vms/{vm}/exec", id: "exec_socket", verb: "exec", tag: tag, summary: "Run a command over a WebSocket", reads: true, gives: socketType, about: socketAbout},
 		func(ctx context.Context, c *call, in inVM) error {
 			return s.socket(ctx, c, in.VM, func(ctx context.Context, k *socket, start SocketStart) (vm.Exit, error) {
+				defer s.metrics.running()()
 				return k.exec(ctx, in.VM, start, false)
 			})
 		})
@@ -82,6 +83,7 @@ func (s *server) addSockets() {
 		about: "As exec_socket, with a terminal and without command and argv."},
 		func(ctx context.Context, c *call, in inVM) error {
 			return s.socket(ctx, c, in.VM, func(ctx context.Context, k *socket, start SocketStart) (vm.Exit, error) {
+				defer s.metrics.running()()
 				return k.exec(ctx, in.VM, start, true)
 			})
 		})
@@ -99,7 +101,7 @@ type socket struct {
 	m       *vm.Manager
 	conn    *websocket.Conn
 	stdin   *io.PipeReader
-	in      *io.PipeWriter
+	in      *input
 	resize  chan vm.Size
 	signals chan int
 }
@@ -129,7 +131,10 @@ func (s *server) socket(ctx context.Context, c *call, name string, run func(cont
 	ctx, stop := s.untilClosing(context.WithoutCancel(ctx)) // net/http does not watch the connection any more
 	defer stop()
 	k := &socket{m: c.m, conn: conn, resize: make(chan vm.Size, 1), signals: make(chan int, 16)}
-	k.stdin, k.in = io.Pipe()
+	var in *io.PipeWriter
+	k.stdin, in = io.Pipe()
+	k.in = newInput(in, func() bool { return hungUp(connOf(ctx)) })
+	go k.in.run()         // to its end, which is below
 	c.w = discarding{c.w} // its headers were sent: warnings are lost
 	var last SocketEnd
 	exit, err := k.begin(ctx, stop, run)
@@ -148,6 +153,7 @@ func (s *server) socket(ctx context.Context, c *call, name string, run func(cont
 		}
 	}
 	k.stdin.CloseWithError(io.ErrClosedPipe)
+	k.in.end()
 	if conn.Write(context.WithoutCancel(ctx), websocket.MessageText, encode(last)) == nil {
 		conn.Close(websocket.StatusNormalClosure, "")
 	}
@@ -176,7 +182,7 @@ func (k *socket) begin(ctx context.Context, stop context.CancelFunc, run func(co
 				err = k.take(kind, message)
 			}
 			if err != nil {
-				k.in.CloseWithError(io.EOF)
+				k.in.end()
 				if websocket.CloseStatus(err) < 0 {
 					refused <- err
 				}
@@ -224,8 +230,7 @@ func (k *socket) take(kind websocket.MessageType, message []byte) error {
 		if len(message) == 0 || message[0] != streamStdin {
 			return errs.New(errs.ErrUsage, "a binary message begins with 0, for stdin")
 		}
-		k.in.Write(message[1:]) // after its end it is lost, as in a pipe
-		return nil
+		return k.in.add(message[1:])
 	}
 	var m SocketControl
 	if err := decode(controlSchema(), kind, message, &m); err != nil {
@@ -233,7 +238,7 @@ func (k *socket) take(kind websocket.MessageType, message []byte) error {
 	}
 	switch m.Type {
 	case "eof":
-		k.in.Close()
+		k.in.end()
 	case "resize":
 		select { // the last one counts
 		case <-k.resize:

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +15,14 @@ import (
 )
 
 // dial connects a WebSocket, and sends its first message.
-func (w *world) dial(path string, start any) *websocket.Conn {
+func (w *world) dial(path string, start any, headers ...string) *websocket.Conn {
 	w.Helper()
-	conn, _, err := websocket.Dial(w.Context(), w.base+path, &websocket.DialOptions{HTTPClient: w.client, Subprotocols: []string{socketProtocol}})
+	h := http.Header{}
+	for _, line := range headers {
+		key, value, _ := strings.Cut(line, ": ")
+		h.Set(key, value)
+	}
+	conn, _, err := websocket.Dial(w.Context(), w.base+path, &websocket.DialOptions{HTTPClient: w.client, HTTPHeader: h, Subprotocols: []string{socketProtocol}})
 	check(w.T, err)
 	w.Cleanup(func() { conn.CloseNow() })
 	conn.SetReadLimit(8 << 20)
@@ -108,8 +114,66 @@ func TestSocketExec(t *testing.T) {
 	if _, _, end := w.listen(conn, nil); end.Problem == nil || end.Problem.Kind != "usage" {
 		t.Errorf("junk: %+v", end)
 	}
+	w.until("no command is left", func() bool {
+		var jobs JobList
+		w.do(200, "GET", "/v1/vms/a/jobs", nil, &jobs)
+		return !slices.ContainsFunc(jobs.Jobs, func(j api.Job) bool { return j.ExitCode == nil })
+	})
 	w.refused(426, "usage", "GET", path, nil)
 	w.refused(404, "not_found", "GET", "/v1/vms/missing/shell", nil, "Upgrade: websocket")
+}
+
+// TestSocketStuck hears a client that goes, and a signal, while the command reads none of a lot of input.
+func TestSocketStuck(t *testing.T) {
+	w := newWorld(t, "")
+	w.do(201, "POST", "/v1/vms", map[string]any{"name": "a"}, nil)
+	running := func() bool {
+		var jobs JobList
+		w.do(200, "GET", "/v1/vms/a/jobs", nil, &jobs)
+		return slices.ContainsFunc(jobs.Jobs, func(j api.Job) bool { return j.ExitCode == nil })
+	}
+	conn := w.dial("/v1/vms/a/exec", map[string]any{"type": "start", "command": "echo ready; exec sleep 1000"})
+	w.listen(conn, func(out string) bool { return out == "ready\n" })
+	for range 3 { // more than a pipe has room for
+		w.typeIn(conn, strings.Repeat("x", 60_000))
+	}
+	w.send(conn, `{"type":"signal","signal":"TERM"}`)
+	if _, _, end := w.listen(conn, nil); end.Signal != "SIGTERM" {
+		t.Errorf("a signal: %+v", end)
+	}
+	conn = w.dial("/v1/vms/a/exec", map[string]any{"type": "start", "command": "echo ready; exec sleep 1000"})
+	w.listen(conn, func(out string) bool { return out == "ready\n" })
+	for err := error(nil); err == nil; { // until it is full; the end of the time closes the connection
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		err = conn.Write(ctx, websocket.MessageBinary, make([]byte, 500_000))
+		stop()
+	}
+	w.until("the command is hung up", func() bool { return !running() })
+	conn = w.dial("/v1/vms/a/exec", map[string]any{"type": "start", "command": "wc -c"})
+	for range 20 {
+		w.typeIn(conn, strings.Repeat("x", 500_000))
+	}
+	w.send(conn, `{"type":"eof"}`)
+	if out, _, end := w.listen(conn, nil); out != "10000000\n" || end.ExitCode != 0 {
+		t.Errorf("a lot of input: %q, %+v", out, end)
+	}
+}
+
+// TestConsoleSocket has the console's bytes both ways, until Ctrl+Q.
+func TestConsoleSocket(t *testing.T) {
+	w := newWorld(t, "")
+	w.do(201, "POST", "/v1/vms", map[string]any{"name": "a"}, nil)
+	conn := w.dial("/v1/vms/a/console", map[string]any{"type": "start"})
+	w.typeIn(conn, "typed\n")
+	w.listen(conn, func(out string) bool { return strings.Contains(out, "typed\n") })
+	w.typeIn(conn, "\x11")
+	if _, _, end := w.listen(conn, nil); end.Type != "exit" || end.Problem != nil {
+		t.Errorf("detached: %+v", end)
+	}
+	w.do(200, "POST", "/v1/vms/a/stop", map[string]any{"force": true}, nil)
+	if _, _, end := w.listen(w.dial("/v1/vms/a/console", map[string]any{"type": "start"}), nil); end.Problem == nil || end.Problem.Kind != "state" {
+		t.Errorf("of a VM that does not run: %+v", end)
+	}
 }
 
 // TestSocketEnds ends WebSockets with the server, and has no more of them of one client than its bound.

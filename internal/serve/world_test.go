@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,10 +39,14 @@ func TestMain(m *testing.M) {
 	if os.Args[1] == connectWord {
 		os.Exit(connect(os.Args[2]))
 	}
+	if os.Args[1] == activatedWord {
+		os.Exit(activated(os.Args[2]))
+	}
 	if os.Args[1] != agentWord {
 		os.Exit(tool(os.Args[1:]))
 	}
 	time.AfterFunc(10*time.Minute, func() { os.Exit(1) }) // a test that was killed does not end it
+	go io.Copy(os.Stdout, os.Stdin)                       // its console says what is typed
 	os.Remove(vmtest.JobsSocket)
 	l, err := net.Listen("unix", vmtest.JobsSocket)
 	if err == nil {
@@ -89,7 +94,10 @@ type world struct {
 }
 
 // newWorld serves a home whose VMs the fake driver runs on a unix socket, or with a token on loopback.
-func newWorld(t *testing.T, token string) *world {
+func newWorld(t *testing.T, token string) *world { return newWorldWith(t, token, func(*Options) {}) }
+
+// newWorldWith is newWorld with other options.
+func newWorldWith(t *testing.T, token string, change func(*Options)) *world {
 	self, err := os.Executable()
 	check(t, err)
 	dir := t.TempDir()
@@ -124,6 +132,7 @@ func newWorld(t *testing.T, token string) *world {
 	}
 	check(t, err)
 	o := Options{Open: w.open, Version: "test", Token: token, Log: func(text string) { w.logs <- text }}
+	change(&o)
 	w.srv = newServer(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -144,6 +153,12 @@ func newWorld(t *testing.T, token string) *world {
 		defer m.Close()
 		names, _ := m.Home.VMNames()
 		for _, name := range names {
+			ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
+			jobs, _ := m.Jobs(ctx, name) // they are processes of this machine, which do not end with the fake guest
+			for _, j := range jobs {
+				m.Signal(ctx, name, j.ID, int(syscall.SIGKILL))
+			}
+			stop()
 			m.Destroy(context.Background(), name, true)
 		}
 	})

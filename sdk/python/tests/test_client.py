@@ -55,7 +55,7 @@ def test_exec_sends_what_it_was_given():
     result = server.client().get("dev").exec(["cat", "-"], cwd="/srv", env={"A": "b"}, user="nobody", input="text", timeout=0.5, at="base")
     assert server.requests[-1].url.path == "/v1/vms/dev/exec"
     assert server.body() == {
-        "argv": ["cat", "-"], "dir": "/srv", "env": {"A": "b"}, "user": "nobody", "input_base64": "dGV4dA==", "timeout_s": 1, "at": "base",
+        "argv": ["cat", "-"], "dir": "/srv", "env": {"A": "b"}, "user": "nobody", "input_base64": "dGV4dA==", "timeout_s": 0.5, "at": "base",
     }
     assert (result.stdout_bytes, result.stdout, result.stderr) == (b"\xff\x00", "\ufffd\x00", "é")
 
@@ -95,6 +95,7 @@ def test_a_change_is_repeated_with_its_key():
     server.client().get("dev").stop()
     keys = [r.headers["Idempotency-Key"] for r in server.requests[1:]]
     assert len(keys) == 2 and keys[0] == keys[1]
+    assert [r.headers.get("Noid-Instance") for r in server.requests[1:]] == [None, "A"]
 
 
 def test_each_change_has_a_key_of_its_own():
@@ -177,7 +178,7 @@ def test_explore():
     result = {"vm": "dev", "variants": [variant]}
     server = FakeServer(VM, result)
     explored = server.client().get("dev").explore(["make", ["make", "-j"]], changes=True, timeout=1.5)
-    assert server.body() == {"argvs": [["sh", "-c", "make"], ["make", "-j"]], "changes": True, "timeout_s": 2}
+    assert server.body() == {"argvs": [["sh", "-c", "make"], ["make", "-j"]], "changes": True, "timeout_s": 1.5}
     assert [v.changes for v in explored] == [3] and "3fa1c2d4" in explored._repr_html_()
     events = b"".join(b"event: %s\ndata: %s\n\n" % (k, json.dumps(d).encode()) for k, d in ((b"variant", variant), (b"result", result)))
     seen = []

@@ -68,7 +68,7 @@ class HostError(Error):
 
 
 class Interrupted(Error):
-    """The server ended before it was done."""
+    """The server ended before it was done, or a change was interrupted before: it may have been done, in whole or in part."""
 
     kind = "interrupted"
 

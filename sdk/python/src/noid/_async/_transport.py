@@ -134,6 +134,8 @@ class AsyncRequests:
             except httpx.TransportError as e:
                 if not (repeat and left and (request["method"] == "GET" or await self._same(http))):
                     raise Disconnected(f"{what}: the connection broke: {e}", "see whether it was done before you repeat it") from e
+                if request["method"] != "GET":  # if this server has gone too by then, the next one refuses
+                    request["headers"] = {**request["headers"], "Noid-Instance": self._version.instance}
         raise AssertionError("unreachable")
 
     async def _same(self, http: httpx.AsyncClient) -> bool:
