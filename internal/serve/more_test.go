@@ -8,6 +8,41 @@ import (
 	"noid/internal/api"
 )
 
+// TestRunTry runs a command in a VM that is made for it, and one that is taken back when it fails.
+func TestRunTry(t *testing.T) {
+	w := newWorld(t, "")
+	var o ExecResult
+	if w.do(200, "POST", "/v1/run", map[string]any{"command": "echo out; exit 3"}, &o); o.ExitCode != 3 || o.Stdout != "out\n" {
+		t.Errorf("run: %+v", o)
+	}
+	var list VMList
+	if w.do(200, "GET", "/v1/vms", nil, &list); len(list.VMs) != 0 {
+		t.Errorf("after run: %+v", list)
+	}
+	w.do(201, "POST", "/v1/vms", map[string]any{"name": "a"}, nil)
+	var made api.Checkpoint
+	w.do(201, "POST", "/v1/vms/a/checkpoints", nil, &made)
+	if w.do(200, "POST", "/v1/run", map[string]any{"checkpoint": "a@" + made.ID, "argv": []string{"true"}}, &o); o.ExitCode != 0 {
+		t.Errorf("run of a checkpoint: %+v", o)
+	}
+	for _, bad := range []map[string]any{{"command": "true", "checkpoint": "a"}, {"command": "true", "checkpoint": "a@" + made.ID, "image": "x"}, {"command": "true", "net": "open"}} {
+		w.refused(400, "usage", "POST", "/v1/run", bad)
+	}
+	w.refused(404, "not_found", "POST", "/v1/run", map[string]any{"command": "true", "checkpoint": "a@00000000"})
+	o = ExecResult{}
+	if w.do(200, "POST", "/v1/vms/a/try", map[string]any{"command": "echo no; false"}, &o); o.ExitCode != 1 || !o.WentBack || o.Stdout != "no\n" {
+		t.Errorf("one that fails: %+v", o)
+	}
+	o = ExecResult{}
+	if w.do(200, "POST", "/v1/vms/a/try", map[string]any{"command": "true"}, &o); o.ExitCode != 0 || o.WentBack {
+		t.Errorf("one that does not: %+v", o)
+	}
+	o = ExecResult{}
+	if w.do(200, "POST", "/v1/vms/a/try", map[string]any{"command": "true", "always": true}, &o); o.ExitCode != 0 || !o.WentBack {
+		t.Errorf("one that is to be taken back: %+v", o)
+	}
+}
+
 // TestTime makes checkpoints, goes back to them and forth, and makes VMs of them.
 func TestTime(t *testing.T) {
 	w := newWorld(t, "")
