@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 if [ -z "${NOID_TEST_KERNEL:-}" ]; then . scripts/guest-env.sh; fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/noid-python
 venv=$cache/$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-want="httpx==0.28.1 pytest==8.4.2 mypy==1.19.1 hatchling==1.27.0"
+want="httpx==0.28.1 pytest==8.4.2 mypy==1.19.1 hatchling==1.27.0 prometheus_client==0.23.1 opentelemetry-proto==1.38.0"
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
