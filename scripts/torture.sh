@@ -28,3 +28,6 @@ NOID_TEST_PYTHON=$python/bin/python go test -v -count=1 -timeout 1h -run TestMCP
 NOID_TEST_LONG=1 go test -v -count=1 -timeout 1h -run 'TestFlattened|TestExec$/InARow' ./test/e2e
 NOID_TEST_SOAK=${NOID_TEST_SOAK:-100000} go test -v -count=1 -timeout 1h -run TestSoak ./internal/network/server
 NOID_TEST_STRESS=${NOID_TEST_STRESS:-10m} go test -v -count=1 -timeout 1h -run TestManyAtOnce ./test/e2e
+# 'noid serve': an hour of attacks, and what its OpenAPI text says beside what it does.
+NOID_TEST_HOSTILE=${NOID_TEST_HOSTILE:-1h} go test -v -count=1 -timeout 3h -run TestServeHostile ./test/e2e
+scripts/openapi.sh
