@@ -88,6 +88,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	if err := s.admit(r); err != nil {
+		h.Set("Connection", "close") // who is not let in holds none of the connections
 		refuse(w, err)
 		return
 	}

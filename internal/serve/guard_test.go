@@ -26,6 +26,9 @@ func TestToken(t *testing.T) {
 		"Sec-WebSocket-Protocol: noid.v1, noid.bearer.x"} {
 		w.refused(401, "forbidden", "GET", "/v1/vms", nil, "Authorization: ", header)
 	}
+	if a := w.request("GET", "/v1/vms", nil, "Authorization: x"); !a.Close || a.Body.Close() != nil {
+		t.Error("a client that is refused keeps its connection")
+	}
 	w.do(200, "GET", "/v1/vms", nil, nil, "Authorization: ", "Sec-WebSocket-Protocol: noid.v1, noid.bearer."+testToken)
 	w.do(200, "GET", "/openapi.json", nil, nil, "Authorization: ")
 }

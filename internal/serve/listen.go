@@ -155,7 +155,7 @@ func Activated() (net.Listener, error) {
 	defer f.Close()
 	l, err := net.FileListener(f)
 	if err != nil {
-		return nil, err
+		return nil, errs.New(errs.ErrUsage, "the socket of systemd does not listen: %v", err).Hint("write ListenStream= in the .socket unit")
 	}
 	switch l := l.(type) {
 	case *net.UnixListener:

@@ -35,6 +35,7 @@ def collector():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", got
     server.shutdown()
+    server.server_close()
 
 
 def test_real_parsers(tmp_path, collector):

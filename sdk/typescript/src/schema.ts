@@ -295,8 +295,8 @@ export interface paths {
          * Run a command over a WebSocket
          * @description A WebSocket, of the subprotocol noid.v1. The client's first message is the text SocketStart. Then binary messages
          *     carry data, after one byte that names the stream: 0 stdin (from the client), 1 stdout, 2 stderr. Text messages are JSON: from
-         *     the client SocketControl, and at the end one SocketEnd of the server's, after which it closes. What comes first is acted on
-         *     first. A client that closes hangs the command up. Where only a page of a browser is the client, it offers the token as a
+         *     the client SocketControl, and at the end one SocketEnd of the server's, after which it closes. A signal or a size does not
+         *     wait until the command has read what came before. A client that closes hangs the command up. Where only a page of a browser is the client, it offers the token as a
          *     second subprotocol: noid.bearer.TOKEN.
          */
         get: operations["exec_socket"];
@@ -990,7 +990,7 @@ export interface components {
             user?: string;
             /** @description its standard input */
             input?: string;
-            /** @description end it after so many seconds; 0 for never */
+            /** @description end it after so many seconds, such as 0.5; 0 for never */
             timeout_s?: number;
             /** @description instead of input: bytes, in base64 */
             input_base64?: string;
@@ -1046,7 +1046,7 @@ export interface components {
             dir?: string;
             /** @description USER[:GROUP] to run as */
             user?: string;
-            /** @description end a variant after so many seconds; 0 for never */
+            /** @description end a variant after so many seconds, such as 0.5; 0 for never */
             timeout_s?: number;
         };
         Explored: {
@@ -1348,7 +1348,7 @@ export interface components {
             user?: string;
             /** @description its standard input */
             input?: string;
-            /** @description end it after so many seconds; 0 for never */
+            /** @description end it after so many seconds, such as 0.5; 0 for never */
             timeout_s?: number;
             /** @description instead of input: bytes, in base64 */
             input_base64?: string;
@@ -1426,7 +1426,7 @@ export interface components {
             user?: string;
             /** @description its standard input */
             input?: string;
-            /** @description end it after so many seconds; 0 for never */
+            /** @description end it after so many seconds, such as 0.5; 0 for never */
             timeout_s?: number;
             /** @description in a throw-away clone of the VM: as its checkpoint of this id or label has it, or now */
             at?: string;
@@ -1476,7 +1476,7 @@ export interface components {
             user?: string;
             /** @description its standard input */
             input?: string;
-            /** @description end it after so many seconds; 0 for never */
+            /** @description end it after so many seconds, such as 0.5; 0 for never */
             timeout_s?: number;
             /** @description instead of input: bytes, in base64 */
             input_base64?: string;
