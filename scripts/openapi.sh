@@ -15,7 +15,7 @@ if [ "$(cat "$venv/installed" 2>/dev/null)" != "$want" ]; then
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/noid-openapi.XXXXXX")
 export NOID_HOME=$work/home NOID_DRIVER=${NOID_TEST_DRIVER:-qemu}
-noid=$PWD/bin/noid
+noid=${NOID_TEST_BIN:-$PWD/bin/noid}
 end() {
   exec 8>&-
   wait "$server" || true

@@ -56,7 +56,7 @@ type kept struct {
 // interrupted, that is its answer. The same key with another request is errKeyReused.
 func (s *answers) once(r *http.Request, keys []string, body []byte, work func() answer) (answer, error) {
 	key := keys[0]
-	if len(keys) > 1 || key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
+	if len(keys) > 1 || key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return answer{}, errs.New(errs.ErrUsage, "Idempotency-Key: it is one word of 1 to %d ASCII characters", maxKey)
 	}
 	sum := sha256.Sum256(append([]byte(r.Method+" "+r.URL.RequestURI()+"\n"), body...))

@@ -21,7 +21,9 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	w.refused(422, "usage", "POST", "/v1/vms", map[string]any{"name": "b"}, "Idempotency-Key: 1")
 	w.refused(422, "usage", "POST", "/v1/vms/a/stop", nil, "Idempotency-Key: 1")
-	w.refused(400, "usage", "POST", "/v1/vms", create, "Idempotency-Key: "+strings.Repeat("x", maxKey+1))
+	for _, bad := range []string{strings.Repeat("x", maxKey+1), "a b", "a\tb", "é"} {
+		w.refused(400, "usage", "POST", "/v1/vms", create, "Idempotency-Key: "+bad)
+	}
 
 	dir := t.TempDir()
 	count := func(name string) map[string]any {

@@ -68,5 +68,5 @@ func (s *server) pull(ctx context.Context, c *call, in PullRequest) (api.Image, 
 		got, err = st.Import(ctx, in.Ref, in.Ref)
 		return err
 	})
-	return api.ImageOf(got), err
+	return api.ImageOf(got), ofRegistry(err)
 }

@@ -28,6 +28,10 @@ func TestRunTry(t *testing.T) {
 	for _, bad := range []map[string]any{{"command": "true", "checkpoint": "a"}, {"command": "true", "checkpoint": "a@" + made.ID, "image": "x"}, {"command": "true", "net": "open"}} {
 		w.refused(400, "usage", "POST", "/v1/run", bad)
 	}
+	w.refused(400, "usage", "POST", "/v1/vms/a/try", map[string]any{})
+	w.refused(400, "usage", "POST", "/v1/vms/a/exec", map[string]any{"at": "now"})
+	w.refused(502, "failed", "POST", "/v1/images", map[string]any{"ref": "127.0.0.1:1/none"})
+	w.refused(502, "failed", "POST", "/v1/run", map[string]any{"command": "true", "image": "127.0.0.1:1/none"})
 	w.refused(404, "not_found", "POST", "/v1/run", map[string]any{"command": "true", "checkpoint": "a@00000000"})
 	o = ExecResult{}
 	if w.do(200, "POST", "/v1/vms/a/try", map[string]any{"command": "echo no; false"}, &o); o.ExitCode != 1 || !o.WentBack || o.Stdout != "no\n" {

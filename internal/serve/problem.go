@@ -50,6 +50,7 @@ var kinds = []struct {
 	{syscall.EDQUOT, "host", "No space left", http.StatusInsufficientStorage},
 	{errs.ErrHost, "host", "This host cannot", http.StatusServiceUnavailable},
 	{context.Canceled, "interrupted", "Interrupted", http.StatusServiceUnavailable},
+	{errRegistry, "failed", "The registry could not be asked", http.StatusBadGateway},
 	{errGuest, "failed", "Failed in the guest", http.StatusUnprocessableEntity},
 	{nil, "failed", "Failed", http.StatusInternalServerError},
 }
@@ -66,6 +67,7 @@ var (
 	errKeyReused    = errors.New("key reused")
 	errInterrupted  = errors.New("interrupted before")
 	errUpgrade      = errors.New("upgrade required")
+	errRegistry     = errors.New("registry")
 	errStreams      = errors.New("too many streams")
 	errClosing      = errors.New("the server ends")
 )

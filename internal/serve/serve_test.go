@@ -78,7 +78,7 @@ func TestExec(t *testing.T) {
 	if all, _ := base64.StdEncoding.DecodeString(o.Stdout); len(all) != 1000 || all[999] != 0xff || *o.StdoutCut != (Cut{500, 2999001}) {
 		t.Errorf("cut bytes: %d, %+v", len(all), o.StdoutCut)
 	}
-	for _, bad := range []map[string]any{{"argv": []string{}, "command": 3}, {"argv": "true"}, {"commands": "true"}, {"command": "true", "timeout_s": -1}, {"command": "true", "timeout_s": 31536001}, {"command": "true", "timeout_s": "1"}, {"COMMAND": "true"},
+	for _, bad := range []map[string]any{{}, {"timeout_s": 1}, {"argv": []string{}, "command": 3}, {"argv": "true"}, {"commands": "true"}, {"command": "true", "timeout_s": -1}, {"command": "true", "timeout_s": 31536001}, {"command": "true", "timeout_s": "1"}, {"COMMAND": "true"},
 		{"command": "true", "argv": []string{"true"}}, {"command": "true", "env": map[string]any{"": "x"}}, {"command": "true", "input": "x", "input_base64": "eA=="}, {"command": nil}} {
 		w.refused(400, "usage", "POST", "/v1/vms/a/exec", bad)
 	}

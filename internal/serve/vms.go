@@ -3,6 +3,8 @@ package serve
 import (
 	"cmp"
 	"context"
+	"errors"
+	"net"
 	"net/http"
 
 	"noid/internal/api"
@@ -176,7 +178,16 @@ func (s *server) image(ctx context.Context, c *call, ref string) (*image.Image, 
 	}
 	p := &source.Progress{}
 	defer c.watch(func() progress { return progress{"getting the image " + ref, p.Done.Load(), p.Total.Load()} })()
-	return api.ObtainImage(ctx, c.m, "create", ref, p)
+	i, base, err := api.ObtainImage(ctx, c.m, "create", ref, p)
+	return i, base, ofRegistry(err)
+}
+
+// ofRegistry marks err if it is that a registry could not be reached, which is no fault of noid's.
+func ofRegistry(err error) error {
+	if _, ok := errors.AsType[net.Error](err); ok && problemOf(err).Kind == "failed" {
+		return errs.Mark(err, errRegistry)
+	}
+	return err
 }
 
 func (s *server) inspect(ctx context.Context, c *call, in inVM) (api.Details, error) {

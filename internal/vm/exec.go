@@ -80,7 +80,7 @@ type Exit struct {
 //   - errs.ErrTimeout: the guest did not answer within c.Wait
 //   - what writing to s.Out or s.Err failed with
 func (m *Manager) Exec(ctx context.Context, name string, c Command, s Streams) (Exit, error) {
-	if err := c.check(); err != nil {
+	if err := c.checkWhole(); err != nil {
 		return Exit{}, err
 	}
 	verb := "exec"
@@ -105,6 +105,14 @@ func (c Command) check() error {
 		return errs.New(errs.ErrUsage, "auto: %.40q of a command is neither exec nor off", c.Auto)
 	}
 	return checkTurn(c.Turn)
+}
+
+// checkWhole is check of a command that nothing is added to.
+func (c Command) checkWhole() error {
+	if len(c.Argv) == 0 && !c.Shell {
+		return errs.New(errs.ErrUsage, "no command given").Hint("name a program and its arguments")
+	}
+	return c.check()
 }
 
 // exec is Exec in the VM of the session.

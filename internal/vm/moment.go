@@ -26,7 +26,7 @@ func (m *Manager) ExecAt(ctx context.Context, name, ref string, c Command, strea
 	case c.Serial:
 		err = errs.New(errs.ErrUsage, "--serial and %s@%s: the agent alone answers there", name, ref).Hint("'noid restore " + name + " " + ref + " --as NEW' makes a vm")
 	default:
-		err = c.check()
+		err = c.checkWhole()
 	}
 	if err != nil {
 		return exit, err

@@ -26,7 +26,7 @@ type Tried struct {
 // interrupted. The checkpoint of that moment stays. Errors are those of Exec, Checkpoint and Restore. Exec's are there
 // after the VM went back.
 func (m *Manager) Try(ctx context.Context, name string, c Command, streams Streams, o TryOptions) (t Tried, err error) {
-	if err := c.check(); err != nil {
+	if err := c.checkWhole(); err != nil {
 		return t, err
 	}
 	s, err := m.running(ctx, name, "try")

@@ -46,6 +46,12 @@ def there(name):
     return kept[-1]["id"] if kept else ask("POST", f"/v1/vms/{name}/checkpoints", {"label": "base"})[1]["id"]
 
 
+@schemathesis.serializer("application/x-tar")
+def tar(context, value):
+    """Bytes that are no tar, mostly."""
+    return value if isinstance(value, bytes) else json.dumps(value, default=str).encode()
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     op = case.operation.definition.raw["operationId"]
@@ -69,6 +75,9 @@ def before_call(context, case, kwargs):
         if op == "diff" and chance.random() < 0.8:
             query["from"] = "steady@" + there("steady")
             query["to"] = "steady"
+    for key, value in query.items():  # a header of more than 16 KiB is refused before noid sees it
+        if isinstance(value, list):
+            del value[20:]
     if isinstance(body, dict):
         for key, most in (("n", 1), ("jobs", 1), ("mem_mib", 128), ("cpus", 1), ("disk_mib", 64), ("timeout_s", 2)):
             if isinstance(body.get(key), (int, float)) and body[key] > most:
