@@ -17,6 +17,7 @@ import (
 type attachment struct {
 	j    *job
 	conn net.Conn
+	in   bool // its host sends the input
 
 	// All below is guarded by the job's mu.
 	sent, acked [2]uint64 // of stdout and stderr
@@ -42,7 +43,7 @@ const (
 func (j *job) attach(c net.Conn, e *wire.Exec) (*attachment, wire.Reply) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	a := &attachment{j: j, conn: c}
+	a := &attachment{j: j, conn: c, in: e.Stdin}
 	for i, has := range []uint64{e.Stdout, e.Stderr} {
 		o := &j.out[i]
 		if has > o.end {
@@ -208,6 +209,31 @@ func (in *input) arrived(s wire.Stream, offset uint64, content []byte, eof bool,
 	return nil
 }
 
+// take appends what in has for the command, as far as there is room.
+func (j *job) take(in *wire.Input) wire.Reply {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if in.Size != nil && j.term != nil {
+		login.SetSize(j.term, *in.Size)
+	}
+	switch {
+	case j.exit != nil:
+		return wire.Reply{Error: fmt.Sprintf("job %s has ended", j.id), Kind: wire.KindNoJob}
+	case len(in.Data) == 0 && !in.EOF:
+		return wire.Reply{}
+	case !j.in.open || j.in.eof:
+		return usage(fmt.Sprintf("job %s reads no input, or it has ended", j.id))
+	}
+	n := min(len(in.Data), wire.Window-j.in.size())
+	j.in.append(in.Data[:n])
+	if j.in.dead {
+		j.in.drop(j.in.end)
+	}
+	j.in.eof = in.EOF && n == len(in.Data)
+	j.cond.Broadcast()
+	return wire.Reply{Stdin: uint64(n)}
+}
+
 // sendAll sends what the job has for its host, as the windows allow, until the attachment or its connection ends.
 func (a *attachment) sendAll() {
 	j := a.j
@@ -239,7 +265,7 @@ func (a *attachment) sendAll() {
 // next appends the frames that are due, about wire.MaxData bytes of them at most. The job's mu is held.
 func (a *attachment) next(b []byte) []byte {
 	j := a.j
-	if j.in.start-a.stdinAcked >= ackEvery {
+	if a.in && j.in.start-a.stdinAcked >= ackEvery {
 		a.stdinAcked = j.in.start
 		b = wire.AppendStream(b, wire.TypeAck, wire.Stdin, a.stdinAcked, nil)
 	}

@@ -64,7 +64,10 @@ func newJob(s *Server, e *wire.Exec, acc login.Account) *job {
 		startedAt: time.Now(), started: make(chan struct{}), ended: make(chan struct{}), exited: make(chan struct{})}
 	j.cond.L = &j.mu
 	j.timer = time.NewTimer(0)
-	j.expected = !e.Detach // its first host attaches at once
+	j.expected = !e.Detach || e.Await // its first host attaches at once
+	if e.Detach && e.Await {
+		j.setTimer(graceWait, j.giveUp)
+	}
 	return j
 }
 
@@ -180,6 +183,10 @@ func (j *job) hangUpLater() {
 	if j.att != nil || !j.expected || j.exit != nil || j.s.frozen.Load() {
 		return
 	}
+	if j.detach { // it runs on without one
+		j.setTimer(graceWait, j.giveUp)
+		return
+	}
 	j.setTimer(graceWait, func() {
 		j.mu.Lock()
 		give := j.att == nil && j.expected && !j.s.frozen.Load()
@@ -188,6 +195,14 @@ func (j *job) hangUpLater() {
 			j.hangUp(unix.SIGHUP)
 		}
 	})
+}
+
+// giveUp no longer expects a host.
+func (j *job) giveUp() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.expected = false
+	j.cond.Broadcast()
 }
 
 // hangUp signals all of the job that its host is gone.

@@ -37,7 +37,7 @@ func (s *Server) exec(c net.Conn, r *wire.Reader, e *wire.Exec) bool {
 		if exit != nil {
 			s.forget(j)
 		}
-		return send(c, wire.TypeReply, wire.Reply{Exit: exit}) == nil
+		return send(c, wire.TypeReply, wire.Reply{Exit: exit, PID: j.describe().PID}) == nil
 	}
 	a, refusal := j.attach(c, e)
 	if a == nil {
@@ -199,6 +199,21 @@ func (s *Server) kill(prefix string, sig int) wire.Reply {
 		return wire.Reply{Error: fmt.Sprintf("job %s has ended", found[0].id), Kind: wire.KindNoJob}
 	}
 	return wire.Reply{}
+}
+
+// input gives a running job input, beside the host that is attached to it.
+func (s *Server) input(id string, in *wire.Input) wire.Reply {
+	if in == nil || len(in.Data) > wire.MaxData {
+		return usage(fmt.Sprintf("an input without its content, or with more than %d bytes", wire.MaxData))
+	}
+	s.mu.Lock()
+	j := s.jobs[id]
+	s.mu.Unlock()
+	if j == nil {
+		return wire.Reply{Error: fmt.Sprintf("no job %.20q in the guest", id), Kind: wire.KindNoJob}
+	}
+	<-j.started
+	return j.take(in)
 }
 
 // freeze begins the time in which a broken connection says nothing about its host: the VM is about to be paused or

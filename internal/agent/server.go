@@ -231,6 +231,8 @@ func (s *Server) answer(c net.Conn, req wire.Request) (reply wire.Reply, after f
 		reply.Jobs = s.list()
 	case wire.OpKill:
 		reply = s.kill(req.Job, req.Signal)
+	case wire.OpInput:
+		reply = s.input(req.Job, req.Input)
 	case wire.OpInfo:
 		reply.Info = s.info()
 	case wire.OpFreeze:

@@ -62,7 +62,7 @@ func TestAsNoid(t *testing.T) {
 		e.Size, e.Term = c.Size, c.Term
 		if c.Detach {
 			job, _, err := client.Start(ctx, e)
-			return vm.Exit{Job: job}, err
+			return vm.Exit{Job: job.ID}, err
 		}
 		exit, err := client.Exec(ctx, e, link.Streams{In: s.In, Out: s.Out, Err: s.Err, Resize: s.Resize, Signals: s.Signals})
 		if errors.Is(err, errs.ErrUsage) { // what the guest refuses is no wrong usage of noid

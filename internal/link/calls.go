@@ -47,6 +47,34 @@ func (c *Client) Kill(ctx context.Context, job string, signal int) error {
 	return err
 }
 
+// fullWait is between two looks whether a command reads its input.
+const fullWait = 50 * time.Millisecond
+
+// Input gives the job of this id input, in order, and waits until the guest has all of it. It is for jobs to whose input
+// no other Client writes. No such job is errs.ErrNotFound, one without input errs.ErrUsage.
+func (c *Client) Input(ctx context.Context, job string, in wire.Input) error {
+	for data := in.Data; ; {
+		next := wire.Input{Data: data[:min(len(data), wire.MaxData)], Size: in.Size}
+		next.EOF = in.EOF && len(next.Data) == len(data)
+		reply, err := c.call(ctx, 0, wire.Request{Op: wire.OpInput, Job: job, Input: &next}, unasked, answerTime)
+		if err != nil {
+			return err
+		}
+		if reply.Stdin > uint64(len(next.Data)) {
+			return fmt.Errorf("%w: %d bytes of the input taken of %d", wire.ErrProtocol, reply.Stdin, len(next.Data))
+		}
+		if data = data[reply.Stdin:]; len(data) == 0 {
+			return nil
+		}
+		if reply.Stdin == 0 {
+			sleep(ctx, fullWait)
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
 // Info asks what the guest says of itself. Its text is the guest's: not fit for a terminal before it is sanitised.
 func (c *Client) Info(ctx context.Context) (wire.Info, error) {
 	reply, err := c.call(ctx, 0, wire.Request{Op: wire.OpInfo}, always, answerTime)

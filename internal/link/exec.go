@@ -117,21 +117,22 @@ func (c *Client) follow(ctx context.Context, e wire.Exec, s Streams) (wire.Exit,
 	return wire.Exit{}, err
 }
 
-// Start starts a command that nobody is attached to, and returns its id, or why it cannot run. Its errors are Exec's.
-func (c *Client) Start(ctx context.Context, e wire.Exec) (job string, unfit *wire.Exit, err error) {
+// Start starts a command that nobody is attached to, and returns its id and, if the agent says so, its process; or why it
+// cannot run. Its errors are Exec's.
+func (c *Client) Start(ctx context.Context, e wire.Exec) (job wire.Job, unfit *wire.Exit, err error) {
 	e.Job, e.Attach, e.Detach = newJob(), false, true
 	if err := check(e); err != nil {
-		return "", nil, err
+		return wire.Job{}, nil, err
 	}
 	l, reply, err := c.attach(ctx, func() wire.Exec { return e }, true)
 	if err != nil {
-		return "", nil, err
+		return wire.Job{}, nil, err
 	}
 	l.Close()
 	if reply.Exit == nil {
-		return e.Job, nil, nil
+		return wire.Job{ID: e.Job, PID: reply.PID}, nil, nil
 	}
-	return "", reply.Exit, checkExit(reply.Exit)
+	return wire.Job{}, reply.Exit, checkExit(reply.Exit)
 }
 
 // check finds what no agent would take.

@@ -354,10 +354,11 @@ func TestDies(t *testing.T) {
 
 func TestDetached(t *testing.T) {
 	c := guest(t, nil)
-	if id, unfit, err := c.Start(t.Context(), wire.Exec{Argv: argv("/nosuch")}); err != nil || id != "" || unfit == nil || unfit.Code != 127 {
-		t.Errorf("what cannot run: %q, %+v, %v", id, unfit, err)
+	if job, unfit, err := c.Start(t.Context(), wire.Exec{Argv: argv("/nosuch")}); err != nil || job.ID != "" || unfit == nil || unfit.Code != 127 {
+		t.Errorf("what cannot run: %+v, %+v, %v", job, unfit, err)
 	}
-	id, unfit, err := c.Start(t.Context(), sh("sleep 1000"))
+	job, unfit, err := c.Start(t.Context(), sh("sleep 1000"))
+	id := job.ID
 	if err != nil || unfit != nil {
 		t.Fatal(unfit, err)
 	}
@@ -475,5 +476,50 @@ func TestSilence(t *testing.T) {
 	_, err := c.Exec(limited(t, 2*time.Minute), sh("true"), Streams{})
 	if !errors.Is(err, errs.ErrTimeout) || errors.Is(err, ErrNoAnswer) || !strings.Contains(err.Error(), "may have begun") {
 		t.Errorf("Exec: %v", err)
+	}
+}
+
+// TestInput gives a job that nobody sends input to all that it wants, waits with what it does not read, and loses nothing
+// of what it writes before somebody attaches.
+func TestInput(t *testing.T) {
+	c := guest(t, nil)
+	e := sh("head -c 3000000 /dev/zero; read size; echo $size; cat; stty size 2>/dev/null; echo end")
+	e.Stdin, e.Await = true, true
+	job, unfit, err := c.Start(t.Context(), e)
+	if err != nil || unfit != nil || job.PID <= 0 {
+		t.Fatal(job, unfit, err)
+	}
+	var out bytes.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		exit, err := c.Attach(t.Context(), job.ID, Streams{Out: &out})
+		if err == nil && (exit.Code != 0 || exit.Lost != 0) {
+			err = fmt.Errorf("%+v", exit)
+		}
+		ended <- err
+	}()
+	large := bytes.Repeat([]byte("x"), 3*wire.Window)
+	for _, in := range []wire.Input{{Data: []byte("12\n")}, {Data: large}, {}, {EOF: true}} {
+		if err := c.Input(t.Context(), job.ID, in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Input(t.Context(), job.ID, wire.Input{Data: []byte("late")}); !errors.Is(err, errs.ErrUsage) && !errors.Is(err, errs.ErrNotFound) {
+		t.Errorf("after its end: %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if want := string(make([]byte, 3000000)) + "12\n" + string(large) + "end\n"; out.String() != want {
+		t.Errorf("%d bytes of output, not %d", out.Len(), len(want))
+	}
+	if err := c.Input(t.Context(), "0123456789abcdef", wire.Input{EOF: true}); !errors.Is(err, errs.ErrNotFound) {
+		t.Errorf("no such job: %v", err)
+	}
+	if job, _, err = c.Start(t.Context(), sh("sleep 1000")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Input(t.Context(), job.ID, wire.Input{Data: []byte("x")}); !errors.Is(err, errs.ErrUsage) {
+		t.Errorf("of a job without input: %v", err)
 	}
 }

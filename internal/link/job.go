@@ -150,8 +150,10 @@ func (j *job) attached(r wire.Reply, first bool) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.in.rewind(r.Stdin); err != nil {
-		return err
+	if j.e.Stdin { // else others may send it
+		if err := j.in.rewind(r.Stdin); err != nil {
+			return err
+		}
 	}
 	for _, o := range j.out {
 		o.ahead = !first || j.e.Attach // what nobody fetched may be gone

@@ -31,6 +31,7 @@ type Command struct {
 	// Wait is how long to wait for the guest to be up.
 	Wait   time.Duration
 	Detach bool // it runs on; Exit.Job names it
+	Await  bool // with Detach: no output is lost until somebody attaches, within seconds
 	Serial bool // over the serial console, even when there is an agent
 	// Auto, if not "", holds for the command in place of the VM's own: config.AutoExec or AutoOff.
 	Auto string
@@ -64,6 +65,7 @@ type Exit struct {
 	Error    string // why it could not run, fit for a terminal
 	Lost     uint64 // bytes of output that were dropped while nobody was attached
 	Job      string // its id, for Signal; with Command.Detach alone, when it could run
+	PID      int    // likewise its process in the guest; 0 where an older agent does not say
 }
 
 // Exec runs c in the guest of name and returns how it ended. It waits for the guest to be up. Output comes as the
@@ -176,7 +178,7 @@ func (s *session) execNow(ctx context.Context, c Command, streams Streams, patie
 		case unfit != nil:
 			return Exit{Code: unfit.Code, Error: unfit.Error}, nil
 		}
-		return Exit{Job: job}, nil
+		return Exit{Job: job.ID, PID: job.PID}, nil
 	}
 	exit, err := client.Exec(ctx, e, link.Streams{In: streams.In, Out: streams.Out, Err: streams.Err, Resize: streams.Resize,
 		Signals: streams.Signals, Started: func() { close(started) }})
@@ -222,7 +224,7 @@ func (s *session) execEither(ctx context.Context, c Command, streams Streams, si
 // wire is c as the agent is asked for it.
 func (c Command) wire() wire.Exec {
 	e := wire.Exec{Argv: byteSlices(c.Argv), Shell: c.Shell, Env: byteSlices(c.Env), Dir: c.Dir, User: c.User, TTY: c.TTY, Size: c.Size, Term: c.Term,
-		Stdin: c.Stdin, TimeoutMs: c.Timeout.Milliseconds(), StopSignal: c.stopSignal}
+		Stdin: c.Stdin, TimeoutMs: c.Timeout.Milliseconds(), StopSignal: c.stopSignal, Await: c.Await}
 	if c.Timeout > 0 {
 		e.TimeoutMs = max(e.TimeoutMs, 1)
 	}

@@ -33,6 +33,16 @@ func (m *Manager) Signal(ctx context.Context, name, id string, sig int) error {
 	return withJobsHint(err, name)
 }
 
+// Input is for a job: bytes, their end, or the size of its terminal.
+type Input = wire.Input
+
+// Input gives input to the job of this id, which Command.Detach with Command.Stdin has started, and waits until the guest
+// has it. No such job is errs.ErrNotFound, one that reads nothing is errs.ErrUsage.
+func (m *Manager) Input(ctx context.Context, name, id string, in Input) error {
+	err := m.ask(ctx, name, "input", func(ctx context.Context, c *link.Client) error { return c.Input(ctx, id, in) })
+	return withJobsHint(err, name)
+}
+
 func withJobsHint(err error, name string) error {
 	if errors.Is(err, errs.ErrNotFound) && errs.Hint(err) == "" {
 		return errs.WithHint(err, "'noid ps "+name+"' lists them")

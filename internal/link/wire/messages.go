@@ -26,7 +26,10 @@ const (
 	OpExec Op = "exec" // Request.Exec: start a job, or attach to it again
 	OpJobs Op = "jobs" // Reply.Jobs: all jobs, those that ended detached too
 	OpKill Op = "kill" // Request.Job (a unique prefix of its id will do), Request.Signal
-	OpInfo Op = "info" // Reply.Info
+	// OpInput: Request.Job (its whole id), Request.Input, for a job that nobody sends input over its own connection.
+	// Reply.Stdin says how many bytes were taken: fewer than there are, when the command does not read.
+	OpInput Op = "input"
+	OpInfo  Op = "info" // Reply.Info
 	// OpFreeze: a snapshot or a pause comes: from now on a broken connection hangs nobody up. With Request.Clock, a
 	// guest's clock that is far from it is as far from it after the thaw.
 	OpFreeze   Op = "freeze"
@@ -49,6 +52,14 @@ type Request struct {
 	Signal   int       `json:"signal,omitempty"` // a Linux signal number
 	Clock    int64     `json:"clock,omitempty"`  // the host's wall clock, in ns since 1970; 0: leave the guest's
 	Restored *Restored `json:"restored,omitempty"`
+	Input    *Input    `json:"input,omitempty"`
+}
+
+// Input is for a job that runs.
+type Input struct {
+	Data []byte `json:"data,omitempty"` // for its standard input, MaxData bytes at most
+	EOF  bool   `json:"eof,omitempty"`  // that ends after Data, once all of it was taken
+	Size *Size  `json:"size,omitempty"` // its terminal's, from now on
 }
 
 // Reply answers a Request. Error is empty when it was done.
@@ -58,6 +69,7 @@ type Reply struct {
 	// Stdin is how much of the job's standard input has arrived: the host sends on from there.
 	Stdin uint64 `json:"stdin,omitempty"`
 	Exit  *Exit  `json:"exit,omitempty"` // OpExec with Detach: why the command cannot run. There is no job then
+	PID   int    `json:"pid,omitempty"`  // OpExec with Detach: the command's, if it runs
 	Jobs  []Job  `json:"jobs,omitempty"`
 	Info  *Info  `json:"info,omitempty"`
 	Hooks string `json:"hooks,omitempty"` // OpRestored: what failed in on-restore.d; the rest was done all the same
@@ -93,6 +105,7 @@ type Exec struct {
 	Term      string `json:"term,omitempty"` // TERM, with TTY
 	Stdin     bool   `json:"stdin,omitempty"`
 	Detach    bool   `json:"detach,omitempty"`     // the host leaves after the Reply; OpJobs lists the job after its end
+	Await     bool   `json:"await,omitempty"`      // with Detach: no output is dropped until a host attaches, or GraceSec pass
 	TimeoutMs int64  `json:"timeout_ms,omitempty"` // SIGTERM to the process group then, SIGKILL 5 s later
 	// StopSignal, if not 0, is sent to the command itself at OpPoweroff, which then waits some seconds for its end.
 	StopSignal int `json:"stop_signal,omitempty"`

@@ -48,7 +48,7 @@ func (a fakeAgent) serve(conn net.Conn) {
 		reply.Error = err.Error()
 	case req.Op == wire.OpInfo:
 		reply.Info = &wire.Info{Release: "fake", Kernel: "6.1"}
-	case a.jobs && (req.Op == wire.OpExec || req.Op == wire.OpJobs || req.Op == wire.OpKill): // nothing that changes this machine
+	case a.jobs && (req.Op == wire.OpExec || req.Op == wire.OpJobs || req.Op == wire.OpKill || req.Op == wire.OpInput): // nothing that changes this machine
 		a.runJob(conn, buffered, hello, req)
 		return
 	case req.Op == wire.OpPoweroff:
