@@ -36,6 +36,8 @@ type VM struct {
 	ForkedFrom   string         `json:"forked_from,omitempty"`   // the VM of which it is a copy, empty for others
 	// Auto is when a checkpoint is made by itself: "exec" before each command, or a duration. Empty: never.
 	Auto string `json:"auto,omitempty"`
+	// Note is what the front end that has made the VM keeps with it. Empty: none does.
+	Note json.RawMessage `json:"note,omitempty"`
 	// Before is the id of the checkpoint of what was there before the restore in place that made this VM, Redo those of
 	// what undos have left, the newest last.
 	Before string   `json:"before,omitempty"`

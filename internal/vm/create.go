@@ -51,6 +51,7 @@ type CreateOptions struct {
 	Wait  time.Duration
 	Net   NetOptions
 	Auto  string      // when checkpoints are made by themselves, as config.ParseAuto takes it; "" is the configuration's
+	Note  Note        // kept with the VM
 	lease *home.Lease // Run's
 }
 
@@ -199,7 +200,7 @@ func (m *Manager) newVM(ctx context.Context, o *CreateOptions) (*session, error)
 	if machine.KernelPath, machine.InitrdPath, err = boot.Files(ctx, m.Home.KernelsDir(), o.Kernel, d.Traits().ELFOnly, machine.Agent); err != nil {
 		return nil, err
 	}
-	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, SourceBase: o.Base, Image: o.Image, Auto: auto}
+	v := home.VM{Name: o.Name, CreatedAt: time.Now().UTC(), Machine: machine, SourceKernel: o.Kernel, SourceRootfs: o.Rootfs, SourceBase: o.Base, Image: o.Image, Auto: auto, Note: o.Note}
 	return &session{Manager: m, vm: v, verb: "create", dir: m.Home.StagingDir(o.Name), driver: d, net: &net, lease: o.lease}, nil
 }
 

@@ -22,6 +22,7 @@ type ForkOptions struct {
 	Sockets      []network.Socket // likewise
 	Secrets      []string         // likewise
 	Networks     []string         // names of networks between VMs that they are on, beside the source's
+	Note         Note             // kept with each
 	KeepIdentity bool             // they keep the source's hostname and machine-id
 }
 
@@ -50,7 +51,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 		defer lock.Unlock()
 		s.ports, s.sockets, s.grants, s.networks = o.Ports, o.Sockets, o.Secrets, o.Networks
 		s.noticePorts()
-		s.clones(ctx, home.VM{RestoredFrom: s.c.VM + "@" + s.c.ID}, names, made)
+		s.clones(ctx, home.VM{RestoredFrom: s.c.VM + "@" + s.c.ID, Note: o.Note}, names, made)
 		return 0, nil
 	}
 	s, err := m.open(ctx, name, "fork")
@@ -69,7 +70,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 	}
 	captured := source{Manager: m, verb: "fork", c: c, dir: staging, driver: s.driver, ports: o.Ports, sockets: o.Sockets, grants: o.Secrets, networks: o.Networks}
 	captured.noticePorts()
-	captured.clones(ctx, home.VM{ForkedFrom: name}, names, made)
+	captured.clones(ctx, home.VM{ForkedFrom: name, Note: o.Note}, names, made)
 	return c.DowntimeMs, nil
 }
 

@@ -27,6 +27,7 @@ type RestoreOptions struct {
 	Sockets      []network.Socket // likewise
 	Secrets      []string         // likewise
 	Networks     []string         // names of networks between VMs that a clone is on, beside its source's
+	Note         Note             // kept with a clone
 	// Kept, if set, is told the id of the checkpoint that a restore in place has made of the present.
 	Kept func(id string)
 	// undo and redo: it is one, after which these can be done again.
@@ -52,7 +53,7 @@ func (m *Manager) Restore(ctx context.Context, name, ref string, o RestoreOption
 	if o.As != "" {
 		r.ports, r.sockets, r.grants, r.networks = o.Ports, o.Sockets, o.Secrets, o.Networks
 		r.noticePorts()
-		_, err = r.clone(ctx, home.VM{Name: o.As, RestoredFrom: r.c.VM + "@" + r.c.ID}, o.KeepIdentity)
+		_, err = r.clone(ctx, home.VM{Name: o.As, RestoredFrom: r.c.VM + "@" + r.c.ID, Note: o.Note}, o.KeepIdentity)
 	} else {
 		err = r.inPlace(ctx, o)
 	}
@@ -125,7 +126,7 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 			return err
 		}
 	}
-	v := home.VM{Name: s.c.VM, RestoredFrom: s.c.VM + "@" + s.c.ID, CreatedAt: old.CreatedAt, Auto: old.Auto, Redo: o.left}
+	v := home.VM{Name: s.c.VM, RestoredFrom: s.c.VM + "@" + s.c.ID, CreatedAt: old.CreatedAt, Auto: old.Auto, Note: old.Note, Redo: o.left}
 	if s.c.Memory && s.c.Machine.Agent {
 		v.Unannounced = &home.Announcement{Event: "restore"}
 		if old.Unannounced != nil { // a clone that was not told who it is, say
