@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"noid/internal/e2b"
 	"noid/internal/telemetry"
 	"noid/internal/vm"
 )
@@ -60,6 +61,7 @@ func Serve(ctx context.Context, o Options, l net.Listener) error {
 	defer s.trace()()
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(guarded(l, s.o.slow)) }()
+	go s.e2b.Expire(ctx)
 	select {
 	case err := <-ended:
 		return err
@@ -96,6 +98,7 @@ type server struct {
 	answers  answers
 	streams  streams
 	metrics  metrics
+	e2b      *e2b.Handler
 }
 
 // newServer has all operations, in the order of the OpenAPI document.
@@ -115,6 +118,7 @@ func newServer(o Options) *server {
 	s.addServer()
 	s.addPage()
 	s.addMetrics()
+	s.addE2B()
 	return s
 }
 
