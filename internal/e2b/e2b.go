@@ -49,7 +49,7 @@ func New(o Options) *Handler {
 	h.addFilesystem()
 	h.addFiles()
 	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		h.refuse(w, unserved("%.20s %.200s", r.Method, strings.TrimPrefix(r.URL.Path, Path)))
+		h.Refuse(w, unserved("%.20s %.200s", r.Method, strings.TrimPrefix(r.URL.Path, Path)))
 	})
 	return h
 }
@@ -65,6 +65,9 @@ const (
 	keyHeader     = "X-API-Key"
 	envdPort      = "49983"
 )
+
+// Serves reports whether r is for a Handler.
+func Serves(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, Path+"/") }
 
 // Admits reports whether r is E2B's and bears a token: the server's as the API key, or for envd the one that a sandbox
 // has of that.

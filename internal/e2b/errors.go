@@ -40,7 +40,8 @@ func (h *Handler) problemOf(err error) problem {
 	return problem{status, text}
 }
 
-func (h *Handler) refuse(w http.ResponseWriter, err error) {
+// Refuse answers with err.
+func (h *Handler) Refuse(w http.ResponseWriter, err error) {
 	p := h.problemOf(err)
 	answer(w, p.Code, p)
 }

@@ -34,7 +34,7 @@ const metadataHeader = "X-Metadata-"
 func (h *Handler) addFiles() {
 	h.mux.HandleFunc("GET "+Path+"/health", func(w http.ResponseWriter, r *http.Request) {
 		if err := h.guest(r, func(context.Context, *call) error { return nil }); err != nil {
-			h.refuse(w, err)
+			h.Refuse(w, err)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
@@ -66,7 +66,7 @@ func (h *Handler) readFile(w http.ResponseWriter, r *http.Request) {
 	case err != nil && begun: // the client sees that it is not whole
 		panic(http.ErrAbortHandler)
 	case err != nil:
-		h.refuse(w, err)
+		h.Refuse(w, err)
 	}
 }
 
@@ -97,7 +97,7 @@ func (h *Handler) writeFiles(w http.ResponseWriter, r *http.Request) {
 		})
 	})
 	if err != nil {
-		h.refuse(w, err)
+		h.Refuse(w, err)
 		return
 	}
 	answer(w, http.StatusOK, list)

@@ -191,7 +191,7 @@ func contentType(r *http.Request, want string) error {
 // refuseCall answers a call that has no stream with an error.
 func (h *Handler) refuseCall(w http.ResponseWriter, err error) {
 	if errors.Is(err, errGone) { // not envd's word
-		h.refuse(w, err)
+		h.Refuse(w, err)
 		return
 	}
 	e := h.rpcErrorOf(err)

@@ -108,7 +108,7 @@ func (h *Handler) addSandboxes() {
 				err = run(r.Context(), m, w, r)
 			}
 			if err != nil {
-				h.refuse(w, err)
+				h.Refuse(w, err)
 			}
 		})
 	}

@@ -90,7 +90,11 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	}()
 	if err := s.admit(r); err != nil {
 		h.Set("Connection", "close") // who is not let in holds none of the connections
-		refuse(w, err)
+		if e2b.Serves(r) {
+			s.e2b.Refuse(w, err)
+		} else {
+			refuse(w, err)
+		}
 		return
 	}
 	if clean := path.Clean("/" + r.URL.Path); clean != r.URL.Path {
