@@ -129,9 +129,14 @@ const maxAccounts = 1 << 20
 
 // accounts are the lines of the guest's passwd(5), seven fields each, or of its group(5), padded.
 func (c *call) accounts(ctx context.Context, file string) (list [][]string, err error) {
-	var text bytes.Buffer
-	err = c.m.ReadFile(ctx, c.at(file), 0, maxAccounts, api.BootWait, func(vm.FilePart) (io.Writer, error) { return &text, nil })
-	lines := bufio.NewScanner(&text)
+	text := &kept{max: maxAccounts}
+	err = c.m.ReadFile(ctx, c.at(file), 0, maxAccounts, api.BootWait, func(p vm.FilePart) (io.Writer, error) {
+		if p.Length > maxAccounts { // the guest says what it likes
+			return nil, errs.New(errs.ErrUsage, "%s has more than %d bytes", file, maxAccounts)
+		}
+		return text, nil
+	})
+	lines := bufio.NewScanner(text)
 	for lines.Scan() {
 		fields := strings.Split(lines.Text(), ":")
 		for len(fields) < 7 {
@@ -297,7 +302,7 @@ const maxSaid = 4 << 10
 
 // script runs a line of sh in the sandbox as who acts, with a path as $1.
 func (c *call) script(ctx context.Context, line, p string, in io.Reader) error {
-	said, content := &said{}, &noted{r: in}
+	said, content := &kept{max: maxSaid}, &noted{r: in}
 	exit, err := c.m.Exec(ctx, c.id, vm.Command{Argv: []string{"sh", "-c", line, "sh", p}, User: c.actor(), Stdin: in != nil, Wait: api.BootWait},
 		vm.Streams{In: content, Err: said})
 	switch {
@@ -337,11 +342,14 @@ func (n *noted) Read(b []byte) (int, error) {
 	return k, err
 }
 
-// said keeps the beginning of what is written to it.
-type said struct{ bytes.Buffer }
+// kept keeps the first max bytes of what is written to it.
+type kept struct {
+	bytes.Buffer
+	max int
+}
 
 // Write implements io.Writer.
-func (s *said) Write(b []byte) (int, error) {
-	s.Buffer.Write(b[:min(len(b), maxSaid-s.Len())])
+func (k *kept) Write(b []byte) (int, error) {
+	k.Buffer.Write(b[:min(len(b), k.max-k.Len())])
 	return len(b), nil
 }

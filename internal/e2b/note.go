@@ -72,17 +72,18 @@ const expireRetry = 30 * time.Second
 
 // Expire ends sandboxes whose time is over, until ctx ends. What ended while nobody called it, it ends at once.
 func (h *Handler) Expire(ctx context.Context) {
-	for ctx.Err() == nil {
-		var due <-chan time.Time
-		if next := h.expire(ctx, time.Now()); !next.IsZero() {
-			timer := time.NewTimer(time.Until(next))
-			defer timer.Stop()
-			due = timer.C
-		}
+	due := time.NewTimer(0)
+	defer due.Stop()
+	for {
 		select {
 		case <-ctx.Done():
+			return
 		case <-h.wake:
-		case <-due:
+		case <-due.C:
+		}
+		due.Stop()
+		if next := h.expire(ctx, time.Now()); !next.IsZero() {
+			due.Reset(time.Until(next))
 		}
 	}
 }

@@ -235,9 +235,20 @@ func (h *Handler) follow(ctx context.Context, c *call, job string, pid int, tty 
 		exit, err = c.m.Attach(ctx, c.id, job, streams)
 	}
 	if err != nil {
-		return err
+		return c.orGone(ctx, err)
 	}
 	return out.send(event{endEvent{endingOf(exit)}})
+}
+
+// orGone is err, or that the sandbox does not run any more.
+func (c *call) orGone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	if i, lost := c.m.Info(ctx, c.id); lost != nil || i.State != vm.Running {
+		return fault{"unavailable", gone(c.id, "it has ended")}
+	}
+	return err
 }
 
 // endingOf is how a command ended, as envd has it: of a signal the exit code is -1.

@@ -201,20 +201,24 @@ func (h *Handler) create(ctx context.Context, m *vm.Manager, w http.ResponseWrit
 	if err != nil {
 		return err
 	}
-	name := newName()
-	if key := r.Header.Get("Idempotency-Key"); key != "" { // the same sandbox, however often it is asked for
+	name, key := newName(), r.Header.Get("Idempotency-Key")
+	if key != "" { // the same sandbox, however often it is asked for
 		sum := sha256.Sum256([]byte(key))
 		name = namePrefix + hex.EncodeToString(sum[:10])
-		if m.CheckExists(name) == nil {
-			answer(w, http.StatusCreated, h.sandboxOf(name, n.Template))
-			return nil
-		}
 	}
-	err = h.make(ctx, m, name, n, in.Internet)
-	if err != nil && !errors.Is(err, errs.ErrExists) { // nobody would know its name
+	if err = m.CheckExists(name); err == nil {
+		err = errs.New(errs.ErrExists, "vm %q already exists", name)
+	} else {
+		err = h.make(ctx, m, name, n, in.Internet)
+	}
+	switch exists := errors.Is(err, errs.ErrExists); {
+	case exists && key != "" && m.CheckExists(name) == nil:
+		answer(w, http.StatusCreated, h.sandboxOf(name, n.Template))
+		return nil
+	case err != nil && !exists: // nobody would know its name
 		m.Destroy(context.WithoutCancel(ctx), name, true)
-	}
-	if err != nil {
+		return err
+	case err != nil:
 		return err
 	}
 	// The time begins when the sandbox can be used.

@@ -195,6 +195,10 @@ func TestE2BLife(t *testing.T) {
 	var snapshot struct{ SnapshotID string }
 	w.api(201, "POST", "/sandboxes/"+s.ID+"/snapshots", map[string]any{"name": "before"}, &snapshot)
 	w.make(map[string]any{"templateID": snapshot.SnapshotID})
+	w.do(200, "POST", "/v1/vms/"+s.ID+"/checkpoints/before/restore", nil, nil) // what is kept with it stays
+	if w.api(200, "GET", "/sandboxes/"+s.ID, nil, &d); d.Metadata["job"] != "a b&c" || time.Until(d.End) < 5000*time.Second {
+		t.Errorf("put back: %+v", d)
+	}
 	w.api(204, "DELETE", "/sandboxes/"+s.ID, nil, nil)
 	w.api(404, "DELETE", "/sandboxes/"+s.ID, nil, nil)
 	w.api(404, "GET", "/sandboxes/"+s.ID, nil, nil)
@@ -317,6 +321,13 @@ func TestE2BProcesses(t *testing.T) {
 	if e := k.next(); !e.last || e.Error == nil || e.Error.Code != "invalid_argument" {
 		t.Errorf("no such command: %+v", e)
 	}
+	k = w.stream(s, "process.Process/Start", shLine("sleep 1000"))
+	k.next()
+	w.api(204, "DELETE", "/sandboxes/"+s.ID, nil, nil)
+	if e := k.next(); !e.last || e.Error == nil || e.Error.Code != "unavailable" || !strings.Contains(e.Error.Message, "was not found") {
+		t.Errorf("its sandbox is killed: %+v", e)
+	}
+	s = w.make(map[string]any{})
 	in = shLine("stty size; read line; stty size")
 	in["pty"] = map[string]any{"size": map[string]any{"cols": 90, "rows": 30}}
 	k = w.stream(s, "process.Process/Start", in)
