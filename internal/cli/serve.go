@@ -38,6 +38,8 @@ user can read. A socket that systemd passes comes before both.
 With --metrics, /metrics has metrics for Prometheus. With --otlp, each request is a span for an OpenTelemetry collector: at a
 URL, or with --otlp env at that of OTEL_EXPORTER_OTLP_ENDPOINT. OTEL_SERVICE_NAME and OTEL_EXPORTER_OTLP_HEADERS count with
 both. Neither is on by itself.
+
+With --listen, programs that use E2B's client run on it too, by environment variables alone (docs/e2b.md).
 `,
 		Example: "  noid serve &\n  curl --unix-socket ~/.noid/serve.sock http://localhost/v1/vms\n  noid serve --listen 127.0.0.1:7070",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
