@@ -1,5 +1,5 @@
-// Package dhcp answers the DHCP requests of a guest that has no agent to set its address (RFC 2131). There is one
-// guest and one address, so there is nothing to remember.
+// Package dhcp answers the DHCP requests of a guest that sets its addresses itself, for IPv4 (RFC 2131) and for IPv6
+// (RFC 8415). There is one guest with one address of each, so there is nothing to remember.
 package dhcp
 
 import (

@@ -109,7 +109,7 @@ func start(p proc.Process, fd int) (*Server, error) {
 		Log:  s.log.used, Awaits: len(now.config.Secrets) > 0,
 	})
 	s.stack, err = stack.New(stack.Config{
-		FD: fd, Bare: space.IsPair(fd), Policy: inside{now}, Resolve: s.peers.answer(names), Peers: s.peers.orNone(), Lease: dhcp.Answer, Limits: limits(), Interceptor: s.https, Dial: s.dial,
+		FD: fd, Bare: space.IsPair(fd), Policy: inside{now}, Resolve: s.peers.answer(names), Peers: s.peers.orNone(), Lease: dhcp.Answer, Lease6: dhcp.Answer6, Limits: limits(), Interceptor: s.https, Dial: s.dial,
 		Refused: func(proto string, to netip.AddrPort, why error) { s.log.refused(proto, to.String(), why) },
 	})
 	if err != nil {

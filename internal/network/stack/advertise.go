@@ -16,6 +16,9 @@ const (
 	routerLifetime = 30 * time.Minute
 )
 
+// managed says that addresses are to be had by DHCPv6 (RFC 4861, 4.2).
+const managed = 0x80
+
 var allNodes = netip.MustParseAddr("ff02::1")
 
 // advertise tells the guest every now and then what a router solicitation is answered with.
@@ -33,11 +36,15 @@ func (s *Stack) advertise() {
 }
 
 // sendAdvertisement says that the gateway is the router for IPv6 (RFC 4861, 4.2), its link address and the MTU, and
-// who resolves names (RFC 8106). It has no prefix: the guest has the one address that the agent gives it.
+// who resolves names (RFC 8106). It has no prefix: the guest has the one address that the agent gives it, and with Lease6
+// says that DHCPv6 gives it too, which the guest's kernel by itself does not ask.
 func (s *Stack) sendAdvertisement() {
 	put := binary.BigEndian
 	message := make([]byte, 16)
 	message[0], message[4] = uint8(header.ICMPv6RouterAdvert), defaultTTL
+	if s.config.Lease6 != nil {
+		message[5] = managed
+	}
 	put.PutUint16(message[6:], uint16(routerLifetime/time.Second))
 	message = append(append(message, 1, 1), address.GatewayMAC[:]...)                            // source link-layer address
 	message = put.AppendUint32(append(message, 5, 1, 0, 0), address.MTU)                         // MTU

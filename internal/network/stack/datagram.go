@@ -10,11 +10,16 @@ import (
 )
 
 const (
-	dnsPort  = 53
-	dhcpPort = 67
+	dnsPort   = 53
+	dhcpPort  = 67
+	dhcp6Port = 547
 )
 
-var broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+var (
+	broadcast4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	// dhcpServers is where a client of DHCPv6 looks for one (RFC 8415, 7.1).
+	dhcpServers = netip.MustParseAddr("ff02::1:2")
+)
 
 // datagram handles a UDP packet of the guest. False has the stack answer that nobody is there.
 func (s *Stack) datagram(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
@@ -30,6 +35,8 @@ func (s *Stack) datagram(id stack.TransportEndpointID, pkt *stack.PacketBuffer) 
 	case f != nil:
 	case to.Port() == dhcpPort && (to.Addr() == broadcast4 || isGateway(to.Addr())):
 		return s.lease(data)
+	case to.Port() == dhcp6Port && to.Addr() == dhcpServers && guest.Addr().IsLinkLocalUnicast():
+		return s.lease6(guest.Addr(), data)
 	case guest.Addr().IsUnspecified(), to.Addr().IsMulticast(), to.Addr() == broadcast4:
 		return true // nothing answers those
 	case !peer && s.isNameServer("udp", to):
@@ -131,6 +138,17 @@ func (s *Stack) lease(request []byte) bool {
 	}
 	if answer := s.config.Lease(request); answer != nil {
 		s.sendUDP(netip.AddrPortFrom(gateway4, dhcpPort), netip.AddrPortFrom(broadcast4, dhcpPort+1), answer)
+	}
+	return true
+}
+
+// lease6 answers a DHCPv6 request.
+func (s *Stack) lease6(guest netip.Addr, request []byte) bool {
+	if s.config.Lease6 == nil {
+		return true
+	}
+	if answer := s.config.Lease6(request); answer != nil {
+		s.sendUDP(netip.AddrPortFrom(linkLocal, dhcp6Port), netip.AddrPortFrom(guest, dhcp6Port-1), answer)
 	}
 	return true
 }

@@ -174,6 +174,33 @@ func TestLease(t *testing.T) {
 	}
 }
 
+// TestLease6 has the answer come to the link-local address of the guest's client.
+func TestLease6(t *testing.T) {
+	n := newNetwork(t, func(c *Config) {
+		c.Lease6 = func(request []byte) []byte { return append([]byte("lease for "), request...) }
+	})
+	var err error
+	var got string
+	n.Do(func() {
+		var c *net.UDPConn
+		if c, err = net.ListenUDP("udp6", &net.UDPAddr{Port: 546}); err != nil {
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, 100)
+		for began := time.Now(); got == "" && time.Since(began) < time.Minute; { // eth0 may have no link-local address yet
+			c.WriteTo([]byte("me"), &net.UDPAddr{IP: dhcpServers.AsSlice(), Port: 547, Zone: "eth0"})
+			c.SetReadDeadline(time.Now().Add(time.Second))
+			var k int
+			k, _, err = c.ReadFrom(buf)
+			got = string(buf[:max(k, 0)])
+		}
+	})
+	if got != "lease for me" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // TestRouter has a guest without a route of its own learn one.
 func TestRouter(t *testing.T) {
 	n := newNetwork(t, nil)
@@ -305,6 +332,7 @@ func FuzzFrame(f *testing.F) {
 		c.Policy = &fakePolicy{nets: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
 		c.Resolve = func(context.Context, []byte, string) []byte { return nil }
 		c.Lease = func([]byte) []byte { return nil }
+		c.Lease6 = c.Lease
 	})
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		if len(frame) <= maxFrame {

@@ -61,10 +61,10 @@ type Config struct {
 	Policy Policy
 	// Resolve answers a DNS query to the gateway; nil is no answer. proto is tcp or udp.
 	Resolve func(ctx context.Context, query []byte, proto string) []byte
-	// Lease answers a DHCP request; nil is no answer.
-	Lease       func(request []byte) []byte
-	Interceptor Interceptor
-	Peers       Peers
+	// Lease answers a DHCP request, Lease6 one of DHCPv6; nil is no answer.
+	Lease, Lease6 func(request []byte) []byte
+	Interceptor   Interceptor
+	Peers         Peers
 	// Dial makes the TCP connections to what the policy allows; nil: as any program of this host.
 	Dial func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error)
 	// Refused is told of each flow that the policy refuses. It must not block.
@@ -140,6 +140,9 @@ func (s *Stack) setUp() error {
 		if err := s.stack.AddProtocolAddress(nic, own, stack.AddressProperties{}); err != nil {
 			return fmt.Errorf("adding the address %s: %v", a, err)
 		}
+	}
+	if err := s.stack.JoinGroup(ipv6.ProtocolNumber, nic, tcpip.AddrFromSlice(dhcpServers.AsSlice())); err != nil {
+		return fmt.Errorf("joining the group of dhcpv6: %v", err)
 	}
 	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}})
 	forward := tcp.NewForwarder(s.stack, bufferMax, s.config.Limits.Connecting, s.accept)
