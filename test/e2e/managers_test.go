@@ -7,22 +7,39 @@ import (
 	"time"
 )
 
-// leased has an address of a lease: one that ends, which noid's own does not.
-const leased = "ip -4 address show dev eth0 dynamic | grep 10.63.0.2/24 && "
+// leased has addresses of leases: that end, which noid's own do not.
+const leased = leased6 + "ip -4 address show dev eth0 dynamic | grep 10.63.0.2/24 && "
 
-// managers are what sets up the network of a Debian, by DHCP, each as its documentation says. wants are the units beside
-// it, and setUp comes before the boot. is fails unless it has the device by a lease, and renew has it ask again.
-var managers = []struct{ name, wants, setUp, is, renew string }{
-	{"networkd", udev + "systemd.mask=NetworkManager-wait-online.service systemd.mask=networking.service",
-		`printf '[Match]\nName=eth0\n[Network]\nDHCP=yes\n' >/etc/systemd/network/eth0.network; systemctl enable systemd-networkd`,
+// leased6 has that of DHCPv6, which has no network about it (RFC 8415, 21.6).
+const leased6 = "ip -6 address show dev eth0 dynamic | grep fd63:6e6f:6964::2/128 && "
+
+// managers are what sets up the network of a Debian, by DHCP and DHCPv6, each as its documentation says. boot is for the
+// kernel's command line; setUp comes before the boot, take after each. is fails unless it has the device by its leases,
+// and renew has it ask again.
+var managers = []struct{ name, boot, setUp, take, is, renew string }{
+	{"networkd", online + udev + "systemd.mask=NetworkManager-wait-online.service systemd.mask=networking.service",
+		`printf '[Match]\nName=eth0\n[Network]\nDHCP=yes\n' >/etc/systemd/network/eth0.network; systemctl enable systemd-networkd`, ":",
 		leased + `grep ADMIN_STATE=configured /run/systemd/netif/links/*`, `systemctl restart systemd-networkd`},
+	// dhclient adds its IPv4 address to a device that has it as noid's own, which so stays.
+	{"ifupdown", online + udev + "systemd.mask=NetworkManager-wait-online.service systemd.mask=NetworkManager.service",
+		`printf 'auto eth0\niface eth0 inet dhcp\niface eth0 inet6 dhcp\n' >/etc/network/interfaces.d/eth0; systemctl enable networking`, ":",
+		leased6 + `grep 'fixed-address 10.63.0.2;' /var/lib/dhcp/dhclient.eth0.leases && grep eth0=eth0 /run/network/ifstate`,
+		`ifdown eth0; rm /var/lib/dhcp/dhclient*.eth0.leases; ifup eth0`},
+	{"NetworkManager", "systemd.mask=networking.service", ":",
+		`nmcli connection up 'Wired connection 1'`,
+		leased + `nmcli -g GENERAL.STATE,GENERAL.CONNECTION device show eth0 | grep '^Wired connection 1'`,
+		`nmcli connection down 'Wired connection 1'; nmcli connection up 'Wired connection 1'`},
 }
 
-// udev is what a manager needs without D-Bus, whose socket wants nearly all of a boot.
-const udev = "systemd.wants=systemd-udevd.service systemd.wants=systemd-udev-trigger.service "
+// online has Debian boot for the network alone: emulated, each further service takes seconds. udev is what a manager
+// needs without D-Bus, whose socket wants nearly all of a boot.
+const (
+	online = "systemd.unit=network-online.target "
+	udev   = "systemd.wants=systemd-udevd.service systemd.wants=systemd-udev-trigger.service "
+)
 
 // TestManagers has whatever manages a Debian's network get the guest's address by DHCP, beside noid's agent: at its
-// boot, over a checkpoint, a restore and a fork. 'make torture' makes the image.
+// boot, over a checkpoint, a restore, a fork, and another lease. 'make torture' makes the image.
 func TestManagers(t *testing.T) {
 	image := os.Getenv("NOID_TEST_MANAGERS")
 	if image == "" {
@@ -47,12 +64,12 @@ func TestManagers(t *testing.T) {
 				within(when, vm, "for i in $(seq 900); do "+m.is+" && exit; sleep 1; done; exit 1")
 				n.hasNetwork(vm, when, port)
 			}
-			// Debian boots for the network alone: emulated, each further service takes seconds.
 			n.want(0, "create", m.name, "--image", "managers:1", "--cpus", "2", "--host-port", port,
-				"--boot-args", "systemd.unit=network-online.target "+m.wants, "--wait")
-			n.want(0, "exec", "-e", "SYSTEMD_OFFLINE=1", m.name, "--", "sh", "-ec", m.setUp+"; sync") // systemd itself still boots
+				"--boot-args", m.boot, "--wait")
+			n.want(0, "exec", "-e", "SYSTEMD_OFFLINE=1", m.name, "--", "sh", "-ec", m.setUp+"\nsync") // systemd itself still boots
 			n.want(0, "stop", "--force", m.name)
 			n.want(0, "start", m.name)
+			within("its start", m.name, "for i in $(seq 900); do { "+m.take+"\n} && exit; sleep 1; done; exit 1")
 			manages(m.name, "after its boot")
 			n.want(0, "checkpoint", m.name, "--label", "one")
 			manages(m.name, "after a checkpoint")
@@ -67,16 +84,18 @@ func TestManagers(t *testing.T) {
 	}
 }
 
-// hasNetwork looks whether the guest of name has its address, and reaches a port of this host by its name.
+// hasNetwork looks whether the guest of name has its addresses, and reaches a port of this host by its name over both.
 func (n noid) hasNetwork(name, when, port string) {
 	n.t.Helper()
-	out := n.want(0, "exec", name, "--", "sh", "-c", `ip -4 address show dev eth0; ip -4 route`)
-	for _, want := range []string{"inet 10.63.0.2/24", "default via 10.63.0.1 "} {
+	out := n.want(0, "exec", name, "--", "sh", "-c", `ip address show dev eth0; ip route; ip -6 route`)
+	for _, want := range []string{"inet 10.63.0.2/24", "default via 10.63.0.1 ", "inet6 fd63:6e6f:6964::2/", "default via f"} {
 		if !strings.Contains(out, want) {
 			n.t.Errorf("%s: no %q:\n%s", when, want, out)
 		}
 	}
-	got := n.want(0, "exec", name, "--", "sh", "-c", `printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 20 host.noid.internal "$0"`, port)
-	_, body, _ := strings.Cut(got, "\r\n\r\n")
-	n.equal(when, "of the host\n", body)
+	for _, family := range []string{"-4", "-6"} {
+		got := n.want(0, "exec", name, "--", "sh", "-c", `printf 'GET / HTTP/1.0\r\n\r\n' | nc "$1" -w 20 host.noid.internal "$0"`, port, family)
+		_, body, _ := strings.Cut(got, "\r\n\r\n")
+		n.equal(when+", by nc "+family, "of the host\n", body)
+	}
 }
