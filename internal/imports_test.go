@@ -27,7 +27,7 @@ var edges = map[string]string{
 	"serve":   "api checkpoint e2b errs image image/source image/store lazy network network/control network/policy page secret storage telemetry untrusted vm",
 	"e2b":     "api errs untrusted vm",
 	"cli/man": "cli version",
-	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/files link/tarfs link/tree link/wire manifest network network/ca network/control network/grant network/lab " +
+	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/files link/tarfs link/tree link/wire manifest network network/address network/ca network/control network/grant network/lab " +
 		"network/policy network/program network/proxy pack proc secret sshconf sshd/program storage storage/volume untrusted vmm",
 	"vm/vmtest": "errs link/wire proc vmm",
 

@@ -11,6 +11,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/network"
+	"noid/internal/network/address"
 	"noid/internal/network/lab"
 	"noid/internal/network/policy"
 	"noid/internal/network/proxy"
@@ -63,7 +64,7 @@ func knowsProxy(c network.Config) error {
 }
 
 // addRules adds rules that are not there yet. What is no rule is added too: policy.Parse refuses it. A rule that names a
-// VM is errs.ErrUsage: such a name is no domain, so the rule would mean nothing.
+// VM or this host is errs.ErrUsage: such a name is no domain, so the rule would mean nothing.
 func (m *Manager) addRules(c *network.Config, allow, deny []string) error {
 	for _, l := range []struct {
 		list *[]string
@@ -71,6 +72,10 @@ func (m *Manager) addRules(c *network.Config, allow, deny []string) error {
 	}{{&c.Allow, allow}, {&c.Deny, deny}} {
 		for _, text := range l.new {
 			if r, err := policy.ParseRule(text); err == nil {
+				if r.Name() == address.HostName {
+					return errs.New(errs.ErrUsage, "the rule %q names this host: no rule is about it by this name", text).
+						Hint("'noid create' and 'run' take --host-port PORT, and nothing else opens it")
+				}
 				if name := m.vmNamed(r.Name()); name != "" {
 					return errs.New(errs.ErrUsage, "the rule %q names vm %q: no rule is about a vm by its name", text, name).
 						Hint("vms reach each other on a network that both are on: see 'noid network'. A rule to deny takes the vm's address there")

@@ -323,7 +323,7 @@ func TestSetRules(t *testing.T) {
 	}
 }
 
-// TestRuleOfAVM: a rule that names a VM is refused, by whatever name guests find it.
+// TestRuleOfAVM: a rule that names a VM is refused, by whatever name guests find it, and one that names this host.
 func TestRuleOfAVM(t *testing.T) {
 	w := newWorld(t)
 	must(t, w.m.CreateNetworks(t.Context(), []string{"lab"}))
@@ -337,6 +337,11 @@ func TestRuleOfAVM(t *testing.T) {
 			if !errors.Is(err, errs.ErrUsage) || !strings.Contains(errs.Hint(err), "noid network") {
 				t.Errorf("%s: %v", rule, err)
 			}
+		}
+	}
+	for _, lists := range [][2][]string{{{"Host.noid.internal:5432"}, nil}, {nil, {"host.noid.internal."}}} {
+		if _, err := w.m.SetRules(t.Context(), "Db", lists[0], lists[1], nil); !errors.Is(err, errs.ErrUsage) || !strings.Contains(errs.Hint(err), "--host-port") {
+			t.Errorf("%s: %v", lists, err)
 		}
 	}
 	if _, err := w.m.SetRules(t.Context(), "Db", nil, []string{"*.db", "db.example", "nas"}, nil); err != nil || len(w.net("Db").Deny) != 3 {
