@@ -32,7 +32,7 @@ func hostAuthorities(which string) (list []*x509.Certificate, err error) {
 	if which != network.HostCerts {
 		list, err = readAuthorities(which)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = errs.Mark(err, errs.ErrNotFound)
+			return nil, errs.New(errs.ErrNotFound, "authorities for the guest: %w", err).Hint(caHint)
 		}
 	} else {
 		for _, dir := range added {
@@ -48,12 +48,14 @@ func hostAuthorities(which string) (list []*x509.Certificate, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("authorities for the guest: %w", err)
 	case len(list) == 0:
-		return nil, errs.New(errs.ErrNotFound, "authorities for the guest: there are none in %s", which).Hint("--host-ca FILE names a file with certificates of authorities, as PEM")
+		return nil, errs.New(errs.ErrNotFound, "authorities for the guest: there are none in %s", which).Hint(caHint)
 	case len(list) > maxAuthorities:
 		return nil, errs.New(errs.ErrUsage, "authorities for the guest: more than %d in %s", maxAuthorities, which)
 	}
 	return list, nil
 }
+
+const caHint = "--host-ca FILE names a file with certificates of authorities, as PEM"
 
 // readAuthorities returns the certificates of authorities in a regular file.
 func readAuthorities(path string) (list []*x509.Certificate, err error) {
