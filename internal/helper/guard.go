@@ -124,6 +124,7 @@ func (g guard) letRun(ctx context.Context, thaw bool) {
 		ctx, cancel := context.WithTimeout(ctx, thawWait)
 		defer cancel()
 		agent := link.Client{Dial: func(ctx context.Context) (net.Conn, error) { return g.d.Connect(ctx, ".") }, Alive: g.vmm.Alive}
-		agent.Thaw(ctx) // one that does not hear it thaws by itself
+		line, _ := agent.Thaw(ctx) // one that does not hear it thaws by itself
+		line.Close()
 	}
 }

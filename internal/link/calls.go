@@ -107,16 +107,39 @@ func (c *Client) Freeze(ctx context.Context, keepClock bool) error {
 	return err
 }
 
-// Sync has the guest write back what its root file system has not on its disk yet. An agent of an older noid refuses.
-func (c *Client) Sync(ctx context.Context) error {
-	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpSync}, once, answerTime)
-	return err
+// SyncAndFreeze is Freeze, before which the guest writes back what its root file system has not on its disk yet: synced
+// says whether it has. Both are asked on one connection, once and at once. An agent of an older noid may refuse the
+// first. The caller bounds it by ctx.
+func (c *Client) SyncAndFreeze(ctx context.Context, keepClock bool) (synced bool, err error) {
+	freeze := wire.Request{Op: wire.OpFreeze}
+	if keepClock {
+		freeze.Clock = now
+	}
+	ctx, stop := c.watch(ctx)
+	defer stop()
+	l, reply, f := c.ask(ctx, wire.Request{Op: wire.OpSync}, firstTry, answerTime, freeze)
+	if f != nil {
+		return false, c.because(f)
+	}
+	defer l.Close()
+	defer context.AfterFunc(ctx, func() { l.SetDeadline(time.Unix(1, 0)) })()
+	frozen, err := l.reply()
+	if err != nil {
+		return reply.Error == "", fmt.Errorf("waiting for the guest's agent: %w", err)
+	}
+	return reply.Error == "", refused(frozen)
 }
 
-// Thaw tells the agent that it is over, and has it set the guest's clock by the host's.
-func (c *Client) Thaw(ctx context.Context) error {
-	_, err := c.call(ctx, 0, wire.Request{Op: wire.OpThaw, Clock: now}, always, answerTime)
-	return err
+// Thaw tells the agent that it is over, and has it set the guest's clock by the host's. The connection is kept for what
+// is asked next.
+func (c *Client) Thaw(ctx context.Context) (*Line, error) {
+	l, _, err := c.reach(ctx, 0, wire.Request{Op: wire.OpThaw, Clock: now}, always, answerTime)
+	if err != nil {
+		return nil, err
+	}
+	line := &Line{}
+	line.link.Store(l)
+	return line, nil
 }
 
 // Restored tells the guest that it was loaded from a snapshot. r.Clock is filled in. hooks says what failed in the
@@ -159,6 +182,15 @@ const (
 // call asks req, which is not OpExec, and again when the connection breaks, as retry says. It gives up when the agent
 // has not taken the request within wait, unless that is 0.
 func (c *Client) call(ctx context.Context, wait time.Duration, req wire.Request, retry again, answer time.Duration) (wire.Reply, error) {
+	l, reply, err := c.reach(ctx, wait, req, retry, answer)
+	if l != nil {
+		l.Close()
+	}
+	return reply, err
+}
+
+// reach is call that keeps the connection, unless it fails.
+func (c *Client) reach(ctx context.Context, wait time.Duration, req wire.Request, retry again, answer time.Duration) (*link, wire.Reply, error) {
 	ctx, stop := c.watch(ctx)
 	defer stop()
 	began, t := time.Now(), tries{}
@@ -169,17 +201,20 @@ func (c *Client) call(ctx context.Context, wait time.Duration, req wire.Request,
 		}
 		l, reply, f := c.ask(ctx, req, patience, answer)
 		if f == nil {
-			l.Close()
-			return reply, refused(reply)
+			if err := refused(reply); err != nil {
+				l.Close()
+				return nil, reply, err
+			}
+			return l, reply, nil
 		}
 		if f.final || retry == once || retry == unasked && f.asked {
-			return reply, c.because(f)
+			return nil, reply, c.because(f)
 		}
 		if wait > 0 && time.Since(began) >= wait && c.alive() {
-			return reply, errs.New(errs.ErrTimeout, "waiting for the guest's agent: %w", f)
+			return nil, reply, errs.New(errs.ErrTimeout, "waiting for the guest's agent: %w", f)
 		}
 		if err := t.pause(ctx, c, f); err != nil {
-			return reply, err
+			return nil, reply, err
 		}
 	}
 }

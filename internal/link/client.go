@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,6 +38,27 @@ type Client struct {
 	// Patience is how long Exec and Start try to reach an agent that never answered. One that did gets longer. 0 is no
 	// limit.
 	Patience time.Duration
+	// Line, if not nil, is what the first request is asked on, in place of a connection of its own.
+	Line *Line
+}
+
+// Line is a connection to the agent on which something was asked already. Who has one gives it to a Client or closes it.
+// Nil is one that is closed.
+type Line struct{ link atomic.Pointer[link] }
+
+// Close gives it back. It may be repeated, also after a Client has used it.
+func (l *Line) Close() {
+	if conn := l.take(); conn != nil {
+		conn.Close()
+	}
+}
+
+// take returns the connection, once.
+func (l *Line) take() *link {
+	if l == nil {
+		return nil
+	}
+	return l.link.Swap(nil)
 }
 
 // ErrNoAnswer is an agent that never answered: nothing was asked of it, so nothing was done.
@@ -111,10 +133,11 @@ func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
 // ask makes a connection and asks req on it. patience bounds the time until the agent's Hello, answer that from there
-// to the reply. A reply that is an error of the agent's is no failure.
-func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer time.Duration) (*link, wire.Reply, *failure) {
+// to the reply. A reply that is an error of the agent's is no failure. What is in then is asked right behind req: the
+// caller reads these replies.
+func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer time.Duration, then ...wire.Request) (*link, wire.Reply, *failure) {
 	f := &failure{}
-	l, reply, err := c.try(ctx, req, patience, answer, f)
+	l, reply, err := c.try(ctx, append([]wire.Request{req}, then...), patience, answer, f)
 	if err == nil {
 		return l, reply, nil
 	}
@@ -123,13 +146,16 @@ func (c *Client) ask(ctx context.Context, req wire.Request, patience, answer tim
 	return nil, reply, f
 }
 
-func (c *Client) try(ctx context.Context, req wire.Request, patience, answer time.Duration, f *failure) (_ *link, reply wire.Reply, err error) {
+func (c *Client) try(ctx context.Context, reqs []wire.Request, patience, answer time.Duration, f *failure) (_ *link, reply wire.Reply, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(patience, func() { cancel(errSlow) })
 	defer timer.Stop()
-	conn, err := c.Dial(ctx)
-	if err != nil {
+	l := c.Line.take()
+	var conn net.Conn
+	if l != nil {
+		conn = l.Conn
+	} else if conn, err = c.Dial(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -148,23 +174,27 @@ func (c *Client) try(ctx context.Context, req wire.Request, patience, answer tim
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			if f.asked && req.Op == wire.OpExec && errors.Is(err, errSlow) {
+			if f.asked && reqs[0].Op == wire.OpExec && errors.Is(err, errSlow) {
 				f.mute = conn
 			} else {
 				conn.Close()
 			}
 		}
 	}()
-	l := &link{Conn: conn, in: wire.NewReader(bufio.NewReaderSize(conn, wire.MaxData))}
-	if err := l.hello(c.Release, f); err != nil {
-		return nil, reply, fmt.Errorf("greeting the guest's agent: %w", err)
+	if l == nil {
+		l = &link{Conn: conn, in: wire.NewReader(bufio.NewReaderSize(conn, wire.MaxData))}
+		if err := l.hello(c.Release, f); err != nil {
+			return nil, reply, fmt.Errorf("greeting the guest's agent: %w", err)
+		}
 	}
 	f.heard = true
 	timer.Reset(answer)
-	msg, err := wire.AppendMessage(nil, wire.TypeRequest, stamped(req))
-	if err != nil {
-		f.final = true
-		return nil, reply, errs.Mark(err, errs.ErrUsage)
+	var msg []byte
+	for _, req := range reqs {
+		if msg, err = wire.AppendMessage(msg, wire.TypeRequest, stamped(req)); err != nil {
+			f.final = true
+			return nil, reply, errs.Mark(err, errs.ErrUsage)
+		}
 	}
 	f.asked = true
 	if _, err := conn.Write(msg); err != nil {

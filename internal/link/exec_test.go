@@ -381,9 +381,52 @@ func TestDetached(t *testing.T) {
 	})
 }
 
+// TestLine counts the connections of a freeze, a thaw and what is asked next.
+func TestLine(t *testing.T) {
+	c := guest(t, nil)
+	dial, dials := c.Dial, 0
+	c.Dial = func(ctx context.Context) (net.Conn, error) {
+		dials++
+		return dial(ctx)
+	}
+	if _, err := c.SyncAndFreeze(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+	line, err := c.Thaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Line = line
+	var out strings.Builder
+	exit, err := c.Exec(t.Context(), wire.Exec{Argv: [][]byte{[]byte("echo"), []byte("on it")}}, Streams{Out: &out})
+	if err != nil || exit.Code != 0 || out.String() != "on it\n" || dials != 2 {
+		t.Errorf("%+v, %v, %q, after %d connections", exit, err, &out, dials)
+	}
+	if err := c.Ping(t.Context()); err != nil || dials != 3 {
+		t.Errorf("%v, after %d connections", err, dials)
+	}
+	if c.Line, err = c.Thaw(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.Line.Close()
+	if err := c.Ping(t.Context()); err != nil || dials != 5 {
+		t.Errorf("%v, after %d connections, one given back", err, dials)
+	}
+	if c.Line, err = c.Thaw(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.Line.link.Load().Conn.Close() // it broke
+	exit, err = c.Exec(t.Context(), wire.Exec{Argv: [][]byte{[]byte("true")}}, Streams{})
+	if err != nil || exit.Code != 0 || dials != 7 {
+		t.Errorf("%+v, %v, after %d connections, one broken", exit, err, dials)
+	}
+}
+
 func TestCalls(t *testing.T) {
 	c := guest(t, nil)
-	if err := errors.Join(c.Wait(t.Context()), c.Ping(t.Context()), c.Freeze(t.Context(), true), c.Thaw(t.Context())); err != nil {
+	line, thaw := c.Thaw(t.Context())
+	line.Close()
+	if err := errors.Join(c.Wait(t.Context()), c.Ping(t.Context()), c.Freeze(t.Context(), true), thaw); err != nil {
 		t.Error(err)
 	}
 	info, err := c.Info(t.Context())

@@ -34,23 +34,29 @@ func (s *session) freeze(ctx context.Context, keepClock bool) bool {
 // syncWait bounds the wait for a guest that writes back before a checkpoint. The agent gives up sooner.
 const syncWait = 6 * time.Second
 
-// syncGuest has the guest write back to its disk, so that the disk alone shows what its programs have written, and reports
-// whether it has. The guest runs meanwhile.
-func (s *session) syncGuest(ctx context.Context) bool {
-	if !s.vm.Machine.Agent {
-		return false
+// freezeFor is freeze before a snapshot. For one that is kept the guest first writes back to its disk, so that the disk
+// alone shows what its programs have written: synced reports whether it has. The guest runs meanwhile.
+func (s *session) freezeFor(ctx context.Context, keep bool) (frozen, synced bool) {
+	if keep && s.vm.Machine.Agent {
+		limit, cancel := context.WithTimeout(ctx, syncWait)
+		synced, err := s.agent().SyncAndFreeze(limit, true)
+		cancel()
+		if err == nil {
+			return true, synced
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, syncWait)
-	defer cancel()
-	return s.agent().Sync(ctx) == nil
+	return s.freeze(ctx, true), synced
 }
 
 // thaw ends what freeze began, with the right time: the guest stood still. An agent that does not hear it thaws by
-// itself.
+// itself. s.line is the connection on which it has heard it.
 func (s *session) thaw(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*freezeWait)
 	defer cancel()
-	if err := s.agent().Thaw(ctx); err != nil && s.vm.Process.Alive() {
+	line, err := s.agent().Thaw(ctx)
+	s.line.Close()
+	s.line = line
+	if err != nil && s.vm.Process.Alive() {
 		s.warn(fmt.Sprintf("the guest's agent did not answer: the clock of %q may be late", s.vm.Name))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"noid/internal/checkpoint"
@@ -18,9 +19,63 @@ import (
 )
 
 // capture saves the VM as of one moment in a staging directory: it can be loaded from there, and lacks what
-// publishCheckpoint adds. The caller publishes or removes the directory, also when this fails. What is to be a checkpoint
-// may be packed: then memory and disk are in s.packing, and it cannot be loaded from there.
-func (s *session) capture(ctx context.Context, st State, label string, mayPack bool) (c checkpoint.Record, staging string, err error) {
+// publishCheckpoint adds. The caller publishes or removes the directory, also when this fails.
+func (s *session) capture(ctx context.Context, st State, label string) (c checkpoint.Record, staging string, err error) {
+	c, staging, settle, err := s.captureAhead(ctx, st, label, false)
+	if err == nil {
+		err = settle()
+	}
+	return c, staging, err
+}
+
+// settled is a guest that has nothing to hear any more.
+func settled() error { return nil }
+
+// captureAhead is capture that returns when the guest runs again and may not have heard so. settle, which the caller
+// calls if this has not failed, waits for that, and says why what was captured is none: see helper.Pause.End. What is to
+// be a checkpoint has its disk written back by the guest, and may be packed: then memory and disk are in s.packing, and
+// it cannot be loaded from there.
+func (s *session) captureAhead(ctx context.Context, st State, label string, keep bool) (c checkpoint.Record, staging string, settle func() error, err error) {
+	settle = settled
+	if c, staging, err = s.prepareCapture(ctx, st, label, keep); err != nil {
+		return c, staging, settle, err
+	}
+	guard, st, err := s.guardPause(ctx, st)
+	if err != nil {
+		return c, staging, settle, err
+	}
+	if c.AgentReady = s.vm.AgentFrozen; st == Running {
+		if c.AgentReady, c.Synced = s.freezeFor(ctx, keep); c.AgentReady {
+			guard.Frozen()
+		}
+	}
+	downtime, resumed, err := s.standStill(ctx, staging, st, guard != nil)
+	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
+	if !resumed { // the helper sees to it
+		guard.Close()
+		return c, staging, settle, err
+	}
+	end, frozen := make(chan error, 1), st == Running && c.AgentReady
+	go func() {
+		if frozen {
+			s.thaw(ctx)
+		}
+		end <- guard.End()
+	}()
+	if err == nil {
+		if c.Memory {
+			s.keepFlows(ctx, staging)
+		}
+		return c, staging, sync.OnceValue(func() error { return <-end }), nil
+	}
+	if late := <-end; late != nil && !errors.Is(err, context.Canceled) {
+		err = late // what went wrong in a pause that was no pause says nothing
+	}
+	return c, staging, settle, err
+}
+
+// prepareCapture does what captureAhead can do before the guest is disturbed.
+func (s *session) prepareCapture(ctx context.Context, st State, label string, mayPack bool) (c checkpoint.Record, staging string, err error) {
 	name := s.vm.Name
 	staging = s.Home.StagingDir(name)
 	if err := os.Mkdir(staging, 0o700); err != nil {
@@ -55,33 +110,7 @@ func (s *session) capture(ctx context.Context, st State, label string, mayPack b
 		}
 	}
 	if c.Machine.Base {
-		if err := linkBase(ctx, staging, s.file(vmm.BaseFile)); err != nil {
-			return c, staging, err
-		}
-	}
-	guard, st, err := s.guardPause(ctx, st)
-	if err != nil {
-		return c, staging, err
-	}
-	defer guard.Close()
-	if c.AgentReady = s.vm.AgentFrozen; st == Running {
-		if c.AgentReady = s.freeze(ctx, true); c.AgentReady {
-			guard.Frozen()
-		}
-	}
-	downtime, resumed, err := s.standStill(ctx, staging, st, guard != nil)
-	c.DowntimeMs = float64(downtime.Microseconds()) / 1000
-	if !resumed { // the helper sees to it
-		return c, staging, err
-	}
-	if st == Running && c.AgentReady {
-		s.thaw(ctx)
-	}
-	if late := guard.End(); late != nil && !errors.Is(err, context.Canceled) {
-		err = late // what went wrong in a pause that was no pause says nothing
-	}
-	if err == nil && c.Memory {
-		s.keepFlows(ctx, staging)
+		err = linkBase(ctx, staging, s.file(vmm.BaseFile))
 	}
 	return c, staging, err
 }

@@ -72,11 +72,10 @@ func (s *session) warnLabel(ctx context.Context, label string) {
 // checkpoint does the work for Checkpoint and for those that noid makes by itself. Of a VM that does not run it keeps
 // the disk alone. about has the label, the cause, and the id or none.
 func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Record) (checkpoint.Record, error) {
-	synced := st == Running && s.syncGuest(ctx)
-	c, staging, err := s.capture(ctx, st, about.Label, true)
-	c.ID, c.Cause, c.Synced = cmp.Or(about.ID, c.ID), about.Cause, synced
+	c, staging, settle, err := s.captureAhead(ctx, st, about.Label, true)
+	c.ID, c.Cause = cmp.Or(about.ID, c.ID), about.Cause
 	if err == nil {
-		err = s.publishCheckpoint(ctx, staging, &c)
+		err = s.publishCheckpoint(ctx, staging, &c, settle)
 	}
 	if err != nil {
 		s.removeCapture(staging)
@@ -115,9 +114,36 @@ func noteLast(dir, ref string) {
 	os.Symlink(ref, filepath.Join(dir, lastFile))
 }
 
-// publishCheckpoint records sizes and sums of what capture made, makes the files read-only and publishes them. The
-// guest runs again.
-func (s *session) publishCheckpoint(ctx context.Context, staging string, c *checkpoint.Record) error {
+// publishCheckpoint records sizes and sums of what captureAhead made, makes the files read-only and publishes them, all
+// but the last beside a guest that hears that it runs again. When it returns, settle has been called. With s.early the
+// checkpoint has its name then, and s.synced says when it is durable.
+func (s *session) publishCheckpoint(ctx context.Context, staging string, c *checkpoint.Record, settle func() error) error {
+	err := s.finishCheckpoint(ctx, staging, c)
+	if late := settle(); late != nil && !errors.Is(err, context.Canceled) {
+		err = late
+	}
+	if err != nil {
+		return err
+	}
+	dir := s.Home.CheckpointDir(c.VM, c.ID)
+	if !s.early {
+		if err := storage.SyncTree(ctx, staging); err != nil {
+			return err
+		}
+		return storage.PublishSynced(staging, dir)
+	}
+	sync, err := storage.PublishEarly(staging, dir)
+	if err != nil {
+		return err
+	}
+	synced := make(chan error, 1)
+	go func() { synced <- sync() }()
+	s.synced = synced
+	return nil
+}
+
+// finishCheckpoint is publishCheckpoint up to the new name.
+func (s *session) finishCheckpoint(ctx context.Context, staging string, c *checkpoint.Record) error {
 	var sums [][]byte
 	parent := s.parent(*c)
 	parentDir := s.Home.CheckpointDir(parent.VM, parent.ID)
@@ -154,10 +180,7 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 	if err := storage.WriteLike(ctx, filepath.Join(staging, checkpoint.SumsFile), filepath.Join(parentDir, checkpoint.SumsFile), sums); err != nil {
 		return err
 	}
-	if err := checkpoint.Write(staging, *c); err != nil {
-		return err
-	}
-	return storage.Publish(ctx, staging, s.Home.CheckpointDir(c.VM, c.ID))
+	return checkpoint.Write(staging, *c)
 }
 
 // finishFile makes the file called name of c, in dir, read-only and notes it in c.

@@ -204,7 +204,7 @@ func (e *exploration) keep(ctx context.Context, clone *session, v *Variant) (id 
 		return "", err
 	}
 	defer s.close()
-	c, staging, err := s.capture(ctx, s.state(ctx), "", false)
+	c, staging, err := s.capture(ctx, s.state(ctx), "")
 	defer s.removeCapture(staging)
 	if err != nil {
 		return "", s.explain(s.errorf("explore of", err))
@@ -216,7 +216,7 @@ func (e *exploration) keep(ctx context.Context, clone *session, v *Variant) (id 
 	defer lock.Unlock()
 	c.VM, c.ID, c.Parent = e.name, e.Home.NewCheckpointID(e.name), e.name+"@"+e.from
 	c.Cause = checkpoint.Cause{By: checkpoint.ByExplore, What: v.What, Turn: e.id + "." + strconv.Itoa(v.N)}
-	return c.ID, s.publishCheckpoint(ctx, staging, &c)
+	return c.ID, s.publishCheckpoint(ctx, staging, &c, settled)
 }
 
 // KeepVariant puts name to what the variant which of its last exploration has made: a number, or the id of its

@@ -63,7 +63,7 @@ func (m *Manager) Fork(ctx context.Context, name, ref string, o ForkOptions, mad
 	if err != nil {
 		return 0, err
 	}
-	c, staging, err := s.capture(ctx, st, "", false)
+	c, staging, err := s.capture(ctx, st, "")
 	defer s.removeCapture(staging)
 	if err != nil {
 		return 0, s.explain(s.errorf("fork of", err))

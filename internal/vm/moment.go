@@ -127,7 +127,7 @@ func (m *Manager) moment(ctx context.Context, name, ref, verb string) (from sour
 		}
 		return from, s.close, nil
 	}
-	from.c, from.dir, err = s.capture(ctx, st, "", false)
+	from.c, from.dir, err = s.capture(ctx, st, "")
 	free = sync.OnceFunc(func() {
 		s.removeCapture(from.dir)
 		s.close()

@@ -24,7 +24,8 @@ func (s *session) execSerial(ctx context.Context, c Command, streams Streams) (E
 	if err := s.spoilTemplate(ctx); err != nil {
 		return Exit{}, err
 	}
-	if err := s.beforeCommand(ctx, c); err != nil {
+	err = s.beforeCommand(ctx, c)
+	if err = errors.Join(err, s.durable()); err != nil {
 		return Exit{}, s.execError(err)
 	}
 	if !c.Serial {

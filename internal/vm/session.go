@@ -29,6 +29,9 @@ type session struct {
 	net    *network.Config // of a VM that is made: what saveNet writes
 	lease  *home.Lease     // of a VM that is made to go with this process; else nil
 	hidden bool            // it is a clone in the staging area: see hiddenClone
+	early  bool            // a checkpoint gets its name before it is synced: who makes it waits for synced
+	synced <-chan error
+	line   *link.Line // to the agent, on which the next question is asked
 	// packing is of a checkpoint that is being made; nil when its files are cloned.
 	packing *packing
 }
@@ -73,7 +76,10 @@ func (m *Manager) of(v home.VM, verb string) (*session, error) {
 	return &session{Manager: m, vm: v, verb: verb, dir: m.Home.VMDir(v.Name), driver: d}, nil
 }
 
-func (s *session) close() { s.lock.Unlock() }
+func (s *session) close() {
+	s.line.Close()
+	s.lock.Unlock()
+}
 
 // save writes the record.
 func (s *session) save() error { return s.Home.SaveVM(s.dir, s.vm) }
@@ -132,6 +138,7 @@ func (s *session) agentIn(dir string) *link.Client {
 			return err != nil || st != Running
 		},
 		Release: s.Version,
+		Line:    s.line,
 	}
 }
 

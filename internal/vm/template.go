@@ -99,7 +99,7 @@ func (s *session) makeTemplate(ctx context.Context, key string) {
 	if s.state(ctx) != Running {
 		return
 	}
-	c, staging, err := s.capture(ctx, Running, "", false)
+	c, staging, err := s.capture(ctx, Running, "")
 	defer s.removeCapture(staging)
 	if err != nil || !c.AgentReady {
 		return

@@ -21,7 +21,7 @@ type fakeAgent struct {
 	jobs   bool               // there is a JobsSocket
 }
 
-// serve answers the request on one connection.
+// serve answers the requests on one connection.
 func (a fakeAgent) serve(conn net.Conn) {
 	defer conn.Close()
 	for a.paused() { // a guest that stands still says nothing
@@ -33,9 +33,15 @@ func (a fakeAgent) serve(conn net.Conn) {
 	if !read(in, &hello) || !write(conn, wire.TypeHello, wire.Hello{Version: wire.Agree(hello), Release: "fake"}) {
 		return
 	}
+	for a.answer(conn, buffered, in, hello) {
+	}
+}
+
+// answer answers the next request, and reports whether another one may follow.
+func (a fakeAgent) answer(conn net.Conn, buffered *bufio.Reader, in *wire.Reader, hello wire.Hello) bool {
 	var req wire.Request
 	if !read(in, &req) {
-		return
+		return false
 	}
 	var reply wire.Reply
 	call := "agent " + string(req.Op)
@@ -50,11 +56,11 @@ func (a fakeAgent) serve(conn net.Conn) {
 		reply.Info = &wire.Info{Release: "fake", Kernel: "6.1"}
 	case a.jobs && (req.Op == wire.OpExec || req.Op == wire.OpJobs || req.Op == wire.OpKill || req.Op == wire.OpInput): // nothing that changes this machine
 		a.runJob(conn, buffered, hello, req)
-		return
+		return false
 	case req.Op == wire.OpPoweroff:
 		defer a.powerOff()
 	}
-	write(conn, wire.TypeReply, reply)
+	return write(conn, wire.TypeReply, reply)
 }
 
 // runJob has the agent on JobsSocket answer req, and what follows it from the host.
