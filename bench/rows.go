@@ -61,6 +61,6 @@ var rows = []row{
 	{"43", "undo to the next exec's answer, beside restore in place to that", ratio(1.1), "tcg lab", rowUndo},
 	{"44", "explore of 8, two at a time, beside a shell that restores, runs, keeps and destroys", ratio(0.9), "tcg", rowVariants},
 	{"45", "restore to the first exec's answer, not in the page cache, beside in it", ratio(1.5), "tcg lab", rowPageCache},
-	{"46", "bytes that a checkpoint adds after the guest used 1.5 GiB and gave it back, beside memory in use", ratio(1.5), "tcg", rowGivenBack},
+	{"46", "bytes that a checkpoint adds half a minute after the guest used 1.5 GiB and gave it back, beside memory in use", ratio(1.5), "tcg", rowGivenBack},
 	{"47", "100 checkpoints of 512 MiB, 4 MiB changed in each, plain ext4 beside btrfs", ratio(1.5), "tcg", rowPlain},
 }

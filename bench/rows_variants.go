@@ -106,10 +106,12 @@ func dropPages(pattern string) error {
 	return err
 }
 
-// What rowGivenBack has a guest use and give back, and the guest's memory.
+// What rowGivenBack has a guest use and give back, the guest's memory, and the time in which the guest's kernel reports all
+// that is free: it says half a minute itself (mm/page_reporting.c).
 const (
 	givenMiB     = 1536
 	givenBackMiB = 2048
+	givenBack    = 30 * time.Second
 )
 
 // rowGivenBack has a guest fill a file system in its memory and empty it again. Beside what the next checkpoint keeps
@@ -126,6 +128,11 @@ func rowGivenBack(x *trial) error {
 	fill := fmt.Sprintf("mkdir /root/m && mount -t tmpfs -o size=%dM none /root/m && dd if=/dev/urandom of=/root/m/f bs=1M count=%d 2>/dev/null && umount /root/m && echo 3 >/proc/sys/vm/drop_caches", givenMiB+64, givenMiB)
 	if _, err := x.noid("exec", name, "--", "sh", "-c", fill); err != nil {
 		return err
+	}
+	select {
+	case <-time.After(givenBack):
+	case <-x.ctx.Done():
+		return x.ctx.Err()
 	}
 	var free, total int64
 	out, err := x.noid("exec", name, "cat", "/proc/meminfo")

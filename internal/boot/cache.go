@@ -27,7 +27,7 @@ const (
 
 const (
 	// format is part of an initramfs's key: to be raised when writeInitramfs, guestModules or onDemand changes what comes out.
-	format = 5
+	format = 6
 	// tmpPrefix begins the name of a file that storage.WriteOnce writes. One that is an hour old was left by a noid
 	// that was killed.
 	tmpPrefix = ".tmp-"

@@ -24,7 +24,7 @@ var guestModules = []string{
 	"crc32c_generic", "crc32c-intel", "crc32c-cryptoapi", "ext4",
 	"quota_v2", // of file systems made with mke2fs -O quota
 	"overlay",  // the root of a VM with a base
-	"vmw_vsock_virtio_transport", "virtio_console", "virtio_rng", "virtio_net", "ipv6",
+	"vmw_vsock_virtio_transport", "virtio_console", "virtio_rng", "virtio_balloon", "virtio_net", "ipv6",
 	"af_packet",       // DHCP clients open packet sockets
 	"button", "evdev", // the ACPI power button, for guests that listen to it
 	"i8042", "atkbd", // Ctrl+Alt+Del, which is how Firecracker asks a guest to shut down

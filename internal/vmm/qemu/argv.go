@@ -52,7 +52,7 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		"-device", "virtio-blk-pci,drive=d0",
 		"-device", "virtio-rng-pci",
 	}
-	if slices.Contains(layouts[:3], hw[hwLayout]) && strings.HasPrefix(hw[hwMachine], "pc-q35") {
+	if slices.Contains(layouts[:slices.Index(layouts, layoutWithSleep)], hw[hwLayout]) && strings.HasPrefix(hw[hwMachine], "pc-q35") {
 		args = append(args, "-global", "ICH9-LPC.disable_s3=1")
 	}
 	if hw[hwLayout] != layoutWithoutPort {
@@ -74,6 +74,9 @@ func argv(m *vmm.Machine, incoming bool) []string {
 		}
 		args = append(args, "-netdev", backend,
 			"-device", "virtio-net-pci,netdev=net0,mac="+net.HardwareAddr(address.GuestMAC[:]).String()+",romfile=")
+	}
+	if hw[hwLayout] == layoutReporting { // the last of all
+		args = append(args, "-device", "virtio-balloon-pci,free-page-reporting=on")
 	}
 	args = append(args, "-kernel", m.KernelPath)
 	if m.InitrdPath != "" {

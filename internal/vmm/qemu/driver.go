@@ -96,7 +96,7 @@ func (d *Driver) Stamp() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s kvm=%t", stamp, d.kvm()), nil
+	return fmt.Sprintf("%s kvm=%t layout=%s", stamp, d.kvm(), layouts[0]), nil
 }
 
 // UsesHostCPU implements vmm.Driver.

@@ -23,6 +23,9 @@ const (
 
 // layout is raised when argv adds, removes or reorders devices. What was saved with an older one is loaded with that.
 const (
+	// A balloon, of which noid uses one thing: its guest reports the pages that it has freed, which QEMU then takes out of
+	// the memory's file. Whether there is a network device or a second disk says the Machine alone.
+	layoutReporting   = "6"
 	layoutWithNet     = "5" // layout with a network device, and perhaps a second disk: of a Machine with a network alone
 	layoutWithBase    = "4" // layout with a second disk: of a Machine with a base alone
 	layout            = "3"
@@ -31,14 +34,28 @@ const (
 )
 
 // layouts are all, the newest first. Those from layoutWithSleep on are old.
-var layouts = []string{layoutWithNet, layoutWithBase, layout, layoutWithSleep, layoutWithoutPort}
+var layouts = []string{layoutReporting, layoutWithNet, layoutWithBase, layout, layoutWithSleep, layoutWithoutPort}
 
 // q35Options switch off what a microVM does not need. Under TCG each legacy device costs boot time; the HPET stays on,
 // as without it the kernel calibrates its timers slowly.
 const q35Options = ",sata=off,smbus=off,usb=off,graphics=off,vmport=off,i8042=off"
 
-// chooseHardware picks the hardware of a VM that boots now.
-func (d *Driver) chooseHardware(ctx context.Context, m *vmm.Machine) (map[string]string, error) {
+// layoutFor is the layout of a VM that boots now. One whose memory's blocks are reserved keeps them all: its guest reports
+// nothing.
+func layoutFor(m *vmm.Machine, reserved bool) string {
+	switch {
+	case !reserved:
+		return layoutReporting
+	case m.Net:
+		return layoutWithNet
+	case m.Base:
+		return layoutWithBase
+	}
+	return layout
+}
+
+// chooseHardware picks the hardware of a VM that boots now, but for its layout.
+func (d *Driver) chooseHardware(ctx context.Context) (map[string]string, error) {
 	help, err := d.binary.Ask(ctx, "-machine", "help")
 	if err != nil {
 		return nil, err
@@ -51,13 +68,7 @@ func (d *Driver) chooseHardware(ctx context.Context, m *vmm.Machine) (map[string
 	if !ok {
 		return nil, d.binary.Unusable(fmt.Errorf("it has no machine type %q", alias))
 	}
-	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: emulatedCPU(), hwLayout: layout}
-	switch {
-	case m.Net:
-		hw[hwLayout] = layoutWithNet
-	case m.Base:
-		hw[hwLayout] = layoutWithBase
-	}
+	hw := map[string]string{hwMachine: machine + options, hwAccel: "tcg", hwCPU: emulatedCPU()}
 	if d.kvm() {
 		hw[hwAccel], hw[hwCPU] = "kvm", "host"
 	}

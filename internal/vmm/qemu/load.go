@@ -38,7 +38,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Sav
 	// QEMU maps the memory when it starts, and looks at it only once it is told to load.
 	var filled sync.WaitGroup
 	var fillErr error
-	filled.Go(func() { fillErr = fillMemory(ctx, memory, from, m.MemMiB, s.Touched) })
+	filled.Go(func() { _, fillErr = fillMemory(ctx, memory, from, m.MemMiB, s.Touched) })
 	defer func() {
 		cancel()
 		filled.Wait()

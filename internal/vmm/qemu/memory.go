@@ -47,7 +47,7 @@ func loadMemory(dir string, mib int, own bool) (f *os.File, from string, err err
 // fillMemory puts the saved memory at from into the file of newMemory, if from is not empty, and closes it. The file
 // gets blocks of its own where it shares none and the file system can promise them: a guest that touches a page for
 // which there is no block takes its QEMU down by SIGBUS. When it fails, the file is gone.
-func fillMemory(ctx context.Context, memory *os.File, from string, mib int, touched vmm.Touched) (err error) {
+func fillMemory(ctx context.Context, memory *os.File, from string, mib int, touched vmm.Touched) (reserved bool, err error) {
 	method := storage.Copy
 	if from != "" {
 		method, err = storage.CloneInto(ctx, memory, from)
@@ -59,11 +59,11 @@ func fillMemory(ctx context.Context, memory *os.File, from string, mib int, touc
 		touched.ReadAhead(filepath.Dir(memory.Name()), memoryFile)
 	}
 	if err == nil && method == storage.Copy {
-		_, err = storage.Reserve(ctx, memory.Name(), int64(mib)<<20)
+		reserved, err = storage.Reserve(ctx, memory.Name(), int64(mib)<<20)
 	}
 	if err != nil {
 		os.Remove(memory.Name())
-		return fmt.Errorf("making the guest's memory: %w", err)
+		return false, fmt.Errorf("making the guest's memory: %w", err)
 	}
-	return nil
+	return reserved, nil
 }

@@ -27,6 +27,7 @@ func TestArgv(t *testing.T) {
 	sleeps := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layoutWithSleep}
 	based := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layoutWithBase}
 	networked := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layoutWithNet}
+	reporting := map[string]string{hwMachine: "pc-q35-7.2" + q35Options, hwAccel: "tcg", hwCPU: "max", hwLayout: layoutReporting}
 	for _, test := range []struct {
 		name     string
 		m        vmm.Machine
@@ -38,6 +39,7 @@ func TestArgv(t *testing.T) {
 		{"base", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Base: true, DiskMiB: 8192, BootArgs: "c", Hardware: based}, false},
 		{"net", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Base: true, Net: true, Hardware: networked}, false},
 		{"pair", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Net: true, NetPair: true, Hardware: networked}, false},
+		{"reports", vmm.Machine{CPUs: 1, MemMiB: 128, KernelPath: "/k/vmlinuz", Base: true, Net: true, Hardware: reporting}, false},
 		{"load", vmm.Machine{CPUs: 4, MemMiB: 2048, KernelPath: "/k/a,b", InitrdPath: "/k/initrd", BootArgs: "a=b c", Hardware: kvm}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

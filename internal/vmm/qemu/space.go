@@ -36,8 +36,7 @@ const (
 // looked after as well. When there is room again, resume is called to have the guest run; it fails when that is not
 // possible now. It is a help, no promise: what fills the disk faster than it looks wins.
 func watchSpace(ctx context.Context, resume func(context.Context) error) error {
-	reserved, err := isReserved(".")
-	if err != nil {
+	if _, err := isReserved("."); err != nil {
 		return err
 	}
 	waits := isWaiting(".") // for the helper before this one
@@ -45,6 +44,10 @@ func watchSpace(ctx context.Context, resume func(context.Context) error) error {
 	look := slowLook
 	for vmm.Sleep(ctx, look) == nil {
 		free, err := storage.Free(".")
+		if err != nil {
+			continue
+		}
+		reserved, err := isReserved(".") // now: a guest that came from a home without reserved blocks gives some back
 		if err != nil {
 			continue
 		}

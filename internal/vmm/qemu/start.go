@@ -25,7 +25,7 @@ const startTimeout = 30 * time.Second
 func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Process, error) {
 	ctx, cancel := bounded(ctx, startTimeout)
 	defer cancel()
-	hw, err := d.chooseHardware(ctx, m)
+	hw, err := d.chooseHardware(ctx)
 	if err != nil {
 		return proc.Process{}, err
 	}
@@ -34,9 +34,11 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 	if err != nil {
 		return proc.Process{}, err
 	}
-	if err := fillMemory(ctx, memory, "", m.MemMiB, nil); err != nil {
+	reserved, err := fillMemory(ctx, memory, "", m.MemMiB, nil)
+	if err != nil {
 		return proc.Process{}, err
 	}
+	hw[hwLayout] = layoutFor(m, reserved)
 	m.NetPair = false
 	child, c, err := d.launch(ctx, dir, m, false)
 	if space.Missing(err) {

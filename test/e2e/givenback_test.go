@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestGivenBack has a guest use memory and free most of it, where files share blocks: the freed part leaves the memory's
+// file and is in no checkpoint, and what the guest has kept is in every clone.
+func TestGivenBack(t *testing.T) {
+	t.Parallel()
+	if driver := os.Getenv("NOID_TEST_DRIVER"); driver != "" && driver != "qemu" {
+		t.Skip("NOT RUN: only QEMU's guests report what they have freed")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("NOT RUN: not root, who alone can mount file systems")
+	}
+	mnt := mountedSize(t, []string{"mkfs.btrfs", "-q"}, 4<<30)
+	n := setup(t)
+	kernel, rootfs := n.want(0, "config", "get", "kernel"), n.want(0, "config", "get", "rootfs")
+	n.home = filepath.Join(mnt, "home")
+	n.want(0, "config", "set", "kernel", strings.TrimSpace(kernel))
+	n.want(0, "config", "set", "rootfs", strings.TrimSpace(rootfs))
+	t.Cleanup(func() {
+		n.run("destroy", "--checkpoints", "a")
+		n.run("destroy", "b")
+	})
+	n.want(0, "create", "a", "--wait", "--cold", "--mem", "512")
+	kept := n.want(0, "exec", "a", "--", "sh", "-c", `mkdir /root/m && mount -t tmpfs -o size=300M none /root/m && cd /root/m &&
+		dd if=/dev/zero of=freed bs=1M count=200 2>/dev/null && dd if=/dev/urandom of=kept bs=1M count=8 2>/dev/null && rm freed && md5sum kept`)
+	memory := filepath.Join(n.home, "storage/vms/a/memory")
+	full, last := blocks(t, memory), int64(0)
+	if full < 208<<20 {
+		t.Fatalf("the memory has %d MiB before anything can be given back", full>>20)
+	}
+	for range 600 { // the guest's kernel reports a part every two seconds
+		if last = blocks(t, memory); last < full-150<<20 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if last >= full-150<<20 {
+		t.Fatalf("of %d MiB the guest's memory still has %d MiB, a minute after 200 were freed", full>>20, last>>20)
+	}
+	id := strings.TrimSpace(n.want(0, "checkpoint", "a"))
+	if saved := blocks(t, filepath.Join(n.home, "storage/checkpoints/a", id, "memory.snap")); saved >= full-150<<20 {
+		t.Errorf("the checkpoint has %d MiB of memory, of %d before", saved>>20, full>>20)
+	}
+	n.want(0, "restore", "a", id, "--as", "b")
+	n.equal("what was kept, in the clone", kept, n.want(0, "exec", "b", "sh", "-c", "cd /root/m && md5sum kept"))
+	n.equal("and in the source", kept, n.want(0, "exec", "a", "sh", "-c", "cd /root/m && md5sum kept"))
+}
+
+// blocks is how many bytes of disk the file path takes.
+func blocks(t *testing.T, path string) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks * 512
+}
