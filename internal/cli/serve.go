@@ -100,7 +100,7 @@ With --listen, programs that use E2B's client run on it too, by environment vari
 	f.StringVar(&socket, "socket", "", "`PATH` of the unix socket to listen on (default serve.sock in noid's home)")
 	f.StringVar(&tokenFile, "token-file", "", "`FILE` with the token for --listen, made if it is not there (default serve.token in noid's home)")
 	f.BoolVar(&metrics, "metrics", false, "have metrics for Prometheus at /metrics")
-	f.StringVar(&otlp, "otlp", "", "send traces to the OpenTelemetry collector at `URL`, such as http://localhost:4318 (env: of OTEL_EXPORTER_OTLP_ENDPOINT)")
+	f.StringVar(&otlp, "otlp", "", "send traces to the OpenTelemetry collector at `URL` (env: OTEL_EXPORTER_OTLP_ENDPOINT)")
 	f.BoolVar(&stdin, "stdin", false, "end when standard input does: with the program that has started it")
 	f.BoolVar(&printOpenAPI, "print-openapi", false, "print the OpenAPI document and end")
 	return cmd
