@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # test-kvm.sh [conformance]
 # Inside the KVM lab, with a real KVM, with QEMU and where its binary is on PATH with Firecracker: the drivers'
-# conformance suite, the quick start, a command that goes on across checkpoints, and the network. With conformance ('make
-# test'), only the suite; of QEMU's, which 'make test' runs without KVM, a network card and what is loaded with one.
+# conformance suite, the quick start, a command that goes on across checkpoints, the network, an internet, and
+# connections over checkpoints. With conformance ('make test'), only the suite; of QEMU's, which 'make test' runs without
+# KVM, a network card and what is loaded with one.
 # Exit code 77 (with conformance): not run, and why is said.
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,8 +17,10 @@ fi
 CGO_ENABLED=0 go test -c -o bin/qemu.test ./internal/vmm/qemu
 CGO_ENABLED=0 go test -c -o bin/firecracker.test ./internal/vmm/firecracker
 CGO_ENABLED=0 go test -c -o bin/e2e.test ./test/e2e
+CGO_ENABLED=0 go build -trimpath -o bin/fetch ./test/e2e/fetch # in the lab it would take minutes
+export NOID_TEST_FETCH=$PWD/bin/fetch
 export NOID_TEST_KVM=1 NOID_DEMO_KERNEL=$NOID_TEST_KERNEL NOID_DEMO_ROOTFS=$NOID_TEST_ROOTFS
-failed=0 again=0
+failed=0 again=0 memory=6144 limit=900 # of each lab, MiB and seconds
 
 # tries LOG COMMAND...: in the lab, at most three times, each failure said. QEMU's emulated SVM now and then crashes a guest,
 # or the lab's own kernel ("stack guard page was hit", in the thread of a virtual CPU), before any checkpoint was made;
@@ -28,7 +31,7 @@ tries() {
   shift
   while [ $try -lt 3 ]; do
     code=0
-    scripts/kvm-lab.sh -t 900 "$@" >"$log" 2>&1 || code=$?
+    scripts/kvm-lab.sh -m "$memory" -t "$limit" "$@" >"$log" 2>&1 || code=$?
     [ $code != 0 ] || return 0
     if [ $code = 125 ] && [ $hung -lt 2 ]; then
       hung=$((hung + 1))
@@ -59,16 +62,11 @@ conformance() { # conformance DRIVER FILTER...
 life="-test.run Conformance -test.skip Conformance/(Base|Net)|Conformance/Life/(Clone|Endings|ColdDisk)"
 clones="-test.run Conformance/Life/(Started|Clone|Endings|ColdDisk) -test.skip Conformance/Life/Endings/Sleep"
 devices="-test.run Conformance/(Base|Net)"
-across() {
-  echo "KVM lab: a command across checkpoints with $1"
-  if tries "bin/lab-across-$1.log" env NOID_TEST_DRIVER="$1" sh -c "cd test/e2e && ../../bin/e2e.test -test.v -test.run 'TestExecAcrossCheckpoints$' -test.timeout 580s"; then
-    results "bin/lab-across-$1.log"
-  fi
-}
-network() {
-  echo "KVM lab: the network with $1"
-  if tries "bin/lab-network-$1.log" env NOID_TEST_DRIVER="$1" sh -c "cd test/e2e && ../../bin/e2e.test -test.v -test.run 'TestNetwork$' -test.timeout 880s"; then
-    results "bin/lab-network-$1.log"
+e2e() { # e2e DRIVER TEST WHAT
+  local driver=$1 test=$2 log="bin/lab-$2-$1.log"
+  echo "KVM lab: $3 with $driver"
+  if tries "$log" env NOID_TEST_DRIVER="$driver" sh -c "cd test/e2e && ../../bin/e2e.test -test.v -test.run '$test\$' -test.timeout $((limit - 20))s"; then
+    results "$log"
   fi
 }
 results() { grep -E '^ *--- (PASS|FAIL|SKIP)|NOT RUN|^(PASS|FAIL|ok)' "$1"; }
@@ -82,14 +80,19 @@ if command -v firecracker >/dev/null || [ -x /usr/local/bin/firecracker ]; then
   conformance firecracker "$life" "$clones" "$devices"
   drivers="qemu firecracker"
 else
-  echo "NOT RUN: no firecracker binary on PATH: its conformance suite, quick start, a command across checkpoints and the network with KVM"
+  echo "NOT RUN: no firecracker binary on PATH: its conformance suite, quick start and all else with KVM"
 fi
 if [ "${1:-}" != conformance ]; then
   for driver in $drivers; do
     echo "KVM lab: the quick start with $driver"
     tries "bin/lab-demo-$driver.log" env NOID_DRIVER="$driver" scripts/demo.sh && tail -n 1 "bin/lab-demo-$driver.log"
-    across "$driver"
-    network "$driver"
+    e2e "$driver" TestExecAcrossCheckpoints "a command across checkpoints"
+    e2e "$driver" TestNetwork "the network"
+    # These take 100 MB by the network, and twelve VMs.
+    memory=8192 limit=1500
+    e2e "$driver" TestInternet "an internet"
+    e2e "$driver" TestFlows "connections over checkpoints"
+    memory=6144 limit=900
   done
 fi
 [ $again = 0 ] || echo "KVM lab: $again tries failed, see above; what passed at a later try counts as passed"
