@@ -2,8 +2,8 @@
 # test-kvm.sh [conformance]
 # Inside the KVM lab, with a real KVM, with QEMU and where its binary is on PATH with Firecracker: the drivers'
 # conformance suite, the quick start, a command that goes on across checkpoints, the network, an internet, and
-# connections over checkpoints. With conformance ('make test'), only the suite; of QEMU's, which 'make test' runs without
-# KVM, a network card and what is loaded with one.
+# connections over checkpoints. With conformance ('make test'), only the suite; of QEMU's, which 'make test' runs
+# without KVM, a network card and what is loaded with one.
 # Exit code 77 (with conformance): not run, and why is said.
 set -eu
 cd "$(dirname "$0")/.."
