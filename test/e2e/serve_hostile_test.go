@@ -220,7 +220,7 @@ func (h *hostile) smuggling(rng *rand.Rand) {
 		"Transfer-Encoding: xchunked\r\nContent-Length: " + fmt.Sprint(len(hidden)) + "\r\n\r\n" + hidden,
 		"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n" + hidden,
 		"Transfer-Encoding: chunked\r\n\r\n-1\r\n" + hidden,
-		"X: y\n\n" + hidden, "X\r\n\r\n" + hidden, "\x00: x\r\n\r\n" + hidden,
+		"X\r\n\r\n" + hidden, "\x00: x\r\n\r\n" + hidden,
 	} {
 		if got := h.raw(rng, "POST /v1/vms/none/undo HTTP/1.1\r\nHost: localhost\r\n"+h.auth()+text, 3*time.Second); strings.Contains(got, "201 Created") {
 			h.t.Errorf("smuggled by %.80q: %.300q", text, got)
