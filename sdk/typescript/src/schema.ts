@@ -1677,6 +1677,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Bad Gateway */
+        502: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description Service Unavailable */
         503: {
             headers: {
@@ -1759,6 +1768,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -1793,6 +1803,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -1825,6 +1836,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -1856,6 +1868,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -1903,6 +1916,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -1940,6 +1954,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -1974,6 +1989,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2026,6 +2042,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2057,6 +2074,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2088,6 +2106,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2119,6 +2138,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2177,6 +2197,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2211,6 +2232,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2251,6 +2273,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2299,6 +2322,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2336,6 +2360,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2384,6 +2409,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2423,6 +2449,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2462,6 +2489,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2501,6 +2529,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2553,6 +2582,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2587,6 +2617,7 @@ export interface operations {
             426: components["responses"]["426"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2621,6 +2652,7 @@ export interface operations {
             426: components["responses"]["426"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2674,6 +2706,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2728,6 +2761,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2778,6 +2812,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2819,6 +2854,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2861,6 +2897,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2902,6 +2939,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -2951,6 +2989,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3000,6 +3039,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3039,6 +3079,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3081,6 +3122,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3122,6 +3164,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3172,6 +3215,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3211,6 +3255,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3245,6 +3290,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3295,6 +3341,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3345,6 +3392,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3397,6 +3445,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3431,6 +3480,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3471,6 +3521,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3521,6 +3572,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3558,6 +3610,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3592,6 +3645,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3642,6 +3696,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3682,6 +3737,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3731,6 +3787,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3781,6 +3838,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3829,6 +3887,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3866,6 +3925,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3905,6 +3965,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3944,6 +4005,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -3978,6 +4040,7 @@ export interface operations {
             426: components["responses"]["426"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -4015,6 +4078,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -4059,6 +4123,7 @@ export interface operations {
             421: components["responses"]["421"];
             422: components["responses"]["422"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -4110,6 +4175,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
@@ -4160,6 +4226,7 @@ export interface operations {
             422: components["responses"]["422"];
             429: components["responses"]["429"];
             500: components["responses"]["500"];
+            502: components["responses"]["502"];
             503: components["responses"]["503"];
             504: components["responses"]["504"];
             507: components["responses"]["507"];
