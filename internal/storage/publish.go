@@ -110,7 +110,11 @@ func SyncDir(dir string) error {
 		return fmt.Errorf("syncing: %w", err)
 	}
 	defer f.Close()
-	return explain(noDirSync(f.Sync()), filepath.Join(dir, "."))
+	// Some file systems (FUSE, 9p) have no fsync for directories: there is nothing to wait for.
+	if err := f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
+		return explain(err, filepath.Join(dir, "."))
+	}
+	return nil
 }
 
 // SyncFS makes all of the file system of path survive a power cut.
@@ -225,14 +229,9 @@ func Finish(ctx context.Context, path string) (info fs.FileInfo, onDisk int64, e
 // an fsync. An existing finalDir is errs.ErrExists and untouched.
 // When it fails, tmpDir has its old name.
 func Publish(ctx context.Context, tmpDir, finalDir string) error {
-	if err := SyncTree(ctx, tmpDir); err != nil {
+	if err := syncTree(ctx, tmpDir); err != nil {
 		return fmt.Errorf("publishing %s: %w", finalDir, err)
 	}
-	return PublishSynced(tmpDir, finalDir)
-}
-
-// PublishSynced is Publish of what SyncTree has synced.
-func PublishSynced(tmpDir, finalDir string) error {
 	if err := renameNew(tmpDir, finalDir); err != nil {
 		return fmt.Errorf("publishing: %w", explain(err, finalDir))
 	}
@@ -242,68 +241,9 @@ func PublishSynced(tmpDir, finalDir string) error {
 	return nil
 }
 
-// PublishEarly is Publish whose files and name are synced by the function that it returns, which is called once. Until then
-// the new directory is whole for every process, and may not survive a power cut.
-func PublishEarly(tmpDir, finalDir string) (synced func() error, err error) {
-	entries, err := os.ReadDir(tmpDir)
-	if err != nil {
-		return nil, fmt.Errorf("publishing: %w", err)
-	}
-	var files []*os.File
-	closeAll := func() {
-		for _, f := range files {
-			f.Close()
-		}
-	}
-	for _, e := range entries { // now: their directory may be renamed or removed meanwhile
-		if !e.Type().IsRegular() {
-			continue
-		}
-		f, _, err := openRegular(filepath.Join(tmpDir, e.Name()))
-		if err != nil {
-			closeAll()
-			return nil, fmt.Errorf("publishing: %w", err)
-		}
-		files = append(files, f)
-	}
-	for _, dir := range []string{tmpDir, filepath.Dir(finalDir)} {
-		f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
-		if err != nil {
-			closeAll()
-			return nil, fmt.Errorf("publishing: %w", err)
-		}
-		files = append(files, f)
-	}
-	if err := renameNew(tmpDir, finalDir); err != nil {
-		closeAll()
-		return nil, fmt.Errorf("publishing: %w", explain(err, finalDir))
-	}
-	return func() error {
-		defer closeAll()
-		for i, f := range files {
-			err := f.Sync()
-			if i >= len(files)-2 {
-				err = noDirSync(err)
-			}
-			if err != nil {
-				return explain(err, finalDir)
-			}
-		}
-		return nil
-	}, nil
-}
-
-// noDirSync is err of a directory's fsync, which some file systems (FUSE, 9p) have not: there is nothing to wait for.
-func noDirSync(err error) error {
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		return nil
-	}
-	return err
-}
-
-// SyncTree makes dir and its regular files, one level deep, survive a power cut. It syncs one after the other: btrfs
+// syncTree makes dir and its regular files, one level deep, survive a power cut. It syncs one after the other: btrfs
 // has those who sync at the same time wait for each other, some ticks long on a rotating disk.
-func SyncTree(ctx context.Context, dir string) error {
+func syncTree(ctx context.Context, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err

@@ -144,32 +144,6 @@ func TestPublish(t *testing.T) {
 	})
 }
 
-// TestPublishEarly publishes before it syncs, over nothing that is there.
-func TestPublishEarly(t *testing.T) {
-	onEach(t, func(t *testing.T, dir string, _ bool) {
-		tmp, final := filepath.Join(dir, ".new-a"), filepath.Join(dir, "a")
-		write(t, filepath.Join(tmp, "x"), "1")
-		synced, err := PublishEarly(tmp, final)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantFile(t, filepath.Join(final, "x"), "1")
-		if err := os.RemoveAll(final); err != nil { // another noid forgets it
-			t.Fatal(err)
-		}
-		if err := synced(); err != nil {
-			t.Error(err)
-		}
-		write(t, filepath.Join(tmp, "x"), "2")
-		write(t, filepath.Join(final, "x"), "3")
-		if _, err := PublishEarly(tmp, final); !errors.Is(err, errs.ErrExists) {
-			t.Errorf("publishing over another: %v", err)
-		}
-		wantFile(t, filepath.Join(tmp, "x"), "2")
-		wantFile(t, filepath.Join(final, "x"), "3")
-	})
-}
-
 func TestExchange(t *testing.T) {
 	onEach(t, func(t *testing.T, dir string, _ bool) {
 		a, b := filepath.Join(dir, "a"), filepath.Join(dir, "other", "b")

@@ -63,24 +63,11 @@ func checkTurn(turn string) error {
 // checkpoint is made if it is to have one. It fails when that fails: what cannot be undone is not begun.
 func (s *session) beforeChange(ctx context.Context, what string) error {
 	err := s.before(ctx, s.vm.Auto, what, "")
-	return errors.Join(err, s.durable())
-}
-
-// durable waits until the checkpoint of before would survive a power cut, and ends what before has begun. It may be
-// repeated. The checkpoint is there for every process before that: whoever kills noid does not lose it.
-func (s *session) durable() error {
 	s.line.Close()
-	if s.synced == nil {
-		return nil
-	}
-	err := <-s.synced
-	if s.synced = nil; err != nil {
-		return fmt.Errorf("the checkpoint before may be lost in a power cut: %w", err)
-	}
-	return nil
+	return err
 }
 
-// beforeCommand is beforeChange for c, which may begin before the checkpoint is durable: the caller calls s.durable.
+// beforeCommand is beforeChange for c, which is asked on s.line. The caller closes that.
 func (s *session) beforeCommand(ctx context.Context, c Command) error {
 	return s.before(ctx, cmp.Or(c.Auto, s.vm.Auto), CommandLine(c), c.Turn)
 }
@@ -90,9 +77,8 @@ func (s *session) before(ctx context.Context, auto, what, turn string) error {
 	if auto != config.AutoExec {
 		return nil
 	}
-	_, left, err := s.checkpointBefore(ctx, s.vm.Name, checkpoint.Cause{By: checkpoint.ByAuto, What: what, Turn: turn}, true)
-	s.line, s.synced = left.line, left.synced
-	if err != nil {
+	_, line, err := s.checkpointBefore(ctx, s.vm.Name, checkpoint.Cause{By: checkpoint.ByAuto, What: what, Turn: turn})
+	if s.line = line; err != nil {
 		return errs.WithHint(fmt.Errorf("the checkpoint before: %w", err), "'noid auto "+s.vm.Name+" off' goes on without")
 	}
 	return nil
@@ -111,52 +97,45 @@ func (m *Manager) CheckpointAuto(ctx context.Context, name string) error {
 // checkpointAuto makes a checkpoint of name because of why, and returns its id. One of the turn that the last one was
 // made for is not made, nor one because time went by while nothing happened: then the last one's id is returned.
 func (m *Manager) checkpointAuto(ctx context.Context, name string, why checkpoint.Cause) (id string, err error) {
-	id, left, err := m.checkpointBefore(ctx, name, why, false)
-	left.line.Close()
+	id, line, err := m.checkpointBefore(ctx, name, why)
+	line.Close()
 	return id, err
 }
 
-// leftover is what a checkpoint before a command leaves to the command: see session.
-type leftover struct {
-	line   *link.Line
-	synced <-chan error
-}
-
-// checkpointBefore is checkpointAuto right before something is asked of the guest, early as session.early is.
-func (m *Manager) checkpointBefore(ctx context.Context, name string, why checkpoint.Cause, early bool) (id string, left leftover, err error) {
+// checkpointBefore is checkpointAuto right before something is asked of the guest: line is a connection to the agent for
+// that, or nil.
+func (m *Manager) checkpointBefore(ctx context.Context, name string, why checkpoint.Cause) (id string, line *link.Line, err error) {
 	if err := m.beginFilling(ctx, "auto"); err != nil {
-		return "", left, err
+		return "", nil, err
 	}
 	s, err := m.open(ctx, name, "checkpoint")
 	if err != nil {
-		return "", left, err
+		return "", nil, err
 	}
-	s.early = early
 	defer func() {
-		left = leftover{s.line, s.synced}
-		s.line = nil
+		line, s.line = s.line, nil
 		s.close()
 	}()
 	st, err := s.up(ctx)
 	if err != nil {
-		return "", left, err
+		return "", nil, err
 	}
 	_, last, _ := strings.Cut(s.last(), "@")
 	if why.By == checkpoint.ByAuto && last != "" {
 		c, err := m.Home.LoadCheckpoint(name, last)
 		sameTurn := err == nil && why.Turn != "" && c.Cause.Turn == why.Turn
 		if sameTurn || err == nil && why.What == "" && s.idle() {
-			return last, left, nil
+			return last, nil, nil
 		}
 	}
 	c, err := s.checkpoint(ctx, st, checkpoint.Record{Cause: why})
 	if err != nil {
-		return "", left, s.explain(err)
+		return "", nil, s.explain(err)
 	}
 	if m.boundIsDue(name, c.ID) {
 		m.boundAutomatic(ctx, name)
 	}
-	return c.ID, left, nil
+	return c.ID, nil, nil
 }
 
 // boundIsDue says, by the random id of a new checkpoint of name, whether to look for too many: one in 16, and in a long

@@ -115,8 +115,7 @@ func noteLast(dir, ref string) {
 }
 
 // publishCheckpoint records sizes and sums of what captureAhead made, makes the files read-only and publishes them, all
-// but the last beside a guest that hears that it runs again. When it returns, settle has been called. With s.early the
-// checkpoint has its name then, and s.synced says when it is durable.
+// but the last beside a guest that hears that it runs again. When it returns, settle has been called.
 func (s *session) publishCheckpoint(ctx context.Context, staging string, c *checkpoint.Record, settle func() error) error {
 	err := s.finishCheckpoint(ctx, staging, c)
 	if late := settle(); late != nil && !errors.Is(err, context.Canceled) {
@@ -125,21 +124,7 @@ func (s *session) publishCheckpoint(ctx context.Context, staging string, c *chec
 	if err != nil {
 		return err
 	}
-	dir := s.Home.CheckpointDir(c.VM, c.ID)
-	if !s.early {
-		if err := storage.SyncTree(ctx, staging); err != nil {
-			return err
-		}
-		return storage.PublishSynced(staging, dir)
-	}
-	sync, err := storage.PublishEarly(staging, dir)
-	if err != nil {
-		return err
-	}
-	synced := make(chan error, 1)
-	go func() { synced <- sync() }()
-	s.synced = synced
-	return nil
+	return storage.Publish(ctx, staging, s.Home.CheckpointDir(c.VM, c.ID))
 }
 
 // finishCheckpoint is publishCheckpoint up to the new name.

@@ -144,13 +144,8 @@ func (s *session) exec(ctx context.Context, c Command, streams Streams) (exit Ex
 
 // execAgent is Exec over the agent, which is tried for patience, in a guest that knows all that it must be told.
 func (s *session) execAgent(ctx context.Context, c Command, streams Streams, patience time.Duration) (exit Exit, err error) {
-	err = s.beforeCommand(ctx, c)
-	defer func() {
-		if late := s.durable(); late != nil && err == nil {
-			err = s.execError(late)
-		}
-	}()
-	if err != nil {
+	defer func() { s.line.Close() }() // that of the checkpoint before, if no command has taken it
+	if err := s.beforeCommand(ctx, c); err != nil {
 		return Exit{}, s.execError(err)
 	}
 	if streams.Begin != nil {

@@ -25,7 +25,7 @@ func (s *session) execSerial(ctx context.Context, c Command, streams Streams) (E
 		return Exit{}, err
 	}
 	err = s.beforeCommand(ctx, c)
-	if err = errors.Join(err, s.durable()); err != nil {
+	if s.line.Close(); err != nil {
 		return Exit{}, s.execError(err)
 	}
 	if !c.Serial {

@@ -29,9 +29,7 @@ type session struct {
 	net    *network.Config // of a VM that is made: what saveNet writes
 	lease  *home.Lease     // of a VM that is made to go with this process; else nil
 	hidden bool            // it is a clone in the staging area: see hiddenClone
-	early  bool            // a checkpoint gets its name before it is synced: who makes it waits for synced
-	synced <-chan error
-	line   *link.Line // to the agent, on which the next question is asked
+	line   *link.Line      // to the agent, on which the next question is asked
 	// packing is of a checkpoint that is being made; nil when its files are cloned.
 	packing *packing
 }
