@@ -3,7 +3,6 @@ package serve
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -113,15 +112,12 @@ func fileOf(i vm.FileInfo) GuestFile {
 	return f
 }
 
-// errGuest is what went wrong in the guest, with no fault of noid's.
-var errGuest = errors.New("in the guest")
-
 // inGuest marks what a guest could not do with its files, and is of no other kind.
 func inGuest(err error) error {
 	if err == nil || problemOf(err).Kind != "failed" {
 		return err
 	}
-	return errs.Mark(err, errGuest)
+	return errs.Mark(err, vm.ErrGuest)
 }
 
 func (s *server) addFiles() {

@@ -30,6 +30,9 @@ func TestRunTry(t *testing.T) {
 	}
 	w.refused(400, "usage", "POST", "/v1/vms/a/try", map[string]any{})
 	w.refused(400, "usage", "POST", "/v1/vms/a/exec", map[string]any{"at": "now"})
+	if p := w.refused(422, "failed", "POST", "/v1/vms/a/exec", map[string]any{"command": "true", "user": "nobody of that name"}); !strings.Contains(p.Detail, `no user "nobody of that name"`) {
+		w.Error(p)
+	}
 	w.refused(502, "failed", "POST", "/v1/images", map[string]any{"ref": "127.0.0.1:1/none"})
 	w.refused(502, "failed", "POST", "/v1/run", map[string]any{"command": "true", "image": "127.0.0.1:1/none"})
 	w.refused(404, "not_found", "POST", "/v1/run", map[string]any{"command": "true", "checkpoint": "a@00000000"})

@@ -10,6 +10,7 @@ import (
 
 	"noid/internal/errs"
 	"noid/internal/untrusted"
+	"noid/internal/vm"
 )
 
 // Problem is an error, as RFC 9457 has it.
@@ -51,7 +52,7 @@ var kinds = []struct {
 	{errs.ErrHost, "host", "This host cannot", http.StatusServiceUnavailable},
 	{context.Canceled, "interrupted", "Interrupted", http.StatusServiceUnavailable},
 	{errRegistry, "failed", "The registry could not be asked", http.StatusBadGateway},
-	{errGuest, "failed", "Failed in the guest", http.StatusUnprocessableEntity},
+	{vm.ErrGuest, "failed", "Failed in the guest", http.StatusUnprocessableEntity},
 	{nil, "failed", "Failed", http.StatusInternalServerError},
 }
 

@@ -240,13 +240,16 @@ func byteSlices(list []string) [][]byte {
 	return out
 }
 
+// ErrGuest is what a guest refuses or could not do, with no fault of noid's.
+var ErrGuest = errors.New("in the guest")
+
 // execError says where err happened. What the guest refuses, a user that it does not have, is no wrong usage of noid.
 func (s *session) execError(err error) error {
 	if errors.Is(err, link.ErrDead) {
 		err = s.explain(err)
 	}
 	if errors.Is(err, errs.ErrUsage) {
-		return fmt.Errorf("exec in vm %q: %v", s.vm.Name, err)
+		return errs.Mark(fmt.Errorf("exec in vm %q: %v", s.vm.Name, err), ErrGuest)
 	}
 	return s.errorf("exec in", err)
 }
