@@ -21,13 +21,14 @@ func Reclaim(dir string, gone map[string]string) error {
 		os.Remove(dir) // when it is empty
 		return nil
 	}
-	ids, err := subdirs(dir)
+	ids, files, err := list(dir)
 	if err != nil {
 		return err
 	}
 	if _, id, ok := whole(dir); ok && !slices.Contains(ids, id) {
-		removeWhole(dir)
+		DropWhole(dir)
 	}
+	dropStrays(dir, files)
 	if len(ids) == 0 {
 		pack.RemoveCounts(dir)
 		if err := os.Remove(filepath.Join(dir, pack.File)); err != nil {
@@ -57,14 +58,17 @@ func Reclaim(dir string, gone map[string]string) error {
 	return nil
 }
 
-func subdirs(dir string) (names []string, err error) {
+// list returns the names of the directories in dir, which are checkpoints' ids, and of all else.
+func list(dir string) (ids, files []string, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		if e.IsDir() {
-			names = append(names, e.Name())
+			ids = append(ids, e.Name())
+		} else {
+			files = append(files, e.Name())
 		}
 	}
-	return names, err
+	return ids, files, err
 }
 
 // maxFree is of how many tables it is known at once what they leave: more cost less by a look at all of the pack.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"noid/internal/proc"
 	"noid/internal/vmm"
 )
@@ -50,22 +52,42 @@ func (c Record) LinkWhole(dir, path string) bool {
 // checkpoint of the VM. The VM's lock is held. Failing is no failure.
 func (c Record) KeepWhole(dir, path string) {
 	parent := filepath.Dir(dir)
-	removeWhole(parent)
+	DropWhole(parent)
 	info, err := os.Lstat(path)
 	if err != nil || os.Chmod(path, 0o400) != nil {
 		return
 	}
-	// The link comes first, and goes last: no file is left that nothing names.
-	name := wholeName(c.ID, info.ModTime())
-	if os.Symlink(name, filepath.Join(parent, wholeFile)) == nil {
-		os.Link(path, filepath.Join(parent, name))
+	link, name := filepath.Join(parent, wholeFile), wholeName(c.ID, info.ModTime())
+	if os.Symlink(name, link) != nil {
+		return
+	}
+	os.Link(path, filepath.Join(parent, name))
+	if now, _ := os.Readlink(link); now != name { // it was dropped meanwhile
+		os.Remove(filepath.Join(parent, name))
 	}
 }
 
-// removeWhole removes what KeepWhole has made in dir.
-func removeWhole(dir string) {
-	if file, _, ok := whole(dir); ok {
+// DropWhole removes what KeepWhole has made in dir, the directory of a VM's checkpoints, and returns how many bytes of
+// disk no clone has any more. It needs no lock.
+func DropWhole(dir string) (freed int64) {
+	file, _, ok := whole(dir)
+	os.Remove(filepath.Join(dir, wholeFile)) // first: see KeepWhole
+	if ok {
+		var st unix.Stat_t
+		if unix.Lstat(file, &st) == nil && st.Nlink == 1 {
+			freed = st.Blocks * 512
+		}
 		os.Remove(file)
 	}
-	os.Remove(filepath.Join(dir, wholeFile))
+	return freed
+}
+
+// dropStrays removes those of files, which are in dir, that a DropWhole which was killed has left. The VM's lock is held.
+func dropStrays(dir string, files []string) {
+	file, _, _ := whole(dir)
+	for _, name := range files {
+		if strings.HasPrefix(name, wholeFile+".") && filepath.Join(dir, name) != file {
+			os.Remove(filepath.Join(dir, name))
+		}
+	}
 }

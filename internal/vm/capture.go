@@ -217,8 +217,8 @@ func (s *session) checkRoom(ctx context.Context, staging string, c checkpoint.Re
 	if !reflinks || !cloned {
 		need += memory
 	}
-	if free < need && len(s.Home.Templates()) > 0 { // they are for speed alone
-		s.DropTemplates()
+	if free < need {
+		s.dropSpare()
 	}
 	if free, err = storage.FreeFor(ctx, staging, need); err != nil || free >= need {
 		return err

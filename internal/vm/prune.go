@@ -21,8 +21,8 @@ import (
 // pruneAge is how long a kernel or initramfs that noid made and no record names is kept for the next 'create'.
 const pruneAge = 24 * time.Hour
 
-// PruneCache removes all templates, the kernels and initramfs that noid made and no VM and no checkpoint boots from, and
-// the empty disks that new VMs of images get. It returns how many bytes of disk that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy
+// PruneCache removes all templates, the whole memories of packed checkpoints, the kernels and initramfs that noid made and
+// no VM and no checkpoint boots from, and the empty disks that new VMs of images get. It returns how many bytes of disk that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy
 // is that somebody does.
 func (m *Manager) PruneCache(ctx context.Context) (freed int64, err error) {
 	m.beginChange(ctx, "prune")
@@ -32,9 +32,20 @@ func (m *Manager) PruneCache(ctx context.Context) (freed int64, err error) {
 	}
 	defer lock.Unlock()
 	before := m.cacheBytes(ctx)
-	m.DropTemplates()
+	freed = m.dropSpare()
 	err = m.pruneUnused(ctx, 0)
-	return before - m.cacheBytes(ctx) + disk.RemoveEmpty(m.Home.ImagesDir()), err
+	return freed + before - m.cacheBytes(ctx) + disk.RemoveEmpty(m.Home.ImagesDir()), err
+}
+
+// dropSpare removes what is there for speed alone: templates, and the whole memories of packed checkpoints. It returns how
+// many bytes of disk the latter had.
+func (m *Manager) dropSpare() (freed int64) {
+	m.DropTemplates()
+	owners, _ := m.Home.CheckpointOwners()
+	for _, name := range owners {
+		freed += checkpoint.DropWhole(m.Home.CheckpointsDir(name))
+	}
+	return freed
 }
 
 // cacheBytes is what kernels and templates have of the disk that nothing else has.
