@@ -234,7 +234,10 @@ func (h *Handler) follow(ctx context.Context, c *call, job string, pid int, tty 
 		time.Sleep(leaveEvery)
 		exit, err = c.m.Attach(ctx, c.id, job, streams)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errs.ErrBusy):
+		return faultf("failed_precondition", "another client reads what the process %d writes: let it disconnect first", pid)
+	case err != nil:
 		return c.orGone(ctx, err)
 	}
 	return out.send(event{endEvent{endingOf(exit)}})

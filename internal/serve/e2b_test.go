@@ -323,6 +323,11 @@ func TestE2BProcesses(t *testing.T) {
 	}
 	k = w.stream(s, "process.Process/Start", shLine("sleep 1000"))
 	k.next()
+	second := w.stream(s, "process.Process/Connect", process(k.pid, nil))
+	second.next()
+	if e := second.next(); !e.last || e.Error == nil || e.Error.Code != "failed_precondition" {
+		t.Errorf("a second reader: %+v", e)
+	}
 	w.api(204, "DELETE", "/sandboxes/"+s.ID, nil, nil)
 	if e := k.next(); !e.last || e.Error == nil || e.Error.Code != "unavailable" || !strings.Contains(e.Error.Message, "was not found") {
 		t.Errorf("its sandbox is killed: %+v", e)
