@@ -4,10 +4,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
-if [ -z "$chromium" ] || ! command -v npm >/dev/null; then
-  [ "$(id -u)" = 0 ] || { echo "test-page: first: sudo apt-get install --no-install-recommends chromium npm" >&2; exit 1; }
+missing=
+[ -n "$chromium" ] || missing=chromium
+command -v npm >/dev/null || missing="$missing npm" # Debian's conflicts with a Node.js of elsewhere, which has its own
+if [ -n "$missing" ]; then
+  [ "$(id -u)" = 0 ] || { echo "test-page: first: sudo apt-get install --no-install-recommends $missing" >&2; exit 1; }
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium npm >/dev/null
+  # shellcheck disable=SC2086 # a list
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
   chromium=$(command -v chromium)
 fi
 # What looks for faults of accessibility: for this test alone.
