@@ -114,3 +114,15 @@ func (h *Handler) log(text string) {
 
 // bodyWait bounds how long a client takes for the body of a document.
 const bodyWait = 30 * time.Second
+
+// readAll reads a body of at most most bytes, within bodyWait. After an error net/http may read the rest of it, within
+// that time.
+func readAll(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(bodyWait))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	if err == nil {
+		control.SetReadDeadline(time.Time{})
+	}
+	return body, err
+}

@@ -150,10 +150,7 @@ func unary[In, Out any](h *Handler, service, name string, run func(context.Conte
 		if err == nil {
 			err = h.guest(r, func(ctx context.Context, c *call) error {
 				var in In
-				control := http.NewResponseController(w)
-				control.SetReadDeadline(time.Now().Add(bodyWait))
-				body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
-				control.SetReadDeadline(time.Time{})
+				body, err := readAll(w, r, maxMessage)
 				if err == nil {
 					err = json.Unmarshal(body, &in)
 				}
@@ -202,9 +199,11 @@ func (h *Handler) refuseCall(w http.ResponseWriter, err error) {
 func serverStream[In any](h *Handler, service, name string, run func(context.Context, *call, In, *stream) error) {
 	h.addStream(service, name, func(ctx context.Context, c *call, in *messages, out *stream) error {
 		var message In
+		out.control.SetReadDeadline(time.Now().Add(bodyWait))
 		if err := in.next(&message); err != nil {
 			return err
 		}
+		out.control.SetReadDeadline(time.Time{})
 		return run(ctx, c, message, out)
 	})
 }
@@ -221,6 +220,8 @@ func (h *Handler) addStream(service, name string, run func(context.Context, *cal
 				}
 				defer end()
 				out := &stream{w: w, control: http.NewResponseController(w)}
+				out.control.SetReadDeadline(time.Time{})                                 // a client may have nothing to say for long
+				defer func() { out.control.SetReadDeadline(time.Now().Add(bodyWait)) }() // net/http reads what is left of the body
 				out.end(h, run(ctx, c, &messages{r: r.Body}, out))
 				return nil
 			})

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -125,10 +124,7 @@ func (h *Handler) addSandboxes() {
 
 // read reads the JSON body of r into in, all of whose fields are known. It may be missing.
 func read(w http.ResponseWriter, r *http.Request, in any) error {
-	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Now().Add(bodyWait))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxDocument))
-	control.SetReadDeadline(time.Time{})
+	body, err := readAll(w, r, maxDocument)
 	if err != nil {
 		return errs.New(errs.ErrUsage, "reading the body: %v", err)
 	}

@@ -95,6 +95,34 @@ func TestSlowBody(t *testing.T) {
 	w.do(201, "POST", "/v1/vms", io.Reader(r), nil)
 }
 
+// TestSlowE2B takes a body of an E2B client that comes slowly, has its stream last while neither says anything, and cuts
+// bodies that stop.
+func TestSlowE2B(t *testing.T) {
+	w := e2bWorld{newSlowWorld(t, testToken)}
+	s := w.make(map[string]any{})
+	file := filepath.Join(t.TempDir(), "f")
+	r, pipe := io.Pipe()
+	go func() {
+		for range 10 {
+			time.Sleep(50 * time.Millisecond)
+			io.WriteString(pipe, "x")
+		}
+		pipe.Close()
+	}()
+	w.do(200, "POST", "/e2b/files?path="+file, io.Reader(r), nil, s.envd("Content-Type: application/octet-stream")...)
+	if got, err := os.ReadFile(file); string(got) != "xxxxxxxxxx" {
+		t.Errorf("%q, %v", got, err)
+	}
+	k := w.stream(s, "process.Process/Start", shLine("sleep 1; echo late"))
+	if e := k.end(); e.Event.End.ExitCode != 0 || k.out != "late\n" {
+		t.Errorf("%+v, %+v", e, k)
+	}
+	for what, kind := range map[string]string{"a form that stops": "multipart/form-data; boundary=b", "a file that stops": "application/octet-stream"} {
+		w.cut(what, w.connect("POST /e2b/files?path="+file+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"+
+			strings.Join(s.envd("Content-Type: "+kind), "\r\n")+"\r\n\r\n--b"), "")
+	}
+}
+
 // TestSlowReader cuts clients that do not read their answers: events, a file, a log that is followed. What they have begun
 // ends.
 func TestSlowReader(t *testing.T) {
