@@ -63,7 +63,7 @@ scripts/fuzz.sh "${NOID_TEST_FUZZTIME:-1s}" || code=1
 pythoncode=0
 scripts/python.sh || pythoncode=1
 [ $pythoncode = 0 ] || code=1
-if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20)'; then
+if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
   typescript="passed"
   scripts/typescript.sh || { typescript="FAILED"; code=1; }
 else

@@ -19,7 +19,9 @@ func (s *server) addE2B() {
 			ctx, stop := s.untilClosing(ctx)
 			return ctx, func() { stop(); end() }, nil
 		},
-		Body: func(w http.ResponseWriter, r *http.Request) io.Reader { return &patient{r: r.Body, w: w, slow: s.o.slow} },
+		Body: func(w http.ResponseWriter, r *http.Request) io.Reader {
+			return &patient{r: r.Body, w: w, slow: s.o.slow}
+		},
 		Status: func(err error) (int, string) {
 			p := problemOf(err)
 			if p.Hint != "" {
