@@ -90,7 +90,7 @@ const sshWait = time.Minute
 
 func (a *app) sshProxyCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "ssh-proxy HOST", Short: "Connect ssh to a guest: its ProxyCommand", Hidden: true,
+		Use: "ssh-proxy HOST", Short: "Connect ssh to a guest: its ProxyCommand", Hidden: true, Args: arguments,
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			name, ref, err := m.SSHTarget(args[0])
 			if err != nil {

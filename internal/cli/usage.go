@@ -127,15 +127,17 @@ func (w *wait) String() string { return time.Duration(*w).String() }
 // arguments holds a command to its usage line: "exec [flags] NAME [--] CMD [ARG...]" takes two arguments or more.
 func arguments(cmd *cobra.Command, args []string) error {
 	var needed []string
-	most := 0
+	most, depth := 0, 0
 	for _, word := range strings.Fields(cmd.Use)[1:] {
+		optional := depth > 0 || strings.HasPrefix(word, "[")
+		depth += strings.Count(word, "[") - strings.Count(word, "]")
 		if word == "[flags]" || strings.HasPrefix(strings.TrimPrefix(word, "["), "-") {
 			continue
 		}
 		if most++; strings.Contains(word, "...") {
 			most = len(args)
 		}
-		if name, _, _ := strings.Cut(word, "["); name != "" {
+		if name, _, _ := strings.Cut(word, "["); !optional {
 			needed = append(needed, strings.TrimSuffix(name, "..."))
 		}
 	}

@@ -70,6 +70,9 @@ func (h *Handler) changeNote(ctx context.Context, m *vm.Manager, name string, ch
 // expireRetry is how long after a sandbox could not be ended that is tried again.
 const expireRetry = 30 * time.Second
 
+// lookAgain is how long what another server has changed may go unseen.
+const lookAgain = 15 * time.Second
+
 // Expire ends sandboxes whose time is over, until ctx ends. What ended while nobody called it, it ends at once.
 func (h *Handler) Expire(ctx context.Context) {
 	due := time.NewTimer(0)
@@ -82,9 +85,11 @@ func (h *Handler) Expire(ctx context.Context) {
 		case <-due.C:
 		}
 		due.Stop()
+		wait := lookAgain
 		if next := h.expire(ctx, time.Now()); !next.IsZero() {
-			due.Reset(time.Until(next))
+			wait = min(wait, time.Until(next))
 		}
+		due.Reset(wait)
 	}
 }
 

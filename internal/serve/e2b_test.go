@@ -321,8 +321,10 @@ func TestE2BProcesses(t *testing.T) {
 	if e := k.next(); !e.last || e.Error == nil || e.Error.Code != "invalid_argument" {
 		t.Errorf("no such command: %+v", e)
 	}
-	k = w.stream(s, "process.Process/Start", shLine("sleep 1000"))
-	k.next()
+	k = w.stream(s, "process.Process/Start", shLine("echo ready; exec sleep 1000"))
+	for k.out == "" { // until it is read
+		k.next()
+	}
 	second := w.stream(s, "process.Process/Connect", process(k.pid, nil))
 	second.next()
 	if e := second.next(); !e.last || e.Error == nil || e.Error.Code != "failed_precondition" {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"noid/internal/e2b"
 	"noid/internal/telemetry"
 	"noid/internal/untrusted"
 )
@@ -48,6 +49,8 @@ func (s *server) operationOf(r *http.Request) (id, route string) {
 		return "refused", ""
 	case r.Pattern == "/":
 		return "unknown", ""
+	case e2b.Serves(r):
+		return "e2b", route
 	case route == "/openapi.json" || route == metricsPath:
 		return strings.TrimSuffix(route[1:], ".json"), route
 	}

@@ -155,7 +155,7 @@ func (o *op) read(w http.ResponseWriter, r *http.Request, in any, slow time.Dura
 		return nil, errs.New(errs.ErrUsage, "reading the body: %v", err)
 	}
 	if o.body == nil {
-		if len(body) > 0 {
+		if text := bytes.TrimSpace(body); len(text) > 0 && string(text) != "{}" {
 			return nil, errs.New(errs.ErrUsage, "%s takes no body", o.id)
 		}
 		return nil, nil

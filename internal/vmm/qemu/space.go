@@ -133,7 +133,7 @@ func stand(ctx context.Context, pause bool) bool {
 // note says in dir's waitsFile and in QEMU's log why the guest stands still. waitsFile is a link to nowhere: its text of less
 // than 60 bytes needs no block of a full disk. Even so there may be no room for it.
 func note(dir string, free int64) error {
-	text := fmt.Sprintf("the disk is full: %d MiB are free, %d MiB needed", free>>20, enoughSpace>>20)
+	text := fullText(free)
 	err := os.Symlink(text, filepath.Join(dir, waitsFile))
 	if log, e := untrusted.Open(dir, LogFile, unix.O_WRONLY|unix.O_APPEND); e == nil && err == nil {
 		log.WriteString("noid: the guest was paused: " + text + "\n")
@@ -142,14 +142,22 @@ func note(dir string, free int64) error {
 	return err
 }
 
+// fullText says that free bytes are too few.
+func fullText(free int64) string {
+	return fmt.Sprintf("the disk is full: %d MiB are free, %d MiB needed", free>>20, enoughSpace>>20)
+}
+
 // WhyPaused implements vmm.Driver.
 func (d *Driver) WhyPaused(dir string) string {
 	text, err := os.Readlink(filepath.Join(dir, waitsFile))
 	if err != nil {
 		return ""
 	}
-	if free, err := storage.Free(dir); err == nil && free >= enoughSpace { // the helper is about to have it run
-		return ""
+	if free, err := storage.Free(dir); err == nil {
+		if free >= enoughSpace { // the helper is about to have it run
+			return ""
+		}
+		text = fullText(free) // as of now, not of then
 	}
 	return untrusted.Line(text, 200)
 }
