@@ -33,9 +33,11 @@ type session struct {
 	pty     *ptyRequest
 	started bool
 
-	mu   sync.Mutex
-	cmd  *exec.Cmd // while it can be signalled
-	term *os.File  // this side of its terminal
+	mu    sync.Mutex
+	cmd   *exec.Cmd        // while it can be signalled
+	term  *os.File         // this side of its terminal
+	early []syscall.Signal // for the command that is about to start
+	over  bool             // it has ended
 }
 
 // session serves a channel until the client closes it.
@@ -144,7 +146,7 @@ func (c *session) run(args ...string) {
 	for unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
 	c.mu.Lock()
-	c.cmd = nil
+	c.cmd, c.over = nil, true
 	c.mu.Unlock()
 	cmd.Wait()
 	close(exit)
@@ -194,13 +196,24 @@ func (c *session) begin(cmd *exec.Cmd, term *os.File) error {
 		return err
 	}
 	c.cmd, c.term = cmd, term
+	for _, sig := range c.early {
+		unix.Kill(-cmd.Process.Pid, sig)
+	}
 	return nil
 }
 
-// signal signals the command's process group, with a terminal the foreground one.
+// maxEarly is how many signals wait for a command's start.
+const maxEarly = 16
+
+// signal signals the command's process group, with a terminal the foreground one. One that is about to start gets it
+// then.
 func (c *session) signal(sig syscall.Signal) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.cmd == nil && c.started && !c.over && sig != 0 && len(c.early) < maxEarly {
+		c.early = append(c.early, sig)
+		return true
+	}
 	if c.cmd == nil || sig == 0 {
 		return false
 	}
