@@ -75,11 +75,11 @@ func (n noid) triesAndAsks() {
 	defer tty.Close()
 	var shown screen
 	go io.Copy(&shown, tty)
-	for _, step := range [][2]string{{"M /root/f | 5 -> 11 bytes\r\n", ""}, {"Keep it?", "d\r"}, {" kept\r\n+asked\r\n", "n\r"}} {
+	for _, step := range [][2]string{{"M /root/f | 5 -> 11 bytes\r\n", ""}, {"Keep it?", "d\r"}, {" kept\r\n+asked\r\n", "n\r"}, {"is as it was before", ""}} {
 		n.until("terminal shows "+step[0], func() bool { return strings.Contains(shown.String(), step[0]) })
 		io.WriteString(tty, step[1])
 	}
-	if err := cmd.Wait(); err != nil || !strings.Contains(shown.String(), "is as it was before") {
+	if err := cmd.Wait(); err != nil {
 		n.t.Errorf("%v: %s", err, shown.String())
 	}
 }
