@@ -11,7 +11,7 @@ export LC_ALL=C TZ=UTC
 umask 022
 version=${VERSION:-$(sed -n 's/^var Release = "\(.*\)"$/\1/p' internal/version/version.go)}
 ldflags="-s -w${VERSION:+ -X noid/internal/version.Release=$VERSION}"
-nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.48.0
+nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 
 scripts/programs.sh
 mkdir -p bin
