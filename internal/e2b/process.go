@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"strconv"
 	"strings"
 	"syscall"
@@ -142,9 +143,7 @@ func (h *Handler) start(ctx context.Context, c *call, in startRequest, out *stre
 	}
 	spec := api.CommandSpec{Argv: append([]string{in.Process.Cmd}, in.Process.Args...), Dir: dir, User: c.user, Env: map[string]string{}}
 	for _, env := range []map[string]string{c.env(), in.Process.Env} {
-		for key, value := range env {
-			spec.Env[key] = value
-		}
+		maps.Copy(spec.Env, env)
 	}
 	command, _, err := spec.Parse()
 	if err != nil {

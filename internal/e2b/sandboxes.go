@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -131,7 +132,7 @@ func read(w http.ResponseWriter, r *http.Request, in any) error {
 	if len(body) == 0 {
 		return nil
 	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
+	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(in); err != nil {
 		return errs.New(errs.ErrUsage, "the body: %v", err).Hint("docs/e2b.md says what noid takes")
@@ -344,19 +345,16 @@ func (h *Handler) list(ctx context.Context, m *vm.Manager, w http.ResponseWriter
 		return order
 	})
 	if f.after != "" {
-		at := slices.IndexFunc(list, func(d details) bool { return token(d) == f.after })
+		at := slices.IndexFunc(list, func(d details) bool { return d.ID == f.after })
 		list = list[at+1:] // from the beginning, if the last one has gone: twice is better than never
 	}
 	if len(list) > f.limit {
 		list = list[:f.limit]
-		w.Header().Set("X-Next-Token", token(list[f.limit-1]))
+		w.Header().Set("X-Next-Token", list[f.limit-1].ID)
 	}
 	answer(w, http.StatusOK, list)
 	return nil
 }
-
-// token names the last sandbox of a page.
-func token(d details) string { return d.ID }
 
 // filter is which sandboxes are listed.
 type filter struct {

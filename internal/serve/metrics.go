@@ -8,9 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"noid/internal/checkpoint"
+	"noid/internal/storage"
 	"noid/internal/telemetry"
 	"noid/internal/vm"
 )
@@ -103,9 +102,9 @@ func (s *server) look(ctx context.Context) homeNumbers {
 		ids, _ := m.Home.CheckpointIDs(owner)
 		n.checkpoints += len(ids)
 	}
-	var space unix.Statfs_t
-	if unix.Statfs(m.Home.Dir(), &space) == nil {
-		n.free, n.size = float64(space.Bavail)*float64(space.Bsize), float64(space.Blocks)*float64(space.Bsize)
+	free, freeErr := storage.Free(m.Home.Dir())
+	if size, err := storage.Size(m.Home.Dir()); err == nil && freeErr == nil {
+		n.free, n.size = float64(free), float64(size)
 	}
 	s.metrics.home, s.metrics.looked = n, time.Now()
 	return n

@@ -58,6 +58,12 @@ func btrfsPending(dir string) int64 {
 	return sum
 }
 
+// Size returns the length of dir's file system, in bytes.
+func Size(dir string) (int64, error) {
+	st, err := statfs(dir)
+	return int64(st.Blocks) * st.Bsize, err
+}
+
 // freeWait bounds FreeFor's wait. Linux frees a killed VMM's memory file up to 1.5 s after the process is gone.
 const freeWait = 2 * time.Second
 

@@ -45,7 +45,7 @@ func (s *session) freezeFor(ctx context.Context, keep bool) (frozen, synced bool
 			return true, synced
 		}
 	}
-	return s.freeze(ctx, true), synced
+	return s.freeze(ctx, true), false
 }
 
 // thaw ends what freeze began, with the right time: the guest stood still. An agent that does not hear it thaws by

@@ -22,8 +22,8 @@ import (
 const pruneAge = 24 * time.Hour
 
 // PruneCache removes all templates, the whole memories of packed checkpoints, the kernels and initramfs that noid made and
-// no VM and no checkpoint boots from, and the empty disks that new VMs of images get. It returns how many bytes of disk that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy
-// is that somebody does.
+// no VM and no checkpoint boots from, and the empty disks that new VMs of images get. It returns how many bytes of disk
+// that has freed. Nobody changes anything in the home meanwhile: errs.ErrBusy is that somebody does.
 func (m *Manager) PruneCache(ctx context.Context) (freed int64, err error) {
 	m.beginChange(ctx, "prune")
 	lock, err := home.LockAll(ctx, m.Home.Dir(), "prune", home.LockWait)

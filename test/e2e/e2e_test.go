@@ -49,6 +49,15 @@ func setup(t testing.TB) noid {
 	return n
 }
 
+// moveTo gives n an empty home below mnt, with what guests boot.
+func (n *noid) moveTo(mnt string) {
+	n.t.Helper()
+	kernel, rootfs := n.want(0, "config", "get", "kernel"), n.want(0, "config", "get", "rootfs")
+	n.home = filepath.Join(mnt, "home")
+	n.want(0, "config", "set", "kernel", strings.TrimSpace(kernel))
+	n.want(0, "config", "set", "rootfs", strings.TrimSpace(rootfs))
+}
+
 // bootLimit is how long a guest may take to its shell: minutes where a busy machine emulates it, or emulates its host.
 const bootLimit = 4 * time.Minute
 

@@ -89,10 +89,7 @@ func fullDisk(t *testing.T, mkfs []string) {
 	mnt := mounted(t, mkfs)
 	shares := mkfs[0] == "mkfs.btrfs"
 	n := setup(t)
-	kernel, rootfs := n.want(0, "config", "get", "kernel"), n.want(0, "config", "get", "rootfs")
-	n.home = filepath.Join(mnt, "home")
-	n.want(0, "config", "set", "kernel", strings.TrimSpace(kernel))
-	n.want(0, "config", "set", "rootfs", strings.TrimSpace(rootfs))
+	n.moveTo(mnt)
 	t.Cleanup(func() {
 		for _, name := range []string{"a", "m", "s", "x", "y"} {
 			n.run("destroy", "--checkpoints", name)
@@ -228,14 +225,12 @@ func TestNearlyFullDisk(t *testing.T) {
 		t.Skip("NOT RUN: not root, who alone can mount file systems")
 	}
 	n := setup(t)
-	kernel, rootfs, mnt := n.want(0, "config", "get", "kernel"), n.want(0, "config", "get", "rootfs"), t.TempDir()
+	mnt := t.TempDir()
 	if err := unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=200m"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Unmount(mnt, unix.MNT_DETACH) })
-	n.home = filepath.Join(mnt, "home")
-	n.want(0, "config", "set", "kernel", strings.TrimSpace(kernel))
-	n.want(0, "config", "set", "rootfs", strings.TrimSpace(rootfs))
+	n.moveTo(mnt)
 	t.Cleanup(func() { n.run("destroy", "--checkpoints", "a") })
 	_, errs, code := n.run("create", "a", "--wait")
 	if code != 7 || !strings.Contains(errs, `create: vm "a" is paused: the disk is full`) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"noid/internal/storage"
 )
 
 // TestGivenBack has a guest use memory and free most of it, where files share blocks: the freed part leaves the memory's
@@ -22,10 +22,7 @@ func TestGivenBack(t *testing.T) {
 	}
 	mnt := mountedSize(t, []string{"mkfs.btrfs", "-q"}, 1<<30)
 	n := setup(t)
-	kernel, rootfs := n.want(0, "config", "get", "kernel"), n.want(0, "config", "get", "rootfs")
-	n.home = filepath.Join(mnt, "home")
-	n.want(0, "config", "set", "kernel", strings.TrimSpace(kernel))
-	n.want(0, "config", "set", "rootfs", strings.TrimSpace(rootfs))
+	n.moveTo(mnt)
 	t.Cleanup(func() {
 		n.run("destroy", "--checkpoints", "a")
 		n.run("destroy", "b")
@@ -59,9 +56,7 @@ func TestGivenBack(t *testing.T) {
 // blocks is how many bytes of disk the file path takes.
 func blocks(t *testing.T, path string) int64 {
 	t.Helper()
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		t.Fatal(err)
-	}
-	return st.Blocks * 512
+	_, onDisk, err := storage.Usage(path)
+	check(t, err)
+	return onDisk
 }

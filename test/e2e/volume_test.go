@@ -25,9 +25,8 @@ func (n *noid) onExt4() {
 	if os.Getuid() != 0 {
 		n.t.Skip("NOT RUN: not root, who alone can mount file systems")
 	}
-	kernel, rootfs := n.want(0, "config", "get", "kernel"), n.want(0, "config", "get", "rootfs")
 	mnt := mountedSize(n.t, []string{"mkfs.ext4", "-q", "-m", "0"}, 6<<30)
-	n.home = filepath.Join(mnt, "home")
+	n.moveTo(mnt)
 	home := n.home
 	n.t.Cleanup(func() { // before the ext4 is unmounted
 		for _, dir := range []string{"storage", ".volume/mnt"} {
@@ -39,8 +38,6 @@ func (n *noid) onExt4() {
 			}
 		}
 	})
-	n.want(0, "config", "set", "kernel", strings.TrimSpace(kernel))
-	n.want(0, "config", "set", "rootfs", strings.TrimSpace(rootfs))
 }
 
 // reboot does to the home what a reboot does. No VM may run.

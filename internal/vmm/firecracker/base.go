@@ -72,6 +72,11 @@ func keepNew(dir string) error {
 	if err := single(path); err != nil {
 		return err
 	}
+	return becomeOwn(dir, path)
+}
+
+// becomeOwn renames path, a file below dir, to the VM's own base.
+func becomeOwn(dir, path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
@@ -104,11 +109,7 @@ func emptyBase(dir string, size int64) error {
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), baseName(dir, ownPrefix, info))
+	return becomeOwn(dir, f.Name())
 }
 
 // dropBase makes the next snapshot Full.
