@@ -26,7 +26,8 @@ from last always stay: 'noid forget' deletes them. --dry-run shows the disk spac
 that go have in common is freed too.
 
 With --cache instead of a VM: all templates, the whole memories that clones of packed checkpoints share, and the kernels and
-initramfs files that no VM and no checkpoint boots from. The next 'create' or 'restore' takes longer. No VM, checkpoint or image is touched. 'noid du' shows what there is.
+initramfs files that no VM and no checkpoint boots from. The next 'create' or 'restore' takes longer. No VM, checkpoint or
+image is touched. 'noid du' shows what there is.
 `,
 		Example: "  noid prune dev --keep-last 10 --keep-daily 7\n  noid prune dev --max-bytes 5G --dry-run\n  noid prune --cache",
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
