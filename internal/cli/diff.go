@@ -45,8 +45,11 @@ The guests' agents list the files. A hostile guest can list what it likes, and s
 			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
 				n, o.Paths = dash, args[dash:]
 			}
-			if n < 1 || n > 2 {
-				return arguments(cmd, args)
+			if n < 1 {
+				return arguments(cmd, nil)
+			}
+			if n > 2 {
+				return usageError(fmt.Sprintf("diff: unexpected argument %q", args[2]), "paths come after --, see 'noid diff --help'")
 			}
 			if format := []bool{f.json, f.stat, f.nameOnly, f.patch}; len(slices.DeleteFunc(format, func(b bool) bool { return !b })) > 1 {
 				return usageError("--json, --stat, --name-only and -p are one too many", "choose one")

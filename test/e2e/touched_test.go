@@ -38,11 +38,13 @@ func TestTouched(t *testing.T) {
 	}
 	note := filepath.Join(found[0], "touched")
 	memory := filepath.Join(n.home, "storage/vms/b/memory")
-	restored := func() int64 {
+	// Its guest goes on to give back what it has freed, which is neither in the file nor in the page cache then.
+	isAllRead := func() bool { return cached(t, memory) >= onDisk(memory) }
+	restored := func() (allRead bool) {
 		n.want(0, "restore", "a", "one", "--as", "b")
-		pages := cached(t, memory)
+		allRead = isAllRead()
 		n.equal("the clone", "kept\n", n.want(0, "exec", "b", "cat", "/root/f"))
-		return pages
+		return allRead
 	}
 	restored()
 	noted, err := os.ReadFile(note)
@@ -55,7 +57,7 @@ func TestTouched(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.want(0, "restore", "a", "one", "--as", "b")
-	n.until("all of the clone's memory is read ahead", func() bool { return cached(t, memory) == mib<<20 })
+	n.until("all of the clone's memory is read ahead", isAllRead)
 	n.equal("the clone", "kept\n", n.want(0, "exec", "b", "cat", "/root/f"))
 	n.want(0, "destroy", "b")
 	for what, make := range map[string]func() error{
@@ -70,7 +72,7 @@ func TestTouched(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if restored() == mib<<20 {
+		if restored() {
 			t.Errorf("by %s, all memory is read ahead", what)
 		}
 		n.want(0, "destroy", "b")
