@@ -20,10 +20,10 @@ type Entry struct {
 	CreatedAt string   `json:"created_at"`
 	Label     string   `json:"label,omitempty"`
 	Parent    string   `json:"parent,omitempty"` // the id of the checkpoint that it came from; NAME@ID of another VM's
-	By        string   `json:"by,omitempty"`     // "auto", "try", "explore", "restore", "keep" or "undo": noid made it by itself
+	By        string   `json:"by,omitempty"`     // "auto", "try", "explore", "restore", "keep", "undo" or "redo": noid made it by itself
 	Command   string   `json:"command,omitempty"`
 	Turn      string   `json:"turn,omitempty"`
-	To        string   `json:"to,omitempty"` // by a restore, keep or undo: the checkpoint that the VM went to
+	To        string   `json:"to,omitempty"` // by a restore, keep, undo or redo: the checkpoint that the VM went to
 	Pinned    bool     `json:"pinned,omitempty"`
 	Clones    []string `json:"clones,omitempty"`
 	OwnBytes  *int64   `json:"own_bytes,omitempty"`
@@ -36,7 +36,7 @@ func HistoryOf(name string, h vm.History) History {
 	for _, e := range h.Entries {
 		c := e.Cause
 		line := Entry{ID: e.ID, CreatedAt: Time(e.CreatedAt), Label: e.Label, Parent: ownID(name, e.Parent), By: c.By, Turn: c.Turn, Pinned: e.Pinned, Clones: e.Clones}
-		if c.Backup() || c.By == vm.ByUndo {
+		if c.Replaced() {
 			line.To = c.What
 		} else {
 			line.Command = c.What

@@ -13,6 +13,7 @@ const (
 	ByRestore = "restore" // the present, before a restore in place
 	ByKeep    = "keep"    // the present, before it was replaced by a variant of an exploration
 	ByUndo    = "undo"    // the present, before an undo
+	ByRedo    = "redo"    // the present, before a redo
 	ByExplore = "explore" // the start of an exploration, or what a variant of it has made
 )
 
@@ -24,11 +25,11 @@ type Cause struct {
 	Turn string `json:"turn,omitempty"` // the client's, of which it is the first
 }
 
-// Backup reports whether c led to a checkpoint of the present that somebody was about to replace.
+// Backup reports whether c led to a checkpoint of the present that somebody was about to replace, but for undo and redo.
 func (c Cause) Backup() bool { return c.By == ByRestore || c.By == ByKeep }
 
-// KeepLabel begins the label of a checkpoint of the present before a variant replaced it.
-const KeepLabel = "before keep of "
+// Replaced reports whether c led to a checkpoint of the present that was about to be replaced by another, Cause.What.
+func (c Cause) Replaced() bool { return c.Backup() || c.By == ByUndo || c.By == ByRedo }
 
 // BackupLabel begins the label of a checkpoint of the present before a restore in place. A noid without Cause has made
 // such ones too.

@@ -56,7 +56,11 @@ func (a *app) printHistory(h vm.History, sizes bool) {
 	}
 	var rows [][]string
 	for _, e := range h.Entries {
-		row := []string{e.ID, local(e.CreatedAt), e.Label, because(e), strings.Join(e.Clones, " ")}
+		label := e.Label
+		if !e.Labelled() { // it says what the cause says
+			label = ""
+		}
+		row := []string{e.ID, local(e.CreatedAt), label, because(e), strings.Join(e.Clones, " ")}
 		if e.ID == h.Now {
 			row[0] += " *"
 		}
@@ -94,6 +98,8 @@ func because(e vm.LogEntry) string {
 		text = "before keep of " + c.What
 	case vm.ByUndo:
 		text = "before undo to " + c.What
+	case vm.ByRedo:
+		text = "before redo to " + c.What
 	}
 	if e.Cause.Turn != "" && e.Cause.By != vm.ByExplore {
 		text += " (turn " + e.Cause.Turn + ")"

@@ -162,5 +162,6 @@ func (c *call) write(ctx context.Context, p string, content io.Reader) error {
 	if err := c.m.MakeDir(ctx, c.at(path.Dir(p)), 0o755, true, api.BootWait); err != nil {
 		return err
 	}
-	return c.m.Copy(ctx, []vm.Place{{Path: p, File: content, Mode: 0o644}}, c.at(p), vm.CopyOptions{Wait: api.BootWait})
+	// Into the directory, not to the path: a directory of that name is no place for it.
+	return c.m.Copy(ctx, []vm.Place{{Path: p, File: content, Mode: 0o644}}, c.at(path.Dir(p)), vm.CopyOptions{Wait: api.BootWait})
 }

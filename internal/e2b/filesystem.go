@@ -97,16 +97,19 @@ func (c *call) path(ctx context.Context, p string) (string, error) {
 		return "", nil
 	case len(p) > maxPath || strings.ContainsRune(p, 0):
 		return "", errs.New(errs.ErrUsage, "path: %.60q… is longer than %d bytes, or has a zero byte", p, maxPath)
-	case path.IsAbs(p):
+	case path.IsAbs(p) && (c.user == "" || c.isRoot()): // whom there is
 		return path.Clean(p), nil
 	}
 	accounts, err := c.accounts(ctx, "/etc/passwd")
 	if err != nil {
-		return "", fmt.Errorf("the home that %.60q is in: %w", p, err)
+		return "", fmt.Errorf("the sandbox's users: %w", err)
 	}
 	name, _, _ := strings.Cut(c.actor(), ":")
 	for _, a := range accounts {
 		if a[0] == name || a[2] == name {
+			if path.IsAbs(p) {
+				return path.Clean(p), nil
+			}
 			return path.Join("/", a[5], strings.TrimPrefix(strings.TrimPrefix(p, "~"), "/")), nil
 		}
 	}
@@ -309,7 +312,11 @@ func (c *call) script(ctx context.Context, line, p string, in io.Reader) error {
 	case err != nil:
 		return err
 	case exit.Code != 0:
-		return errs.New(errs.ErrUsage, "as %s: %s", c.actor(), untrusted.Line(said.String()+exit.Error, 300))
+		kind := errs.ErrUsage
+		if strings.Contains(said.String(), "No space left on device") {
+			kind = vm.ErrGuestFull
+		}
+		return errs.New(kind, "as %s: %s", c.actor(), untrusted.Line(said.String()+exit.Error, 300))
 	}
 	return content.failed()
 }

@@ -68,7 +68,7 @@ func (h *Handler) rpcErrorOf(err error) rpcError {
 		for _, k := range []struct {
 			is   error
 			code string
-		}{{errUnserved, "unimplemented"}, {errs.ErrUsage, "invalid_argument"}, {errs.ErrNotFound, "not_found"}, {errs.ErrExists, "already_exists"},
+		}{{errUnserved, "unimplemented"}, {vm.ErrGuestFull, "failed_precondition"}, {errs.ErrUsage, "invalid_argument"}, {errs.ErrNotFound, "not_found"}, {errs.ErrExists, "already_exists"},
 			{errs.ErrBusy, "resource_exhausted"}, {errs.ErrState, "failed_precondition"}, {errs.ErrTimeout, "deadline_exceeded"}, {errs.ErrHost, "unavailable"},
 			{context.Canceled, "canceled"}} {
 			if errors.Is(err, k.is) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -193,10 +194,30 @@ func why(err error) string {
 		}
 		at, what, _ := strings.Cut(rest, ": ")
 		if !strings.HasPrefix(what, "validating ") {
-			return untrusted.Line(strings.TrimPrefix(strings.TrimPrefix(at, "root"), "/properties/")+": "+what, 300)
+			field := strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(at, "root"), "/properties/"), "/properties/", ".")
+			return untrusted.Line(strings.TrimPrefix(field+": "+plainly(what), ": "), 300)
 		}
 		text = what
 	}
+}
+
+// plainly is what the validator says, without its keywords: "minimum: -1 is less than 0.000000".
+func plainly(what string) string {
+	for _, r := range [][2]string{
+		{`(?s)^type: .* has type "(\w+)", want (?:one of )?(.+)$`, `of type "$1", and is to be $2`},
+		{`(?s)^enum: (.*) does not equal any of: \[(.*)\]$`, `"$1" is none of: $2`},
+		{`(?s)^(?:min|max)imum: (\S+) is (less|greater) than (\d+)(?:\.0+)?$`, `$1 is $2 than $3`},
+		{`(?s)^maxLength: .* contains (\d+) Unicode code points, more than (\d+)$`, `$1 characters, more than $2`},
+		{`(?s)^minLength: .* contains (\d+) Unicode code points, fewer than (\d+)$`, `$1 characters, fewer than $2`},
+		{`(?s)^(?:min|max)Items: array length (\d+) is (less|greater) than (\d+)$`, `$1 items: $2 than $3`},
+		{`(?s)^required: missing properties: \[(.*)\]$`, `$1 is missing`},
+		{`(?s)^unexpected additional properties \[(.*)\]$`, `no field is called $1`},
+	} {
+		if re := regexp.MustCompile(r[0]); re.MatchString(what) {
+			return re.ReplaceAllString(what, r[1])
+		}
+	}
+	return what
 }
 
 // bind reads the parameters of r into in.

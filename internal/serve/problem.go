@@ -41,6 +41,7 @@ var kinds = []struct {
 	{errUpgrade, "usage", "A WebSocket", http.StatusUpgradeRequired},
 	{errStreams, "busy", "Too many streams", http.StatusTooManyRequests},
 	{errClosing, "interrupted", "The server ends", http.StatusServiceUnavailable},
+	{vm.ErrGuestFull, "failed", "No space left in the guest", http.StatusInsufficientStorage},
 	{errs.ErrUsage, "usage", "Wrong usage", http.StatusBadRequest},
 	{errs.ErrNotFound, "not_found", "Not found", http.StatusNotFound},
 	{errs.ErrExists, "exists", "Exists already", http.StatusConflict},

@@ -63,7 +63,7 @@ type SocketControl struct {
 // neither.
 type SocketEnd struct {
 	Type     string   `json:"type" enum:"exit,error"`
-	ExitCode int      `json:"exit_code"`
+	ExitCode *int     `json:"exit_code,omitempty" jsonschema:"of the type exit"`
 	Signal   string   `json:"signal,omitempty"`
 	TimedOut bool     `json:"timed_out,omitempty"`
 	Error    string   `json:"error,omitempty" jsonschema:"why it could not run"`
@@ -147,7 +147,7 @@ func (s *server) socket(ctx context.Context, c *call, name string, run func(cont
 		p := problemOf(err)
 		last = SocketEnd{Type: "error", Problem: &p}
 	} else {
-		last = SocketEnd{Type: "exit", ExitCode: exit.Code, TimedOut: exit.TimedOut, Error: exit.Error}
+		last = SocketEnd{Type: "exit", ExitCode: &exit.Code, TimedOut: exit.TimedOut, Error: exit.Error}
 		if exit.Signal != 0 {
 			last.Signal = unix.SignalName(unix.Signal(exit.Signal))
 		}

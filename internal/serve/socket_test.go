@@ -77,13 +77,13 @@ func TestSocketExec(t *testing.T) {
 	w.typeIn(conn, "one\n")
 	w.typeIn(conn, strings.Repeat("x", 500_000))
 	w.send(conn, `{"type":"eof"}`)
-	if out, errs, end := w.listen(conn, nil); out != "one\n"+strings.Repeat("x", 500_000) || errs != "err\n" || end.Type != "exit" || end.ExitCode != 3 {
+	if out, errs, end := w.listen(conn, nil); out != "one\n"+strings.Repeat("x", 500_000) || errs != "err\n" || end.Type != "exit" || exitCode(end) != 3 {
 		t.Errorf("a command: %d bytes, %q, %+v", len(out), errs, end)
 	}
 	conn = w.dial(path, map[string]any{"type": "start", "command": "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.05; done"})
 	w.listen(conn, func(out string) bool { return out == "ready\n" })
 	w.send(conn, `{"type":"signal","signal":"INT"}`)
-	if out, _, end := w.listen(conn, nil); out != "got\n" || end.ExitCode != 5 {
+	if out, _, end := w.listen(conn, nil); out != "got\n" || exitCode(end) != 5 {
 		t.Errorf("a signal: %q, %+v", out, end)
 	}
 	conn = w.dial(path, map[string]any{"type": "start", "argv": []string{"sh"}, "tty": true, "cols": 91, "rows": 17})
@@ -93,7 +93,7 @@ func TestSocketExec(t *testing.T) {
 	w.typeIn(conn, "until stty size | grep -q '18 92'; do sleep 0.05; done; echo ne''w\n")
 	w.listen(conn, func(out string) bool { return strings.Contains(out, "new\r\n") })
 	w.typeIn(conn, "exit 4\n")
-	if _, _, end := w.listen(conn, nil); end.ExitCode != 4 {
+	if _, _, end := w.listen(conn, nil); exitCode(end) != 4 {
 		t.Errorf("a terminal: %+v", end)
 	}
 	conn = w.dial(path, map[string]any{"type": "start", "command": "echo ready; sleep 1000"})
@@ -154,7 +154,7 @@ func TestSocketStuck(t *testing.T) {
 		w.typeIn(conn, strings.Repeat("x", 500_000))
 	}
 	w.send(conn, `{"type":"eof"}`)
-	if out, _, end := w.listen(conn, nil); out != "10000000\n" || end.ExitCode != 0 {
+	if out, _, end := w.listen(conn, nil); out != "10000000\n" || exitCode(end) != 0 {
 		t.Errorf("a lot of input: %q, %+v", out, end)
 	}
 }
@@ -174,6 +174,14 @@ func TestConsoleSocket(t *testing.T) {
 	if _, _, end := w.listen(w.dial("/v1/vms/a/console", map[string]any{"type": "start"}), nil); end.Problem == nil || end.Problem.Kind != "state" {
 		t.Errorf("of a VM that does not run: %+v", end)
 	}
+}
+
+// exitCode is that of end, -1 if it has none.
+func exitCode(end SocketEnd) int {
+	if end.ExitCode == nil {
+		return -1
+	}
+	return *end.ExitCode
 }
 
 // TestSocketEnds ends WebSockets with the server, and has no more of them of one client than its bound.

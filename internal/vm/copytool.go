@@ -36,6 +36,8 @@ func (c *copying) toolEnded(name string, exit wire.Exit, said *toolErrors) error
 		return errs.Mark(err, errs.ErrExists)
 	case files.ExitState:
 		return errs.Mark(err, errs.ErrState)
+	case tarfs.ExitNoSpace:
+		return errs.WithHint(errs.Mark(err, ErrGuestFull), "make room there, or copy to a larger file system")
 	}
 	if strings.Contains(text, "unknown argument") {
 		return errs.WithHint(err, "its agent is that of an older noid: stop the vm and start it, and try again")

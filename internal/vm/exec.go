@@ -243,6 +243,9 @@ func byteSlices(list []string) [][]byte {
 // ErrGuest is what a guest refuses or could not do, with no fault of noid's.
 var ErrGuest = errors.New("in the guest")
 
+// ErrGuestFull is a file system of the guest's that has no room.
+var ErrGuestFull = errors.New("no space left in the guest")
+
 // execError says where err happened. What the guest refuses, a user that it does not have, is no wrong usage of noid.
 func (s *session) execError(err error) error {
 	if errors.Is(err, link.ErrDead) {

@@ -20,6 +20,7 @@ const (
 	ByRestore = checkpoint.ByRestore
 	ByKeep    = checkpoint.ByKeep
 	ByUndo    = checkpoint.ByUndo
+	ByRedo    = checkpoint.ByRedo
 	ByExplore = checkpoint.ByExplore
 )
 

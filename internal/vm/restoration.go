@@ -15,6 +15,7 @@ import (
 	"noid/internal/checkpoint"
 	"noid/internal/home"
 	"noid/internal/network"
+	"noid/internal/proc"
 	"noid/internal/storage"
 	"noid/internal/vmm"
 )
@@ -216,7 +217,11 @@ func (r *restoration) resume(ctx context.Context) error {
 	saved := make(chan error, 1)
 	go func() { saved <- n.save() }()
 	if r.replaces != nil {
-		markUntouched(n.dir, n.vm.Process)
+		p := n.vm.Process
+		if !r.c.Memory { // it boots: it is not as the checkpoint has it
+			p = proc.Process{}
+		}
+		markUntouched(n.dir, p)
 	}
 	var err error
 	if r.c.Memory {

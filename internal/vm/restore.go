@@ -156,7 +156,7 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 		r.replaces = &old
 	}
 	if keep {
-		r.backup = func(ctx context.Context) (string, error) { return s.backup(ctx, old, id, o.undo || o.redo) }
+		r.backup = func(ctx context.Context) (string, error) { return s.backup(ctx, old, id) }
 	}
 	_, err = r.run(ctx)
 	if err == nil && r.kept != "" && o.Kept != nil {
@@ -188,18 +188,18 @@ func (s source) clone(ctx context.Context, v home.VM, keepIdentity bool) (*sessi
 }
 
 // backup keeps the present of old as the checkpoint id before s is restored, and returns the id once there is one.
-func (s source) backup(ctx context.Context, old home.VM, id string, undo bool) (string, error) {
+func (s source) backup(ctx context.Context, old home.VM, id string) (string, error) {
 	ran := old.Process.Alive()
 	present, err := s.of(old, s.verb)
 	if err != nil {
 		return "", err
 	}
-	about := checkpoint.Record{ID: id, Label: checkpoint.BackupLabel + s.c.ID, Cause: checkpoint.Cause{By: checkpoint.ByRestore, What: s.c.ID}}
-	switch {
-	case s.verb == "keep":
-		about.Label, about.Cause.By = checkpoint.KeepLabel+s.c.ID, checkpoint.ByKeep
-	case undo:
-		about.Label, about.Cause.By = "", checkpoint.ByUndo
+	about := checkpoint.Record{ID: id, Cause: checkpoint.Cause{By: checkpoint.ByRestore, What: s.c.ID}}
+	switch s.verb {
+	case checkpoint.ByKeep, checkpoint.ByUndo, checkpoint.ByRedo:
+		about.Cause.By = s.verb
+	default:
+		about.Label = checkpoint.BackupLabel + s.c.ID
 	}
 	kept, err := present.checkpoint(ctx, present.state(ctx), about)
 	if err == nil {

@@ -28,6 +28,7 @@ const (
 	ExitNotFound = 3
 	ExitExists   = 4
 	ExitState    = 5 // the file, its directory or its file system is not one with which that can be done
+	ExitNoSpace  = 8 // on the guest's file system, which is not this machine's
 
 	ErrorPrefix = "error: "
 )
@@ -99,6 +100,8 @@ func code(err error) int {
 	switch {
 	case errors.Is(err, errUsage), errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.EINVAL):
 		return ExitUsage
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return ExitNoSpace
 	case errors.Is(err, syscall.ENOTEMPTY): // errors.Is takes it for fs.ErrExist too
 		return ExitState
 	case errors.Is(err, fs.ErrNotExist):

@@ -25,6 +25,7 @@ const (
 	ExitFailed   = 1 // or there were warnings
 	ExitUsage    = 2 // a directory without -r, too
 	ExitNotFound = 3
+	ExitNoSpace  = 8 // on the guest's file system, which is not this machine's
 )
 
 // Bounds of what a tool says: of the warnings, and of the bytes in a line.
@@ -128,6 +129,8 @@ func fail(w io.Writer, err error) int {
 		return ExitUsage
 	case errors.Is(err, errs.ErrNotFound):
 		return ExitNotFound
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return ExitNoSpace
 	}
 	return ExitFailed
 }

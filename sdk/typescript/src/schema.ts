@@ -1401,7 +1401,8 @@ export interface components {
         SocketEnd: {
             /** @enum {string} */
             type: "exit" | "error";
-            exit_code: number;
+            /** @description of the type exit */
+            exit_code?: number;
             signal?: string;
             timed_out?: boolean;
             /** @description why it could not run */
