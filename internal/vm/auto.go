@@ -78,7 +78,9 @@ func (s *session) before(ctx context.Context, auto, what, turn string) error {
 		return nil
 	}
 	_, line, err := s.checkpointBefore(ctx, s.vm.Name, checkpoint.Cause{By: checkpoint.ByAuto, What: what, Turn: turn})
-	if s.line = line; err != nil {
+	if s.line = line; err == errPaused {
+		return s.paused()
+	} else if err != nil {
 		return errs.WithHint(fmt.Errorf("the checkpoint before: %w", err), "'noid auto "+s.vm.Name+" off' goes on without")
 	}
 	return nil
@@ -102,6 +104,9 @@ func (m *Manager) checkpointAuto(ctx context.Context, name string, why checkpoin
 	return id, err
 }
 
+// errPaused is a command to come that will not run: it needs no checkpoint.
+var errPaused = errors.New("paused")
+
 // checkpointBefore is checkpointAuto right before something is asked of the guest: line is a connection to the agent for
 // that, or nil.
 func (m *Manager) checkpointBefore(ctx context.Context, name string, why checkpoint.Cause) (id string, line *link.Line, err error) {
@@ -119,6 +124,9 @@ func (m *Manager) checkpointBefore(ctx context.Context, name string, why checkpo
 	st, err := s.up(ctx)
 	if err != nil {
 		return "", nil, err
+	}
+	if st == Paused && why.By == checkpoint.ByAuto && why.What != "" {
+		return "", nil, errPaused
 	}
 	_, last, _ := strings.Cut(s.last(), "@")
 	if why.By == checkpoint.ByAuto && last != "" {

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,6 +16,9 @@ func (m *Manager) Moments(ctx context.Context, args []string) (before, after Mom
 	sides := make([]Moment, len(args))
 	for i, arg := range args {
 		if sides[i], err = m.findMoment(arg); err != nil {
+			if vm := sides[0].VM; i == 1 && vm != "" && errors.Is(err, errs.ErrNotFound) && CheckName(arg) == nil {
+				err = errs.WithHint(err, fmt.Sprintf("a checkpoint of vm %q is %s@ID: 'noid checkpoints %s' lists them", vm, vm, vm))
+			}
 			return before, after, err
 		}
 	}
