@@ -15,6 +15,7 @@ import (
 
 	"noid/internal/api"
 	"noid/internal/errs"
+	"noid/internal/untrusted"
 	"noid/internal/vm"
 )
 
@@ -159,9 +160,15 @@ func (c *call) write(ctx context.Context, p string, content io.Reader) error {
 	if !c.isRoot() {
 		return c.script(ctx, `d=${1%/*}; { [ -d "${d:=/}" ] || mkdir -p -- "$d"; } && cat >"$1"`, p, content)
 	}
-	if err := c.m.MakeDir(ctx, c.at(path.Dir(p)), 0o755, true, api.BootWait); err != nil {
+	i, err := c.m.StatFile(ctx, c.at(p), api.BootWait)
+	if errors.Is(err, errs.ErrNotFound) {
+		err = c.m.MakeDir(ctx, c.at(path.Dir(p)), 0o755, true, api.BootWait)
+	}
+	if err == nil && i.Type == "dir" { // a copy would go into it
+		err = errs.New(errs.ErrUsage, "%s is a directory", untrusted.Line(p, 200))
+	}
+	if err != nil {
 		return err
 	}
-	// Into the directory, not to the path: a directory of that name is no place for it.
-	return c.m.Copy(ctx, []vm.Place{{Path: p, File: content, Mode: 0o644}}, c.at(path.Dir(p)), vm.CopyOptions{Wait: api.BootWait})
+	return c.m.Copy(ctx, []vm.Place{{Path: p, File: content, Mode: 0o644}}, c.at(p), vm.CopyOptions{Wait: api.BootWait})
 }

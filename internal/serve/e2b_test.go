@@ -405,6 +405,22 @@ func TestE2BFiles(t *testing.T) {
 	w.call(s, 404, "filesystem.Filesystem/ListDir", map[string]any{"path": at("a")}, nil)
 	w.do(404, "GET", "/e2b/files?path="+at("a/two"), nil, nil, s.envd()...)
 	w.do(400, "GET", "/e2b/files?path="+at("x"), nil, nil, s.envd()...)
+	octets := s.envd("Content-Type: application/octet-stream")
+	if text := w.do(400, "POST", "/e2b/files?path="+at("x"), strings.NewReader("x"), nil, octets...); !strings.Contains(text, at("x")+" is a directory") {
+		t.Error("a directory:", text)
+	}
+	w.do(507, "POST", "/e2b/files?path=/dev/full", strings.NewReader("x"), nil, octets...)
+	noOne := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("no-one:"))
+	for _, text := range []string{
+		w.do(400, "GET", "/e2b/files?username=no-one&path="+at("new/zwei"), nil, nil, s.envd()...),
+		w.do(400, "GET", "/e2b/files?username=no-one&path=zwei", nil, nil, s.envd()...),
+		w.do(400, "POST", "/e2b/files?username=no-one&path="+at("x/z"), strings.NewReader("x"), nil, octets...),
+		w.do(400, "POST", "/e2b/filesystem.Filesystem/Stat", map[string]any{"path": at("new/zwei")}, nil, s.envd("Connect-Protocol-Version: 1", noOne)...),
+	} {
+		if !strings.Contains(text, `no user \"no-one\" in the sandbox`) {
+			t.Error("a user who is not there:", text)
+		}
+	}
 	w.do(400, "POST", "/e2b/files", strings.NewReader("x"), nil, s.envd("Content-Type: application/octet-stream")...)
 	w.do(501, "POST", "/e2b/files?path="+at("m"), strings.NewReader("x"), nil, s.envd("Content-Type: application/octet-stream", "X-Metadata-A: b")...)
 	w.do(400, "POST", "/e2b/files?path="+at("z"), strings.NewReader("no gzip"), nil, s.envd("Content-Type: application/octet-stream", "Content-Encoding: gzip")...)
