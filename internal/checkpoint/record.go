@@ -34,8 +34,9 @@ type Record struct {
 	VM           string       `json:"vm"`
 	Label        string       `json:"label,omitempty"`
 	Cause        Cause        `json:"cause,omitzero"`
-	CreatedAt    time.Time    `json:"created_at"`       // UTC
-	Parent       string       `json:"parent,omitempty"` // "vm@id" of the checkpoint that the VM had come from or had last made
+	Untouched    bool         `json:"untouched,omitempty"` // made before a command, and nobody had asked anything of the guest since Parent
+	CreatedAt    time.Time    `json:"created_at"`          // UTC
+	Parent       string       `json:"parent,omitempty"`    // "vm@id" of the checkpoint that the VM had come from or had last made
 	Machine      vmm.Machine  `json:"machine"`
 	Memory       bool         `json:"memory"`                // false: the disk alone, to be booted
 	AgentReady   bool         `json:"agent_ready,omitempty"` // the guest's agent answered right before: it will after a restore

@@ -16,7 +16,8 @@ func (a *app) undoCmd() *cobra.Command {
 	return a.travelCmd(&cobra.Command{
 		Use: "undo NAME [N]", Short: "Put a VM back to before its last change, or its last N",
 		Long: `Put a VM back, memory and all, to before its last change, or its last N. A change is what happened between two checkpoints:
-with 'noid auto NAME exec' that is each command. After a restore, the restore is undone.
+with 'noid auto NAME exec' that is each command. A 'noid try' that went back is none. After a restore, the restore is
+undone.
 What is left is kept as a checkpoint, and 'noid redo' goes there again.
 `,
 		Example: "  noid undo dev\n  noid undo dev 3",

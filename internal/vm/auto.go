@@ -136,7 +136,7 @@ func (m *Manager) checkpointBefore(ctx context.Context, name string, why checkpo
 			return last, nil, nil
 		}
 	}
-	c, err := s.checkpoint(ctx, st, checkpoint.Record{Cause: why})
+	c, err := s.checkpoint(ctx, st, checkpoint.Record{Cause: why, Untouched: why.What != "" && why.By != checkpoint.ByExplore && m.isUntouched(s.vm)})
 	if err != nil {
 		return "", nil, s.explain(err)
 	}

@@ -73,7 +73,7 @@ func (s *session) warnLabel(ctx context.Context, label string) {
 // the disk alone. about has the label, the cause, and the id or none.
 func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Record) (checkpoint.Record, error) {
 	c, staging, settle, err := s.captureAhead(ctx, st, about.Label, true)
-	c.ID, c.Cause = cmp.Or(about.ID, c.ID), about.Cause
+	c.ID, c.Cause, c.Untouched = cmp.Or(about.ID, c.ID), about.Cause, about.Untouched
 	if err == nil {
 		err = s.publishCheckpoint(ctx, staging, &c, settle)
 	}

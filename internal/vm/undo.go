@@ -97,7 +97,7 @@ func (m *Manager) back(v home.VM, n int) (id string, err error) {
 	if m.isUntouched(v) {
 		if v.Before != "" && ref == v.RestoredFrom {
 			ref = v.Name + "@" + v.Before
-		} else if ref, err = m.parentOf(v.Name, ref); err != nil {
+		} else if ref, err = m.parentOf(v.Name, m.firstSame(v.Name, ref)); err != nil {
 			return "", err
 		}
 	}
@@ -105,7 +105,7 @@ func (m *Manager) back(v home.VM, n int) (id string, err error) {
 		return "", err
 	}
 	for i := range n - 1 {
-		if ref, err = m.parentOf(v.Name, ref); err != nil {
+		if ref, err = m.parentOf(v.Name, m.firstSame(v.Name, ref)); err != nil {
 			return "", err
 		}
 		if _, err := m.idOf(v.Name, ref); err != nil {
@@ -122,6 +122,23 @@ func (m *Manager) back(v home.VM, n int) (id string, err error) {
 func errForgotten(name, id string) error {
 	return errs.New(errs.ErrState, "undo: checkpoint %s of vm %q was forgotten, and with it what came before", id, name).
 		Hint("'noid log " + name + "' shows what there is; 'noid restore' goes to any of it")
+}
+
+// firstSame returns the first checkpoint of name that is as the one that ref names: between them nobody asked anything of
+// the guest, as after a 'noid try' that went back.
+func (m *Manager) firstSame(name, ref string) string {
+	for {
+		id, err := m.idOf(name, ref)
+		if err != nil {
+			return ref
+		}
+		c, err := m.Home.LoadCheckpoint(name, id)
+		parent, parentErr := m.idOf(name, c.Parent)
+		if err != nil || !c.Untouched || parentErr != nil || !exists(m.Home.CheckpointDir(name, parent)) {
+			return ref
+		}
+		ref = c.Parent
+	}
 }
 
 // parentOf returns, as "vm@id", the checkpoint that name was before the one that ref names.
