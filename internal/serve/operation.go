@@ -206,7 +206,8 @@ func plainly(what string) string {
 	for _, r := range [][2]string{
 		{`(?s)^type: .* has type "(\w+)", want (?:one of )?(.+)$`, `of type "$1", and is to be $2`},
 		{`(?s)^enum: (.*) does not equal any of: \[(.*)\]$`, `"$1" is none of: $2`},
-		{`(?s)^(?:min|max)imum: (\S+) is (less|greater) than (\d+)(?:\.0+)?$`, `$1 is $2 than $3`},
+		{`(?s)^(?:min|max)imum: (-?\d+)(?:/1)? is (less|greater) than (-?\d+)(?:\.0+)?$`, `$1 is $2 than $3`},
+		{`(?s)^pattern: .* does not match regular expression (".*")$`, `does not match $1`},
 		{`(?s)^maxLength: .* contains (\d+) Unicode code points, more than (\d+)$`, `$1 characters, more than $2`},
 		{`(?s)^minLength: .* contains (\d+) Unicode code points, fewer than (\d+)$`, `$1 characters, fewer than $2`},
 		{`(?s)^(?:min|max)Items: array length (\d+) is (less|greater) than (\d+)$`, `$1 items: $2 than $3`},
