@@ -102,9 +102,14 @@ func TestNetwork(t *testing.T) {
 	n.want(0, "net", "rm", "a", "10.63.0.254", "fd63:6e6f:6964::fe")
 	n.equal("after net rm", "of the host\n", fetch("a", named))
 
+	announced := func(name string) string {
+		return n.want(0, "exec", name, "grep", "Icmp6OutNeighborAdvertisements", "/proc/net/snmp6")
+	}
+	before := announced("a")
 	n.want(0, "checkpoint", "a", "--label", "one")
 	n.want(0, "restore", "a", "one", "--as", "b")
 	n.equal("a clone", "of the host\n", fetch("b", named))
+	n.equal("what a clone announces by itself", before, announced("b"))
 	n.equal("the clone's ports", "[]\n", n.want(0, "port", "ls", "--json", "b"))
 	n.want(0, "restore", "--no-backup", "a", "one")
 	n.get("a port after a restore in place", n.port("a", "8000"))

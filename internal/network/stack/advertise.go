@@ -11,7 +11,9 @@ import (
 )
 
 // advertiseEvery is how often the guest hears that there is a router, which it believes for routerLifetime.
+// The first time is not at once: a guest that has just come up has asked, and one that was restored knows.
 const (
+	advertiseFirst = 2 * time.Second
 	advertiseEvery = 10 * time.Minute
 	routerLifetime = 30 * time.Minute
 )
@@ -23,15 +25,16 @@ var allNodes = netip.MustParseAddr("ff02::1")
 
 // advertise tells the guest every now and then what a router solicitation is answered with.
 func (s *Stack) advertise() {
-	tick := time.NewTicker(advertiseEvery)
-	defer tick.Stop()
+	wait := time.NewTimer(advertiseFirst)
+	defer wait.Stop()
 	for {
-		s.sendAdvertisement()
 		select {
 		case <-s.ctx.Done():
 			return
-		case <-tick.C:
+		case <-wait.C:
 		}
+		s.sendAdvertisement()
+		wait.Reset(advertiseEvery)
 	}
 }
 

@@ -82,7 +82,7 @@ func (d *Driver) Load(ctx context.Context, dir string, m *vmm.Machine, s vmm.Sav
 
 // load has a QEMU that waits for an incoming migration read its device state from f.
 func (c *client) load(ctx context.Context, f *os.File, child *vmm.Child) error {
-	err := c.migrate("migrate-incoming", f)
+	err := c.migrate(incoming, f)
 	for err == nil {
 		var status string
 		if status, err = c.status(); err == nil && status != "inmigrate" {

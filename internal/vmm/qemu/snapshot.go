@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"noid/internal/errs"
@@ -21,6 +22,8 @@ const (
 	pollEvery = time.Millisecond
 	// fdName is what QEMU calls the descriptor of the state file.
 	fdName = "state"
+	// incoming is the command that loads.
+	incoming = "migrate-incoming"
 )
 
 // WriteBack implements vmm.Driver.
@@ -114,14 +117,20 @@ func (c *client) save(dir string) error {
 // once all is said: in a pause each question and answer counts.
 func (c *client) migrate(command string, f *os.File) error {
 	capabilities := []map[string]any{{"capability": "x-ignore-shared", "state": true}}
-	steps := []struct {
+	type step struct {
 		command string
 		args    map[string]any
 		fd      int
-	}{
+	}
+	steps := []step{
 		{"migrate-set-capabilities", map[string]any{"capabilities": capabilities}, -1},
 		{"getfd", map[string]any{"fdname": fdName}, int(f.Fd())},
 		{command, map[string]any{"uri": "fd:" + fdName}, -1},
+	}
+	if command == incoming {
+		// No switch has to learn where the guest is now. By default QEMU has it announce itself five times, beside its
+		// first commands (announce-rounds in qapi/migration.json).
+		steps = slices.Insert(steps, 0, step{"migrate-set-parameters", map[string]any{"announce-rounds": 0}, -1})
 	}
 	first := c.lastID + 1
 	for _, s := range steps {
