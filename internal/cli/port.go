@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -106,6 +107,9 @@ func toRemove(args []string) (ports [][]network.Port, sockets []network.Socket, 
 		if err != nil {
 			return nil, nil, err
 		}
+		if !strings.Contains(text, ":") { // wherever it listens
+			group = []network.Port{{Proto: group[0].Proto, Guest: group[0].Guest}}
+		}
 		ports = append(ports, group)
 	}
 	for _, path := range paths {
@@ -165,6 +169,9 @@ func (a *app) forwardCmd() *cobra.Command {
 		RunE: a.verb(func(ctx context.Context, m *vm.Manager, args []string) error {
 			if len(args) == 2 && strings.HasPrefix(args[1], "/") {
 				return a.forwardSocket(ctx, m, args[0], args[1])
+			}
+			if i := slices.IndexFunc(args[1:], func(text string) bool { return strings.HasPrefix(text, "/") }); i >= 0 {
+				return usageError(fmt.Sprintf("forward: the socket %s comes alone", args[i+1]), "start another 'noid forward' for it")
 			}
 			groups, err := parsePorts(args[1:])
 			if err != nil {

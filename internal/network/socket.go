@@ -87,6 +87,9 @@ func CheckFree(sockets []Socket) error {
 		if info, err := os.Stat(filepath.Dir(s.Host)); err != nil || !info.IsDir() {
 			return errs.New(errs.ErrNotFound, "no directory %s for the socket", filepath.Dir(s.Host)).Hint("make it first")
 		}
+		if err := unix.Access(filepath.Dir(s.Host), unix.W_OK|unix.X_OK); err != nil {
+			return errs.New(errs.ErrHost, "no socket can be made in %s: %w", filepath.Dir(s.Host), err).Hint("choose a directory that this user may write to")
+		}
 		if _, err := os.Lstat(s.Host); err == nil && !Stale(s.Host) {
 			return errs.New(errs.ErrExists, "%s is there already", s.Host).Hint("choose another path, or remove it")
 		}

@@ -125,7 +125,7 @@ func (m *Manager) checkpointBefore(ctx context.Context, name string, why checkpo
 	if err != nil {
 		return "", nil, err
 	}
-	if st == Paused && why.By == checkpoint.ByAuto && why.What != "" {
+	if st == Paused && why.What != "" && why.By != checkpoint.ByExplore {
 		return "", nil, errPaused
 	}
 	_, last, _ := strings.Cut(s.last(), "@")
@@ -146,25 +146,25 @@ func (m *Manager) checkpointBefore(ctx context.Context, name string, why checkpo
 	return c.ID, nil, nil
 }
 
-// boundIsDue says, by the random id of a new checkpoint of name, whether to look for too many: one in 16, and in a long
-// history more seldom, by as much as looking takes longer there.
+// boundIsDue says, by the random id of a new checkpoint of name, whether to look for too many: one in 16, where few are
+// to stay more often, and in a long history more seldom, by as much as looking takes longer there.
 func (m *Manager) boundIsDue(name, id string) bool {
-	if id[0] != '0' {
+	n, err := strconv.ParseUint(id, 16, 32)
+	often := uint64(min(max(m.autoKeep()/4, 1), 16))
+	if err != nil || (n>>28)%often != 0 { // the first digit
 		return false
 	}
 	ids, _ := m.Home.CheckpointIDs(name)
-	n, err := strconv.ParseUint(id, 16, 32)
-	return err == nil && n%max(1, uint64(len(ids))/256) == 0
+	return n%max(1, uint64(len(ids))/256) == 0
 }
+
+// autoKeep is how many checkpoints that noid made by itself a VM keeps.
+func (m *Manager) autoKeep() int { return cmp.Or(m.Config.AutoKeep, config.DefaultAutoKeep) }
 
 // boundAutomatic removes the oldest of the checkpoints of name that noid made by itself, beyond as many as the
 // configuration says.
 func (m *Manager) boundAutomatic(ctx context.Context, name string) {
-	policy := Retention{Last: m.Config.AutoKeep}
-	if policy.Last == 0 {
-		policy.Last = config.DefaultAutoKeep
-	}
-	plan, err := m.plan(ctx, name, policy, false, func(e LogEntry) bool { return e.Automatic() && !e.Cause.Backup() })
+	plan, err := m.plan(ctx, name, Retention{Last: m.autoKeep()}, false, func(e LogEntry) bool { return e.Automatic() && !e.Cause.Backup() })
 	if err == nil {
 		err = m.removeCheckpoints(name, going(plan)...)
 	}

@@ -90,6 +90,10 @@ func (m *Manager) lineage(ctx context.Context, name, good, bad string) ([]checkp
 		id, err := m.idOf(name, c.Parent)
 		if err == nil {
 			c, err = m.Home.LoadCheckpoint(name, id)
+			if errors.Is(err, errs.ErrNotFound) {
+				return nil, errs.New(errs.ErrState, "bisect: checkpoint %s of vm %q was forgotten: what came before it is not known", id, name).
+					Hint("'noid log --graph " + name + "' draws what came from what")
+			}
 		}
 		if errors.Is(err, errs.ErrNotFound) || errors.Is(err, errs.ErrState) {
 			return nil, errs.New(errs.ErrState, "bisect: %s@%s does not come from %s@%s", name, line[0].ID, name, first.ID).

@@ -3,7 +3,9 @@ package vm
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,13 +36,13 @@ type Variant struct {
 	What   string // its command
 	State  string // "running" or "ended"
 	Exit   Exit
-	Err    error // why noid could not run it, or keep it
+	Err    error // why noid could not run it, score it or keep it
 	Took   time.Duration
 	Score  string // what the score's command printed last, "" for nothing
 	Output []byte // the end of it, error output included. It is the guest's: not fit for a terminal
 	// Changes is how many files differ from before, as Diff has it. With ExploreOptions.Changes alone.
 	Changes int
-	ID      string // the checkpoint of what it has made; "" where Err is set
+	ID      string // the checkpoint of what it has made; "" where there is none
 }
 
 // Good reports whether the command of an ended variant succeeded.
@@ -141,10 +143,9 @@ func (e *exploration) run(ctx context.Context, argv []string, v *Variant) (err e
 		return err
 	}
 	v.Output = out.Bytes()
+	var scoreErr error // of which what it has made knows nothing
 	if v.Good() && len(e.o.Score) > 0 {
-		if v.Score, err = e.score(ctx, s); err != nil {
-			return err
-		}
+		v.Score, scoreErr = e.score(ctx, s)
 	}
 	if e.o.Changes {
 		d, err := e.Diff(ctx, Moment{VM: e.name, Ref: e.from}, Moment{VM: s.vm.Name}, DiffOptions{Wait: c.Wait})
@@ -154,7 +155,7 @@ func (e *exploration) run(ctx context.Context, argv []string, v *Variant) (err e
 		v.Changes = len(d.Changes)
 	}
 	v.ID, err = e.keep(ctx, s, v)
-	return err
+	return errors.Join(scoreErr, err)
 }
 
 // clone makes a clone that goes with this process.
@@ -187,11 +188,14 @@ func (e *exploration) score(ctx context.Context, s *session) (string, error) {
 		return "", err
 	}
 	words := strings.Fields(string(out.Bytes()))
+	if exit.TimedOut {
+		return "", errs.New(errs.ErrTimeout, "the score's command was not done in time")
+	}
 	if exit.Code != 0 || len(words) == 0 {
 		return "", errs.New(errs.ErrState, "the score's command ended with %d and printed %d words", exit.Code, len(words)).Hint("it is to print a number")
 	}
 	last := words[len(words)-1]
-	if _, err := strconv.ParseFloat(last, 64); err != nil {
+	if f, err := strconv.ParseFloat(last, 64); err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 		return "", errs.New(errs.ErrState, "the score's command printed %.40q", last).Hint("it is to print a number")
 	}
 	return last, nil

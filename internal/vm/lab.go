@@ -111,7 +111,7 @@ func (s *session) join(ctx context.Context, c *network.Config) error {
 	return c.Save(s.dir)
 }
 
-// CreateNetworks makes networks between VMs. One that is there is errs.ErrExists.
+// CreateNetworks makes networks between VMs. One that is there is errs.ErrExists, and none is made.
 func (m *Manager) CreateNetworks(ctx context.Context, names []string) error {
 	unlock, err := m.lockNetworks(ctx)
 	if err != nil {
@@ -119,6 +119,17 @@ func (m *Manager) CreateNetworks(ctx context.Context, names []string) error {
 	}
 	defer unlock()
 	lab.Sweep(m.Home.NetworksDir())
+	for i, name := range names {
+		_, err := m.InspectNetwork(name)
+		switch {
+		case slices.Contains(names[:i], name):
+			return errs.New(errs.ErrUsage, "network %q is named twice", name)
+		case err == nil:
+			return lab.ErrThere(name)
+		case !errors.Is(err, errs.ErrNotFound):
+			return err
+		}
+	}
 	for _, name := range names {
 		if _, err := lab.Create(m.Home.NetworksDir(), name); err != nil {
 			return err

@@ -186,7 +186,7 @@ func (m *Manager) AddPorts(ctx context.Context, name string, groups [][]network.
 }
 
 // RemovePorts takes ports from the VM name, at once, and returns them: those that are one of groups, in which port 0
-// stands for any, here or in the guest, and no protocol for both. Where a group fits none it is errs.ErrNotFound, and none is removed.
+// stands for any, here or in the guest, no address here for all, and no protocol for both. Where a group fits none it is errs.ErrNotFound, and none is removed.
 func (m *Manager) RemovePorts(ctx context.Context, name string, groups [][]network.Port) (removed []network.Port, err error) {
 	s, c, err := m.openNet(ctx, name, "port")
 	if err != nil {
@@ -196,7 +196,7 @@ func (m *Manager) RemovePorts(ctx context.Context, name string, groups [][]netwo
 	for _, group := range groups {
 		fits := func(p network.Port) bool {
 			return slices.ContainsFunc(group, func(g network.Port) bool {
-				return g == p || g.Guest == 0 && g.Host == p.Host && (g.Proto == "" || g.Proto == p.Proto) || g.Host.Port() == 0 && g.Host.Addr() == p.Host.Addr() && g.Proto == p.Proto && g.Guest == p.Guest
+				return g == p || !g.Host.IsValid() && g.Proto == p.Proto && g.Guest == p.Guest || g.Guest == 0 && g.Host == p.Host && (g.Proto == "" || g.Proto == p.Proto) || g.Host.Port() == 0 && g.Host.Addr() == p.Host.Addr() && g.Proto == p.Proto && g.Guest == p.Guest
 			})
 		}
 		before := len(removed)
@@ -206,7 +206,12 @@ func (m *Manager) RemovePorts(ctx context.Context, name string, groups [][]netwo
 			}
 		}
 		if len(removed) == before {
-			return nil, s.done(ctx, errs.New(errs.ErrNotFound, "vm %q has no port %s", name, group[0]).Hint("'noid port ls "+name+"' lists its ports"))
+			err := errs.New(errs.ErrNotFound, "vm %q has no port %s", name, group[0]).Hint("'noid port ls " + name + "' lists its ports")
+			if g := group[0]; !g.Host.IsValid() {
+				err = errs.New(errs.ErrNotFound, "vm %q has no port that leads to its port %d/%s", name, g.Guest, g.Proto).
+					Hint(fmt.Sprintf("a port of this host is written 127.0.0.1:%d; 'noid port ls %s' lists its ports", g.Guest, name))
+			}
+			return nil, s.done(ctx, err)
 		}
 		c.Ports = slices.DeleteFunc(c.Ports, fits)
 	}

@@ -38,7 +38,10 @@ func (m *Manager) Try(ctx context.Context, name string, c Command, streams Strea
 			return t, s.execError(err)
 		}
 	}
-	if t.Before, err = m.checkpointAuto(ctx, name, checkpoint.Cause{By: checkpoint.ByTry, What: CommandLine(c)}); err != nil {
+	t.Before, err = m.checkpointAuto(ctx, name, checkpoint.Cause{By: checkpoint.ByTry, What: CommandLine(c)})
+	if err == errPaused {
+		return t, s.paused()
+	} else if err != nil {
 		return t, err
 	}
 	if s, err = m.running(ctx, name, "try"); err != nil {

@@ -120,7 +120,7 @@ func (m *Manager) back(v home.VM, n int) (id string, err error) {
 
 // errForgotten says why nothing before checkpoint id of name can be undone.
 func errForgotten(name, id string) error {
-	return errs.New(errs.ErrState, "undo: checkpoint %s of vm %q was forgotten, and with it what came before", id, name).
+	return errs.New(errs.ErrState, "undo: checkpoint %s of vm %q was forgotten: what came before it is not known", id, name).
 		Hint("'noid log " + name + "' shows what there is; 'noid restore' goes to any of it")
 }
 

@@ -34,7 +34,7 @@ func parsePattern(text string) (pattern, error) {
 	}
 	made := pattern{elements: strings.Split(p[1:], "/")}
 	if method != "*" {
-		made.methods = strings.Split(method, ",")
+		made.methods = strings.Split(strings.ToUpper(method), ",")
 		if strings.Trim(method, upper+lower+",-") != "" || slices.Contains(made.methods, "") {
 			return pattern{}, bad("no such method")
 		}

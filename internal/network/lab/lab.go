@@ -86,6 +86,11 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 	return func() { storage.Unlock(f) }, nil
 }
 
+// ErrThere says that there is a network of that name.
+func ErrThere(name string) error {
+	return errs.New(errs.ErrExists, "network %q already exists", name).Hint("'noid network ls' lists the networks")
+}
+
 // Create makes the network name in dir, whose lock the caller has. One that is there is errs.ErrExists.
 func Create(dir, name string) (Network, error) {
 	n := Network{Name: name, CreatedAt: time.Now().UTC()}
@@ -103,7 +108,7 @@ func Create(dir, name string) (Network, error) {
 	}
 	switch _, err := os.Lstat(filepath.Join(dir, name)); {
 	case err == nil:
-		return n, errs.New(errs.ErrExists, "network %q already exists", name).Hint("'noid network ls' lists the networks")
+		return n, ErrThere(name)
 	case n.Number == 0:
 		return n, errs.New(errs.ErrState, "there are %d networks, and no more addresses", len(all)).Hint("remove one with 'noid network rm'")
 	}
