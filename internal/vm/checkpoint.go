@@ -147,7 +147,8 @@ func (s *session) finishCheckpoint(ctx context.Context, staging string, c *check
 		if c.InPack(name) {
 			hash, onDisk, err = s.packing.write(ctx, staging, name, c)
 		} else {
-			hash, onDisk, err = finishFile(ctx, staging, name, c, parent, parentDir)
+			written := name == vmm.MemorySnap && !s.driver.Traits().MemoryFile
+			hash, onDisk, err = finishFile(ctx, staging, name, c, parent, parentDir, written)
 		}
 		if err != nil {
 			return err
@@ -168,16 +169,28 @@ func (s *session) finishCheckpoint(ctx context.Context, staging string, c *check
 	return checkpoint.Write(staging, *c)
 }
 
-// finishFile makes the file called name of c, in dir, read-only and notes it in c.
-func finishFile(ctx context.Context, dir, name string, c *checkpoint.Record, parent checkpoint.Record, parentDir string) (storage.Hash, int64, error) {
+// finishFile makes the file called name of c, in dir, read-only and notes it in c. In one that the VMM has written, and
+// synced, what the guest has given back is zeros: they become holes. (Of a file that the VM goes on with c has a clone,
+// in which zeros cost nothing, and holes would be compared with zeros each time.)
+func finishFile(ctx context.Context, dir, name string, c *checkpoint.Record, parent checkpoint.Record, parentDir string, written bool) (hash storage.Hash, onDisk int64, err error) {
 	path := filepath.Join(dir, name)
-	info, onDisk, err := storage.Finish(ctx, path)
-	if err != nil {
-		return storage.Hash{}, 0, err
+	if written {
+		if hash, err = hashLike(ctx, path, parent, parentDir); err != nil {
+			return hash, 0, err
+		}
+		if err = storage.PunchZeros(ctx, path, hash); err != nil {
+			return hash, 0, err
+		}
 	}
-	hash, err := hashLike(ctx, path, parent, parentDir)
+	info, onDisk, err := storage.Finish(ctx, path)
+	if err == nil && !written {
+		hash, err = hashLike(ctx, path, parent, parentDir)
+	}
+	if err != nil {
+		return hash, 0, err
+	}
 	c.Files[name] = manifest.FileOf(info, hash)
-	return hash, onDisk, err
+	return hash, onDisk, nil
 }
 
 // parent returns the checkpoint that c shares most with, the zero one when it is gone.
