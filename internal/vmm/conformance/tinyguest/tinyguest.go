@@ -15,6 +15,7 @@
 //	         16 MiB on; another one each time
 //	p N      write a word to each of N pages, 16384 at most, dirty N
 //	         scattered over the 64 MiB from 16 MiB on
+//	z N      write zeros over what d N has written        dirty N
 //	h        reset the machine, which ends the VMM
 package tinyguest
 
@@ -61,7 +62,7 @@ func Kernel() []byte {
 }
 
 // answers are what a line's answer begins with.
-var answers = map[byte]string{'s': "token ", 'g': "token ", 'c': "count ", 'd': "dirty ", 'p': "dirty "}
+var answers = map[byte]string{'s': "token ", 'g': "token ", 'c': "count ", 'd': "dirty ", 'p': "dirty ", 'z': "dirty "}
 
 // Ask gives the guest in vmDir, a VM's directory, a line and returns its answer, without the newline. It needs no noid.
 // After wait, or at once when no VMM reads the console, it fails: errs.ErrTimeout, errs.ErrState. One question at a
