@@ -96,6 +96,7 @@ var endpoints = map[string]struct {
 	"PUT /drives/base":     {pre: true, setUp: true, fields: map[string]field{"drive_id": {required: true}, "is_root_device": {required: true}, "path_on_host": {}, "is_read_only": {}, "cache_type": {}}},
 	"PATCH /drives/rootfs": {post: true, fields: map[string]field{"drive_id": {required: true}, "path_on_host": {}, "rate_limiter": {}}},
 	"PUT /vsock":           {pre: true, setUp: true, fields: map[string]field{"guest_cid": {required: true}, "uds_path": {required: true}, "vsock_id": {}}},
+	"PUT /balloon":         {pre: true, setUp: true, fields: map[string]field{"amount_mib": {required: true}, "deflate_on_oom": {required: true}, "stats_polling_interval_s": {}, "free_page_hinting": {since: "1.14.0"}, "free_page_reporting": {since: "1.14.0"}}},
 	"PUT /entropy":         {pre: true, setUp: true, fields: map[string]field{"rate_limiter": {}}},
 	"PUT /serial":          {pre: true, since: "1.14.0", fields: map[string]field{"serial_out_path": {}, "rate_limiter": {since: "1.16.0"}}},
 	"PUT /actions":         {pre: true, post: true, fields: map[string]field{"action_type": {required: true}}},

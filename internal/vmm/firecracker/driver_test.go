@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,14 +77,19 @@ func requests(t *testing.T, dir string) (names []string, bodies map[string]map[s
 
 func TestStartRequests(t *testing.T) {
 	boot := []string{"PUT /machine-config", "PUT /boot-source", "PUT /drives/rootfs", "PUT /vsock", "PUT /entropy", "PUT /actions"}
+	reporting := slices.Insert(slices.Clone(boot), 3, "PUT /balloon")
 	for _, test := range []struct {
 		version string
+		refuse  string
 		want    []string
 	}{
-		{"1.12.0", append([]string{"GET /version"}, boot...)},
-		{"1.15.3", append([]string{"GET /version"}, boot...)},
-		{"1.16.1", append([]string{"GET /version", "PUT /serial"}, boot...)},
-		{"2.0.0-dev", append([]string{"GET /version", "PUT /serial"}, boot...)},
+		{"1.12.0", "", append([]string{"GET /version"}, boot...)},
+		{"1.13.1", "", append([]string{"GET /version"}, boot...)},
+		{"1.14.0", "", append([]string{"GET /version"}, reporting...)},
+		{"1.15.3", "", append([]string{"GET /version"}, reporting...)},
+		{"1.16.1", "", append([]string{"GET /version", "PUT /serial"}, reporting...)},
+		{"1.16.1-without", "/balloon", append([]string{"GET /version", "PUT /serial"}, reporting...)},
+		{"2.0.0-dev", "", append([]string{"GET /version", "PUT /serial"}, reporting...)},
 	} {
 		t.Run(test.version, func(t *testing.T) {
 			dir, m := newDir(t), machine()
@@ -93,7 +99,7 @@ func TestStartRequests(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			d := New(fakeBinary(t, script{Version: test.version}))
+			d := New(fakeBinary(t, script{Version: test.version, Refuse: test.refuse, Fault: "not here"}))
 			p, err := d.Start(t.Context(), dir, m)
 			if err != nil {
 				t.Fatal(err)
@@ -116,6 +122,10 @@ func TestStartRequests(t *testing.T) {
 					t.Errorf("%s (-want +got):\n%s", path, diff)
 				}
 			}
+			want := map[string]any{"amount_mib": 0.0, "deflate_on_oom": false, "free_page_reporting": true}
+			if got, ok := bodies["/balloon"]; ok && !cmp.Equal(want, got) {
+				t.Errorf("/balloon (-want +got):\n%s", cmp.Diff(want, got))
+			}
 			if _, ok := bodies["/serial"]["serial_out_path"]; ok {
 				t.Error("serial_out_path is set: the console's input would be off")
 			}
@@ -130,7 +140,7 @@ func TestStartRequests(t *testing.T) {
 func TestNetRequest(t *testing.T) {
 	m := machine()
 	device := func() (found []any) {
-		for _, r := range bootRequests(m) {
+		for _, r := range bootRequests(m, version{major: 1, minor: 16}) {
 			if r.path == "/network-interfaces/eth0" {
 				found = append(found, r.body)
 			}

@@ -28,7 +28,7 @@ func (d *Driver) Start(ctx context.Context, dir string, m *vmm.Machine) (proc.Pr
 	if err := emptyBase(dir, int64(m.MemMiB)<<20); err != nil {
 		return proc.Process{}, err
 	}
-	child, err := d.launch(ctx, dir, m, func(version) []request { return bootRequests(m) })
+	child, err := d.launch(ctx, dir, m, func(v version) []request { return bootRequests(m, v) })
 	if err != nil {
 		return proc.Process{}, explainBoot(err, m)
 	}
@@ -118,7 +118,11 @@ func talk(ctx context.Context, c *client, child *vmm.Child, requests func(versio
 			return "", err
 		}
 		for _, r := range append(beforeAll(v), requests(v)...) {
-			if err = c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil); err != nil {
+			err = c.call(ctx, startTimeout, http.MethodPut, r.path, r.body, nil)
+			if _, refused := errors.AsType[*apiError](err); refused && r.optional {
+				err = nil
+			}
+			if err != nil {
 				break
 			}
 		}

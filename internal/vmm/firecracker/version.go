@@ -42,6 +42,9 @@ func (v version) setsClock() bool { return v.atLeast(1, 16) }
 // limitsSerial: PUT /serial has rate_limiter since 1.16.
 func (v version) limitsSerial() bool { return v.atLeast(1, 16) }
 
+// reportsFree: PUT /balloon has free_page_reporting since 1.14.
+func (v version) reportsFree() bool { return v.atLeast(1, 14) }
+
 // check refuses what is too old: snapshots of 1.11 and before have another format and network interfaces cannot be
 // renamed at load.
 func (v version) check() error {

@@ -43,6 +43,13 @@ type vsock struct {
 
 type entropy struct{}
 
+// balloon has no omitempty: Firecracker wants the first two fields.
+type balloon struct {
+	AmountMib         int  `json:"amount_mib"`
+	DeflateOnOOM      bool `json:"deflate_on_oom"`
+	FreePageReporting bool `json:"free_page_reporting"`
+}
+
 type tokenBucket struct {
 	Size       int64 `json:"size"`        // bytes
 	RefillTime int64 `json:"refill_time"` // milliseconds, from empty to full
@@ -88,8 +95,9 @@ type networkInterface struct {
 
 // request is one PUT of a start.
 type request struct {
-	path string
-	body any
+	path     string
+	body     any
+	optional bool // a Firecracker that refuses it goes on without
 }
 
 // bootArgs is the kernel's command line. reboot=k and panic=-1: a reboot and a panic reach the emulated keyboard
@@ -115,29 +123,48 @@ const guestCID = 3
 // would turn the console's input off.)
 func beforeAll(v version) []request {
 	if v.limitsSerial() {
-		return []request{{"/serial", serialLimit}}
+		return []request{{path: "/serial", body: serialLimit}}
 	}
 	return nil
 }
 
-// bootRequests configures m and starts it.
-func bootRequests(m *vmm.Machine) []request {
+// reporting is a balloon of no size, of which noid uses one thing: its guest reports the pages that it has freed, and
+// Firecracker discards them (GuestRegionMmapExt::discard_range in vstate/memory.rs). They read as zeros then.
+//
+//   - One that was written since the base is in the log of dirty pages, so in the next Diff, with zeros: of these
+//     noid makes holes (storage.PunchZeros).
+//   - One that was not is in no Diff: the next checkpoint has what the base has there, and shares it. So a clone may find
+//     in a free page other bytes than its source. No guest goes by them: to what a free page holds a kernel gives no
+//     meaning, and one that does, as it clears or poisons pages when they are freed, does not report to a device that
+//     cannot be told so (virtballoon_validate in Linux's drivers/virtio/virtio_balloon.c; Firecracker has no
+//     VIRTIO_BALLOON_F_PAGE_POISON).
+//
+// The device's state is in the snapshot: a load needs no word of it, and a VM of an older snapshot has none.
+var reporting = request{path: "/balloon", body: balloon{FreePageReporting: true}, optional: true}
+
+// bootRequests configures m, for a Firecracker of version v, and starts it.
+func bootRequests(m *vmm.Machine, v version) []request {
 	requests := []request{
-		{"/machine-config", machineConfig{VCPUCount: m.CPUs, MemSizeMib: m.MemMiB, TrackDirtyPages: true}},
-		{"/boot-source", bootSource{m.KernelPath, m.InitrdPath, m.Cmdline(bootArgs)}},
+		{path: "/machine-config", body: machineConfig{VCPUCount: m.CPUs, MemSizeMib: m.MemMiB, TrackDirtyPages: true}},
+		{path: "/boot-source", body: bootSource{m.KernelPath, m.InitrdPath, m.Cmdline(bootArgs)}},
 		// Writeback: the guest's fsync is the host's. Firecracker's default, Unsafe, ignores it.
-		{"/drives/" + ownDrive, drive{DriveID: ownDrive, PathOnHost: vmm.RootfsFile, CacheType: "Writeback"}},
+		{path: "/drives/" + ownDrive, body: drive{DriveID: ownDrive, PathOnHost: vmm.RootfsFile, CacheType: "Writeback"}},
+	}
+	if v.reportsFree() {
+		requests = append(requests, reporting)
 	}
 	if m.Base {
-		requests = append(requests, request{"/drives/base", drive{DriveID: "base", PathOnHost: vmm.BaseFile, IsReadOnly: true, CacheType: "Unsafe"}})
+		requests = append(requests, request{path: "/drives/base",
+			body: drive{DriveID: "base", PathOnHost: vmm.BaseFile, IsReadOnly: true, CacheType: "Unsafe"}})
 	}
 	if m.Net { // a load opens the device of the same name
-		requests = append(requests, request{"/network-interfaces/eth0", networkInterface{"eth0", space.Tap, net.HardwareAddr(address.GuestMAC[:]).String()}})
+		requests = append(requests, request{path: "/network-interfaces/eth0",
+			body: networkInterface{"eth0", space.Tap, net.HardwareAddr(address.GuestMAC[:]).String()}})
 	}
 	return append(requests,
-		request{"/vsock", vsock{guestCID, VsockFile}},
-		request{"/entropy", entropy{}},
-		request{"/actions", action{"InstanceStart"}})
+		request{path: "/vsock", body: vsock{guestCID, VsockFile}},
+		request{path: "/entropy", body: entropy{}},
+		request{path: "/actions", body: action{"InstanceStart"}})
 }
 
 // loadRequest loads a snapshot from the working directory. The dirty log must be asked for at each load.
@@ -152,5 +179,5 @@ func loadRequest(v version, clock bool) request {
 	} else {
 		body.EnableDiffSnapshots = true
 	}
-	return request{"/snapshot/load", body}
+	return request{path: "/snapshot/load", body: body}
 }
