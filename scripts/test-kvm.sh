@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # test-kvm.sh [conformance]
 # Inside the KVM lab, with a real KVM, with QEMU and where its binary is on PATH with Firecracker: the drivers'
-# conformance suite, the quick start, a command that goes on across checkpoints, the network, an internet, and
-# connections over checkpoints. With conformance ('make test'), only the suite; of QEMU's, which 'make test' runs
-# without KVM, a network card and what is loaded with one.
+# conformance suite, the quick start, a command that goes on across checkpoints, the network, with Firecracker memory
+# that is given back, an internet, and connections over checkpoints. With conformance ('make test'), only the suite; of
+# QEMU's, which 'make test' runs without KVM, a network card and what is loaded with one.
 # Exit code 77 (with conformance): not run, and why is said.
 set -eu
 cd "$(dirname "$0")/.."
@@ -88,6 +88,7 @@ if [ "${1:-}" != conformance ]; then
     tries "bin/lab-demo-$driver.log" env NOID_DRIVER="$driver" scripts/demo.sh && tail -n 1 "bin/lab-demo-$driver.log"
     e2e "$driver" TestExecAcrossCheckpoints "a command across checkpoints"
     e2e "$driver" TestNetwork "the network"
+    [ "$driver" = qemu ] || e2e "$driver" TestGivenBack "memory that a guest gives back" # QEMU's do so without KVM too
     # These take 100 MB by the network, and twelve VMs.
     memory=8192 limit=1500
     e2e "$driver" TestInternet "an internet"
