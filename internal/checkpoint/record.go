@@ -34,7 +34,7 @@ type Record struct {
 	VM           string       `json:"vm"`
 	Label        string       `json:"label,omitempty"`
 	Cause        Cause        `json:"cause,omitzero"`
-	Untouched    bool         `json:"untouched,omitempty"` // made before a command, and nobody had asked anything of the guest since Parent
+	Untouched    bool         `json:"untouched,omitempty"` // made before a command, and nobody had asked anything of the guest since it went back to Parent
 	CreatedAt    time.Time    `json:"created_at"`          // UTC
 	Parent       string       `json:"parent,omitempty"`    // "vm@id" of the checkpoint that the VM had come from or had last made
 	Machine      vmm.Machine  `json:"machine"`

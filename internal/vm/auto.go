@@ -136,7 +136,8 @@ func (m *Manager) checkpointBefore(ctx context.Context, name string, why checkpo
 			return last, nil, nil
 		}
 	}
-	c, err := s.checkpoint(ctx, st, checkpoint.Record{Cause: why, Untouched: why.What != "" && why.By != checkpoint.ByExplore && m.isUntouched(s.vm)})
+	wentBack := s.vm.RestoredFrom != "" && s.last() == s.vm.RestoredFrom && m.isUntouched(s.vm)
+	c, err := s.checkpoint(ctx, st, checkpoint.Record{Cause: why, Untouched: wentBack && why.What != "" && why.By != checkpoint.ByExplore})
 	if err != nil {
 		return "", nil, s.explain(err)
 	}
