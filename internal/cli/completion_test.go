@@ -86,31 +86,41 @@ func (b *shell) send(keys string) {
 	}
 }
 
-// await waits until bash has printed text, and returns all that it has printed since the last call.
-func (b *shell) await(text string) string {
+// await waits until the shell has printed texts, one after the other, and returns all that it has printed since the last
+// call.
+func (b *shell) await(texts ...string) string {
 	b.Helper()
-	for start := time.Now(); time.Since(start) < time.Minute; time.Sleep(5 * time.Millisecond) {
+	said := func() (got string, all bool) {
 		b.mu.Lock()
-		got := b.out.String()
-		if strings.Contains(got, text) {
-			b.out.Reset()
-			b.mu.Unlock()
+		defer b.mu.Unlock()
+		got = b.out.String()
+		rest := got
+		for _, text := range texts {
+			if _, rest, all = strings.Cut(rest, text); !all {
+				return got, false
+			}
+		}
+		b.out.Reset()
+		return got, true
+	}
+	for start := time.Now(); time.Since(start) < time.Minute; time.Sleep(5 * time.Millisecond) {
+		if got, all := said(); all {
 			return got
 		}
-		b.mu.Unlock()
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.Fatalf("%q does not come; the shell says %q", text, b.out.String())
+	got, _ := said()
+	b.Fatalf("%q does not come; the shell says %q", texts, got)
 	return ""
 }
 
-// typed is the line as it is after keys.
+// typed is the line as it is after keys. It waits for the prompt after it: until then, keys may be the terminal's and not
+// the shell's.
 func (b *shell) typed(keys string) string {
 	b.Helper()
 	b.send("\x05\x15" + keys + "\x14")
-	got := b.await(">\r\n")
-	return got[strings.LastIndex(got, "<")+1 : strings.LastIndex(got, ">\r\n")]
+	got := b.await(">\r\n", "ready> ")
+	got = got[:strings.LastIndex(got, ">\r\n")]
+	return got[strings.LastIndex(got, "<")+1:]
 }
 
 // completed is a home with a VM, dev-box, a destroyed one, gone, and checkpoints of them; it returns the first's id.
