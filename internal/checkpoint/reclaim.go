@@ -18,6 +18,9 @@ import (
 // stays: nobody knows what it needs.
 func Reclaim(dir string, gone map[string]string) error {
 	if _, err := os.Lstat(filepath.Join(dir, pack.File)); errors.Is(err, fs.ErrNotExist) {
+		if ids, _, err := list(dir); err == nil && len(ids) == 0 {
+			removeBefore(dir)
+		}
 		os.Remove(dir) // when it is empty
 		return nil
 	}
@@ -31,6 +34,7 @@ func Reclaim(dir string, gone map[string]string) error {
 	dropStrays(dir, files)
 	if len(ids) == 0 {
 		pack.RemoveCounts(dir)
+		removeBefore(dir)
 		if err := os.Remove(filepath.Join(dir, pack.File)); err != nil {
 			return err
 		}

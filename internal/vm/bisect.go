@@ -87,7 +87,7 @@ func (m *Manager) lineage(ctx context.Context, name, good, bad string) ([]checkp
 	}
 	line := []checkpoint.Record{c}
 	for c.ID != first.ID {
-		id, err := m.idOf(name, c.Parent)
+		id, err := m.idOf(name, m.before(name, c.Parent))
 		if err == nil {
 			c, err = m.Home.LoadCheckpoint(name, id)
 			if errors.Is(err, errs.ErrNotFound) {

@@ -59,6 +59,9 @@ func (m *Manager) forget(ctx context.Context, name string, find func() (ids []st
 // removeCheckpoints takes checkpoints out of the listing, each by one rename, gives back what they alone had in the
 // pack and then deletes them. VMMs that map their memory keep the inode. Those that are not there are left out.
 func (m *Manager) removeCheckpoints(name string, ids ...string) error {
+	if len(ids) > 0 {
+		m.noteForgotten(name, ids)
+	}
 	var problems []error
 	removed := map[string]string{} // by id, where it is until then
 	for _, id := range ids {

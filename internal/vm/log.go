@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
@@ -58,6 +59,11 @@ func (m *Manager) Log(ctx context.Context, name string, newest int, size bool) (
 	}
 	h := History{Entries: make([]LogEntry, len(entries))}
 	clones, now := m.origins(name)
+	if before := checkpoint.LoadBefore(m.Home.CheckpointsDir(name)); len(before) > 0 {
+		for i, e := range entries {
+			entries[i].Parent = m.before(name, e.Parent)
+		}
+	}
 	h.Now, h.Exists = now.id, now.exists
 	storage.Each(len(entries), func(i int) {
 		e := entries[len(entries)-1-i]
@@ -91,7 +97,7 @@ func (m *Manager) origins(name string) (clones map[string][]string, now present)
 		switch {
 		case err != nil || of != name:
 		case other == name:
-			now.id = id
+			_, now.id, _ = strings.Cut(m.before(name, name+"@"+id), "@")
 		default:
 			clones[id] = append(clones[id], other)
 		}

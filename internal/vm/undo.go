@@ -93,12 +93,16 @@ func (m *Manager) isUntouched(v home.VM) bool {
 
 // back returns the id of the checkpoint that v was n changes ago.
 func (m *Manager) back(v home.VM, n int) (id string, err error) {
-	ref := lastOf(m.Home.VMDir(v.Name), v)
+	last := lastOf(m.Home.VMDir(v.Name), v)
+	ref := m.before(v.Name, last)
 	if m.isUntouched(v) {
-		if v.Before != "" && ref == v.RestoredFrom {
+		switch {
+		case v.Before != "" && last == v.RestoredFrom:
 			ref = v.Name + "@" + v.Before
-		} else if ref, err = m.parentOf(v.Name, m.firstSame(v.Name, ref)); err != nil {
-			return "", err
+		case ref == last: // else the last one was forgotten, and the one before it is a change ago
+			if ref, err = m.parentOf(v.Name, m.firstSame(v.Name, ref)); err != nil {
+				return "", err
+			}
 		}
 	}
 	if _, err := m.idOf(v.Name, ref); err != nil {
@@ -141,7 +145,8 @@ func (m *Manager) firstSame(name, ref string) string {
 	}
 }
 
-// parentOf returns, as "vm@id", the checkpoint that name was before the one that ref names.
+// parentOf returns, as "vm@id", the checkpoint that name was before the one that ref names, without those that were
+// forgotten.
 func (m *Manager) parentOf(name, ref string) (string, error) {
 	id, err := m.idOf(name, ref)
 	if err != nil {
@@ -151,7 +156,7 @@ func (m *Manager) parentOf(name, ref string) (string, error) {
 	if errors.Is(err, errs.ErrNotFound) {
 		return "", errForgotten(name, id)
 	}
-	return c.Parent, err
+	return m.before(name, c.Parent), err
 }
 
 // idOf returns the id of ref if that is a checkpoint of name itself.
