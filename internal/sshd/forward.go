@@ -69,17 +69,15 @@ func dial(network, address string, localhost bool) (net.Conn, error) {
 	return c, err
 }
 
-// answer answers the client's requests that belong to no channel.
-func (s *server) answer(requests <-chan *ssh.Request, loggedIn bool) {
-	for r := range requests {
-		var payload []byte
-		ok := false
-		if loggedIn {
-			ok, payload = s.global(r)
-		}
-		if r.WantReply {
-			r.Reply(ok, payload)
-		}
+// answer answers a request of the client's that belongs to no channel.
+func (s *server) answer(r *ssh.Request, loggedIn bool) {
+	var payload []byte
+	ok := false
+	if loggedIn {
+		ok, payload = s.global(r)
+	}
+	if r.WantReply {
+		r.Reply(ok, payload)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"os/signal"
@@ -76,9 +77,8 @@ func serve(c net.Conn) error {
 	}
 	s := &server{conn: conn, listeners: map[string]net.Listener{}}
 	refusal := s.logIn(conn.User())
-	go s.answer(requests, refusal == nil)
 	var sessions sync.WaitGroup
-	for ch := range channels {
+	for ch := range inOrder(channels, requests, func(r *ssh.Request) { s.answer(r, refusal == nil) }) {
 		switch {
 		case refusal != nil:
 			ch.Reject(ssh.Prohibited, refusal.Error())
@@ -91,6 +91,35 @@ func serve(c net.Conn) error {
 	sessions.Wait() // all have been hung up
 	s.close()
 	return nil
+}
+
+// inOrder yields a client's channels, and has answer answer its requests that belong to none, in the order in which they
+// came: the command of ssh -R finds the port. (The connection has passed a request on before it reads what comes next.)
+func inOrder(channels <-chan ssh.NewChannel, requests <-chan *ssh.Request, answer func(*ssh.Request)) iter.Seq[ssh.NewChannel] {
+	return func(yield func(ssh.NewChannel) bool) {
+		for {
+			select {
+			case r, more := <-requests:
+				if !more {
+					requests = nil
+					continue
+				}
+				answer(r)
+			case ch, more := <-channels:
+				if !more {
+					return
+				}
+				for len(requests) > 0 {
+					if r, more := <-requests; more {
+						answer(r)
+					}
+				}
+				if !yield(ch) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // logIn makes this process one of user's. The error is for the client.

@@ -102,14 +102,18 @@ func TestNetwork(t *testing.T) {
 	n.want(0, "net", "rm", "a", "10.63.0.254", "fd63:6e6f:6964::fe")
 	n.equal("after net rm", "of the host\n", fetch("a", named))
 
-	announced := func(name string) string {
-		return n.want(0, "exec", name, "grep", "Icmp6OutNeighborAdvertisements", "/proc/net/snmp6")
+	announced := func(name string) (times int) {
+		_, err := fmt.Sscan(n.want(0, "exec", name, "sed", "-n", `s/^Icmp6OutNeighborAdvertisements\s*//p`, "/proc/net/snmp6"), &times)
+		check(t, err)
+		return times
 	}
 	before := announced("a")
 	n.want(0, "checkpoint", "a", "--label", "one")
 	n.want(0, "restore", "a", "one", "--as", "b")
 	n.equal("a clone", "of the host\n", fetch("b", named))
-	n.equal("what a clone announces by itself", before, announced("b"))
+	if times := announced("b") - before; times > 2 { // QEMU has it announce both of its addresses
+		t.Errorf("a clone announces itself %d times", times)
+	}
 	n.equal("the clone's ports", "[]\n", n.want(0, "port", "ls", "--json", "b"))
 	n.want(0, "restore", "--no-backup", "a", "one")
 	n.get("a port after a restore in place", n.port("a", "8000"))

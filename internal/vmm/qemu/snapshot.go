@@ -129,8 +129,8 @@ func (c *client) migrate(command string, f *os.File) error {
 	}
 	if command == incoming {
 		// No switch has to learn where the guest is now. By default QEMU has it announce itself five times, beside its
-		// first commands (announce-rounds in qapi/migration.json).
-		steps = slices.Insert(steps, 0, step{"migrate-set-parameters", map[string]any{"announce-rounds": 0}, -1})
+		// first commands (announce-rounds in qapi/migration.json). With none, QEMU 7.2 crashes when virtio-net is reset.
+		steps = slices.Insert(steps, 0, step{"migrate-set-parameters", map[string]any{"announce-rounds": 1}, -1})
 	}
 	first := c.lastID + 1
 	for _, s := range steps {
