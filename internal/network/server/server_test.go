@@ -462,7 +462,10 @@ func resolve(t *testing.T, at, with string) {
 		rw.WriteMsg(m)
 	})}
 	go s.ActivateAndServe()
-	t.Cleanup(func() { s.Shutdown() })
+	t.Cleanup(func() {
+		s.Shutdown()
+		pc.Close() // a server that has not started yet closes nothing
+	})
 }
 
 // lookUp asks the gateway for a name's address.
