@@ -23,7 +23,7 @@ type Variant struct {
 func VariantOf(v vm.Variant, changes bool) Variant {
 	j := Variant{Variant: v.N, Command: v.What, ExitCode: v.Exit.Code, TimedOut: v.Exit.TimedOut, Seconds: v.Took.Seconds(), Score: v.Score,
 		Checkpoint: v.ID, Output: untrusted.Text(v.Output), Error: v.Exit.Error}
-	if changes && (v.Err == nil || v.ID != "") {
+	if changes && v.ID != "" {
 		j.Changes = &v.Changes
 	}
 	if v.Err != nil {

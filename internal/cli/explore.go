@@ -197,7 +197,7 @@ func (a *app) printVariants(name string, ended []vm.Variant, changes, good bool)
 		row := []string{strconv.Itoa(v.N), v.What, variantState(v), fmt.Sprintf("%.1f s", v.Took.Seconds()), v.Score, v.ID, untrusted.Line(output, 40)}
 		if changes {
 			n := ""
-			if v.Err == nil || v.ID != "" {
+			if v.ID != "" {
 				n = strconv.Itoa(v.Changes)
 			}
 			row = slices.Insert(row, changesColumn, n)

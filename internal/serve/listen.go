@@ -128,10 +128,8 @@ func ListenTCP(address string) (net.Listener, error) {
 		host = "127.0.0.1"
 	}
 	addr, parseErr := netip.ParseAddr(host)
-	if n, portErr := strconv.ParseUint(port, 10, 16); err == nil && portErr != nil {
+	if _, portErr := strconv.ParseUint(port, 10, 16); err == nil && portErr != nil {
 		return nil, errs.New(errs.ErrUsage, "%q: %.20q is no port", address, port).Hint("write a number of at most 65535, or 0 for any port that is free")
-	} else if err == nil {
-		port = strconv.FormatUint(n, 10)
 	}
 	if err != nil || parseErr != nil || !addr.IsLoopback() || addr.Zone() != "" {
 		return nil, errs.New(errs.ErrUsage, "%q is no port of this machine's loopback", address).Hint("write 127.0.0.1:PORT or [::1]:PORT; noid serves no other machine: ssh -L leads a port here")

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"maps"
+	"strings"
 
 	"noid/internal/checkpoint"
 )
@@ -59,9 +60,15 @@ func (m *Manager) before(name, ref string) string {
 	if err != nil || exists(m.Home.CheckpointDir(name, id)) {
 		return ref
 	}
-	nearest := checkpoint.LoadBefore(m.Home.CheckpointsDir(name)).Nearest(id, func(id string) bool { return exists(m.Home.CheckpointDir(name, id)) })
-	if nearest == "" {
+	return m.nearest(checkpoint.LoadBefore(m.Home.CheckpointsDir(name)), name, ref)
+}
+
+// nearest is before, by what known says, for a ref of name.
+func (m *Manager) nearest(known checkpoint.Before, name, ref string) string {
+	id := strings.TrimPrefix(ref, name+"@")
+	id = known.Nearest(id, func(id string) bool { return exists(m.Home.CheckpointDir(name, id)) })
+	if id == "" {
 		return ref
 	}
-	return name + "@" + nearest
+	return name + "@" + id
 }

@@ -59,9 +59,10 @@ func (m *Manager) Log(ctx context.Context, name string, newest int, size bool) (
 	}
 	h := History{Entries: make([]LogEntry, len(entries))}
 	clones, now := m.origins(name)
-	if before := checkpoint.LoadBefore(m.Home.CheckpointsDir(name)); len(before) > 0 {
-		for i, e := range entries {
-			entries[i].Parent = m.before(name, e.Parent)
+	before := checkpoint.LoadBefore(m.Home.CheckpointsDir(name))
+	for i, e := range entries {
+		if id, err := m.idOf(name, e.Parent); err == nil && before[id] != "" {
+			entries[i].Parent = m.nearest(before, name, e.Parent)
 		}
 	}
 	h.Now, h.Exists = now.id, now.exists
