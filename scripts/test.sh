@@ -29,7 +29,7 @@ fi
 . scripts/guest-env.sh
 export NOID_TEST_FAULT_BIN=$PWD/bin/noid-fault
 log=$(mktemp "${TMPDIR:-/tmp}/noid-test.XXXXXX")
-trap 'kill $(jobs -p) 2>/dev/null; rm -f "$log" "$log.dist"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; rm -f "$log" "$log.dist" "$log.fuzz"' EXIT
 code=0
 {
   main=0
@@ -56,10 +56,13 @@ fi
 pagecode=0
 scripts/test-page.sh || pagecode=1
 [ $pagecode = 0 ] || code=1
+fuzz=passed
 # The packages are built and tried beside what follows, which leaves a processor idle.
 scripts/test-dist.sh >"$log.dist" 2>&1 &
 dist=$!
-scripts/fuzz.sh "${NOID_TEST_FUZZTIME:-1s}" || code=1
+scripts/fuzz.sh "${NOID_TEST_FUZZTIME:-1s}" >"$log.fuzz" 2>&1 || fuzz="FAILED"
+cat "$log.fuzz"
+[ "$fuzz" = passed ] || code=1
 pythoncode=0
 scripts/python.sh || pythoncode=1
 [ $pythoncode = 0 ] || code=1
@@ -89,6 +92,7 @@ echo "Not run on this machine directly:"
 grep -vE '^ *> ' "$log" | grep -oE 'NOT RUN: .*' | sort | uniq -c || echo "  nothing"
 echo "KVM lab: $lab"
 echo "Packages of 'make dist': $packages"
+echo "Fuzz targets: $fuzz"
 echo "The page in a browser: $([ $pagecode = 0 ] && echo passed || echo FAILED)"
 echo "TypeScript client: $typescript"
 echo "Python package: $([ $pythoncode = 0 ] && echo passed || echo FAILED)"
@@ -98,6 +102,8 @@ passed=$(grep -cE '^\s*--- PASS' "$log" || true); failed=$(grep -cE '^\s*--- FAI
 if not_run | grep -qE 'NOID_TEST_(KERNEL|INITRD|ROOTFS|BIN)|busybox|dash|zsh|fish|qemu|docker-registry|skopeo|umoci|curl|ssh-agent|(ssh|scp|sftp|rsync|ssh-add|ssh-keygen) is|git is'; then echo "a test was skipped that this machine can run" >&2; code=1; fi
 if [ "$(id -u)" = 0 ] && not_run | grep -qE 'not root|loop|btrfs|XFS|NOID_TEST_LAYERS'; then echo "a file system test was skipped as root" >&2; code=1; fi
 awk '/^=== RUN   [^\/]*$/ { n = 0 } n < 40 { line[n++] = $0 } /^--- FAIL/ { print "What failed first:"; for (i = 0; i < n; i++) print "  " line[i]; print "  " $0 }' "$log"
+# Without this a package that fails to build, a benchmark's test and a fuzz target fail unnamed.
+grep -hE '^(FAIL\b|panic:)' "$log" "$log.fuzz" || true
 [ -z "$flaky" ] || echo "FLAKY, failed at first and passed alone:$flaky"
 echo "$passed passed, $failed failed, $skipped skipped"
 exit $code

@@ -87,8 +87,11 @@ func refuse(dir string) error {
 	if reserved, err := isReserved(dir); err != nil || reserved {
 		return nil
 	}
-	note(dir, free)
-	return errs.New(errs.ErrHost, "no space: %d MiB are free, %d MiB needed", free>>20, enoughSpace>>20).Hint(storage.FullHint)
+	hint := storage.FullHint
+	if note(dir, free) != nil { // so that the helper does not learn of it
+		hint += "; then let it run with 'noid resume'"
+	}
+	return errs.New(errs.ErrHost, "no space: %d MiB are free, %d MiB needed", free>>20, enoughSpace>>20).Hint(hint)
 }
 
 // isReserved reports whether every page of the memory of dir's guest has a block.
