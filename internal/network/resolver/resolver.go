@@ -79,7 +79,8 @@ func (r *Resolver) answer(ctx context.Context, query []byte, proto string, peers
 	answer.Truncate(size)
 	answer.Compress = true
 	out, err := answer.Pack()
-	if err != nil || len(out) > size { // of what a hostile server said
+	// A hostile server's records may not fit, or be without fields: such a one is packed, and nobody can read it.
+	if err != nil || len(out) > size || new(dns.Msg).Unpack(out) != nil {
 		if out, err = failure(q, dns.RcodeServerFailure).Pack(); err != nil {
 			return nil
 		}
