@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,7 @@ type exploration struct {
 	id   string // of this exploration
 	c    Command
 	o    ExploreOptions
+	turn sync.Mutex // is held by the variant that has the VM's lock: waiting for that one is bounded
 }
 
 // begin finds or makes the checkpoint that all start from.
@@ -165,12 +167,14 @@ func (e *exploration) clone(ctx context.Context) (s *session, err error) {
 		if err != nil {
 			return err
 		}
+		e.turn.Lock()
 		from, lock, err := e.findCheckpoint(ctx, e.name, e.from, "explore")
+		free := sync.OnceFunc(func() { lock.Unlock(); e.turn.Unlock() })
 		if err == nil {
-			from.lease, from.staged = lease, sync.OnceFunc(lock.Unlock)
+			from.lease, from.staged = lease, free
 			s, err = from.clone(ctx, home.VM{Name: name, RestoredFrom: e.name + "@" + e.from}, true)
-			from.staged()
 		}
+		free()
 		if err != nil {
 			lease.End()
 		}
@@ -213,6 +217,8 @@ func (e *exploration) keep(ctx context.Context, clone *session, v *Variant) (id 
 	if err != nil {
 		return "", s.explain(s.errorf("explore of", err))
 	}
+	e.turn.Lock()
+	defer e.turn.Unlock()
 	lock, err := e.Home.Lock(ctx, e.name, "explore")
 	if err != nil {
 		return "", err
@@ -220,7 +226,10 @@ func (e *exploration) keep(ctx context.Context, clone *session, v *Variant) (id 
 	defer lock.Unlock()
 	c.VM, c.ID, c.Parent = e.name, e.Home.NewCheckpointID(e.name), e.name+"@"+e.from
 	c.Cause = checkpoint.Cause{By: checkpoint.ByExplore, What: v.What, Turn: e.id + "." + strconv.Itoa(v.N)}
-	return c.ID, s.publishCheckpoint(ctx, staging, &c, settled)
+	if err := s.publishCheckpoint(ctx, staging, &c, settled); err != nil {
+		return "", err
+	}
+	return c.ID, nil
 }
 
 // KeepVariant puts name to what the variant which of its last exploration has made: a number, or the id of its
@@ -248,10 +257,14 @@ func (m *Manager) variant(ctx context.Context, name, which string) (id string, o
 	if err != nil {
 		return "", nil, err
 	}
-	exploration := ""
+	exploration, newest := "", ""
 	for _, e := range slices.Backward(list) { // the newest first
+		if e.Cause.By != checkpoint.ByExplore {
+			continue
+		}
 		of, n, _ := strings.Cut(e.Cause.Turn, ".")
-		if e.Cause.By == checkpoint.ByExplore && n != "0" && (e.ID == which || n == which) {
+		newest = cmp.Or(newest, of) // its start alone may be there
+		if n != "0" && (e.ID == which || n == which && of == newest) {
 			id, exploration = e.ID, of
 			break
 		}
