@@ -27,7 +27,8 @@ func (a *app) diffCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff A [B] [-- PATH...]", Short: "Show which files differ between two moments",
 		Long: `Show which files differ between A and B. Each is a VM, running or not, a checkpoint NAME@ID, NAME@now, or an image that the other
-one is of. Without B, A is a VM, and its last checkpoint is compared with the VM as it is now.
+one is of. Without B, A is a VM, and the checkpoint that it was last kept as, or came from, is compared with the VM as it
+is now.
 
 A line begins with A for a file that was added, M for one that was changed, D for one that was deleted, and R for one that was
 renamed. It has the file's mode, owner, size and time, and what has changed of it. A rename is shown where it is sure: the same

@@ -3,6 +3,7 @@ package vm
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -117,6 +118,11 @@ func (m *Manager) openSides(ctx context.Context, a, b Moment, wait time.Duration
 		both.Go(func() { sides[i], problems[i] = m.openSide(ctx, at, wait) })
 	}
 	both.Wait()
+	for i, at := range [2]Moment{a, b} {
+		if errors.Is(problems[i], errs.ErrBusy) && problems[1-i] == nil { // with the other side's clone, say
+			sides[i], problems[i] = m.openSide(ctx, at, wait)
+		}
+	}
 	err = cmp.Or(problems[0], problems[1])
 	for i, s := range sides {
 		if other := sides[1-i]; err == nil && s.session == nil && s.image != other.image {

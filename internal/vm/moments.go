@@ -11,7 +11,7 @@ import (
 )
 
 // Moments are the two sides of a Diff that args name: each a VM, NAME@ID, NAME@now or an image. With one alone, which is
-// a VM, the other one is its last checkpoint.
+// a VM, the other one is the checkpoint that it came from last or was kept as, or without that its newest.
 func (m *Manager) Moments(ctx context.Context, args []string) (before, after Moment, err error) {
 	sides := make([]Moment, len(args))
 	for i, arg := range args {
@@ -27,6 +27,9 @@ func (m *Manager) Moments(ctx context.Context, args []string) (before, after Mom
 	}
 	if after = sides[0]; after.Ref != "" || after.Image != nil {
 		return before, after, errs.New(errs.ErrUsage, "diff: compare %s with what?", args[0]).Hint("noid diff " + args[0] + " B")
+	}
+	if _, now := m.origins(after.VM); now.id != "" && exists(m.Home.CheckpointDir(after.VM, now.id)) {
+		return Moment{VM: after.VM, Ref: now.id}, after, nil
 	}
 	list, err := m.Checkpoints(ctx, after.VM, false, false)
 	list = slices.DeleteFunc(list, func(c CheckpointEntry) bool { return c.Err != nil })
