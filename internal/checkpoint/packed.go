@@ -99,7 +99,10 @@ func (c Record) checkContent(ctx context.Context, dir, name string, readData boo
 	if reading != nil && content.Length > maxSmall {
 		reading(name, content.Length)
 	}
-	return c.readContent(ctx, dir, name, content, nil)
+	if err := c.readContent(ctx, dir, name, content, nil); err != nil || name != vmm.MemorySnap {
+		return err
+	}
+	return c.checkWhole(ctx, dir)
 }
 
 // readContent compares content, and writes it to out if that is not nil.

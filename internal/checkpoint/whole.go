@@ -1,15 +1,18 @@
 package checkpoint
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"noid/internal/proc"
+	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
@@ -48,9 +51,32 @@ func (c Record) LinkWhole(dir, path string) bool {
 		filepath.Base(file) == wholeName(c.ID, info.ModTime()) && os.Link(file, path) == nil
 }
 
+// checkWhole drops the file that has the whole memory of c when that is not what was saved: the next restore fills it
+// anew from what is.
+func (c Record) checkWhole(ctx context.Context, dir string) error {
+	want := c.Files[vmm.MemorySnap]
+	file, id, ok := whole(filepath.Dir(dir))
+	if !ok || id != c.ID || want.Sum == (storage.Sum{}) {
+		return nil
+	}
+	hash, err := storage.HashFile(ctx, file, want.ChunkBytes())
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil || hash.Root() != want.Sum {
+		DropWhole(filepath.Dir(dir))
+	}
+	return nil
+}
+
+// keeping has one KeepWhole end before the next: two clones of one checkpoint may come at once.
+var keeping sync.Mutex
+
 // KeepWhole has LinkWhole find the file path, which Fill has filled with the memory of c, in place of that of any other
 // checkpoint of the VM. The VM's lock is held. Failing is no failure.
 func (c Record) KeepWhole(dir, path string) {
+	keeping.Lock()
+	defer keeping.Unlock()
 	parent := filepath.Dir(dir)
 	DropWhole(parent)
 	info, err := os.Lstat(path)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"noid/internal/manifest"
+	"noid/internal/storage"
 	"noid/internal/vmm"
 )
 
@@ -81,6 +82,24 @@ func TestWhole(t *testing.T) {
 	if _, err := os.Lstat(h.dir); !os.IsNotExist(err) {
 		t.Errorf("the last one forgotten: %v", err)
 	}
+
+	// What was saved is told from what the disk has made of it.
+	h = newHistory(t)
+	one = h.add()
+	c, dir := record(one)
+	hash, err := storage.HashFile(t.Context(), filled(one), storage.HashChunk)
+	h.must(err)
+	c.Files[vmm.MemorySnap] = manifest.File{Length: 4, Sum: hash.Root(), Chunk: storage.HashChunk}
+	h.must(c.checkWhole(t.Context(), dir))
+	wants("sound", one[4:], "")
+	info, err := os.Stat(file())
+	h.must(err)
+	h.must(os.Chmod(file(), 0o600))
+	h.must(os.WriteFile(file(), []byte("xxxx"), 0o600))
+	h.must(os.Chtimes(file(), time.Time{}, info.ModTime()))
+	wants("rotten", "xxxx", "")
+	h.must(c.checkWhole(t.Context(), dir))
+	wants("rotten, and looked at", "", "")
 
 	// What the link says is no path.
 	h = newHistory(t)
