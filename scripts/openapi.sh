@@ -29,7 +29,10 @@ mkfifo "$work/in"
 server=$!
 exec 8>"$work/in"
 trap end EXIT
-until [ -s "$work/out" ]; do sleep 0.1; done
+until [ -s "$work/out" ]; do
+  kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
+  sleep 0.1
+done
 url=$(cat "$work/out")
 export OPENAPI_BASE=${url%%/#*} OPENAPI_TOKEN=${url#*token=} SCHEMATHESIS_HOOKS=hooks PYTHONPATH=$PWD/test/openapi PYTHONDONTWRITEBYTECODE=1
 cd "$work"
