@@ -78,6 +78,7 @@ func (s *session) before(ctx context.Context, auto, what, turn string) error {
 		return nil
 	}
 	_, line, err := s.checkpointBefore(ctx, s.vm.Name, checkpoint.Cause{By: checkpoint.ByAuto, What: what, Turn: turn})
+	s.line.Close()
 	if s.line = line; err == errPaused {
 		return s.paused()
 	} else if err != nil {

@@ -72,12 +72,20 @@ func (s *session) warnLabel(ctx context.Context, label string) {
 // checkpoint does the work for Checkpoint and for those that noid makes by itself. Of a VM that does not run it keeps
 // the disk alone. about has the label, the cause, and the id or none.
 func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Record) (checkpoint.Record, error) {
+	if len(s.vm.Redo) > 0 && !s.isUntouched(s.vm) { // there is nothing to redo in a VM that has changed
+		s.vm.Redo = nil
+		if err := s.save(); err != nil {
+			return checkpoint.Record{}, s.errorf("checkpoint of", err)
+		}
+	}
+	beginMark(s.dir)
 	c, staging, settle, err := s.captureAhead(ctx, st, about.Label, true)
 	c.ID, c.Cause, c.Untouched = cmp.Or(about.ID, c.ID), about.Cause, about.Untouched
 	if err == nil {
 		err = s.publishCheckpoint(ctx, staging, &c, settle)
 	}
 	if err != nil {
+		os.Remove(s.file(markFile))
 		s.removeCapture(staging)
 		if errors.Is(err, errs.ErrState) && s.driver.WhyPaused(s.dir) != "" { // a VMM that waits for space saves nothing
 			return c, s.paused()
@@ -87,8 +95,11 @@ func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Rec
 	if s.packing != nil {
 		s.packing.end(true)
 	}
-	noteLast(s.dir, c.VM+"@"+c.ID)
-	markUntouched(s.dir, s.vm.Process)
+	if err := noteLast(s.dir, c.VM+"@"+c.ID); err != nil {
+		s.warn(fmt.Sprintf("vm %q does not know its last checkpoint %s: %v", s.vm.Name, c.ID, err))
+		s.touch() // or an undo would go back too far
+	}
+	endMark(s.dir, s.vm.Process)
 	if s.Made != nil {
 		s.Made(c)
 	}
@@ -96,7 +107,8 @@ func (s *session) checkpoint(ctx context.Context, st State, about checkpoint.Rec
 }
 
 // lastFile is a link in a VM's directory whose target names the checkpoint, "vm@id", that was made of it last. The
-// next checkpoint reuses that one's sums. Without the link it is only slower.
+// next checkpoint reuses that one's sums, and undo goes to it or to the one before. Without the link the last one is what
+// the VM was restored from.
 const lastFile = "checkpoint.last"
 
 // last returns the checkpoint that the VM has most in common with.
@@ -109,9 +121,13 @@ func lastOf(dir string, v home.VM) string {
 	return v.RestoredFrom
 }
 
-func noteLast(dir, ref string) {
-	os.Remove(filepath.Join(dir, lastFile))
-	os.Symlink(ref, filepath.Join(dir, lastFile))
+func noteLast(dir, ref string) error {
+	link := filepath.Join(dir, lastFile)
+	os.Remove(link + ".new")
+	if err := os.Symlink(ref, link+".new"); err != nil {
+		return err
+	}
+	return os.Rename(link+".new", link)
 }
 
 // publishCheckpoint records sizes and sums of what captureAhead made, makes the files read-only and publishes them, all

@@ -305,7 +305,8 @@ func (c *copying) tool(ctx context.Context, p Place, args []string, changes bool
 	}
 	client := s.agent()
 	client.Patience = max(c.o.Wait, time.Millisecond)
-	if err := s.introduce(ctx, client.Patience); err != nil {
+	err = s.introduce(ctx, client.Patience)
+	if s.line.Close(); err != nil {
 		return nil, in(err)
 	}
 	if changes {

@@ -61,6 +61,7 @@ func (m *Manager) Create(ctx context.Context, o CreateOptions) error {
 	if err != nil {
 		return err
 	}
+	defer func() { s.line.Close() }()
 	m.warnEmulated(s.driver.Name())
 	if o.Wait == 0 {
 		return nil

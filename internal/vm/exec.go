@@ -189,6 +189,7 @@ func (s *session) execNow(ctx context.Context, c Command, streams Streams, patie
 	case err != nil:
 		return Exit{}, s.execError(err)
 	}
+	s.touch() // of a checkpoint that was made meanwhile it was half done
 	return exitOf(exit), nil
 }
 

@@ -20,13 +20,35 @@ type mark struct {
 
 // markUntouched notes that the VM of p in dir is as its last checkpoint has it.
 func markUntouched(dir string, p proc.Process) {
+	beginMark(dir)
+	endMark(dir, p)
+}
+
+// markFile is untouchedFile while the checkpoint is being made: whoever touches the VM removes both.
+const markFile = untouchedFile + ".new"
+
+// beginMark comes before the moment that a checkpoint keeps, and endMark, which is markUntouched unless somebody has
+// touched the VM in between, after all that can fail.
+func beginMark(dir string) { os.WriteFile(filepath.Join(dir, markFile), nil, 0o600) }
+
+func endMark(dir string, p proc.Process) {
 	m := mark{At: time.Now(), Process: p}
 	m.CPU, _ = p.CPUTime()
 	if info, err := os.Lstat(filepath.Join(dir, vmm.RootfsFile)); err == nil {
 		m.Disk = info.ModTime()
 	}
-	if data, err := json.Marshal(m); err == nil {
-		os.WriteFile(filepath.Join(dir, untouchedFile), data, 0o600)
+	data, err := json.Marshal(m)
+	if err != nil {
+		return
+	}
+	f, err := os.OpenFile(filepath.Join(dir, markFile), os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	_, err = f.Write(data)
+	f.Close()
+	if err == nil {
+		os.Rename(filepath.Join(dir, markFile), filepath.Join(dir, untouchedFile))
 	}
 }
 

@@ -47,7 +47,9 @@ func (m *Manager) Rename(ctx context.Context, old, new string) error {
 	}
 	// Its records need not be written: whose they are, their directory says.
 	if ref, err := os.Readlink(filepath.Join(m.Home.VMDir(new), lastFile)); err == nil {
-		noteLast(m.Home.VMDir(new), checkpoint.Renamed(ref, old, new))
+		if err := noteLast(m.Home.VMDir(new), checkpoint.Renamed(ref, old, new)); err != nil {
+			m.warn(fmt.Sprintf("vm %q does not know its last checkpoint: %v", new, err))
+		}
 	}
 	return nil
 }

@@ -210,7 +210,9 @@ func (r *restoration) stage(ctx context.Context) error {
 func (r *restoration) resume(ctx context.Context) error {
 	n := r.new
 	if n.vm.RestoredFrom == "" && r.c.Parent != "" { // a fork's first checkpoint shares most with its source's last
-		noteLast(n.dir, r.c.Parent)
+		if err := noteLast(n.dir, r.c.Parent); err != nil {
+			return err
+		}
 	}
 	r.noteRestored()
 	n.startHelper(n.vm.Process) // it stays in the directory when that is renamed

@@ -30,9 +30,9 @@ type RestoreOptions struct {
 	Note         Note             // kept with a clone
 	// Kept, if set, is told the id of the checkpoint that a restore in place has made of the present.
 	Kept func(id string)
-	// undo and redo: it is one, after which these can be done again.
-	undo, redo bool
-	left       []string
+	// undo and redo: it is one, after which these can be done again. try: a Try goes back.
+	undo, redo, try bool
+	left            []string
 }
 
 // Restore makes a running VM from the checkpoint of name that ref means. In place, the old VM runs until the new one
@@ -146,6 +146,8 @@ func (s source) inPlace(ctx context.Context, o RestoreOptions) error {
 	keep := exists && !o.NoBackup && err == nil
 	id := s.Home.NewCheckpointID(s.c.VM)
 	switch {
+	case o.try && s.c.Untouched: // it is as if there had been no try
+		v.Before, v.Redo = old.Before, old.Redo
 	case keep && o.undo:
 		v.Redo = append(slices.Clone(o.left), id)
 	case keep && !o.redo:

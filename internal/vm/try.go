@@ -37,6 +37,7 @@ func (m *Manager) Try(ctx context.Context, name string, c Command, streams Strea
 		if err := s.introduce(ctx, c.Wait); err != nil {
 			return t, s.execError(err)
 		}
+		s.line.Close()
 	}
 	t.Before, err = m.checkpointAuto(ctx, name, checkpoint.Cause{By: checkpoint.ByTry, What: CommandLine(c)})
 	if err == errPaused {
@@ -62,7 +63,7 @@ func (m *Manager) Try(ctx context.Context, name string, c Command, streams Strea
 	}
 	end, cancel := cleanup(ctx)
 	defer cancel()
-	if backErr := m.Restore(end, name, t.Before, RestoreOptions{NoBackup: true}); backErr != nil {
+	if backErr := m.Restore(end, name, t.Before, RestoreOptions{NoBackup: true, try: true}); backErr != nil {
 		return t, errors.Join(err, fmt.Errorf("going back: %w", backErr))
 	}
 	t.Back = true

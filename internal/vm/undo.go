@@ -17,7 +17,10 @@ import (
 const untouchedFile = "untouched"
 
 // touch notes that somebody changes what is in the guest.
-func (s *session) touch() { os.Remove(s.file(untouchedFile)) }
+func (s *session) touch() {
+	os.Remove(s.file(markFile)) // first: endMark makes the other of it
+	os.Remove(s.file(untouchedFile))
+}
 
 // Undone is what Undo and Redo did.
 type Undone struct {

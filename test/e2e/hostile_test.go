@@ -92,7 +92,7 @@ func (n noid) tryFor(d time.Duration, args ...string) outcome {
 func (n noid) files() (list []string) {
 	n.t.Helper()
 	err := filepath.WalkDir(n.home, func(path string, d os.DirEntry, err error) error {
-		if err == nil && !strings.Contains(path, "noid.db") && filepath.Base(path) != "untouched" && filepath.Base(filepath.Dir(path)) != "locks" {
+		if err == nil && !strings.Contains(path, "noid.db") && !strings.HasPrefix(filepath.Base(path), "untouched") && filepath.Base(filepath.Dir(path)) != "locks" {
 			list = append(list, path)
 		}
 		return nil

@@ -263,7 +263,7 @@ func (h *home) found() {
 	// What a QEMU has that is paused, has had a checkpoint, or whose helper was killed while it began to listen; what
 	// network helpers make, a moment later; what a command over the console has; and what the next command for the VM
 	// removes, after a removal failed.
-	h.files = map[string]bool{"agent.held": true, "vmstate.last": true, "agent.sock.new": true, "helper.sock.new": true, "pause.sock.new": true,
+	h.files = map[string]bool{"agent.held": true, "vmstate.last": true, "agent.sock.new": true, "helper.sock.new": true, "pause.sock.new": true, "untouched.new": true, "checkpoint.last.new": true,
 		"memory.snap": true, "vmstate.snap": true, "net.sock": true, "net.sock.new": true, "net.lock": true, "net.err": true, "exec.lock": true}
 	for _, vm := range []string{"src", "new"} {
 		if vm == "new" { // a clone has files that a VM that booted has not, and the other way round

@@ -51,6 +51,8 @@ type Driver struct {
 	NoNet   error // why no VM with a network starts, if so
 	// MemoryFile is the trait.
 	MemoryFile bool
+	// Called, if set, is told of each call before it does anything.
+	Called func(name string)
 
 	mu    sync.Mutex
 	calls []string
@@ -80,6 +82,9 @@ func (d *Driver) Reset(failAt ...int) {
 
 // call notes a call and returns what it is to fail with.
 func (d *Driver) call(name string) error {
+	if d.Called != nil {
+		d.Called(name)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.calls = append(d.calls, name)
