@@ -504,9 +504,11 @@ func (n noid) named(name string) {
 			Hostname string `json:"hostname"`
 		} `json:"guest"`
 	}
-	if err := json.Unmarshal([]byte(n.want(0, "inspect", name)), &info); err != nil || info.Guest.Hostname != name {
-		n.t.Errorf("%s is called %q, %v", name, info.Guest.Hostname, err)
-	}
+	n.until("the agent of "+name+" tells its hostname", func() bool { // which inspect does not wait for
+		check(n.t, json.Unmarshal([]byte(n.want(0, "inspect", name)), &info))
+		return info.Guest.Hostname != ""
+	})
+	n.equal("the guest's hostname", name, info.Guest.Hostname)
 }
 
 // TestNamedWhileBooting makes a VM that boots, and clones of it meanwhile: each has its own name and machine-id at its

@@ -65,8 +65,15 @@ func TestExecCutShort(t *testing.T) {
 	destroyed.ends(125, "was destroyed meanwhile")
 
 	// An agent that does not answer is as good as a guest that hangs. Its checkpoint and a restore go on without it.
-	stopped := n.begin("a", "kill -STOP $PPID; "+forever, "--timeout", "1s")
-	if _, errs, code := n.run("exec", "--wait-timeout", "2s", "a", "true"); code != 125 || !strings.Contains(errs, "timed out") {
+	// It stops after what the command has said is here.
+	stopped := n.begin("a", "sleep 2; kill -STOP $PPID; "+forever, "--timeout", "6s")
+	var errs string
+	code := 0
+	n.until("the agent hangs", func() bool {
+		_, errs, code = n.run("exec", "--wait-timeout", "2s", "a", "true")
+		return code != 0
+	})
+	if code != 125 || !strings.Contains(errs, "timed out") {
 		t.Errorf("exec in a guest that hangs: exit %d, %q", code, errs)
 	}
 	stopped.ends(124, "did not say in time")
@@ -76,7 +83,7 @@ func TestExecCutShort(t *testing.T) {
 
 	paniced := n.begin("a", "echo c >/proc/sysrq-trigger; "+forever)
 	paniced.ends(125, "is dead: its guest's kernel panicked")
-	if _, errs, code := n.run("exec", "a", "true"); code != 125 || !strings.Contains(errs, "is dead") {
+	if _, errs, code = n.run("exec", "a", "true"); code != 125 || !strings.Contains(errs, "is dead") {
 		t.Errorf("exec after a panic: exit %d, %q", code, errs)
 	}
 }
