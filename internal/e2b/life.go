@@ -156,6 +156,7 @@ func (h *Handler) fork(ctx context.Context, m *vm.Manager, w http.ResponseWriter
 	n := note{Template: "vm", OnEnd: onEndKill}
 	if source := noteOf(i.Note); source != nil {
 		n = *source
+		n.Made = ""
 	}
 	if n.End, err = until(in.Timeout, forkTimeout); err != nil {
 		return err

@@ -19,6 +19,8 @@ type note struct {
 	// sandbox that is paused.
 	End   time.Time `json:"end,omitzero"`
 	OnEnd string    `json:"on_end"`
+	// Made is random, of the request that has made the sandbox; "" of a fork.
+	Made string `json:"made,omitempty"`
 }
 
 const (

@@ -169,7 +169,7 @@ func (n newSandbox) refuseOptions() error {
 }
 
 func (n newSandbox) note() (note, error) {
-	out := note{Template: cmp.Or(n.Template, baseTemplate), Metadata: n.Metadata, Env: n.Env, OnEnd: onEndKill}
+	out := note{Template: cmp.Or(n.Template, baseTemplate), Metadata: n.Metadata, Env: n.Env, OnEnd: onEndKill, Made: rand.Text()}
 	switch {
 	case n.AutoPause && n.PauseAll != nil && !*n.PauseAll:
 		out.OnEnd = onEndStop
@@ -213,7 +213,7 @@ func (h *Handler) create(ctx context.Context, m *vm.Manager, w http.ResponseWrit
 		answer(w, http.StatusCreated, h.sandboxOf(name, n.Template))
 		return nil
 	case err != nil && !exists: // nobody would know its name
-		m.Destroy(context.WithoutCancel(ctx), name, true)
+		destroyMade(context.WithoutCancel(ctx), m, name, n.Made)
 		return err
 	case err != nil:
 		return err
@@ -227,6 +227,16 @@ func (h *Handler) create(ctx context.Context, m *vm.Manager, w http.ResponseWrit
 		answer(w, http.StatusCreated, h.sandboxOf(name, n.Template))
 	}
 	return err
+}
+
+// destroyMade destroys the VM name if it is the one that the request made has made: another with the same Idempotency-Key
+// may have made it. What checkpoints there are of that name are an earlier sandbox's, and stay.
+func destroyMade(ctx context.Context, m *vm.Manager, name, made string) {
+	if i, err := m.Info(ctx, name); err == nil {
+		if n := noteOf(i.Note); n != nil && n.Made == made {
+			m.Destroy(ctx, name, false)
+		}
+	}
 }
 
 // namePrefix is before what tells the sandboxes of one home apart.

@@ -10,9 +10,11 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -210,6 +212,34 @@ func TestE2BLife(t *testing.T) {
 	if again := w.make(map[string]any{}, "Idempotency-Key: 5f1c"); again.ID != first.ID {
 		t.Errorf("the same key: %s and %s", first.ID, again.ID)
 	}
+}
+
+// TestE2BFailedCreate destroys nothing that another request has made when a sandbox cannot be made: neither the snapshots
+// of an earlier one with the same key, nor what another request with it has made meanwhile.
+func TestE2BFailedCreate(t *testing.T) {
+	w := newE2BWorld(t)
+	const key = "Idempotency-Key: 77ab"
+	s := w.make(map[string]any{}, key)
+	var snapshot struct{ SnapshotID string }
+	w.api(201, "POST", "/sandboxes/"+s.ID+"/snapshots", nil, &snapshot)
+	w.api(204, "DELETE", "/sandboxes/"+s.ID, nil, nil)
+	w.api(404, "POST", "/v2/sandboxes", map[string]any{"templateID": "none@01234567"}, nil, key)
+	w.make(map[string]any{"templateID": snapshot.SnapshotID})
+
+	var once sync.Once
+	var other e2bSandbox
+	registry := httptest.NewServer(http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) { // a fake one, which has nothing
+		once.Do(func() { other = w.make(map[string]any{}, key) })
+		http.NotFound(a, r)
+	}))
+	defer registry.Close()
+	image := strings.TrimPrefix(registry.URL, "http://") + "/x:y"
+	a := w.request("POST", "/e2b/v2/sandboxes", map[string]any{"templateID": image}, key)
+	a.Body.Close()
+	if other.ID == "" || a.StatusCode < 400 {
+		t.Fatalf("of an image that is not there: %s", a.Status)
+	}
+	w.api(200, "GET", "/sandboxes/"+other.ID, nil, nil)
 }
 
 // TestE2BRefused refuses what noid does not do, and who has no token, in the words that the client reads.
