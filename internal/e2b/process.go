@@ -347,11 +347,12 @@ func (h *Handler) streamInput(ctx context.Context, c *call, in *messages, out *s
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, c.timeout)
 		defer stop()
+		defer out.readWhile(ctx)()
 	}
 	job := ""
 	for {
 		var p inputPiece
-		err := in.next(&p)
+		err := in.next(ctx, &p)
 		switch {
 		case err == io.EOF && job != "":
 			return out.send(empty{})

@@ -199,11 +199,11 @@ func (h *Handler) refuseCall(w http.ResponseWriter, err error) {
 func serverStream[In any](h *Handler, service, name string, run func(context.Context, *call, In, *stream) error) {
 	h.addStream(service, name, func(ctx context.Context, c *call, in *messages, out *stream) error {
 		var message In
-		out.control.SetReadDeadline(time.Now().Add(bodyWait))
-		if err := in.next(&message); err != nil {
+		out.readUntil(ctx, time.Now().Add(bodyWait))
+		if err := in.next(ctx, &message); err != nil {
 			return err
 		}
-		out.control.SetReadDeadline(time.Time{})
+		out.readUntil(ctx, time.Time{})
 		return run(ctx, c, message, out)
 	})
 }
@@ -220,8 +220,9 @@ func (h *Handler) addStream(service, name string, run func(context.Context, *cal
 				}
 				defer end()
 				out := &stream{w: w, control: http.NewResponseController(w)}
-				out.control.SetReadDeadline(time.Time{})                                 // a client may have nothing to say for long
 				defer func() { out.control.SetReadDeadline(time.Now().Add(bodyWait)) }() // net/http reads what is left of the body
+				defer out.readWhile(ctx)()
+				out.readUntil(ctx, time.Time{}) // a client may have nothing to say for long
 				out.end(h, run(ctx, c, &messages{r: r.Body}, out))
 				return nil
 			})
@@ -235,11 +236,13 @@ func (h *Handler) addStream(service, name string, run func(context.Context, *cal
 // messages are those of a client.
 type messages struct{ r io.Reader }
 
-// next reads one into m. io.EOF is that there are no more.
-func (s *messages) next(m any) error {
+// next reads one into m. io.EOF is that there are no more. When readWhile has ended it, the error is why ctx has.
+func (s *messages) next(ctx context.Context, m any) error {
 	var head [5]byte
 	if _, err := io.ReadFull(s.r, head[:]); err == io.EOF {
 		return err
+	} else if err != nil && ctx.Err() != nil {
+		return ended(ctx)
 	} else if err != nil {
 		return faultf("invalid_argument", "a message: %w", err)
 	}
@@ -257,10 +260,21 @@ func (s *messages) next(m any) error {
 	if err == nil {
 		err = json.Unmarshal(body, m)
 	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ended(ctx)
+	case err != nil:
 		return faultf("invalid_argument", "a message: %w", err)
 	}
 	return nil
+}
+
+// ended is why ctx has ended: the time of the call is over, or the server ends.
+func ended(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return faultf("deadline_exceeded", "the time of the call is over")
+	}
+	return faultf("unavailable", "the call was ended: %w", context.Cause(ctx))
 }
 
 // stream is the messages of an answer. It may be used by several goroutines.
@@ -270,6 +284,23 @@ type stream struct {
 	control *http.ResponseController
 	begun   bool
 	failed  error
+}
+
+// longAgo is the deadline of a read that is to end at once.
+var longAgo = time.Unix(1, 0)
+
+// readWhile has reads of the client's messages end when ctx does, until stop is called.
+func (s *stream) readWhile(ctx context.Context) (stop func()) {
+	after := context.AfterFunc(ctx, func() { s.control.SetReadDeadline(longAgo) })
+	return func() { after() }
+}
+
+// readUntil bounds reads of the client's messages, the zero time not at all, but for readWhile.
+func (s *stream) readUntil(ctx context.Context, t time.Time) {
+	s.control.SetReadDeadline(t)
+	if ctx.Err() != nil { // before: readWhile's deadline may be gone
+		s.control.SetReadDeadline(longAgo)
+	}
 }
 
 // send sends a message at once.

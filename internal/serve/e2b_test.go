@@ -377,6 +377,56 @@ func TestE2BProcesses(t *testing.T) {
 	}
 }
 
+// TestE2BInputEnds ends streams of input whose clients say nothing more: when the time of the call is over, and when the
+// server ends.
+func TestE2BInputEnds(t *testing.T) {
+	w := newE2BWorld(t)
+	s := w.make(map[string]any{})
+	in := shLine("cat")
+	in["stdin"] = true
+	k := w.stream(s, "process.Process/Start", in)
+	k.next()
+	input := func(headers ...string) (pipe *io.PipeWriter, answer chan *http.Response) {
+		r, pipe := io.Pipe()
+		answer = make(chan *http.Response, 1)
+		go func() {
+			answer <- w.request("POST", "/e2b/process.Process/StreamInput", io.Reader(r), s.envd(append(headers, "Content-Type: application/connect+json")...)...)
+		}()
+		return pipe, answer
+	}
+	ends := func(code string, answer chan *http.Response) {
+		t.Helper()
+		select {
+		case a := <-answer:
+			defer a.Body.Close()
+			if e := (&e2bStream{T: t, r: a.Body}).next(); !e.last || e.Error == nil || e.Error.Code != code {
+				t.Errorf("the last message: %+v, not %s", e, code)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("no end of the code %s", code)
+		}
+	}
+	pipe, answer := input("Connect-Timeout-Ms: 1")
+	defer pipe.Close()
+	ends("deadline_exceeded", answer)
+
+	pipe, answer = input()
+	defer pipe.Close()
+	io.Copy(pipe, envelope(0, map[string]any{"start": process(k.pid, nil)}, map[string]any{"data": map[string]any{"input": map[string]any{"stdin": []byte("x")}}}))
+	for k.out == "" { // until it waits for more
+		k.next()
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.stop() }()
+	ends("unavailable", answer)
+	select {
+	case err := <-ended:
+		check(t, err)
+	case <-time.After(time.Minute):
+		t.Fatal("the server does not end")
+	}
+}
+
 // TestE2BFiles reads and writes files.
 func TestE2BFiles(t *testing.T) {
 	w := newE2BWorld(t)

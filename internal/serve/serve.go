@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -31,8 +32,8 @@ type Options struct {
 	Traces  *telemetry.Exporter
 	// Log takes what an operator is to know, a line each. Nil drops it.
 	Log func(string)
-	// header and slow are headerWait and slowWait, if not 0.
-	header, slow time.Duration
+	// header, slow, grace and last are headerWait, slowWait, graceWait and shutdownWait, if not 0.
+	header, slow, grace, last time.Duration
 }
 
 // Bounds of what clients have of the server.
@@ -45,12 +46,12 @@ const (
 	idleWait      = 2 * time.Minute
 	slowWait      = 30 * time.Second // between two pieces of a body, or of an answer
 	graceWait     = 5 * time.Second  // for requests to end by themselves when the server is to end
-	shutdownWait  = 40 * time.Second // and after they were cancelled: package vm cleans up for 30 s
+	shutdownWait  = 40 * time.Second // and after they were cancelled: package vm cleans up for 30 s, and a body may take 30
 	keepAliveTime = 15 * time.Second // between two events of a stream on which nothing happens
 )
 
 // Serve serves requests on l until ctx ends. Then it takes no new ones, ends streams, waits a little for requests to end,
-// and cancels those that go on.
+// and cancels those that go on. Those that do not heed that are cut after a while, with an error.
 func Serve(ctx context.Context, o Options, l net.Listener) error {
 	s := newServer(o)
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -68,15 +69,16 @@ func Serve(ctx context.Context, o Options, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	close(s.closing)
-	grace, stop := context.WithTimeout(base, graceWait)
+	grace, stop := context.WithTimeout(base, s.o.grace)
 	defer stop()
 	err := srv.Shutdown(grace)
 	if err != nil {
 		cancel(errClosing)
-		last, stop := context.WithTimeout(base, shutdownWait)
+		last, stop := context.WithTimeout(context.WithoutCancel(base), s.o.last)
 		defer stop()
-		if err = srv.Shutdown(context.WithoutCancel(last)); err != nil {
+		if err = srv.Shutdown(last); err != nil {
 			srv.Close()
+			err = fmt.Errorf("requests did not end within %v after they were cancelled", s.o.last)
 		}
 	}
 	s.hijacked.Wait()
@@ -104,6 +106,7 @@ type server struct {
 // newServer has all operations, in the order of the OpenAPI document.
 func newServer(o Options) *server {
 	o.header, o.slow = cmp.Or(o.header, headerWait), cmp.Or(o.slow, slowWait)
+	o.grace, o.last = cmp.Or(o.grace, graceWait), cmp.Or(o.last, shutdownWait)
 	s := &server{o: o, instance: rand.Text(), mux: http.NewServeMux(), closing: make(chan struct{})}
 	s.mux.HandleFunc("/", s.unknown)
 	s.addVMs()

@@ -1,12 +1,15 @@
 package serve
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"noid/internal/api"
+	"noid/internal/vm"
 )
 
 // TestVMs goes through the life of a VM, and what is refused of it.
@@ -89,4 +92,37 @@ func TestExec(t *testing.T) {
 	w.refused(404, "not_found", "GET", "/v1/nothing", nil)
 	w.refused(404, "not_found", "GET", "/v1/vms/../vms", nil)
 	w.refused(405, "usage", "PUT", "/v1/vms/a/exec", nil)
+}
+
+// TestStuck ends a server one of whose requests does not end.
+func TestStuck(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	w := newWorldWith(t, "", func(o *Options) {
+		o.grace, o.last = time.Millisecond, time.Millisecond
+		open := o.Open
+		o.Open = func(ctx context.Context, verb string) (*vm.Manager, error) {
+			if verb == "list" {
+				close(begun)
+				<-goOn
+			}
+			return open(ctx, verb)
+		}
+	})
+	defer close(goOn)
+	go func() {
+		if a, err := w.client.Get(w.base + "/v1/vms"); err == nil {
+			a.Body.Close()
+		}
+	}()
+	<-begun
+	ended := make(chan error, 1)
+	go func() { ended <- w.stop() }()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "did not end within 1ms") {
+			t.Errorf("a request that does not end: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the server does not end")
+	}
 }
