@@ -91,7 +91,7 @@ func (h *Handler) writeFiles(w http.ResponseWriter, r *http.Request) {
 		return c.eachUpload(h.o.Body(w, r), func(name string, content io.Reader) error {
 			p, err := c.path(ctx, name)
 			if err == nil {
-				err = c.write(ctx, p, content)
+				err = c.write(ctx, p, upload{content})
 			}
 			list = append(list, written{path.Base(p), "file", p})
 			return fileError(err)
@@ -102,6 +102,18 @@ func (h *Handler) writeFiles(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, list)
+}
+
+// upload is the content of a file that a client sends. That it is not whole, as gzip or a form has it, is the client's fault.
+type upload struct{ r io.Reader }
+
+// Read implements io.Reader.
+func (u upload) Read(b []byte) (int, error) {
+	n, err := u.r.Read(b)
+	if err != nil && err != io.EOF {
+		err = errs.New(errs.ErrUsage, "the content: %v", err).Hint("send all of it again")
+	}
+	return n, err
 }
 
 // eachUpload calls each for the files of a body: one alone, or those of a form, each with its path.

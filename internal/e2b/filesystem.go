@@ -332,7 +332,7 @@ func (n *noted) failed() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.err != nil && n.err != io.EOF {
-		return errs.New(errs.ErrUsage, "the content: %v", n.err)
+		return n.err
 	}
 	return nil
 }

@@ -503,6 +503,22 @@ func TestE2BFiles(t *testing.T) {
 	}
 	w.do(400, "POST", "/e2b/files", strings.NewReader("x"), nil, s.envd("Content-Type: application/octet-stream")...)
 	w.do(501, "POST", "/e2b/files?path="+at("m"), strings.NewReader("x"), nil, s.envd("Content-Type: application/octet-stream", "X-Metadata-A: b")...)
+	half := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + at("new/zwei") + "\"\r\n\r\nhal"
+	zipped.Reset()
+	z.Reset(&zipped)
+	io.WriteString(z, "half")
+	check(t, z.Flush()) // and no more
+	for _, text := range []string{
+		w.do(400, "POST", "/e2b/files", strings.NewReader(half), nil, s.envd("Content-Type: multipart/form-data; boundary=b")...),
+		w.do(400, "POST", "/e2b/files?path="+at("new/zwei"), &zipped, nil, s.envd("Content-Type: application/octet-stream", "Content-Encoding: gzip")...),
+	} {
+		if !strings.Contains(text, "the content: unexpected EOF: send all of it again") {
+			t.Error("half a file:", text)
+		}
+	}
+	if text := w.do(200, "GET", "/e2b/files?path="+at("new/zwei"), nil, nil, s.envd()...); text != "two" {
+		t.Errorf("of half an upload there is %q", text)
+	}
 	w.do(400, "POST", "/e2b/files?path="+at("z"), strings.NewReader("no gzip"), nil, s.envd("Content-Type: application/octet-stream", "Content-Encoding: gzip")...)
 }
 

@@ -3,7 +3,6 @@ package tarfs
 import (
 	"archive/tar"
 	"context"
-	"errors"
 	"io"
 	"io/fs"
 	"time"
@@ -16,8 +15,8 @@ func CreateFile(ctx context.Context, w io.Writer, name string, mode fs.FileMode,
 	c.warner = warner{nil, &c.stats}
 	h := tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(mode.Perm()), ModTime: time.Now()}
 	for more := true; more; {
-		n, err := io.ReadFull(r, c.buf)
-		if more = err == nil; err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+		n, err := fill(c.buf, r)
+		if more = err == nil; err != nil && err != io.EOF {
 			return about(name, err)
 		}
 		piece := h
@@ -32,4 +31,15 @@ func CreateFile(ctx context.Context, w io.Writer, name string, mode fs.FileMode,
 		}
 	}
 	return c.end()
+}
+
+// fill reads until b is full, or r ends or fails, which is the error. Unlike io.ReadFull's it is r's own: the
+// io.ErrUnexpectedEOF of an upload that breaks off is no end.
+func fill(b []byte, r io.Reader) (n int, err error) {
+	for n < len(b) && err == nil {
+		var more int
+		more, err = r.Read(b[n:])
+		n += more
+	}
+	return n, err
 }
