@@ -161,12 +161,12 @@ func (h *Handler) fork(ctx context.Context, m *vm.Manager, w http.ResponseWriter
 	if n.End, err = until(in.Timeout, forkTimeout); err != nil {
 		return err
 	}
+	n.End = n.End.Add(time.Duration(count) * api.BootWait) // for the first, which wait for the last
 	doc, err := n.encode()
 	if err != nil {
 		return err
 	}
 	list := []forked{}
-	var made []string
 	_, err = m.Fork(ctx, id, "", vm.ForkOptions{N: count, Prefix: newName()[:len(namePrefix)+12] + "-", Note: doc}, func(name string, err error) {
 		if err != nil {
 			p := h.problemOf(err)
@@ -174,17 +174,21 @@ func (h *Handler) fork(ctx context.Context, m *vm.Manager, w http.ResponseWriter
 			return
 		}
 		s := h.sandboxOf(name, n.Template)
-		list, made = append(list, forked{Sandbox: &s}), append(made, name)
+		list = append(list, forked{Sandbox: &s})
 	})
 	if err != nil {
 		return err
 	}
-	for _, name := range made { // the time begins when they run
-		if err := h.changeNote(ctx, m, name, func(n *note) (err error) {
+	for i, f := range list { // the time begins when they run
+		if f.Sandbox == nil {
+			continue
+		}
+		if err := h.changeNote(ctx, m, f.Sandbox.ID, func(n *note) (err error) {
 			n.End, err = until(in.Timeout, forkTimeout)
 			return err
 		}); err != nil {
-			return err
+			p := h.problemOf(err)
+			list[i] = forked{Error: &p}
 		}
 	}
 	answer(w, http.StatusCreated, list)
