@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"noid/internal/vm"
@@ -36,9 +37,10 @@ type Options struct {
 
 // Handler serves E2B's interface.
 type Handler struct {
-	o    Options
-	mux  *http.ServeMux
-	wake chan struct{} // has room for one: a sandbox has another end
+	o       Options
+	mux     *http.ServeMux
+	wake    chan struct{} // has room for one: a sandbox has another end
+	pausing sync.Map      // names of sandboxes that are being paused
 }
 
 // New returns a Handler. Somebody calls its Expire.

@@ -50,20 +50,24 @@ func (h *Handler) pause(ctx context.Context, m *vm.Manager, w http.ResponseWrite
 	return nil
 }
 
+// settleWait bounds how long a sandbox's end is put right after a pause, also when who asked for it has gone.
+const settleWait = 30 * time.Second
+
 // suspend pauses a running sandbox, or without memory stops it. It has no end until it is connected to again.
 func (h *Handler) suspend(ctx context.Context, m *vm.Manager, name string, memory bool) error {
 	i, err := m.Info(ctx, name)
 	if err != nil {
 		return err
 	}
-	end := func(t time.Time) error {
-		return h.changeNote(ctx, m, name, func(n *note) error { n.End = t; return nil })
-	}
-	var before time.Time
-	if n := noteOf(i.Note); n != nil {
-		before = n.End
-	}
-	if err := end(time.Time{}); err != nil { // first: what is paused must not be killed
+	h.pausing.Store(name, nil)
+	defer h.pausing.Delete(name)
+	if err := h.editNote(ctx, m, name, func(n *note) error { // first: what is paused must not be killed
+		if i.State == vm.Running {
+			n.Pausing = n.End
+		}
+		n.End = time.Time{}
+		return nil
+	}); err != nil {
 		return err
 	}
 	if i.State != vm.Running {
@@ -74,10 +78,29 @@ func (h *Handler) suspend(ctx context.Context, m *vm.Manager, name string, memor
 	} else {
 		err = m.Stop(ctx, name, false)
 	}
-	if err != nil && !before.IsZero() {
-		err = errors.Join(err, end(before))
-	}
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), settleWait)
+	defer stop()
+	if unsettled := h.settle(last, m, name); err != nil {
+		err = errors.Join(err, unsettled)
+	} // else Expire settles it
 	return err
+}
+
+// settle ends the Pausing of a sandbox: one that still runs has its end again, another has none.
+func (h *Handler) settle(ctx context.Context, m *vm.Manager, name string) error {
+	return h.editNote(ctx, m, name, func(n *note) error {
+		i, err := m.Info(ctx, name)
+		if err != nil {
+			return err
+		}
+		if i.State != vm.Running {
+			n.End = time.Time{}
+		} else if !n.Pausing.IsZero() {
+			n.End = n.Pausing
+		}
+		n.Pausing = time.Time{}
+		return nil
+	})
 }
 
 // connect lets a sandbox run, and gives it more time if it asks for more than it has.
@@ -119,6 +142,7 @@ func (h *Handler) connect(ctx context.Context, m *vm.Manager, w http.ResponseWri
 		if end.After(n.End) {
 			n.End = end
 		}
+		n.Pausing = time.Time{} // it runs, and has an end
 		return err
 	}); err != nil {
 		return err
@@ -156,7 +180,7 @@ func (h *Handler) fork(ctx context.Context, m *vm.Manager, w http.ResponseWriter
 	n := note{Template: "vm", OnEnd: onEndKill}
 	if source := noteOf(i.Note); source != nil {
 		n = *source
-		n.Made = ""
+		n.Made, n.Pausing = "", time.Time{}
 	}
 	if n.End, err = until(in.Timeout, forkTimeout); err != nil {
 		return err

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"noid/internal/api"
 	"noid/internal/vm"
 	"noid/internal/vm/vmtest"
+	"noid/internal/vmm"
 	"noid/internal/vmm/conformance/tinyguest"
 )
 
@@ -140,4 +142,82 @@ func (w *world) nth(name string) int {
 	}
 	w.Fatalf("no call of %q: %q", name, w.fake.Calls())
 	return 0
+}
+
+// hurried is the fake driver of which whoever pauses a VM goes away meanwhile.
+type hurried struct {
+	vmtest.Drivers
+	leave context.CancelFunc
+}
+
+// Driver implements vm.Drivers.
+func (h hurried) Driver(string) (vmm.Driver, error) {
+	return hurriedDriver{h.Drivers.Fake, h.leave}, nil
+}
+
+type hurriedDriver struct {
+	*vmtest.Driver
+	leave context.CancelFunc
+}
+
+// Tell implements vmm.Driver.
+func (h hurriedDriver) Tell(ctx context.Context, dir string, c vmm.Command) error {
+	if c == vmm.Pause {
+		h.leave()
+		return ctx.Err()
+	}
+	return h.Driver.Tell(ctx, dir, c)
+}
+
+// TestPauseLeft leaves a sandbox its end when it could not be paused, because who asked for it went.
+func TestPauseLeft(t *testing.T) {
+	w := newWorld(t)
+	end := time.Now().UTC().Add(time.Hour)
+	w.make("a", note{OnEnd: onEndKill, End: end})
+	ctx, leave := context.WithCancel(t.Context())
+	w.m.Drivers = hurried{Drivers: vmtest.Drivers{Fake: w.fake}, leave: leave}
+	if err := w.suspend(ctx, w.m, "a", true); err == nil || ctx.Err() == nil {
+		t.Errorf("a pause that was left: %v", err)
+	}
+	if n, state := w.look("a"); !n.End.Equal(end) || !n.Pausing.IsZero() || state != vm.Running {
+		t.Errorf("after a pause that was left: %+v, %s", n, state)
+	}
+}
+
+// TestPauseKilled settles what a server left that was killed while it paused sandboxes: those that run have their end, and
+// those that are paused none.
+func TestPauseKilled(t *testing.T) {
+	w := newWorld(t)
+	end := time.Now().UTC().Add(time.Hour)
+	w.make("before", note{OnEnd: onEndPause, Pausing: end})
+	w.make("after", note{OnEnd: onEndPause, Pausing: end})
+	w.make("over", note{OnEnd: onEndKill, Pausing: time.Now().Add(-time.Hour)})
+	w.make("now", note{OnEnd: onEndKill, Pausing: end})
+	check(t, w.m.Pause(t.Context(), "after"))
+	w.pausing.Store("now", nil) // by this server
+	if next := w.expire(t.Context(), time.Now()); !next.Equal(end) {
+		t.Errorf("the next end is %v, not %v", next, end)
+	}
+	if n, _ := w.look("before"); !n.End.Equal(end) || !n.Pausing.IsZero() {
+		t.Errorf("one that runs: %+v", n)
+	}
+	if n, _ := w.look("after"); !n.End.IsZero() || !n.Pausing.IsZero() {
+		t.Errorf("one that is paused: %+v", n)
+	}
+	if n, _ := w.look("now"); !n.End.IsZero() || !n.Pausing.Equal(end) {
+		t.Errorf("one that is being paused: %+v", n)
+	}
+	if w.m.CheckExists("over") == nil {
+		t.Error("one whose time is over is there")
+	}
+}
+
+// TestMadeWithEnd makes no sandbox without an end, though its time begins later.
+func TestMadeWithEnd(t *testing.T) {
+	w := newWorld(t)
+	began := time.Now()
+	check(t, w.Handler.make(t.Context(), w.m, "a", note{Template: baseTemplate}, newSandbox{}))
+	if n, _ := w.look("a"); n.End.Before(began.Add(api.BootWait)) {
+		t.Errorf("it ends at %v, it was made from %v", n.End, began)
+	}
 }

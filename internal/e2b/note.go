@@ -19,6 +19,9 @@ type note struct {
 	// sandbox that is paused.
 	End   time.Time `json:"end,omitzero"`
 	OnEnd string    `json:"on_end"`
+	// Pausing is the End that the sandbox had before it was to be paused: should that fail, it has it again. A server
+	// that was killed meanwhile leaves that to the next.
+	Pausing time.Time `json:"pausing,omitzero"`
 	// Made is random, of the request that has made the sandbox; "" of a fork.
 	Made string `json:"made,omitempty"`
 }
@@ -50,9 +53,19 @@ func noteOf(doc vm.Note) *note {
 	return &n
 }
 
-// changeNote changes the note of the VM name, if it is a sandbox.
+// changeNote is editNote of the end, which Expire looks at.
 func (h *Handler) changeNote(ctx context.Context, m *vm.Manager, name string, change func(*note) error) error {
-	err := m.ChangeNote(ctx, name, func(old vm.Note) (vm.Note, error) {
+	err := h.editNote(ctx, m, name, change)
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+	return err
+}
+
+// editNote changes the note of the VM name, if it is a sandbox.
+func (h *Handler) editNote(ctx context.Context, m *vm.Manager, name string, change func(*note) error) error {
+	return m.ChangeNote(ctx, name, func(old vm.Note) (vm.Note, error) {
 		n := noteOf(old)
 		if n == nil {
 			return nil, nil
@@ -62,11 +75,6 @@ func (h *Handler) changeNote(ctx context.Context, m *vm.Manager, name string, ch
 		}
 		return n.encode()
 	})
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
-	return err
 }
 
 // expireRetry is how long after a sandbox could not be ended that is tried again.
@@ -110,6 +118,11 @@ func (h *Handler) expire(ctx context.Context, now time.Time) (next time.Time) {
 	}
 	err = m.Notes(func(name string, doc vm.Note) bool {
 		n := noteOf(doc)
+		if n != nil && !n.Pausing.IsZero() {
+			if _, ours := h.pausing.Load(name); !ours {
+				n = h.unsettled(ctx, m, name)
+			}
+		}
 		switch {
 		case n == nil || n.End.IsZero():
 		case n.End.After(now):
@@ -127,6 +140,21 @@ func (h *Handler) expire(ctx context.Context, now time.Time) (next time.Time) {
 		later(now.Add(expireRetry))
 	}
 	return next
+}
+
+// unsettled settles a sandbox that a server was killed pausing, and returns its note.
+func (h *Handler) unsettled(ctx context.Context, m *vm.Manager, name string) *note {
+	err := h.settle(ctx, m, name)
+	if err == nil {
+		var i vm.Info
+		if i, err = m.Info(ctx, name); err == nil {
+			return noteOf(i.Note)
+		}
+	}
+	if ctx.Err() == nil {
+		h.log("the sandbox " + name + ", which was to be paused: " + err.Error())
+	}
+	return nil
 }
 
 // end ends a sandbox whose time is over.

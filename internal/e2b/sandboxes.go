@@ -206,7 +206,7 @@ func (h *Handler) create(ctx context.Context, m *vm.Manager, w http.ResponseWrit
 	if err = m.CheckExists(name); err == nil {
 		err = errs.New(errs.ErrExists, "vm %q already exists", name)
 	} else {
-		err = h.make(ctx, m, name, n, in.Internet)
+		err = h.make(ctx, m, name, n, in)
 	}
 	switch exists := errors.Is(err, errs.ErrExists); {
 	case exists && key != "" && m.CheckExists(name) == nil:
@@ -245,19 +245,19 @@ const namePrefix = "sb-"
 func newName() string { return namePrefix + strings.ToLower(rand.Text()[:20]) }
 
 // make makes the VM name of the template in n: of a checkpoint, NAME@ID, or of an image.
-func (h *Handler) make(ctx context.Context, m *vm.Manager, name string, n note, internet *bool) error {
-	doc, err := n.encode() // without an end: it has not begun
+func (h *Handler) make(ctx context.Context, m *vm.Manager, name string, n note, in newSandbox) error {
+	doc, err := n.booting(in.Timeout)
 	if err != nil {
 		return err
 	}
 	if from, ref, err := vm.ParseRef(n.Template); err == nil && ref != "" && !strings.Contains(ref, ":") {
-		if internet != nil {
+		if in.Internet != nil {
 			return unserved("allow_internet_access with a snapshot")
 		}
 		return m.Restore(ctx, from, ref, vm.RestoreOptions{As: name, Note: doc})
 	}
-	o := vm.CreateOptions{Name: name, Driver: h.o.Driver, Wait: api.BootWait, Note: doc}
-	if internet != nil && !*internet {
+	o := vm.CreateOptions{Name: name, Driver: h.o.Driver, Wait: api.BootWait}
+	if in.Internet != nil && !*in.Internet {
 		o.Net.Network = "none"
 	}
 	image := n.Template
@@ -269,7 +269,21 @@ func (h *Handler) make(ctx context.Context, m *vm.Manager, name string, n note, 
 			return err
 		}
 	}
+	if o.Note, err = n.booting(in.Timeout); err != nil {
+		return err
+	}
 	return m.Create(ctx, o)
+}
+
+// booting is the note that a sandbox with a time of t seconds begins with. Its time begins when it can be used; should
+// the server be killed before, it has an end all the same.
+func (n note) booting(t *int) (vm.Note, error) {
+	end, err := until(t, defaultTimeout)
+	if err != nil {
+		return nil, err
+	}
+	n.End = end.Add(api.BootWait)
+	return n.encode()
 }
 
 func (h *Handler) sandboxOf(name, template string) sandbox {

@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -15,8 +16,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"noid/internal/vm"
 )
 
 // e2bWorld is a server with a token, of which a client of E2B's makes sandboxes.
@@ -549,5 +553,28 @@ func TestE2BEnds(t *testing.T) {
 	w.api(201, "POST", "/v2/sandboxes/"+pauses.ID+"/connect", nil, nil)
 	if state(pauses) != "running" {
 		t.Errorf("connected: %s", state(pauses))
+	}
+}
+
+// TestE2BEndsFirst waits, when the server ends, for what ends sandboxes.
+func TestE2BEndsFirst(t *testing.T) {
+	begun, once := make(chan struct{}), sync.Once{}
+	var left atomic.Bool
+	w := newWorldWith(t, testToken, func(o *Options) {
+		open := o.Open
+		o.Open = func(ctx context.Context, verb string) (*vm.Manager, error) {
+			once.Do(func() { // there are no requests, so this ends sandboxes
+				close(begun)
+				<-ctx.Done()
+				time.Sleep(100 * time.Millisecond)
+				left.Store(true)
+			})
+			return open(ctx, verb)
+		}
+	})
+	<-begun
+	check(t, w.stop())
+	if !left.Load() {
+		t.Error("a server has ended while it ends a sandbox")
 	}
 }

@@ -62,7 +62,7 @@ func Serve(ctx context.Context, o Options, l net.Listener) error {
 	defer s.trace()()
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(guarded(l, s.o.slow)) }()
-	go s.e2b.Expire(ctx)
+	defer s.expire(ctx)()
 	select {
 	case err := <-ended:
 		return err
@@ -86,6 +86,17 @@ func Serve(ctx context.Context, o Options, l net.Listener) error {
 		err = nil
 	}
 	return err
+}
+
+// expire ends sandboxes whose time is over, until stop is called, which waits for the one that is just being ended.
+func (s *server) expire(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { s.e2b.Expire(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // server is one Serve.
