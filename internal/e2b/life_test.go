@@ -221,3 +221,20 @@ func TestMadeWithEnd(t *testing.T) {
 		t.Errorf("it ends at %v, it was made from %v", n.End, began)
 	}
 }
+
+// TestMoreTime leaves a sandbox that was given more time since its end was looked at, and ends one that was not.
+func TestMoreTime(t *testing.T) {
+	w := newWorld(t)
+	for _, how := range []string{onEndKill, onEndPause} {
+		w.make(how, note{OnEnd: how, End: time.Now().Add(time.Hour)})
+		check(t, w.end(t.Context(), w.m, how))
+		if _, state := w.look(how); state != vm.Running {
+			t.Errorf("%s: one with time is %s", how, state)
+		}
+		check(t, w.changeNote(t.Context(), w.m, how, func(n *note) error { n.End = time.Now(); return nil }))
+		check(t, w.end(t.Context(), w.m, how))
+	}
+	if _, state := w.look(onEndPause); state != vm.Paused || w.m.CheckExists(onEndKill) == nil {
+		t.Errorf("those without time: %s, %v", state, w.names())
+	}
+}

@@ -128,7 +128,7 @@ func (h *Handler) expire(ctx context.Context, now time.Time) (next time.Time) {
 		case n.End.After(now):
 			later(n.End)
 		default:
-			if err := h.end(ctx, m, name, n.OnEnd); err != nil && ctx.Err() == nil {
+			if err := h.end(ctx, m, name); err != nil && ctx.Err() == nil {
 				h.log("the time of the sandbox " + name + " is over: " + err.Error())
 				later(now.Add(expireRetry))
 			}
@@ -157,11 +157,22 @@ func (h *Handler) unsettled(ctx context.Context, m *vm.Manager, name string) *no
 	return nil
 }
 
-// end ends a sandbox whose time is over.
-func (h *Handler) end(ctx context.Context, m *vm.Manager, name, how string) error {
-	if how != onEndKill {
+// end ends a sandbox whose time is over. It looks again at the end that it has, under the lock of its VM: a client may
+// have given it more time since. Between that and what ends it is a moment that remains.
+func (h *Handler) end(ctx context.Context, m *vm.Manager, name string) error {
+	due, how := false, ""
+	err := m.ChangeNote(ctx, name, func(doc vm.Note) (vm.Note, error) {
+		if n := noteOf(doc); n != nil {
+			due, how = !n.End.IsZero() && !n.End.After(time.Now()), n.OnEnd
+		}
+		return nil, nil
+	})
+	switch {
+	case err != nil || !due:
+		return err
+	case how != onEndKill:
 		return h.suspend(ctx, m, name, how == onEndPause)
 	}
-	_, err := m.Destroy(ctx, name, false)
+	_, err = m.Destroy(ctx, name, false)
 	return err
 }
