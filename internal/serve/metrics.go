@@ -84,13 +84,12 @@ func (s *server) look(ctx context.Context) homeNumbers {
 	if time.Since(s.metrics.looked) < homeAge {
 		return s.metrics.home
 	}
-	n := homeNumbers{states: map[vm.State]int{}}
 	m, err := s.o.Open(ctx, "list")
 	if err != nil {
-		n.failed = true
-		return n
+		return homeNumbers{failed: true}
 	}
 	defer m.Close()
+	n := homeNumbers{states: map[vm.State]int{}}
 	infos, err := m.List(ctx)
 	n.failed = err != nil
 	for _, i := range infos {
@@ -106,7 +105,9 @@ func (s *server) look(ctx context.Context) homeNumbers {
 	if size, err := storage.Size(m.Home.Dir()); err == nil && freeErr == nil {
 		n.free, n.size = float64(free), float64(size)
 	}
-	s.metrics.home, s.metrics.looked = n, time.Now()
+	if ctx.Err() == nil { // else it may be half of them, for one who does not wait for it
+		s.metrics.home, s.metrics.looked = n, time.Now()
+	}
 	return n
 }
 

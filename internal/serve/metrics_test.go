@@ -1,16 +1,20 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"noid/internal/telemetry"
+	"noid/internal/vm"
 )
 
 // TestMetrics counts requests, VMs, checkpoints and commands, without a name of a client's in any label, and lets nobody
@@ -57,6 +61,34 @@ func TestMetrics(t *testing.T) {
 	w.until("its WebSocket is", func() bool {
 		return strings.Contains(w.do(200, "GET", "/metrics", nil, nil), `noid_http_requests_total{operation="exec_socket",status="101"} 1`)
 	})
+}
+
+// TestMetricsOfNoHome says of a home that cannot be opened that it cannot, and no numbers. A scraper that goes leaves the
+// next one no failure.
+func TestMetricsOfNoHome(t *testing.T) {
+	var broken atomic.Bool
+	w := newWorldWith(t, "", func(o *Options) {
+		open := o.Open
+		o.Metrics = true
+		o.Open = func(ctx context.Context, verb string) (*vm.Manager, error) {
+			if broken.Load() {
+				return nil, errors.New("no home")
+			}
+			return open(ctx, verb)
+		}
+	})
+	w.do(201, "POST", "/v1/vms", map[string]any{"name": "a"}, nil)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	w.srv.look(gone)
+	if n := w.srv.look(t.Context()); n.failed || n.states[vm.Running] != 1 {
+		t.Errorf("after a scraper that went: %+v", n)
+	}
+	broken.Store(true)
+	text := w.do(200, "GET", "/metrics", nil, nil)
+	if !strings.Contains(text, "\nnoid_home_up 0\n") || strings.Contains(text, "noid_vms") || strings.Contains(text, "noid_checkpoints ") {
+		t.Errorf("of a home that cannot be opened: %s", text)
+	}
 }
 
 // TestNoMetrics has none where nobody has asked for them.
