@@ -202,6 +202,9 @@ const (
 
 // follow sends what a job writes, and how it ends.
 func (h *Handler) follow(ctx context.Context, c *call, job string, pid int, tty bool, out *stream) error {
+	if h.o.Running != nil {
+		defer h.o.Running()()
+	}
 	var first startEvent
 	first.Start.PID = pid
 	if err := out.send(event{first}); err != nil {

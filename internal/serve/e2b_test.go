@@ -578,3 +578,25 @@ func TestE2BEndsFirst(t *testing.T) {
 		t.Error("a server has ended while it ends a sandbox")
 	}
 }
+
+// TestE2BMetrics counts the checkpoints that E2B's clients make, and the commands that they read.
+func TestE2BMetrics(t *testing.T) {
+	w := e2bWorld{newWorldWith(t, testToken, func(o *Options) { o.Metrics = true })}
+	s := w.make(map[string]any{})
+	w.api(201, "POST", "/sandboxes/"+s.ID+"/snapshots", nil, nil)
+	k := w.stream(s, "process.Process/Start", shLine("exec sleep 1000"))
+	k.next()
+	text := w.do(200, "GET", "/metrics", nil, nil)
+	for _, line := range []string{"noid_execs_running 1", "noid_checkpoint_downtime_seconds_count 1"} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	if strings.Contains(text, "\nnoid_checkpoint_written_bytes_total 0\n") {
+		t.Error("a checkpoint without bytes")
+	}
+	k.r.Close()
+	w.until("the command is not read any more", func() bool {
+		return strings.Contains(w.do(200, "GET", "/metrics", nil, nil), "\nnoid_execs_running 0\n")
+	})
+}

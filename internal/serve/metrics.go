@@ -71,6 +71,15 @@ func (m *metrics) made(c checkpoint.Record) {
 	m.bytes.Add(float64(c.DiskBytes + c.MemoryBytes + c.StateBytes))
 }
 
+// openCounted opens the home for a request, whose checkpoints are counted.
+func (s *server) openCounted(ctx context.Context, verb string) (*vm.Manager, error) {
+	m, err := s.o.Open(ctx, verb)
+	if err == nil && s.o.Metrics {
+		m.Made = s.metrics.made
+	}
+	return m, err
+}
+
 // running counts a command while it runs.
 func (m *metrics) running() (ended func()) {
 	m.execs.Add(1)

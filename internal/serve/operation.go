@@ -294,15 +294,12 @@ func (s *server) open(ctx context.Context, o *op, c *call, run func(context.Cont
 	if verb == "" {
 		verb = o.id
 	}
-	m, err := s.o.Open(ctx, verb)
+	m, err := s.openCounted(ctx, verb)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	c.m = m
-	if s.o.Metrics {
-		m.Made = s.metrics.made
-	}
 	m.Warn = c.warn
 	m.Notice = c.warn
 	if err = run(ctx, c); err != nil && errors.Is(err, context.Canceled) && context.Cause(ctx) == errClosing {
