@@ -33,6 +33,8 @@ type Options struct {
 	Body   func(http.ResponseWriter, *http.Request) io.Reader // a request's body, of any length, but not of any slowness
 	Status func(error) (status int, text string)              // an error for a client
 	Log    func(string)                                       // takes what an operator is to know
+	// OfRegistry marks, for Status, that the registry of an image could not be asked. Nil marks nothing.
+	OfRegistry func(error) error
 	// Running counts a command that a client reads, until ended is called. Nil counts none.
 	Running func() (ended func())
 }

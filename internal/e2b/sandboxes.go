@@ -266,6 +266,9 @@ func (h *Handler) make(ctx context.Context, m *vm.Manager, name string, n note, 
 	}
 	if image != "" {
 		if o.Image, o.Base, err = api.ObtainImage(ctx, m, "create", image, nil); err != nil {
+			if h.o.OfRegistry != nil {
+				err = h.o.OfRegistry(err)
+			}
 			return err
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // addE2B serves E2B's clients, below e2b.Path.
 func (s *server) addE2B() {
-	s.e2b = e2b.New(e2b.Options{Open: s.openCounted, Driver: s.o.Driver, Token: s.o.Token, Log: s.log, Running: s.metrics.running,
+	s.e2b = e2b.New(e2b.Options{Open: s.openCounted, Driver: s.o.Driver, Token: s.o.Token, Log: s.log, Running: s.metrics.running, OfRegistry: ofRegistry,
 		Stream: func(ctx context.Context) (context.Context, func(), error) {
 			end, err := s.streams.begin(ctx)
 			if err != nil {

@@ -256,7 +256,7 @@ func TestE2BRefused(t *testing.T) {
 	}{{501, map[string]any{"network": map[string]any{"denyOut": []string{"1.1.1.1"}}}}, {501, map[string]any{"mcp": map[string]any{"x": 1}}},
 		{501, map[string]any{"autoResume": map[string]any{"enabled": true}}}, {400, map[string]any{"unheard": 1}}, {400, map[string]any{"timeout": -1}},
 		{400, map[string]any{"envVars": map[string]string{"A=B": "x"}}}, {400, map[string]any{"metadata": map[string]string{"a": strings.Repeat("x", 70_000)}}},
-		{400, map[string]any{"templateID": "dir:/etc"}}, {404, map[string]any{"templateID": "none@01234567"}}} {
+		{400, map[string]any{"templateID": "dir:/etc"}}, {404, map[string]any{"templateID": "none@01234567"}}, {502, map[string]any{"templateID": "127.0.0.1:1/x:y"}}} {
 		if c.body["templateID"] == nil {
 			c.body["templateID"] = "base"
 		}
