@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -9,15 +8,35 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"noid/internal/api"
 )
 
-// newSlowWorld is a world whose server waits for next to nothing.
+// shortWait is how long the server of a slow world waits, for ordinary requests on a busy machine too.
+const shortWait = 2 * time.Second
+
+// newSlowWorld is a world whose server waits for little.
 func newSlowWorld(t *testing.T, token string) *world {
-	return newWorldWith(t, token, func(o *Options) { o.header, o.slow, o.Metrics = 300*time.Millisecond, 300*time.Millisecond, true })
+	return newWorldWith(t, token, func(o *Options) { o.header, o.slow, o.Metrics = shortWait, shortWait, true })
+}
+
+// slowly gives text one byte after the other, each soon enough, all in more than shortWait.
+func slowly(text string) io.Reader {
+	r, pipe := io.Pipe()
+	go func() {
+		for len(text) > 0 {
+			time.Sleep(shortWait / 20)
+			if _, err := io.WriteString(pipe, text[:1]); err != nil {
+				return
+			}
+			text = text[1:]
+		}
+		pipe.Close()
+	}()
+	return r
 }
 
 // connect is a connection of its own to the server, on which text has been sent.
@@ -36,28 +55,45 @@ func (w *world) connect(text string) net.Conn {
 	return conn
 }
 
-// cut wants the server to end conn, though its client goes on, and returns what the server has said before.
-func (w *world) cut(what string, conn net.Conn, goOn string) string {
+// slowClient is one that sends text, and then goOn again and again, if it is not empty.
+type slowClient struct{ what, text, goOn string }
+
+// cut wants the server to end the connections of all, though they go on, and returns what each was told before.
+func (w *world) cut(all []slowClient) map[string]string {
 	w.Helper()
-	quit := make(chan struct{})
-	defer close(quit)
-	go func() {
-		for goOn != "" {
-			select {
-			case <-quit:
+	said := map[string]string{}
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for _, c := range all {
+		conn := w.connect(c.text)
+		wait.Go(func() {
+			quit := make(chan struct{})
+			defer close(quit)
+			go goOn(conn, c.goOn, quit)
+			text, err := io.ReadAll(conn)
+			if e, ok := err.(net.Error); ok && e.Timeout() {
+				w.Errorf("%s: the server waits", c.what)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			said[c.what] = string(text)
+		})
+	}
+	wait.Wait()
+	return said
+}
+
+func goOn(conn net.Conn, text string, quit chan struct{}) {
+	for text != "" {
+		select {
+		case <-quit:
+			return
+		case <-time.After(20 * time.Millisecond):
+			if _, err := io.WriteString(conn, text); err != nil {
 				return
-			case <-time.After(20 * time.Millisecond):
-				if _, err := io.WriteString(conn, goOn); err != nil {
-					return
-				}
 			}
 		}
-	}()
-	said, err := io.ReadAll(conn)
-	if e, ok := err.(net.Error); ok && e.Timeout() {
-		w.Errorf("%s: the server waits", what)
 	}
-	return string(said)
 }
 
 // TestSlowSender cuts clients whose requests take too long: in the header, and in a body, of who may ask and of who may
@@ -66,17 +102,20 @@ func TestSlowSender(t *testing.T) {
 	for _, token := range []string{"", testToken} {
 		w := newSlowWorld(t, token)
 		w.do(201, "POST", "/v1/vms", map[string]any{"name": "a"}, nil)
-		w.cut("no header", w.connect(""), "")
-		w.cut("a header without end", w.connect("GET /v1/vms HTTP/1.1\r\n"), "X: y\r\n")
 		const head = " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer " + testToken + "\r\n"
-		if got := w.cut("a body that stops", w.connect("POST /v1/vms"+head+"Content-Length: 100\r\n\r\n{"), ""); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+		said := w.cut([]slowClient{
+			{"no header", "", ""},
+			{"a header without end", "GET /v1/vms HTTP/1.1\r\n", "X: y\r\n"},
+			{"a body that stops", "POST /v1/vms" + head + "Content-Length: 100\r\n\r\n{", ""},
+			{"a chunked body that stops", "POST /v1/vms" + head + "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", ""},
+			{"a file that stops", "PUT /v1/vms/a/files?path=" + t.TempDir() + "/f" + head + "Content-Length: 100\r\n\r\nx", ""},
+			{"a body for who is refused", "POST /v1/vms HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000\r\n\r\nx", ""},
+			{"a body for no path", "POST /v1/none" + head + "Content-Length: 1000\r\n\r\nx", ""},
+			{"a body for what takes none", "GET /v1/vms" + head + "Content-Length: 1000\r\n\r\nx", ""},
+		})
+		if got := said["a body that stops"]; !strings.HasPrefix(got, "HTTP/1.1 400 ") {
 			t.Errorf("a body that stops: %q", got)
 		}
-		w.cut("a chunked body that stops", w.connect("POST /v1/vms"+head+"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"), "")
-		w.cut("a file that stops", w.connect("PUT /v1/vms/a/files?path="+t.TempDir()+"/f"+head+"Content-Length: 100\r\n\r\nx"), "")
-		w.cut("a body for who is refused", w.connect("POST /v1/vms HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000\r\n\r\nx"), "")
-		w.cut("a body for no path", w.connect("POST /v1/none"+head+"Content-Length: 1000\r\n\r\nx"), "")
-		w.cut("a body for what takes none", w.connect("GET /v1/vms"+head+"Content-Length: 1000\r\n\r\nx"), "")
 		w.do(200, "GET", "/v1/vms", nil, nil)
 	}
 }
@@ -84,15 +123,7 @@ func TestSlowSender(t *testing.T) {
 // TestSlowBody takes a body that comes slowly, but comes.
 func TestSlowBody(t *testing.T) {
 	w := newSlowWorld(t, "")
-	r, pipe := io.Pipe()
-	go func() {
-		for _, c := range `{"name":"a"}` {
-			time.Sleep(50 * time.Millisecond)
-			fmt.Fprint(pipe, string(c))
-		}
-		pipe.Close()
-	}()
-	w.do(201, "POST", "/v1/vms", io.Reader(r), nil)
+	w.do(201, "POST", "/v1/vms", slowly(`{"name":              "a"}`), nil)
 }
 
 // TestSlowE2B takes a body of an E2B client that comes slowly, has its stream last while neither says anything, and cuts
@@ -100,27 +131,21 @@ func TestSlowBody(t *testing.T) {
 func TestSlowE2B(t *testing.T) {
 	w := e2bWorld{newSlowWorld(t, testToken)}
 	s := w.make(map[string]any{})
-	file := filepath.Join(t.TempDir(), "f")
-	r, pipe := io.Pipe()
-	go func() {
-		for range 10 {
-			time.Sleep(50 * time.Millisecond)
-			io.WriteString(pipe, "x")
-		}
-		pipe.Close()
-	}()
-	w.do(200, "POST", "/e2b/files?path="+file, io.Reader(r), nil, s.envd("Content-Type: application/octet-stream")...)
-	if got, err := os.ReadFile(file); string(got) != "xxxxxxxxxx" {
+	file, text := filepath.Join(t.TempDir(), "f"), strings.Repeat("x", 25)
+	w.do(200, "POST", "/e2b/files?path="+file, slowly(text), nil, s.envd("Content-Type: application/octet-stream")...)
+	if got, err := os.ReadFile(file); string(got) != text {
 		t.Errorf("%q, %v", got, err)
 	}
-	k := w.stream(s, "process.Process/Start", shLine("sleep 1; echo late"))
+	k := w.stream(s, "process.Process/Start", shLine("sleep 3; echo late"))
 	if e := k.end(); e.Event.End.ExitCode != 0 || k.out != "late\n" {
 		t.Errorf("%+v, %+v", e, k)
 	}
+	var all []slowClient
 	for what, kind := range map[string]string{"a form that stops": "multipart/form-data; boundary=b", "a file that stops": "application/octet-stream"} {
-		w.cut(what, w.connect("POST /e2b/files?path="+file+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"+
-			strings.Join(s.envd("Content-Type: "+kind), "\r\n")+"\r\n\r\n--b"), "")
+		all = append(all, slowClient{what, "POST /e2b/files?path=" + file + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n" +
+			strings.Join(s.envd("Content-Type: "+kind), "\r\n") + "\r\n\r\n--b", ""})
 	}
+	w.cut(all)
 }
 
 // TestSlowReader cuts clients that do not read their answers: events, a file, a log that is followed. What they have begun
