@@ -1,5 +1,11 @@
 // Against a real noid serve with a real guest: NOID is the program, NOID_HOME a home with a kernel and a root file system.
 import assert from "node:assert/strict"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { connect } from "node:net"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
 import { test } from "node:test"
 
 import { Client, Problem } from "../src/index.js"
@@ -57,4 +63,51 @@ test("a program that is not there", async () => {
   await assert.rejects(Client.connect({ program: "/none/noid", home: "/none" }), /ENOENT/)
   const none = new Client({ socketPath: "/none/serve.sock" })
   await assert.rejects(none.call("version", {}), /ENOENT/)
+})
+
+test("Ctrl+C is for the program alone, whose server ends after it", { timeout: 60_000 }, async () => {
+  // The program is the leader of a process group, to which a terminal would send SIGINT.
+  const script = `
+    import { Client, server } from ${JSON.stringify(new URL("../src/index.js", import.meta.url))}
+    const { socketPath } = await server()
+    const noid = new Client({ socketPath })
+    setInterval(() => {}, 1000)
+    process.once("SIGINT", async () => {
+      console.log((await noid.call("version", {})).version)
+      process.exit() // it does not close
+    })
+    console.log(socketPath)`
+  const program = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"], detached: true })
+  const [first] = await once(program.stdout, "data")
+  const socketPath = String(first).trim()
+  const idle = connect(socketPath)
+  idle.on("error", () => {}) // its end is what counts
+  await once(idle, "connect")
+  const closed = once(idle, "close")
+  const said = once(program.stdout, "data")
+  const exit = once(program, "exit")
+  process.kill(-program.pid!, "SIGINT")
+  assert.notEqual(String((await said)[0]).trim(), "")
+  assert.deepEqual(await exit, [0, null])
+  assert.ok(!existsSync(dirname(socketPath)), "the socket's directory stays")
+  idle.resume()
+  await closed
+})
+
+test("a temporary directory whose path is too long for a socket", { timeout: 60_000 }, async () => {
+  const before = process.env["TMPDIR"]
+  const top = mkdtempSync(join(tmpdir(), "noid-test-"))
+  const long = join(top, "x".repeat(100))
+  mkdirSync(long)
+  process.env["TMPDIR"] = long
+  try {
+    const noid = await Client.connect()
+    assert.notEqual((await noid.call("version", {})).version, "")
+    await noid.close()
+    assert.deepEqual(readdirSync(long), [])
+  } finally {
+    if (before === undefined) delete process.env["TMPDIR"]
+    else process.env["TMPDIR"] = before
+    rmSync(top, { recursive: true, force: true })
+  }
 })
