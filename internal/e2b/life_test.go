@@ -175,7 +175,13 @@ func TestPauseLeft(t *testing.T) {
 	end := time.Now().UTC().Add(time.Hour)
 	w.make("a", note{OnEnd: onEndKill, End: end})
 	ctx, leave := context.WithCancel(t.Context())
-	w.m.Drivers = hurried{Drivers: vmtest.Drivers{Fake: w.fake}, leave: leave}
+	w.m.Drivers = hurried{Drivers: vmtest.Drivers{Fake: w.fake}, leave: func() {
+		leave()
+		check(t, os.Remove(filepath.Join(w.m.Home.LocksDir(), "a.lock"))) // the lock that the pause has: another gets it next
+		lock, err := w.m.Home.Lock(t.Context(), "a", "test")
+		check(t, err)
+		time.AfterFunc(100*time.Millisecond, lock.Unlock)
+	}}
 	if err := w.suspend(ctx, w.m, "a", true); err == nil || ctx.Err() == nil {
 		t.Errorf("a pause that was left: %v", err)
 	}
