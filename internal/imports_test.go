@@ -20,11 +20,11 @@ var edges = map[string]string{
 	"cmd/noid-init":  "network/address",
 	"cmd/noid-sshd":  "sshd",
 
-	"api":     "errs image image/source network network/control network/lab secret untrusted vm",
+	"api":     "errs image image/source network network/control network/lab network/policy secret untrusted vm",
 	"cli":     "api config errs helper hook image image/source image/store kernels mcp network network/grant network/lab network/policy secret serve setup sshconf telemetry untrusted version vm vmm/drivers",
 	"hook":    "errs shell",
 	"mcp":     "api errs home image image/source lazy shell vm",
-	"serve":   "api checkpoint e2b errs image image/source image/store lazy network network/control network/policy page secret storage telemetry untrusted vm",
+	"serve":   "api checkpoint e2b errs image image/source image/store lazy network network/control page secret storage telemetry untrusted vm",
 	"e2b":     "api errs untrusted vm",
 	"cli/man": "cli version",
 	"vm": "boot checkpoint config confine console disk errs helper home image image/source image/store kernels lazy link link/files link/tarfs link/tree link/wire manifest network network/address network/ca network/control network/grant network/lab " +

@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"noid/internal/errs"
 	"noid/internal/image"
 	"noid/internal/image/source"
 	"noid/internal/network"
+	"noid/internal/network/policy"
 	"noid/internal/vm"
 )
 
@@ -19,6 +21,19 @@ func CheckNet(net string) error {
 		return errs.New(errs.ErrUsage, "net: %s is not for programs", net).Hint("the user can make a profile in config.toml: noid help network")
 	}
 	return nil
+}
+
+// CheckRules refuses to a program rules that are none, and such as allow what CheckNet refuses.
+func CheckRules(allow, deny []string) error {
+	var problems []error
+	for i, text := range append(slices.Clone(allow), deny...) {
+		r, err := policy.ParseRule(text)
+		if err == nil && i < len(allow) && r.Opens() {
+			err = errs.New(errs.ErrUsage, "allow: %.100q leads into this machine's network, which is not for programs", text).Hint("the user can allow it: noid net allow NAME RULE, or a profile in config.toml")
+		}
+		problems = append(problems, err)
+	}
+	return errs.Join(problems...)
 }
 
 // CheckImage refuses to a program an image of files of this machine, which are not its to read.

@@ -3,11 +3,16 @@ package serve
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -111,4 +116,53 @@ func TestUploadBreaks(t *testing.T) {
 		left, err := os.ReadDir(dir)
 		return err == nil && len(left) == 0
 	})
+}
+
+// TestTarOfSome: a tar of a directory with a socket has the rest, and its trailer says what it lacks.
+func TestTarOfSome(t *testing.T) {
+	w := newWorld(t, "")
+	w.do(201, "POST", "/v1/vms", map[string]any{"name": "a"}, nil)
+	dir := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.WriteFile(filepath.Join(dir, "text"), []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := w.request("GET", "/v1/vms/a/files/tar?path="+dir, nil)
+	defer a.Body.Close()
+	var names []string
+	for r := tar.NewReader(a.Body); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, filepath.Base(h.Name))
+	}
+	if _, err := io.Copy(io.Discard, a.Body); err != nil || !slices.Contains(names, "text") || slices.Contains(names, "socket") {
+		t.Errorf("%q, %v", names, err)
+	}
+	if says := strings.Join(a.Trailer.Values(warnHeader), "\n"); !strings.Contains(says, "socket") {
+		t.Errorf("it says %q", says)
+	}
+}
+
+// TestWarnAtOnce: several goroutines warn while the answer is being written.
+func TestWarnAtOnce(t *testing.T) {
+	w := httptest.NewRecorder()
+	c := &call{w: w}
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() { c.warn(fmt.Sprint(i)) })
+	}
+	c.tellWarnings(w.Header(), warnHeader)
+	all.Wait()
+	c.tellWarnings(w.Header(), warnHeader)
+	if n := len(w.Header().Values(warnHeader)); n == 0 || n > 2*maxWarnings {
+		t.Errorf("%d warnings", n)
+	}
 }

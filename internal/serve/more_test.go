@@ -119,6 +119,10 @@ func TestTheRest(t *testing.T) {
 	w.refused(400, "usage", "POST", "/v1/vms", map[string]any{"name": "b", "image": "tar:/etc/passwd"})
 	w.refused(400, "usage", "POST", "/v1/vms", map[string]any{"name": "b", "net": "open"})
 	w.refused(400, "usage", "POST", "/v1/vms", map[string]any{"name": "b", "allow": []string{"!"}})
+	for _, inside := range []string{"10.0.0.0/8", "192.168.1.7:443", "169.254.169.254", "64:ff9b::a00:1"} {
+		w.refused(400, "usage", "POST", "/v1/vms", map[string]any{"name": "b", "allow": []string{"example.com", inside}})
+		w.refused(400, "usage", "POST", "/v1/vms/a/net/rules", map[string]any{"allow": []string{inside}})
+	}
 	w.refused(400, "usage", "POST", "/v1/vms", map[string]any{"name": "b", "ports": []string{"x"}})
 	w.refused(400, "usage", "POST", "/v1/vms", map[string]any{"name": "../b"})
 	w.do(200, "GET", "/v1/vms/a/net", nil, nil)

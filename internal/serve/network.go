@@ -67,6 +67,9 @@ func (s *server) addNetwork() {
 	})
 	add(s, op{method: "POST", path: "/vms/{vm}/net/rules", id: "set_rules", verb: "net", tag: tag, summary: "Change what a VM may reach, at once", example: `{"allow":["api.github.com:443"]}`},
 		func(ctx context.Context, c *call, in RulesRequest) (RulesSet, error) {
+			if err := api.CheckRules(in.Allow, in.Deny); err != nil {
+				return RulesSet{}, err
+			}
 			done, err := c.m.SetRules(ctx, in.VM, in.Allow, in.Deny, in.Remove)
 			return RulesSet{in.VM, done.Cut, done.Closed, done.Opened}, err
 		})

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -60,6 +61,9 @@ type call struct {
 	r      *http.Request
 	w      http.ResponseWriter // for operations that write their answer themselves
 	events *events             // nil: the client waits for the result alone
+
+	mu       sync.Mutex
+	warnings []string // for the header of the answer, whose other writer does not stop for them
 }
 
 // add adds an operation. Its input are In's fields, with the tags path, query or json, and its answer is Out as JSON.
@@ -89,10 +93,15 @@ func addRaw[In any](s *server, o op, run func(context.Context, *call, In) error)
 				return
 			}
 			out := &started{ResponseWriter: w}
-			err := s.open(r.Context(), o, &call{r: r, w: out}, func(ctx context.Context, c *call) error { return run(ctx, c, in) })
+			c := &call{r: r, w: out}
+			out.begin = func() { c.tellWarnings(w.Header(), warnHeader) }
+			err := s.open(r.Context(), o, c, func(ctx context.Context, c *call) error { return run(ctx, c, in) })
 			switch {
 			case err != nil && !out.begun:
+				out.begin()
 				refuse(w, err)
+			case errors.Is(err, vm.ErrPartial): // in place of what it lacks there are warnings
+				c.tellWarnings(w.Header(), http.TrailerPrefix+warnHeader)
 			case err != nil: // the client sees that it is not whole
 				panic(http.ErrAbortHandler)
 			}
@@ -104,14 +113,21 @@ func addRaw[In any](s *server, o op, run func(context.Context, *call, In) error)
 type started struct {
 	http.ResponseWriter
 	begun bool
+	begin func() // is called before it begins
 }
 
 func (s *started) WriteHeader(status int) {
+	if !s.begun {
+		s.begin()
+	}
 	s.begun = true
 	s.ResponseWriter.WriteHeader(status)
 }
 
 func (s *started) Write(b []byte) (int, error) {
+	if !s.begun {
+		s.begin()
+	}
 	s.begun = true
 	return s.ResponseWriter.Write(b)
 }
@@ -314,14 +330,28 @@ const (
 	maxWarnings = 16
 )
 
-// warn tells the client of something.
+// warn tells the client of something. It may be called from several goroutines.
 func (c *call) warn(text string) {
 	text = untrusted.Line(text, 300)
 	if c.events != nil {
 		c.events.send("warning", warning{text})
-	} else if h := c.w.Header(); len(h.Values(warnHeader)) < maxWarnings {
-		h.Add(warnHeader, text)
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.warnings) < maxWarnings {
+		c.warnings = append(c.warnings, text)
+	}
+}
+
+// tellWarnings puts into h, under name, what was warned of since.
+func (c *call) tellWarnings(h http.Header, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, text := range c.warnings {
+		h.Add(name, text)
+	}
+	c.warnings = nil
 }
 
 type warning struct {
@@ -370,6 +400,7 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, o *op, body []by
 	} else {
 		a = work()
 	}
+	c.tellWarnings(w.Header(), warnHeader)
 	switch {
 	case c.events != nil && a.kind != "":
 		c.events.sendRaw("error", bytes.TrimSpace(a.doc))

@@ -12,7 +12,6 @@ import (
 	"noid/internal/image"
 	"noid/internal/image/source"
 	"noid/internal/network"
-	"noid/internal/network/policy"
 	"noid/internal/vm"
 )
 
@@ -43,13 +42,8 @@ type NetSpec struct {
 // options are n as package vm takes it.
 func (n NetSpec) options() (o vm.NetOptions, err error) {
 	o = vm.NetOptions{Network: n.Net, Allow: n.Allow, Deny: n.Deny, Secrets: n.Secrets}
-	problems := []error{api.CheckNet(n.Net)}
-	for _, text := range append(append([]string{}, n.Allow...), n.Deny...) {
-		_, err := policy.ParseRule(text)
-		problems = append(problems, err)
-	}
 	o.Ports, err = portGroups(n.Ports)
-	return o, errs.Join(append(problems, err)...)
+	return o, errs.Join(api.CheckNet(n.Net), api.CheckRules(n.Allow, n.Deny), err)
 }
 
 func portGroups(texts []string) (groups [][]network.Port, err error) {

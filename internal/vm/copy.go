@@ -51,6 +51,9 @@ func (p Place) at() string {
 	return p.VM
 }
 
+// ErrPartial is a Copy that left something out, as a socket, and has copied the rest.
+var ErrPartial = errors.New("not all")
+
 // CopyOptions say how Copy copies.
 type CopyOptions struct {
 	Recursive bool          // directories too
@@ -63,8 +66,8 @@ type CopyOptions struct {
 // Copy copies the sources to dst; at least one side is in a VM. Several sources are all in one VM, or here, and go into
 // a directory: all are looked at before the first is copied. Contents, modes, times, links and holes are kept. A new
 // file, and one that is replaced, is complete before it has its name; one with several names, or a mount point, is
-// written in place. Devices, FIFOs and sockets in a directory are left out with a warning, and the error then says that
-// not everything was copied. A directory without Recursive is errs.ErrUsage, a source that is not
+// written in place. Devices, FIFOs and sockets in a directory are left out with a warning, and the error is then
+// ErrPartial. A directory without Recursive is errs.ErrUsage, a source that is not
 // there errs.ErrNotFound.
 func (m *Manager) Copy(ctx context.Context, srcs []Place, dst Place, o CopyOptions) error {
 	if err := checkCopy(srcs, dst); err != nil {
@@ -98,7 +101,7 @@ func (m *Manager) Copy(ctx context.Context, srcs []Place, dst Place, o CopyOptio
 	case err != nil:
 		return advise(fmt.Errorf("%s to %q: %w", what, dst, err), o)
 	case c.partial:
-		return fmt.Errorf("%s to %q: not everything was copied", what, dst)
+		return errs.Mark(fmt.Errorf("%s to %q: not everything was copied", what, dst), ErrPartial)
 	}
 	return nil
 }
@@ -315,6 +318,9 @@ func (c *copying) tool(ctx context.Context, p Place, args []string, changes bool
 		}
 	}
 	return func(ctx context.Context, stdin io.Reader, out io.Writer) error {
+		if changes {
+			defer s.touchStill()
+		}
 		said := &toolErrors{warn: c.warner(fmt.Sprintf("in vm %q: ", name))}
 		exit, err := client.Exec(ctx, wire.Exec{Tool: true, Argv: byteSlices(args), Stdin: stdin != nil}, link.Streams{In: stdin, Out: out, Err: said})
 		if err != nil {

@@ -61,9 +61,9 @@ func (c *copying) count(s tarfs.Stats) {
 func (c *copying) warner(prefix string) func(string) {
 	return func(s string) {
 		c.mu.Lock()
+		defer c.mu.Unlock() // two sides warn: Warn has one at a time
 		c.warnings++
 		n := c.warnings
-		c.mu.Unlock()
 		switch {
 		case c.o.Warn == nil:
 		case n < tarfs.MaxWarnings:

@@ -218,6 +218,12 @@ func (p *Policy) about(r Rule, a netip.Addr, late bool) bool {
 	return r.covers(a) || r.domain != "" && p.learned.any(a, late, r.names)
 }
 
+// Opens reports whether a rule that allows leads to addresses that mode default refuses.
+func (r Rule) Opens() bool {
+	inside := func(a netip.Addr) bool { _, found := in(innerPlaces, a); return found }
+	return r.explicit() && (!r.prefix.IsSingleIP() || slices.ContainsFunc(forms(r.prefix.Addr()), inside))
+}
+
 // explicit reports whether a rule names addresses that mode default refuses, so that it allows them: one address, or
 // some that are all of one such range. "*" and 0.0.0.0/0 do not, and a domain does not: whoever answers for it could
 // lead inside.

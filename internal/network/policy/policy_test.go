@@ -318,3 +318,19 @@ func FuzzRule(f *testing.F) {
 		}
 	})
 }
+
+// TestOpens: which rules lead to addresses that mode default refuses.
+func TestOpens(t *testing.T) {
+	for text, want := range map[string]bool{
+		"*": false, "0.0.0.0/0": false, "example.com": false, "8.8.8.8": false, "8.0.0.0/7": false, "8.8.8.0/24:53": false,
+		"10.0.0.0/8": true, "10.1.2.3:5432": true, "169.254.169.254": true, "100.64.0.0/10": true, "fd00::/8": true,
+		"64:ff9b::a00:1": true, "::ffff:10.0.0.1": true,
+	} {
+		r, err := ParseRule(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := r.Opens(); got != want {
+			t.Errorf("%s opens: %v", text, got)
+		}
+	}
+}
