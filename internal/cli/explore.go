@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -120,16 +119,22 @@ func variantTexts(n int, each string) (texts []string, err error) {
 		defer file.Close()
 		in = file
 	}
-	lines := bufio.NewScanner(io.LimitReader(in, maxEach))
-	for lines.Scan() {
-		if line := strings.TrimSpace(lines.Text()); line != "" {
+	data, err := io.ReadAll(io.LimitReader(in, maxEach+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxEach:
+		return nil, usageError(fmt.Sprintf("--each: %s has more than %d KiB", each, maxEach>>10), "have each line name a file with more")
+	}
+	for line := range strings.Lines(string(data)) {
+		if line = strings.TrimSpace(line); line != "" {
 			texts = append(texts, line)
 		}
 	}
-	if len(texts) == 0 && lines.Err() == nil {
+	if len(texts) == 0 {
 		return nil, usageError(fmt.Sprintf("--each: %s has no lines", each), "write a variant a line")
 	}
-	return texts, lines.Err()
+	return texts, nil
 }
 
 // errInterrupted stands for all that goes wrong with a variant after Ctrl+C.
@@ -283,7 +288,8 @@ func (a *app) bisect(ctx context.Context, m *vm.Manager, name, good, bad string,
 		fmt.Fprintf(a.out, "%s cannot be tested\n", s.ID)
 	}
 	fmt.Fprintf(a.out, "%s is the first bad one\n", b.Bad.ID)
-	if why := b.Good.Cause; why.By == vm.ByAuto && why.What != "" && len(b.Skipped) == 0 {
+	next := b.Bad.Parent == b.Good.VM+"@"+b.Good.ID // else those between were forgotten
+	if why := b.Good.Cause; why.By == vm.ByAuto && why.What != "" && len(b.Skipped) == 0 && next {
 		fmt.Fprintf(a.out, "it came after: %s\n", untrusted.Line(why.What, maxCell))
 	}
 	if len(b.Skipped) > 0 {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"noid/internal/errs"
 	"noid/internal/serve"
 	"noid/internal/telemetry"
 	"noid/internal/untrusted"
@@ -92,7 +91,11 @@ With --listen, programs that use E2B's client run on it too, by environment vari
 			if stdin {
 				go func() { io.Copy(io.Discard, os.Stdin); ended() }()
 			}
-			return errs.Join(serve.Serve(ctx, o, l), cmd.Context().Err())
+			if err := serve.Serve(ctx, o, l); err != nil {
+				a.complain(err)
+				return codeError{exitCode(err)}
+			}
+			return cmd.Context().Err()
 		},
 	}
 	f := cmd.Flags()

@@ -192,6 +192,8 @@ func (s *server) copy(ctx context.Context, c call, in copyIn, toHost bool) (out 
 	if err != nil {
 		return out, err
 	}
+	s.copies.Lock()
+	defer s.copies.Unlock()
 	host, err := s.below(in.Host)
 	if err != nil {
 		return out, err

@@ -64,6 +64,7 @@ type server struct {
 	o       Options
 	sdk     *sdk.Server
 	outputs outputs
+	copies  sync.Mutex // one at a time: what one makes on this machine must not change where another leads
 }
 
 // effect is what a client is told that a tool does, so that it knows what to ask its user about.

@@ -180,7 +180,7 @@ const minToken = 32
 func Token(path string) (string, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = storage.WriteNew(path, 0o600, func(f *os.File) error { _, err := f.WriteString(rand.Text() + rand.Text() + "\n"); return err }); err != nil {
+		if err = storage.WriteOnce(path, 0o600, func(f *os.File) error { _, err := f.WriteString(rand.Text() + rand.Text() + "\n"); return err }); err != nil {
 			return "", err
 		}
 		f, err = os.Open(path)

@@ -90,6 +90,7 @@ func (s *Store) Import(ctx context.Context, from, name string) (image.Image, err
 	if kind, _ := source.Split(name); from != name && (kind != "" || isDigest(name) || strings.Contains(name, "@")) {
 		return image.Image{}, errs.New(errs.ErrUsage, "%q says what is in it: it cannot be a new name", name).Hint("write NAME[:TAG], such as mine:1")
 	}
+	asName := from == name && !isDigest(from) && !strings.Contains(from, "@") // the beginning of a digest it may be, too
 	name, err := source.Canonical(name)
 	if err != nil {
 		return image.Image{}, err
@@ -98,7 +99,7 @@ func (s *Store) Import(ctx context.Context, from, name string) (image.Image, err
 		return image.Image{}, err
 	}
 	s.Sweep()
-	if kind, _ := source.Split(from); kind == "" { // it may be here by another name
+	if kind, _ := source.Split(from); kind == "" && !asName { // it may be here by another name
 		if img, err := s.Find(from); err == nil && !slices.Contains(img.Refs, name) {
 			if named, err := s.setRef(ctx, name, img.Digest); named || err != nil {
 				img.Refs = append(img.Refs, name)
