@@ -73,7 +73,7 @@ async function forget(name, r, reload) {
   const done = await ask({
     title: 'Forget ' + r.id + '?', ok: 'Forget', danger: true,
     text: 'Its memory and disk are lost: ' + name + ' cannot be put back to it any more. Other checkpoints and VMs do not need it.',
-    work: () => call('DELETE', checkpointPath(name, r.id)),
+    work: (_, { signal }) => call('DELETE', checkpointPath(name, r.id), undefined, signal),
   });
   if (!done) return;
   say(r.id + ' is forgotten');

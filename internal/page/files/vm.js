@@ -63,7 +63,7 @@ async function keep({ name }, shown) {
     title: 'Checkpoint of ' + name, ok: 'Make it',
     text: 'Memory and disk are kept as they are now. The VM stands still for a moment, and goes on.',
     fields: [field('Label', 'label', { maxlength: '200', autofocus: true }, 'a name for it; it can be empty')],
-    work: (v) => call('POST', vmPath(name) + '/checkpoints', v),
+    work: (v, { signal }) => call('POST', vmPath(name) + '/checkpoints', v, signal),
   });
   if (!made) return;
   say('kept as ' + made.id);

@@ -76,8 +76,8 @@ function stop(name) {
     title: 'Stop ' + name + '?', ok: 'Stop', danger: true,
     text: 'Its programs end, and what is in its memory alone is lost. Its disk stays.',
     fields: [field('Kill it, without asking its guest', 'force', { type: 'checkbox' }, 'Then what the guest has not written to its disk is lost, too.')],
-    work: async ({ force }) => {
-      await call('POST', vmPath(name) + '/stop', { force });
+    work: async ({ force }, { signal }) => {
+      await call('POST', vmPath(name) + '/stop', { force }, signal);
       say(name + ' is stopped');
       return true;
     },
@@ -91,8 +91,8 @@ async function destroy(name) {
     text: ['Its disk, its memory and the log of its console are lost.',
       n ? 'Its ' + count(n, 'checkpoint') + (n === 1 ? ' stays, and it can be restored from it.' : ' stay, and it can be restored from them.') : 'It has no checkpoint to restore it from.'],
     fields: n ? [field('Forget ' + (n === 1 ? 'its checkpoint' : 'its ' + n + ' checkpoints') + ', too', 'checkpoints', { type: 'checkbox' }, 'Then nothing is left of it.')] : [],
-    work: async ({ checkpoints }) => {
-      await call('DELETE', vmPath(name) + (checkpoints ? '?checkpoints=true' : ''));
+    work: async ({ checkpoints }, { signal }) => {
+      await call('DELETE', vmPath(name) + (checkpoints ? '?checkpoints=true' : ''), undefined, signal);
       say(name + ' is destroyed');
       return true;
     },
@@ -108,7 +108,7 @@ async function create() {
     fields: [
       field('Name', 'name', { required: true, pattern: NAME, maxlength: '63', autofocus: true }, 'letters, digits, and after the first of them _ . -'),
       field('Image', 'image', { list: 'images', placeholder: 'default' }, 'such as python:3.13; pulled if it is not there'),
-      el('datalist', { id: 'images' }, images.flatMap((i) => i.names ?? i.name ?? []).map((value) => el('option', { value }))),
+      el('datalist', { id: 'images' }, images.flatMap((i) => i.refs).map((value) => el('option', { value }))),
       el('div', { class: 'row' }, field('CPUs', 'cpus', { type: 'number', min: '1', max: '64', placeholder: 'default' }), field('Memory, MiB', 'mem_mib', { type: 'number', min: '64', max: '1048576', placeholder: 'default' }),
         field('Disk, MiB', 'disk_mib', { type: 'number', min: '64', max: '8388608', placeholder: 'default' })),
       field('Network', 'net', { options: [{ value: '', text: 'as configured' }, { value: 'none', text: 'none' }, { value: 'default', text: 'the internet' }] }),

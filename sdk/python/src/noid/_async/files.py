@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
+import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, AsyncIterator, List, Union
 
-from ..errors import Failed, NotFound
+from ..errors import Failed, NoidWarning, NotFound
 from ..models import FileInfo, decode
 from ._io import in_thread
 
@@ -114,6 +115,18 @@ async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
 def _unpack(file: IO[bytes], local: LocalPath) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise Failed("this Python cannot unpack a tar of a guest safely", "update it: 3.9.17, 3.10.12, 3.11.4 or later")
-    with tarfile.open(fileobj=file, mode="r|") as tar:
-        options: Any = {"filter": "data"}
-        tar.extractall(local, **options)
+    try:
+        with tarfile.open(fileobj=file, mode="r|") as tar:
+            options: Any = {"filter": _inside}
+            tar.extractall(local, **options)
+    except KeyError as e:  # a second name of a file that was left out
+        raise Failed(f"a file of the guest was not unpacked: {e}", "download what is below it by itself") from e
+
+
+def _inside(member: Any, path: str) -> Any:
+    """What leads out of the directory, as an absolute symbolic link does, is left out, with a warning."""
+    try:
+        return tarfile.data_filter(member, path)
+    except tarfile.FilterError as e:
+        warnings.warn(f"left out: {e}", NoidWarning, stacklevel=2)
+        return None
