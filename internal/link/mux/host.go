@@ -3,6 +3,7 @@ package mux
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +48,7 @@ func Connect(ctx context.Context, port net.Conn) (*Session, error) {
 	}
 	c := config()
 	c.StreamOpenTimeout = openTimeout
-	y, err := yamux.Client(&escapedPort{Conn: port, in: io.MultiReader(bytes.NewReader(rest), port)}, c)
+	y, err := yamux.Client(&escapedPort{Conn: port, in: &frames{in: io.MultiReader(bytes.NewReader(rest), port)}}, c)
 	if err != nil {
 		port.Close()
 		return nil, err
@@ -133,6 +134,43 @@ func (s *Session) Done() <-chan struct{} { return s.yamux.CloseChan() }
 
 // Close ends the session, its connections and the port.
 func (s *Session) Close() error { return s.yamux.Close() }
+
+// frames is what a guest sends in a session, up to a ping: no end of ours sends one, and yamux has a goroutine wait for
+// room to answer each, for which a guest that reads nothing never makes any.
+type frames struct {
+	in   io.Reader
+	head []byte // of the next frame, as far as it is here
+	left uint32 // bytes of the last one's content to come
+}
+
+// framePing is a ping's type in yamux's header.
+const framePing = 2
+
+func (f *frames) Read(b []byte) (int, error) {
+	n, err := f.in.Read(b)
+	for p := b[:n]; len(p) > 0; {
+		if f.left > 0 {
+			k := min(uint64(len(p)), uint64(f.left))
+			f.left -= uint32(k)
+			p = p[k:]
+			continue
+		}
+		k := min(len(p), headerLen-len(f.head))
+		f.head = append(f.head, p[:k]...)
+		p = p[k:]
+		if len(f.head) < headerLen {
+			continue
+		}
+		switch f.head[1] {
+		case framePing:
+			return 0, errors.New("the guest pings")
+		case frameData:
+			f.left = binary.BigEndian.Uint32(f.head[8:])
+		}
+		f.head = f.head[:0]
+	}
+	return n, err
+}
 
 // escapedPort is the port as a session sees it.
 type escapedPort struct {

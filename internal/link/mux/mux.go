@@ -62,13 +62,16 @@ func config() *yamux.Config {
 // write more costs an emulated guest as much as some 10 KiB.
 type joiner struct{ header []byte }
 
-// headerLen is the length of yamux's header: a version, a type (0 is data), flags, the stream's number, the content's
-// length.
-const headerLen = 12
+// headerLen is the length of yamux's header: a version, a type, flags, the stream's number, the content's length.
+// frameData is the type of what has content.
+const (
+	headerLen = 12
+	frameData = 0
+)
 
 // hold takes b, one write of yamux's, if it is a header to hold. Else the caller writes j.header, b, and calls done.
 func (j *joiner) hold(b []byte) bool {
-	if len(j.header) > 0 || len(b) != headerLen || b[1] != 0 || binary.BigEndian.Uint32(b[8:]) == 0 {
+	if len(j.header) > 0 || len(b) != headerLen || b[1] != frameData || binary.BigEndian.Uint32(b[8:]) == 0 {
 		return false
 	}
 	j.header = append(j.header, b...)
