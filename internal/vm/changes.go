@@ -150,7 +150,7 @@ func differences(a, b *tree.File, related bool) (what []string, unsure bool) {
 		case a.Size != b.Size:
 			what = append(what, "content")
 		case a.Mtime == b.Mtime:
-			unsure = related && len(what) == 0 && a.Size > 0
+			unsure = related && a.Size > 0
 		case a.Size > tree.MaxContent:
 			what = append(what, "content")
 		default:

@@ -36,6 +36,7 @@ func (m *Manager) Console(ctx context.Context, name string, c ConsoleStreams) er
 		return err
 	}
 	defer here.Close()
+	defer s.touchStill()
 	return console.Attach(ctx, s.dir, console.AttachOptions{In: c.In, Out: c.Out, Err: c.Messages, Terminal: c.Terminal, Alive: s.vm.Process.Alive,
 		LockDir: fmt.Sprintf("/proc/self/fd/%d", here.Fd())})
 }

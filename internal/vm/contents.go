@@ -94,7 +94,11 @@ func (c *comparison) contents(ctx context.Context) error {
 	}
 	kept := c.changes[:0]
 	for i, change := range c.changes {
-		if two := found[i]; change.unsure && (two == nil || !two[0].OK || !two[1].OK || two[0].Sum != two[1].Sum) {
+		switch two := found[i]; {
+		case !change.unsure:
+		case two == nil && len(change.What) > 0 && change.Before.Mtime == change.After.Mtime: // as of many whose mode changed
+			c.cut = true
+		case two == nil || !two[0].OK || !two[1].OK || two[0].Sum != two[1].Sum:
 			change.What = append(change.What, "content")
 		}
 		if change.Kind != Changed || len(change.What) > 0 {

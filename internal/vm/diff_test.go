@@ -52,7 +52,7 @@ func TestMerge(t *testing.T) {
 	for _, change := range c.changes {
 		got = append(got, fmt.Sprintf("%s %q %v %v", change.Kind, change.Path, change.What, change.unsure))
 	}
-	want := []string{`changed "/chmod" [mode] false`, `removed "/gone" [] false`, `changed "/kind" [kind] false`, `changed "/link" [target] false`,
+	want := []string{`changed "/chmod" [mode] true`, `removed "/gone" [] false`, `changed "/kind" [kind] false`, `changed "/link" [target] false`,
 		`changed "/long" [content] false`, `added "/new\n" [] false`, `changed "/secret" [] true`, `changed "/touched" [time] true`}
 	if diff := cmp.Diff(want, got); diff != "" || c.folded != 1 {
 		t.Errorf("folded %d:\n%s", c.folded, diff)

@@ -159,6 +159,10 @@ func (s *session) execAgent(ctx context.Context, c Command, streams Streams, pat
 // execNow is execAgent of a command that the history knows of already.
 func (s *session) execNow(ctx context.Context, c Command, streams Streams, patience time.Duration) (Exit, error) {
 	defer s.noteTouched()
+	defer s.touchStill()
+	if streams.In != nil {
+		streams.In = touching{streams.In, s.touch}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	client, started := s.agent(), make(chan struct{})
@@ -189,7 +193,6 @@ func (s *session) execNow(ctx context.Context, c Command, streams Streams, patie
 	case err != nil:
 		return Exit{}, s.execError(err)
 	}
-	s.touch() // of a checkpoint that was made meanwhile it was half done
 	return exitOf(exit), nil
 }
 

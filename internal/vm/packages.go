@@ -44,6 +44,7 @@ func (c *comparison) comparePackages(ctx context.Context) ([]PackageChange, erro
 	}
 	var list []asked
 	var reads []*reading
+	npms := 0 // whose manifests come first, by their paths, and are many
 	for _, change := range c.changes {
 		for i, f := range []*tree.File{change.Before, change.After} {
 			at, name := change.oldAt, cmp.Or(change.From, change.Path)
@@ -61,7 +62,14 @@ func (c *comparison) comparePackages(ctx context.Context) ([]PackageChange, erro
 			if manager == "" && ofNPM(name) {
 				manager, limit = "npm", maxManifest
 			}
-			if manager == "" || f.Mode&unix.S_IFMT != unix.S_IFREG || f.Size > limit || len(reads) >= maxRead {
+			if manager == "" || f.Mode&unix.S_IFMT != unix.S_IFREG {
+				continue
+			}
+			if manager == "npm" {
+				npms++
+			}
+			if f.Size > limit || npms > maxRead {
+				c.cut = true
 				continue
 			}
 			r := &reading{manager: manager, of: i}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"noid/internal/checkpoint"
+	"noid/internal/errs"
 )
 
 // TryOptions say when Try goes back.
@@ -21,6 +23,9 @@ type Tried struct {
 	Before string // the id of the checkpoint of what was there before the command
 	Back   bool   // the VM is as it was there
 }
+
+// backWait bounds the way back, also of a try that was interrupted: a restore, and the wait for another command.
+const backWait = 10 * time.Minute
 
 // Try runs c in the guest of name, and puts the VM back to where it was before if c fails, cannot be run, or is
 // interrupted. The checkpoint of that moment stays. Errors are those of Exec, Checkpoint and Restore. Exec's are there
@@ -45,6 +50,18 @@ func (m *Manager) Try(ctx context.Context, name string, c Command, streams Strea
 	} else if err != nil {
 		return t, err
 	}
+	if !m.pinned(name, t.Before) { // automatic ones that are made meanwhile must not drive it out
+		if _, err := m.Pin(ctx, name, t.Before, true); err != nil {
+			return t, err
+		}
+		defer func() {
+			end, cancel := cleanup(ctx)
+			defer cancel()
+			if _, err := m.Pin(end, name, t.Before, false); err != nil {
+				m.warn(fmt.Sprintf("checkpoint %s of vm %q stays pinned: %v", t.Before, name, err))
+			}
+		}()
+	}
 	if s, err = m.running(ctx, name, "try"); err != nil {
 		return t, err
 	}
@@ -61,10 +78,14 @@ func (m *Manager) Try(ctx context.Context, name string, c Command, streams Strea
 	if !back {
 		return t, nil
 	}
-	end, cancel := cleanup(ctx)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), backWait)
 	defer cancel()
-	if backErr := m.Restore(end, name, t.Before, RestoreOptions{NoBackup: true, try: true}); backErr != nil {
-		return t, errors.Join(err, fmt.Errorf("going back: %w", backErr))
+	backErr := errs.ErrBusy
+	for errors.Is(backErr, errs.ErrBusy) && end.Err() == nil {
+		backErr = m.Restore(end, name, t.Before, RestoreOptions{NoBackup: true, try: true})
+	}
+	if backErr != nil {
+		return t, errors.Join(err, errs.WithHint(fmt.Errorf("going back: %w", backErr), "'noid restore "+name+" "+t.Before+"' goes back"))
 	}
 	t.Back = true
 	return t, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -20,6 +21,28 @@ const untouchedFile = "untouched"
 func (s *session) touch() {
 	os.Remove(s.file(markFile)) // first: endMark makes the other of it
 	os.Remove(s.file(untouchedFile))
+}
+
+// touchStill is touch at the end of what was asked of a guest: a checkpoint that was made meanwhile has half of it. A VM
+// that was put back meanwhile, or was replaced, knows nothing of it.
+func (s *session) touchStill() {
+	if v, err := s.Home.LoadVM(s.vm.Name); err == nil && v.Process == s.vm.Process {
+		s.touch()
+	}
+}
+
+// touching touches the VM with all that is typed.
+type touching struct {
+	io.Reader
+	touch func()
+}
+
+func (t touching) Read(b []byte) (int, error) {
+	n, err := t.Reader.Read(b)
+	if n > 0 {
+		t.touch()
+	}
+	return n, err
 }
 
 // Undone is what Undo and Redo did.

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -171,5 +172,55 @@ func TestDiffWithPresent(t *testing.T) {
 	must(t, w.m.Forget(t.Context(), "a", []string{c.ID}))
 	if before, _, err := w.m.Moments(t.Context(), []string{"a"}); err != nil || before.Ref == c.ID {
 		t.Errorf("of one that was forgotten: %+v, %v", before, err)
+	}
+}
+
+// TestTypedMeanwhile: what is typed after a checkpoint touches the VM, while the command still runs.
+func TestTypedMeanwhile(t *testing.T) {
+	w := newRunWorld(t)
+	id, reads := "", 0
+	in := readFunc(func(b []byte) (int, error) {
+		switch reads++; reads {
+		case 1:
+			c, err := w.m.Checkpoint(t.Context(), "a", "")
+			must(t, err)
+			id = c.ID
+			return copy(b, "x\n"), nil
+		case 2:
+			w.undoes("a line was typed", id)
+		}
+		return 0, io.EOF
+	})
+	_, err := w.m.Exec(t.Context(), "a", Command{Argv: []string{"cat"}, Stdin: true, Wait: time.Minute}, Streams{In: in, Out: io.Discard})
+	must(t, err)
+	if id == "" || reads < 2 {
+		t.Errorf("%d reads", reads)
+	}
+}
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(b []byte) (int, error) { return f(b) }
+
+// TestTryPins: while a try runs, what it may go back to is pinned.
+func TestTryPins(t *testing.T) {
+	w := newRunWorld(t)
+	pinned := func() (ids []string) {
+		h, err := w.m.Log(t.Context(), "a", 0, false)
+		must(t, err)
+		for _, e := range h.Entries {
+			if e.Pinned {
+				ids = append(ids, e.ID)
+			}
+		}
+		return ids
+	}
+	var during []string
+	tried, err := w.m.Try(t.Context(), "a", Command{Argv: []string{"true"}, Wait: time.Minute}, Streams{Begin: func() error { during = pinned(); return nil }}, TryOptions{})
+	if err != nil || len(during) != 1 || during[0] != tried.Before {
+		t.Errorf("pinned are %q, want %s; %v", during, tried.Before, err)
+	}
+	if after := pinned(); len(after) > 0 {
+		t.Errorf("%q stay pinned", after)
 	}
 }
