@@ -27,11 +27,34 @@ const (
 	maxAnswer = 16 << 10
 )
 
-// Known reports whether the environment names a proxy, as HTTPS_PROXY. Without one it is errs.ErrHost.
+// Known reports whether the environment names a proxy, as HTTPS_PROXY, that Dial can go by; HTTP_PROXY, where it is set,
+// is looked at too. If it does not, it is errs.ErrHost.
 func Known() error {
 	if env("HTTPS_PROXY") == "" {
 		return errs.New(errs.ErrHost, "this host's proxy is not known: HTTPS_PROXY is not set").
 			Hint("set HTTPS_PROXY=http://proxy.example.com:3128, and NO_PROXY, in noid's environment")
+	}
+	return errs.Join(check("HTTPS_PROXY"), check("HTTP_PROXY"))
+}
+
+// check refuses a variable whose value is no URL of a proxy that Dial can go by. net/http takes one that it cannot parse
+// for no proxy at all. The error has nothing of the value, which may have a password in it.
+func check(name string) error {
+	value := env(name)
+	if value == "" {
+		return nil
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme == "" || u.Host == "" { // as net/http reads it
+		u, err = url.Parse("http://" + value)
+	}
+	switch {
+	case err != nil || u.Hostname() == "":
+		return errs.New(errs.ErrHost, "this host's proxy is not known: %s is no URL", name).
+			Hint("set " + name + "=http://user:password@proxy.example.com:3128, with a % in the user or password as %25")
+	case u.Scheme != "http":
+		return errs.New(errs.ErrHost, "this host's proxy cannot be reached: %s does not begin with http://, and noid knows no other way", name).
+			Hint("set " + name + "=http://proxy.example.com:3128, a proxy that takes CONNECT")
 	}
 	return nil
 }
@@ -87,17 +110,14 @@ func of(target string, to netip.AddrPort) (*url.URL, error) {
 	if to.Addr().IsLoopback() {
 		return nil, nil
 	}
+	if err := Known(); err != nil { // nil would be NO_PROXY
+		return nil, err
+	}
 	u := &url.URL{Scheme: "https", Host: target}
 	if to.Port() == 80 && env("HTTP_PROXY") != "" {
 		u.Scheme = "http"
-	} else if err := Known(); err != nil {
-		return nil, err
 	}
-	via, err := http.ProxyFromEnvironment(&http.Request{URL: u})
-	if err == nil && via != nil && via.Scheme != "http" {
-		err = fmt.Errorf("this host's proxy is reached by %q, which noid cannot", via.Scheme)
-	}
-	return via, err
+	return http.ProxyFromEnvironment(&http.Request{URL: u})
 }
 
 // connect has a proxy connect to a target. It reads no byte of what the target says.
