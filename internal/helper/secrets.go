@@ -12,10 +12,13 @@ import (
 	"noid/internal/vmm"
 )
 
+// valueWait bounds looking up the values once. Tests wait for less.
+var valueWait = 2 * time.Minute
+
 const (
-	// giveWait bounds one try to give the network helper its secrets. After one that failed the next follows after
+	// giveWait bounds giving the network helper those that were got. After a try that failed the next follows after
 	// giveAgain; values that a command prints are got anew after renewEvery.
-	giveWait   = 2 * time.Minute
+	giveWait   = 10 * time.Second
 	giveAgain  = 30 * time.Second
 	renewEvery = 5 * time.Minute
 )
@@ -58,13 +61,20 @@ func giveSecrets(ctx context.Context, from Secrets, vmmPID int, started <-chan b
 
 // giveOnce gives what can be had. What cannot stays in the network helper as it is.
 func giveOnce(ctx context.Context, from Secrets, names []string, vmmPID int) error {
-	ctx, cancel := context.WithTimeout(ctx, giveWait)
-	defer cancel()
-	given, problems := from.Give(ctx, names)
+	given, problems := look(ctx, from, names)
 	if given == nil {
 		return problems
 	}
 	helper := control.Client{VMM: vmmPID, Dial: func(ctx context.Context) (net.Conn, error) { return vmm.Dial(ctx, ".", network.ControlSocket) }}
+	ctx, cancel := context.WithTimeout(ctx, giveWait) // one of its own: the look-ups may have taken all of theirs
+	defer cancel()
 	_, err := helper.Ask(ctx, control.Request{Op: control.SetSecrets, Secrets: given})
 	return errs.Join(problems, err)
+}
+
+// look looks up the values of names, for as long as valueWait.
+func look(ctx context.Context, from Secrets, names []string) (*control.Secrets, error) {
+	ctx, cancel := context.WithTimeout(ctx, valueWait)
+	defer cancel()
+	return from.Give(ctx, names)
 }

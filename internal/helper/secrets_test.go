@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"noid/internal/network"
 	"noid/internal/network/control"
@@ -66,6 +67,32 @@ func TestGiveSecrets(t *testing.T) {
 		if r.Op != control.SetSecrets || !slices.Equal(given, want) {
 			t.Errorf("%q was told %s %q", names, r.Op, given)
 		}
+	}
+}
+
+// slowSecrets has its values only when there is no time left for more.
+type slowSecrets struct{ fakeSecrets }
+
+func (s slowSecrets) Give(ctx context.Context, names []string) (*control.Secrets, error) {
+	<-ctx.Done()
+	given, err := s.fakeSecrets.Give(ctx, names)
+	return given, errors.Join(err, ctx.Err())
+}
+
+// TestGiveSlow gives what could be had when the look-ups have taken all of their time.
+func TestGiveSlow(t *testing.T) {
+	t.Chdir(t.TempDir())
+	old := valueWait
+	valueWait = time.Millisecond
+	t.Cleanup(func() { valueWait = old })
+	got := gets(t)
+	told := make(chan control.Request, 1)
+	go func() { told <- <-got }()
+	if err := giveOnce(t.Context(), slowSecrets{}, []string{"A"}, 0); err == nil || err.Error() != context.DeadlineExceeded.Error() {
+		t.Fatalf("got %v", err)
+	}
+	if r := <-told; len(r.Secrets.Grants) != 1 {
+		t.Errorf("the helper was told %+v", r.Secrets)
 	}
 }
 
