@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"noid/internal/network/control"
@@ -20,7 +21,32 @@ const (
 	maxRequest  = 1 << 20
 	requestWait = 10 * time.Second
 	maxControl  = 64
+	// maxHeld bounds how many answered requests to forward ports are in effect, and maxBrokers how many brokers there
+	// are: one, and those that it replaces.
+	maxHeld    = 256
+	maxBrokers = 8
 )
+
+// held has one token for each request whose effect lasts as long as its connection, of each kind.
+type held map[control.Op]chan struct{}
+
+func newHeld() held {
+	return held{control.Forward: make(chan struct{}, maxHeld), control.Broker: make(chan struct{}, maxBrokers)}
+}
+
+// take takes a token for a request, if its effect lasts, until release.
+func (h held) take(op control.Op) (release func(), err error) {
+	tokens, lasts := h[op]
+	if !lasts {
+		return func() {}, nil
+	}
+	select {
+	case tokens <- struct{}{}:
+		return func() { <-tokens }, nil
+	default:
+		return func() {}, fmt.Errorf("%d requests to %s are in effect at once, and this is the most that a vm has: end one of them", cap(tokens), op)
+	}
+}
 
 // control answers requests until l is closed.
 func (s *Server) control(ctx context.Context, l *net.UnixListener) {
@@ -36,17 +62,18 @@ func (s *Server) control(ctx context.Context, l *net.UnixListener) {
 			continue
 		}
 		go func() {
-			defer func() { <-places }()
+			answered := sync.OnceFunc(func() { <-places })
+			defer answered()
 			defer conn.Close()
 			if vmm.Trusts(conn, s.vmm.PID) {
-				s.answer(ctx, conn)
+				s.answer(ctx, conn, answered)
 			}
 		}()
 	}
 }
 
-// answer reads one request and answers it.
-func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
+// answer reads one request and answers it, and calls answered before it waits for the end of one whose effect lasts.
+func (s *Server) answer(ctx context.Context, conn *net.UnixConn, answered func()) {
 	var r control.Request
 	conn.SetDeadline(time.Now().Add(requestWait))
 	lines := control.NewLines(conn, maxRequest)
@@ -58,6 +85,33 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 		return
 	}
 	var a control.Answer
+	release, err := s.held.take(r.Op)
+	defer release()
+	if err == nil {
+		var end func()
+		a, end, err = s.do(r, file)
+		defer end()
+	}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	conn.SetDeadline(time.Now().Add(requestWait))
+	if json.NewEncoder(conn).Encode(a) != nil || s.held[r.Op] == nil || err != nil {
+		return
+	}
+	answered()
+	conn.SetDeadline(time.Time{})
+	if r.Op == control.Broker {
+		s.sockets.serve(ctx, lines, conn)
+		return
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	io.Copy(io.Discard, conn) // until who asked hangs up
+}
+
+// do does what a request asks for, with the descriptor that came with it. end ends it.
+func (s *Server) do(r control.Request, file *os.File) (a control.Answer, end func(), err error) {
+	end = func() {}
 	switch r.Op {
 	case control.Reload:
 		a, err = s.reload()
@@ -68,9 +122,7 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 	case control.SetSecrets:
 		err = s.setSecrets(r.Secrets)
 	case control.Forward:
-		ports, end := s.ports.Add(r.Ports)
-		defer end()
-		a.Ports = ports
+		a.Ports, end = s.ports.Add(r.Ports)
 	case control.Connect:
 		var host *net.UnixConn
 		if host, err = control.Conn(file); err == nil {
@@ -80,20 +132,7 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 	default:
 		err = fmt.Errorf("this network helper does not know %.40q", string(r.Op))
 	}
-	if err != nil {
-		a.Error = err.Error()
-	}
-	conn.SetDeadline(time.Now().Add(requestWait))
-	if json.NewEncoder(conn).Encode(a) != nil || r.Op != control.Forward && r.Op != control.Broker || err != nil {
-		return
-	}
-	conn.SetDeadline(time.Time{})
-	if r.Op == control.Broker {
-		s.sockets.serve(ctx, lines, conn)
-		return
-	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	io.Copy(io.Discard, conn) // until who asked hangs up
+	return a, end, err
 }
 
 // flows are the guest's, and those that the interceptor has made for it.

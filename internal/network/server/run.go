@@ -49,6 +49,7 @@ type Server struct {
 	https   *intercept.Interceptor
 	ports   *ports.Ports
 	sockets *sockets
+	held    held
 	peers   *peers // nil: noid has told of no networks between VMs
 	log     *logFile
 
@@ -85,7 +86,7 @@ func Run(ctx context.Context, args []string) error {
 
 // start makes a helper that has the guest's wire on a descriptor. Nothing of the guest has been looked at yet.
 func start(p proc.Process, fd int) (*Server, error) {
-	s := &Server{began: time.Now(), vmm: p, log: openLog(filepath.Join(network.HelperDir, network.LogFile))}
+	s := &Server{began: time.Now(), vmm: p, held: newHeld(), log: openLog(filepath.Join(network.HelperDir, network.LogFile))}
 	if err := network.MakeHelperDir("."); err != nil {
 		return nil, err
 	}

@@ -379,6 +379,28 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// TestHeld answers requests while more ports are forwarded than are answered at a time, and refuses what is too many.
+func TestHeld(t *testing.T) {
+	w := newWorld(t, network.Config{Mode: network.None})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range maxHeld {
+		_, conn, err := w.control.Hold(ctx, control.Request{Op: control.Forward})
+		must(t, err)
+		defer conn.Close()
+	}
+	w.ask(control.Request{Op: control.Reload})
+	_, conn, err := w.control.Hold(ctx, control.Request{Op: control.Broker})
+	must(t, err)
+	conn.Close()
+	if _, conn, err := w.control.Hold(ctx, control.Request{Op: control.Forward}); err == nil || !strings.Contains(err.Error(), "at once") {
+		t.Errorf("one more: %v", err)
+		if conn != nil {
+			conn.Close()
+		}
+	}
+}
+
 // agent is the part of noid's agent that connects the host to servers on the guest's loopback.
 func agent(t *testing.T, w *world) {
 	var l net.Listener
