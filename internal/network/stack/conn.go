@@ -14,14 +14,15 @@ import (
 // that waits.
 type conn struct {
 	*gonet.TCPConn
-	ep    tcpip.Endpoint
-	queue *waiter.Queue
-	flow  *flow // counts what is read and written; nil: nobody counts
-	once  sync.Once
+	ep      tcpip.Endpoint
+	queue   *waiter.Queue
+	closing *closing
+	flow    *flow // counts what is read and written; nil: nobody counts
+	once    sync.Once
 }
 
-func newConn(ep tcpip.Endpoint, queue *waiter.Queue) *conn {
-	return &conn{TCPConn: gonet.NewTCPConn(queue, ep), ep: ep, queue: queue}
+func (s *Stack) newConn(ep tcpip.Endpoint, queue *waiter.Queue) *conn {
+	return &conn{TCPConn: gonet.NewTCPConn(queue, ep), ep: ep, queue: queue, closing: &s.closing}
 }
 
 func (c *conn) Read(b []byte) (int, error) {
@@ -44,7 +45,10 @@ func (c *conn) Write(b []byte) (int, error) {
 
 // Close ends the connection as a whole. It may be called again, and after abort.
 func (c *conn) Close() error {
-	c.once.Do(c.ep.Close)
+	c.once.Do(func() {
+		c.ep.Close()
+		c.closing.add(c.ep)
+	})
 	return nil
 }
 

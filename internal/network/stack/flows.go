@@ -14,16 +14,17 @@ import (
 type Limits struct {
 	TCP, UDP, ICMP int    // flows
 	Connecting     int    // TCP connections that are being made
+	Closing        int    // TCP connections that are closed, and of which the guest does not have all
 	Queries        int    // DNS queries that are being answered
 	Memory         uint64 // bytes of the heap, above which flows go
 }
 
 // The defaults. A flow takes one descriptor, two goroutines if it is TCP, and up to two buffers of bufferMax.
-var defaults = Limits{TCP: 2048, UDP: 1024, ICMP: 64, Connecting: 1024, Queries: 256, Memory: 128 << 20}
+var defaults = Limits{TCP: 2048, UDP: 1024, ICMP: 64, Connecting: 1024, Closing: 1024, Queries: 256, Memory: 128 << 20}
 
 func (l Limits) orDefault() Limits {
 	for _, f := range []struct{ have, want *int }{{&l.TCP, &defaults.TCP}, {&l.UDP, &defaults.UDP}, {&l.ICMP, &defaults.ICMP},
-		{&l.Connecting, &defaults.Connecting}, {&l.Queries, &defaults.Queries}} {
+		{&l.Connecting, &defaults.Connecting}, {&l.Closing, &defaults.Closing}, {&l.Queries, &defaults.Queries}} {
 		if *f.have == 0 {
 			*f.have = *f.want
 		}

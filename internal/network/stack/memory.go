@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"runtime"
 	"runtime/metrics"
 	"slices"
 	"time"
@@ -9,8 +10,7 @@ import (
 // boundEvery is how often bound looks at the heap.
 const boundEvery = 250 * time.Millisecond
 
-// bound cuts the TCP flows that have been idle for longest, a quarter of all at a time, while the heap is larger than
-// it may be: a guest can fill the buffers of many connections to servers that do not read.
+// bound has the heap be no larger than it may be.
 func (s *Stack) bound() {
 	tick := time.NewTicker(boundEvery)
 	defer tick.Stop()
@@ -19,17 +19,31 @@ func (s *Stack) bound() {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
+			s.shrink(s.config.Limits.Memory)
 		}
-		if Heap() < s.config.Limits.Memory {
-			continue
+	}
+}
+
+// shrink cuts TCP connections, a quarter of all, if the heap is larger than limit: those that are closed, and if that was
+// not enough the flows that have been idle for longest. A guest can fill the buffers of many connections to servers that
+// do not read, and not take what servers have sent.
+func (s *Stack) shrink(limit uint64) {
+	if Heap() < limit {
+		return
+	}
+	if s.closing.cut() > 0 {
+		runtime.GC()
+		runtime.GC() // the first one leaves what is in pools
+		if Heap() < limit {
+			return
 		}
-		flows := append(s.tcp.list(), s.peers.tcp.list()...)
-		slices.SortFunc(flows, func(a, b *flow) int { return int(a.last.Load() - b.last.Load()) })
-		for _, f := range flows[:(len(flows)+3)/4] {
-			s.tcp.remove(f)
-			s.peers.tcp.remove(f)
-			f.end()
-		}
+	}
+	flows := append(s.tcp.list(), s.peers.tcp.list()...)
+	slices.SortFunc(flows, func(a, b *flow) int { return int(a.last.Load() - b.last.Load()) })
+	for _, f := range flows[:(len(flows)+3)/4] {
+		s.tcp.remove(f)
+		s.peers.tcp.remove(f)
+		f.end()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -261,7 +262,11 @@ func TestMemory(t *testing.T) {
 	for i := range 80 {
 		c := n.dial(t, "tcp", to)
 		all.Go(func() {
-			if _, err := c.Write(data); errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+			var err error
+			for err == nil { // buffers between may take all of it once
+				_, err = c.Write(data)
+			}
+			if errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
 				cut.Store(i, true)
 			}
 		})
@@ -278,6 +283,66 @@ func TestMemory(t *testing.T) {
 	}
 	n.SetPolicy(&fakePolicy{nets: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}})
 	all.Wait()
+}
+
+// TestClosing resets the oldest of the closed connections whose data the guest does not take, where there is no room for
+// them or no memory. The others have all of it.
+func TestClosing(t *testing.T) {
+	const room, answer = 8, 400 << 10
+	n := newNetwork(t, func(c *Config) { c.Limits = Limits{Closing: room} })
+	all := n.untaken(t, room+3, answer)
+	n.shrink(0)
+	for i, c := range all {
+		got, err := io.Copy(io.Discard, c)
+		if reset := errors.Is(err, unix.ECONNRESET); reset != (i < 3+room/4) || !reset && (err != nil || got != answer) {
+			t.Errorf("connection %d got %d bytes, %v", i, got, err)
+		}
+	}
+}
+
+// untaken makes connections one after the other whose server has sent an answer and closed them, as the guest has its
+// half. The guest has not read it.
+func (n *network) untaken(t *testing.T, number, answer int) (all []net.Conn) {
+	served := make(chan bool, 1)
+	to := serve(t, nettest.Server4+":0", func(c *net.TCPConn) {
+		io.Copy(io.Discard, c)
+		c.Write(make([]byte, answer))
+		c.Close()
+		served <- true
+	})
+	for range number {
+		var c *net.TCPConn
+		var err error
+		n.Do(func() { c, err = dialSmall(to) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := errors.Join(c.SetDeadline(time.Now().Add(time.Minute)), c.CloseWrite()); err != nil {
+			t.Fatal(err)
+		}
+		<-served
+		for began := time.Now(); len(n.Flows()) > 0; time.Sleep(time.Millisecond) {
+			if time.Since(began) > time.Minute {
+				t.Fatal("the flow does not end")
+			}
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// dialSmall connects with a receive buffer that takes little of an answer.
+func dialSmall(to string) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: time.Minute, Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10) })
+		return err
+	}}
+	c, err := d.Dial("tcp", to)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
 }
 
 // TestMalformed has frames of every kind of wrongness end nowhere.

@@ -86,6 +86,7 @@ type Stack struct {
 	udp     table
 	icmp    table
 	peers   peerTables
+	closing closing
 	queries chan struct{} // one token for each DNS query that is being answered
 	calling chan struct{} // and for each connection to the guest that is being made
 	pings   [2]error      // why this host sends no pings, over IPv4 and IPv6
@@ -108,6 +109,7 @@ func New(c Config) (*Stack, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.tcp.max, s.udp.max, s.icmp.max = c.Limits.TCP, c.Limits.UDP, c.Limits.ICMP
 	s.peers.bound(c.Limits)
+	s.closing.max = c.Limits.Closing
 	s.SetPolicy(c.Policy)
 	s.pings = [2]error{tryPing(netip.IPv4Unspecified()), tryPing(netip.IPv6Unspecified())}
 	s.stack = stack.New(stack.Options{

@@ -74,7 +74,7 @@ func (s *Stack) complete(r *tcp.ForwarderRequest) *conn {
 	if err != nil {
 		return nil
 	}
-	return newConn(ep, queue)
+	return s.newConn(ep, queue)
 }
 
 // intercept completes the connection before the server is asked: the interceptor may ask another.
@@ -191,7 +191,7 @@ func (s *Stack) dialAddr(ctx context.Context, from, to netip.Addr, port uint16) 
 		ep.Close()
 		return nil, asError("connecting to the guest", err)
 	}
-	return newConn(ep, queue), nil
+	return s.newConn(ep, queue), nil
 }
 
 func asError(op string, err tcpip.Error) error {
