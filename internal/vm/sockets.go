@@ -16,6 +16,9 @@ import (
 	"noid/internal/network"
 )
 
+// maxComing bounds who is being led to a socket of a guest at once.
+const maxComing = 32
+
 // AddSockets leads unix sockets into the VM name, or out of it, at once. Of one whose path is taken, errs.ErrExists, none
 // is added.
 func (m *Manager) AddSockets(ctx context.Context, name string, sockets []network.Socket) error {
@@ -125,6 +128,7 @@ func (m *Manager) ForwardSocket(ctx context.Context, name string, socket network
 	defer l.Close()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	ready(socket)
+	places := make(chan struct{}, maxComing)
 	for {
 		conn, err := l.AcceptUnix()
 		switch {
@@ -133,7 +137,15 @@ func (m *Manager) ForwardSocket(ctx context.Context, name string, socket network
 		case err != nil:
 			return err
 		}
-		go s.handOver(ctx, conn, socket.Guest)
+		select {
+		case places <- struct{}{}:
+			go func() {
+				defer func() { <-places }()
+				s.handOver(ctx, conn, socket.Guest)
+			}()
+		default:
+			conn.Close()
+		}
 	}
 }
 
