@@ -8,16 +8,25 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"noid/internal/errs"
 	"noid/internal/helper"
 	"noid/internal/network"
+	"noid/internal/network/control"
+	"noid/internal/vmm"
 )
 
-// maxComing bounds who is being led to a socket of a guest at once.
-const maxComing = 32
+const (
+	// maxComing bounds who is being led to a socket of a guest at once.
+	maxComing = 32
+	// brokerWait is how long the broker of a network helper that has just started is waited for, and brokerAgain the time
+	// between two looks for it. The helper of a VM that was replaced may still have its sockets: the broker comes after.
+	brokerWait  = 3 * time.Second
+	brokerAgain = 50 * time.Millisecond
+)
 
 // AddSockets leads unix sockets into the VM name, or out of it, at once. Of one whose path is taken, errs.ErrExists, none
 // is added.
@@ -42,13 +51,7 @@ func (m *Manager) AddSockets(ctx context.Context, name string, sockets []network
 	if err := c.Save(s.dir); err != nil {
 		return err
 	}
-	a, err := s.reload(ctx)
-	var problems []error
-	for _, p := range a.Sockets {
-		if slices.Contains(sockets, p.Socket) {
-			problems = append(problems, errs.New(errs.ErrBusy, "the socket %s: %s", p.Socket, p.Problem))
-		}
-	}
+	problems, err := s.reloadSockets(ctx, sockets)
 	if problems != nil {
 		err = errs.Join(append(problems, before.Save(s.dir))...)
 		s.reload(ctx)
@@ -57,6 +60,25 @@ func (m *Manager) AddSockets(ctx context.Context, name string, sockets []network
 		s.warnUnheard(sockets)
 	}
 	return s.errNet(err)
+}
+
+// reloadSockets is reload, again for a while where the VM's network helper has no broker yet, and says which of sockets do
+// not work.
+func (s *session) reloadSockets(ctx context.Context, sockets []network.Socket) ([]error, error) {
+	for began := time.Now(); ; vmm.Sleep(ctx, brokerAgain) {
+		a, err := s.reload(ctx)
+		var problems []error
+		early := false
+		for _, p := range a.Sockets {
+			if slices.Contains(sockets, p.Socket) {
+				problems = append(problems, errs.New(errs.ErrBusy, "the socket %s: %s", p.Socket, p.Problem))
+				early = early || p.Problem == control.NoBroker
+			}
+		}
+		if err != nil || !early || ctx.Err() != nil || time.Since(began) > brokerWait {
+			return problems, err
+		}
+	}
 }
 
 // warnUnheard says of sockets that lead out of a guest where nothing listens here.

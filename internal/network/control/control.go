@@ -67,6 +67,9 @@ type Port struct {
 	Problem string `json:"problem,omitempty"`
 }
 
+// NoBroker is the problem of all sockets of a network helper that has no broker, or none yet: one comes a moment after it.
+const NoBroker = "the helper of the vm does not run"
+
 // Socket is a socket, and what is wrong with it.
 type Socket struct {
 	network.Socket

@@ -87,7 +87,7 @@ func (k *sockets) errand(e control.Errand) (done control.Done, conn *net.UnixCon
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.broker == nil {
-		return done, nil, errors.New("the helper of the vm does not run")
+		return done, nil, errors.New(control.NoBroker)
 	}
 	k.broker.conn.SetDeadline(time.Now().Add(errandWait))
 	err = k.broker.Write(e, nil)
