@@ -46,6 +46,8 @@ func scrubResponse(resp *http.Response) error {
 	b.atEnd = func() { scrub(resp.Trailer, x.hidden()) }
 	if server, ok := resp.Body.(io.Writer); ok && resp.StatusCode == http.StatusSwitchingProtocols {
 		scrub(resp.Header, x.hidden()) // the proxy writes it past WriteHeader
+		resp.Header.Del("Alt-Svc")
+		resp.Status = "" // the server's own words: the standard ones go out
 		x.note(resp.StatusCode)
 		resp.Body = struct {
 			*body

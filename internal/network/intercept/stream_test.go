@@ -103,6 +103,7 @@ func TestWebSocket(t *testing.T) {
 		}
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Alt-Svc", `h3=":443"`)
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		conn, both, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -125,6 +126,9 @@ func TestWebSocket(t *testing.T) {
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(resp, err)
+	}
+	if got := resp.Header.Get("Alt-Svc"); got != "" {
+		t.Errorf("the guest is sent past the interception: %s", got)
 	}
 	for n := range 3 {
 		fmt.Fprintf(c, "%d\n", n)
