@@ -167,18 +167,22 @@ func (s source) noticePorts() {
 	}
 }
 
-// netInPlace is the network of a VM that is put back to s: what it is now, and for one that was destroyed what it was.
+// netInPlace is the network of a VM that is put back to s: what it is now, and for one that was destroyed, or whose
+// configuration is damaged, what it was.
 // Where its helper does not have the ports, they must be free. They are reserved until release.
 func (s source) netInPlace(ctx context.Context, runs bool) (net *network.Config, release func(), err error) {
 	if !s.c.Machine.Net {
 		return nil, func() {}, nil
 	}
 	c, err := network.Load(s.Home.VMDir(s.c.VM))
-	if err != nil {
-		s.warn(err.Error() + ": the rules are those of the checkpoint")
-		err = nil
+	lost := err != nil || !exists(filepath.Join(s.Home.VMDir(s.c.VM), network.ConfigFile))
+	switch {
+	case err != nil && s.c.Network != nil:
+		s.warn(err.Error() + ": the network is that of the checkpoint")
+	case err != nil:
+		s.warn(err.Error() + ": the vm reaches nothing, as the checkpoint does not say what it may; 'noid net' changes that")
 	}
-	if c.Mode == network.None && s.c.Network != nil && !exists(filepath.Join(s.Home.VMDir(s.c.VM), network.ConfigFile)) {
+	if lost && s.c.Network != nil {
 		c = *s.c.Network
 		if c.Secrets != nil { // they may have been revoked since
 			s.notice(fmt.Sprintf("vm %q has none of its secrets any more; 'noid secret grant' gives them again", s.c.VM))

@@ -167,6 +167,24 @@ func TestNetworkStays(t *testing.T) {
 	}
 }
 
+// TestDamagedNetwork: a VM whose network's configuration is damaged has that of the checkpoint when it is put back.
+func TestDamagedNetwork(t *testing.T) {
+	w := newWorld(t)
+	var warned []string
+	w.m.Warn = func(s string) { warned = append(warned, s) }
+	must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: true, Net: NetOptions{Network: "open", Deny: []string{"10.0.0.0/8"}}}))
+	_, err := w.m.Checkpoint(t.Context(), "a", "old")
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(w.dir("a"), network.ConfigFile), []byte("{"), 0o600))
+	must(t, w.m.Restore(t.Context(), "a", "old", RestoreOptions{NoBackup: true}))
+	if c := w.net("a"); c.Mode != network.Open || !slices.Equal(c.Deny, []string{"10.0.0.0/8"}) {
+		t.Errorf("it has %+v", c)
+	}
+	if len(warned) != 1 || !strings.Contains(warned[0], "that of the checkpoint") {
+		t.Errorf("warned %q", warned)
+	}
+}
+
 // TestDamagedRecordKeepsPorts: a VM whose record is damaged runs on, and its helper has its ports. A restore in place
 // takes them over.
 func TestDamagedRecordKeepsPorts(t *testing.T) {
