@@ -118,6 +118,20 @@ func (m *Manager) RemoveSecret(ctx context.Context, name string) error {
 	if _, err := m.secrets().Get(name); errors.Is(err, errs.ErrNotFound) || errors.Is(err, errs.ErrUsage) {
 		return err
 	} // a damaged one goes too
+	if err := m.revokeEverywhere(ctx, name); err != nil {
+		return fmt.Errorf("secret %q is still there: %w", name, err)
+	}
+	if err := m.secrets().Remove(ctx, name); err != nil {
+		return err
+	}
+	if err := m.revokeEverywhere(ctx, name); err != nil { // what was granted meanwhile
+		return fmt.Errorf("secret %q is gone, but not from every vm: %w", name, err)
+	}
+	return nil
+}
+
+// revokeEverywhere takes the secret name from every VM that has it. A network helper that does not answer is a warning.
+func (m *Manager) revokeEverywhere(ctx context.Context, name string) error {
 	vms, err := m.Home.VMNames()
 	if err != nil {
 		return err
@@ -133,10 +147,7 @@ func (m *Manager) RemoveSecret(ctx context.Context, name string) error {
 			problems = append(problems, err)
 		}
 	}
-	if err := errs.Join(problems...); err != nil {
-		return fmt.Errorf("secret %q is still there: %w", name, err)
-	}
-	return m.secrets().Remove(ctx, name)
+	return errs.Join(problems...)
 }
 
 // RenewSecret tells the network helpers of all running VMs that may use the secret name what it is now. What goes wrong

@@ -96,3 +96,27 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("no such vm: %v", err)
 	}
 }
+
+// TestRemoveSecretGranted: a secret that a VM is granted while it is being removed is taken from that VM too.
+func TestRemoveSecretGranted(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("NOID_SECRET_KEY", t.TempDir()+"/key")
+	w.keepSecret("A", "value-of-a-123456")
+	must(t, w.m.Create(t.Context(), CreateOptions{Name: "a", NoAgent: true, Net: NetOptions{Network: "open"}}))
+	must(t, w.m.Create(t.Context(), CreateOptions{Name: "b", NoAgent: true, Net: NetOptions{Network: "open", Secrets: []string{"A"}}}))
+	granted := w.net("a")
+	granted.Secrets = []string{"A"}
+	w.netHelper("a", func(control.Request, network.Config) control.Answer { return control.Answer{} })
+	w.netHelper("b", func(control.Request, network.Config) (a control.Answer) { // a has been looked at
+		if err := granted.Save(w.dir("a")); err != nil {
+			a.Error = err.Error()
+		}
+		return a
+	})
+	must(t, w.m.RemoveSecret(t.Context(), "A"))
+	for _, name := range []string{"a", "b"} {
+		if got := w.net(name).Secrets; len(got) > 0 {
+			t.Errorf("vm %q has %q", name, got)
+		}
+	}
+}
