@@ -98,8 +98,7 @@ func addRaw[In any](s *server, o op, run func(context.Context, *call, In) error)
 			err := s.open(r.Context(), o, c, func(ctx context.Context, c *call) error { return run(ctx, c, in) })
 			switch {
 			case err != nil && !out.begun:
-				out.begin()
-				refuse(w, err)
+				refuse(out, err)
 			case errors.Is(err, vm.ErrPartial): // in place of what it lacks there are warnings
 				c.tellWarnings(w.Header(), http.TrailerPrefix+warnHeader)
 			case err != nil: // the client sees that it is not whole
@@ -116,19 +115,20 @@ type started struct {
 	begin func() // is called before it begins
 }
 
-func (s *started) WriteHeader(status int) {
+func (s *started) start() {
 	if !s.begun {
+		s.begun = true
 		s.begin()
 	}
-	s.begun = true
+}
+
+func (s *started) WriteHeader(status int) {
+	s.start()
 	s.ResponseWriter.WriteHeader(status)
 }
 
 func (s *started) Write(b []byte) (int, error) {
-	if !s.begun {
-		s.begin()
-	}
-	s.begun = true
+	s.start()
 	return s.ResponseWriter.Write(b)
 }
 

@@ -67,8 +67,7 @@ type CopyOptions struct {
 // a directory: all are looked at before the first is copied. Contents, modes, times, links and holes are kept. A new
 // file, and one that is replaced, is complete before it has its name; one with several names, or a mount point, is
 // written in place. Devices, FIFOs and sockets in a directory are left out with a warning, and the error is then
-// ErrPartial. A directory without Recursive is errs.ErrUsage, a source that is not
-// there errs.ErrNotFound.
+// ErrPartial. A directory without Recursive is errs.ErrUsage, a source that is not there errs.ErrNotFound.
 func (m *Manager) Copy(ctx context.Context, srcs []Place, dst Place, o CopyOptions) error {
 	if err := checkCopy(srcs, dst); err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"noid/internal/checkpoint"
 	"noid/internal/errs"
@@ -89,17 +88,11 @@ func (m *Manager) origins(name string) (clones map[string][]string, now present)
 		if errors.Is(err, errs.ErrNotFound) {
 			continue
 		}
-		ref := v.RestoredFrom
 		if other == name {
-			now.exists = true
-			ref = lastOf(m.Home.VMDir(name), v)
+			now = present{m.now(name, v), true}
+			continue
 		}
-		of, id, err := ParseRef(ref)
-		switch {
-		case err != nil || of != name:
-		case other == name:
-			_, now.id, _ = strings.Cut(m.before(name, name+"@"+id), "@")
-		default:
+		if of, id, err := ParseRef(v.RestoredFrom); err == nil && of == name {
 			clones[id] = append(clones[id], other)
 		}
 	}
@@ -107,6 +100,13 @@ func (m *Manager) origins(name string) (clones map[string][]string, now present)
 		slices.Sort(list)
 	}
 	return clones, now
+}
+
+// now is the id of the checkpoint of name itself that its VM v came from last, or was kept as, without those that were
+// forgotten; "" where there is none.
+func (m *Manager) now(name string, v home.VM) string {
+	id, _ := m.idOf(name, m.before(name, lastOf(m.Home.VMDir(name), v)))
+	return id
 }
 
 // pinFile marks, in its directory, a checkpoint that is pinned.

@@ -28,8 +28,10 @@ func (m *Manager) Moments(ctx context.Context, args []string) (before, after Mom
 	if after = sides[0]; after.Ref != "" || after.Image != nil {
 		return before, after, errs.New(errs.ErrUsage, "diff: compare %s with what?", args[0]).Hint("noid diff " + args[0] + " B")
 	}
-	if _, now := m.origins(after.VM); now.id != "" && exists(m.Home.CheckpointDir(after.VM, now.id)) {
-		return Moment{VM: after.VM, Ref: now.id}, after, nil
+	if v, err := m.Home.LoadVM(after.VM); err == nil {
+		if now := m.now(after.VM, v); now != "" && exists(m.Home.CheckpointDir(after.VM, now)) {
+			return Moment{VM: after.VM, Ref: now}, after, nil
+		}
 	}
 	list, err := m.Checkpoints(ctx, after.VM, false, false)
 	list = slices.DeleteFunc(list, func(c CheckpointEntry) bool { return c.Err != nil })

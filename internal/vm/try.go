@@ -50,18 +50,16 @@ func (m *Manager) Try(ctx context.Context, name string, c Command, streams Strea
 	} else if err != nil {
 		return t, err
 	}
-	if !m.pinned(name, t.Before) { // automatic ones that are made meanwhile must not drive it out
-		if _, err := m.Pin(ctx, name, t.Before, true); err != nil {
-			return t, err
-		}
-		defer func() {
-			end, cancel := cleanup(ctx)
-			defer cancel()
-			if _, err := m.Pin(end, name, t.Before, false); err != nil {
-				m.warn(fmt.Sprintf("checkpoint %s of vm %q stays pinned: %v", t.Before, name, err))
-			}
-		}()
+	if _, err := m.Pin(ctx, name, t.Before, true); err != nil { // automatic ones that are made meanwhile must not drive it out
+		return t, err
 	}
+	defer func() {
+		end, cancel := cleanup(ctx)
+		defer cancel()
+		if _, err := m.Pin(end, name, t.Before, false); err != nil {
+			m.warn(fmt.Sprintf("checkpoint %s of vm %q stays pinned: %v", t.Before, name, err))
+		}
+	}()
 	if s, err = m.running(ctx, name, "try"); err != nil {
 		return t, err
 	}
