@@ -24,12 +24,18 @@ func (w *world) dial(path string, start any, headers ...string) *websocket.Conn 
 	}
 	conn, _, err := websocket.Dial(w.Context(), w.base+path, &websocket.DialOptions{HTTPClient: w.client, HTTPHeader: h, Subprotocols: []string{socketProtocol}})
 	check(w.T, err)
+	w.begin(conn, start)
+	return conn
+}
+
+// begin sends the first message on a new WebSocket.
+func (w *world) begin(conn *websocket.Conn, start any) {
+	w.Helper()
 	w.Cleanup(func() { conn.CloseNow() })
 	conn.SetReadLimit(8 << 20)
 	data, err := json.Marshal(start)
 	check(w.T, err)
 	check(w.T, conn.Write(w.Context(), websocket.MessageText, data))
-	return conn
 }
 
 // listen reads messages until the last one, or until is says of stdout so far that it is enough.
@@ -199,7 +205,13 @@ func TestSocketEnds(t *testing.T) {
 	for _, conn := range all[1:] {
 		conn.CloseNow()
 	}
-	conn := w.dial("/v1/vms/a/exec", map[string]any{"type": "start", "command": "echo ready; sleep 1000"})
+	var conn *websocket.Conn
+	w.until("there is room for another", func() bool { // the server hears of each end in its own time
+		var err error
+		conn, _, err = websocket.Dial(t.Context(), w.base+"/v1/vms/a/exec", &websocket.DialOptions{HTTPClient: w.client, Subprotocols: []string{socketProtocol}})
+		return err == nil
+	})
+	w.begin(conn, map[string]any{"type": "start", "command": "echo ready; sleep 1000"})
 	w.listen(conn, func(out string) bool { return out == "ready\n" })
 	ended := make(chan error, 1)
 	go func() { ended <- w.stop() }()
